@@ -1,0 +1,286 @@
+"""Every setting of nima: its type, default, bounds and description, and the presets; never imports torch.
+
+This is the one place where a default is written. `docs/config.md`, error hints and `--set` derive from it. `None` as a
+default means "chosen from the rest of the run"; the description says how, and `nima train --dry-run` shows the result.
+"""
+
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+
+def _no_bool(value: Any) -> Any:
+    """Refuse `true` where a number is meant: pydantic's lax mode would read it as 1."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number, got true or false")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_no_bool)]
+Float = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+
+PresetName = Literal["gpt-tiny", "gpt-small", "gpt-medium"]
+
+
+class Section(BaseModel):
+    """A group of keys: unknown keys are errors, values never change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Section):
+    """The shape of the network: a preset, numbers of your own, or a preset with some numbers changed."""
+
+    preset: PresetName | None = Field(
+        "gpt-tiny", description="A ready-made shape; `null` means that the sizes below are all given by hand."
+    )
+    n_layers: Int | None = Field(None, ge=1, le=256, description="Transformer blocks. From the preset.")
+    d_model: Int | None = Field(None, ge=8, le=16384, description="Width of the residual stream. From the preset.")
+    n_heads: Int | None = Field(None, ge=1, le=256, description="Attention heads; must divide `d_model`.")
+    n_kv_heads: Int | None = Field(
+        None, ge=1, le=256, description="Key/value heads (grouped-query attention); must divide `n_heads`."
+    )
+    d_ff: Int | None = Field(None, ge=8, le=65536, description="Hidden width of the SwiGLU MLP. From the preset.")
+    context_length: Int | None = Field(
+        None, ge=8, le=131072, description="Tokens the model can look back on. From the preset."
+    )
+    dropout: Float = Field(0.0, ge=0.0, lt=1.0, description="Dropout on the residual branches while training.")
+    qk_norm: bool = Field(True, description="RMS-normalise queries and keys per head (Qwen3); off gives Llama's layout.")
+    rope_theta: Float = Field(10000.0, gt=1.0, description="Base of the rotary position frequencies.")
+    tie_embeddings: bool = Field(True, description="Use the token embedding as the output head too.")
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> "ModelConfig":
+        missing = [key for key in ("n_layers", "d_model", "n_heads") if getattr(self, key) is None]
+        if self.preset is None and missing:
+            raise ValueError(f"without a preset, {', '.join(f'`{key}`' for key in missing)} must be given")
+        if self.d_model and self.n_heads and (self.d_model % self.n_heads or self.d_model // self.n_heads % 2):
+            raise ValueError(
+                f"`d_model` {self.d_model} must be an even multiple of `n_heads` {self.n_heads}, "
+                "so that every head has the same even width"
+            )
+        if self.n_heads and self.n_kv_heads and self.n_heads % self.n_kv_heads:
+            raise ValueError(f"`n_heads` {self.n_heads} must be a multiple of `n_kv_heads` {self.n_kv_heads}")
+        return self
+
+
+class SourceConfig(Section):
+    """One source of documents."""
+
+    path: str = Field(min_length=1, description="A file, folder, glob, or `builtin:python-docs`.")
+    format: Literal["auto", "text", "markdown", "qa", "chat", "doc"] = Field(
+        "auto", description="Shape of the contents; `auto` decides per file from its suffix and keys."
+    )
+    weight: Float = Field(1.0, gt=0.0, le=100.0, description="How often the source is drawn in an epoch; train split only.")
+    name: str | None = Field(None, min_length=1, description="Name in reports; by default made from the path.")
+
+
+class DataConfig(Section):
+    """What to learn from, and how it becomes a prepared dataset."""
+
+    dir: str | None = Field(
+        None, min_length=1, description="The prepared dataset; made from `sources` when missing or stale."
+    )
+    sources: list[SourceConfig] = Field(
+        default_factory=list, description="Documents to prepare from; with neither this nor `dir`, the embedded source."
+    )
+    tokenizer: Literal["bpe", "unigram", "char"] = Field("bpe", description="Kind of SentencePiece tokenizer to train.")
+    vocab_size: Int | None = Field(
+        None, ge=300, le=65536, description="Tokens in the vocabulary; by default chosen from the size of the corpus."
+    )
+    tokenizer_from: str | None = Field(
+        None, min_length=1, description="Reuse this tokenizer (a `.model` file or a prepared dataset) instead of training one."
+    )
+    max_length: Int = Field(512, ge=16, le=131072, description="Tokens in a sample; longer documents are split, not cut.")
+    min_length: Int = Field(32, ge=1, description="Characters; shorter documents are dropped and counted.")
+    train_ratio: Float = Field(0.8, gt=0.0, lt=1.0, description="Share of the documents to train on.")
+    val_ratio: Float = Field(0.1, gt=0.0, lt=1.0, description="Share for validation; what is left is the test split.")
+    seed: Int = Field(42, ge=0, lt=2**63, description="Seed of the shuffle before the split.")
+    dedupe: Literal["exact", "off"] = Field(
+        "exact", description="Remove documents that are equal up to case and white space, before the split."
+    )
+    loss: Literal["all", "assistant"] = Field(
+        "all", description="Learn every token, or in Q&A and chats only what the assistant says."
+    )
+    on_error: Literal["stop", "skip"] = Field("stop", description="At a bad record: stop, or drop it and count it.")
+
+    @model_validator(mode="after")
+    def _check_ratios(self) -> "DataConfig":
+        if self.train_ratio + self.val_ratio >= 1.0:
+            raise ValueError(
+                f"`train_ratio` {self.train_ratio} + `val_ratio` {self.val_ratio} leave nothing for the test split"
+            )
+        if self.min_length > self.max_length * 64:
+            raise ValueError(f"`min_length` {self.min_length} characters can never fit `max_length` {self.max_length} tokens")
+        return self
+
+
+METRIC_MODES = {"val_loss": "min", "val_perplexity": "min", "val_bits_per_byte": "min", "val_accuracy": "max"}
+
+
+class EarlyStoppingConfig(Section):
+    """When to stop because validation no longer improves."""
+
+    enabled: bool = Field(True, description="Stop when the metric has not improved for `patience` evaluations.")
+    patience: Int = Field(5, ge=1, description="Evaluations without improvement before stopping.")
+    min_delta: Float = Field(0.0, ge=0.0, description="Smallest change that counts as an improvement.")
+    metric: Literal["val_loss", "val_perplexity", "val_bits_per_byte", "val_accuracy"] = Field(
+        "val_loss", description="What is watched; it also decides which checkpoint is the best."
+    )
+    mode: Literal["min", "max"] | None = Field(
+        None, description="Whether lower or higher is better; by default what fits the metric."
+    )
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> "EarlyStoppingConfig":
+        right = METRIC_MODES[self.metric]
+        if self.mode is not None and self.mode != right:
+            raise ValueError(f"`mode: {self.mode}` with `metric: {self.metric}` would keep the worst model; use `{right}`")
+        return self
+
+
+class TrainingConfig(Section):
+    """How long, how fast and with which optimizer."""
+
+    epochs: Float = Field(1.0, gt=0.0, le=10000.0, description="Passes over the train split; may be a fraction.")
+    max_steps: Int | None = Field(None, ge=1, description="Stop after this many optimizer steps if epochs are longer.")
+    batch_size: Int = Field(8, ge=1, le=65536, description="Rows of `context_length` tokens in one forward pass.")
+    gradient_accumulation_steps: Int = Field(
+        1, ge=1, le=65536, description="Forward passes per optimizer step; the effective batch is the product."
+    )
+    learning_rate: Float = Field(0.006, gt=0.0, le=10.0, description="Peak learning rate; for `muon` on AdamW's scale.")
+    warmup_steps: Int | None = Field(
+        None, ge=0, description="Steps of linear warm-up; by default a tenth of the run, at most 100."
+    )
+    lr_scheduler: Literal["cosine", "wsd", "linear", "constant"] = Field(
+        "cosine", description="Shape after the warm-up: cosine, warmup-stable-decay, linear decay, or constant."
+    )
+    min_lr: Float = Field(0.0, ge=0.0, description="Learning rate at the end of the schedule.")
+    optimizer: Literal["muon", "adamw"] = Field(
+        "muon", description="Muon for hidden matrices with AdamW for the rest, or AdamW for all."
+    )
+    weight_decay: Float = Field(0.1, ge=0.0, le=10.0, description="Decoupled weight decay on matrices.")
+    max_grad_norm: Float = Field(1.0, ge=0.0, description="Clip the global gradient norm to this; 0 turns clipping off.")
+    use_mixed_precision: bool | Literal["bf16", "fp16"] = Field(
+        True, description="Compute in 16 bit where the device is faster that way (`true`), never, or in the named type."
+    )
+    eval_steps: Int | None = Field(
+        None, ge=1, description="Steps between evaluations; by default a tenth of the run, at most 500."
+    )
+    log_steps: Int = Field(10, ge=1, description="Steps between logged metrics.")
+    save_steps: Int | None = Field(None, ge=1, description="Steps between `checkpoint_last.pt`; by default `eval_steps`.")
+    seed: Int = Field(42, ge=0, lt=2**63, description="Seed of initial weights, data order and dropout.")
+    early_stopping: EarlyStoppingConfig = Field(default_factory=EarlyStoppingConfig, description="Early stopping.")
+
+    @model_validator(mode="after")
+    def _check_rates(self) -> "TrainingConfig":
+        if self.min_lr > self.learning_rate:
+            raise ValueError(f"`min_lr` {self.min_lr:g} is above `learning_rate` {self.learning_rate:g}")
+        return self
+
+
+class GenerationConfig(Section):
+    """Text samples drawn at each evaluation, so that you can watch the model learn to write."""
+
+    enabled: bool = Field(True, description="Draw samples at each evaluation.")
+    prompts: list[Annotated[str, Field(min_length=1)]] = Field(
+        default=["The module", "To create a", "How do I"], description="Beginnings to continue."
+    )
+    max_length: Int = Field(48, ge=1, le=131072, description="New tokens per sample.")
+    temperature: Float = Field(0.8, ge=0.0, le=10.0, description="Randomness; 0 always takes the most likely token.")
+    top_k: Int = Field(50, ge=0, description="Keep only this many most likely tokens; 0 keeps all.")
+    top_p: Float = Field(0.95, gt=0.0, le=1.0, description="Keep the most likely tokens up to this total probability.")
+    num_samples: Int = Field(1, ge=1, le=64, description="Samples per prompt.")
+
+
+class EvaluationConfig(Section):
+    """Evaluation while training; `nima eval` always reads the whole split."""
+
+    max_tokens: Int | None = Field(
+        131072, ge=1, description="Validation tokens per evaluation, spread evenly over the split; `null` takes all."
+    )
+    generation: GenerationConfig = Field(default_factory=GenerationConfig, description="Text samples.")
+
+
+class WandbConfig(Section):
+    """Weights & Biases (extra `wandb`); the key comes from WANDB_API_KEY or `wandb login`, never from here."""
+
+    enabled: bool = Field(False, description="Send metrics to Weights & Biases.")
+    project: str = Field("nima", min_length=1, description="Project name.")
+    entity: str | None = Field(None, description="User or team.")
+    name: str | None = Field(None, description="Name of the run; by default that of the run directory.")
+    tags: list[str] = Field(default_factory=list, description="Tags of the run.")
+
+
+class MonitoringConfig(Section):
+    """Where metrics go, besides `metrics.jsonl`, which is always written."""
+
+    tensorboard: bool = Field(True, description="Write TensorBoard event files to `tensorboard/`.")
+    plots: bool = Field(True, description="Draw PNG plots of loss, perplexity and learning rate to `plots/`.")
+    wandb: WandbConfig = Field(default_factory=WandbConfig, description="Weights & Biases.")
+
+
+class HardwareConfig(Section):
+    """The machine."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute; `auto` takes the fastest.")
+    distributed: bool = Field(False, description="Train with several processes on this machine, one per entry of `gpu_ids`.")
+    gpu_ids: list[Annotated[Int, Field(ge=0)]] = Field(
+        default_factory=list,
+        description="GPUs to use; empty means the first, or with `distributed` all. On a CPU, one process per entry.",
+    )
+    backend: Literal["auto", "nccl", "gloo"] = Field(
+        "auto", description="How processes talk; `auto` takes nccl for GPUs and gloo for CPUs."
+    )
+
+    @field_validator("gpu_ids")
+    @classmethod
+    def _check_gpu_ids(cls, value: list[int]) -> list[int]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"{value} names a GPU twice")
+        return value
+
+
+class Config(Section):
+    """Everything that defines a run."""
+
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The network.")
+    data: DataConfig = Field(default_factory=DataConfig, description="The data.")
+    training: TrainingConfig = Field(default_factory=TrainingConfig, description="The training.")
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="Evaluation while training.")
+    monitoring: MonitoringConfig = Field(default_factory=MonitoringConfig, description="Monitoring.")
+    hardware: HardwareConfig = Field(default_factory=HardwareConfig, description="The machine.")
+
+
+# A preset is a layer between the defaults and the YAML file. Sizes are for the default vocabularies 8192, 8192 and 16384.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "gpt-tiny": {
+        "model": {
+            "n_layers": 4, "d_model": 256, "n_heads": 4, "n_kv_heads": 4, "d_ff": 480, "context_length": 512,
+        },
+        "training": {"batch_size": 8, "learning_rate": 0.006},
+    },
+    "gpt-small": {
+        "model": {
+            "n_layers": 12, "d_model": 768, "n_heads": 12, "n_kv_heads": 12, "d_ff": 2048, "context_length": 1024,
+        },
+        "training": {"batch_size": 16, "learning_rate": 0.003},
+    },
+    "gpt-medium": {
+        "model": {
+            "n_layers": 24, "d_model": 1024, "n_heads": 16, "n_kv_heads": 16, "d_ff": 3072, "context_length": 1024,
+        },
+        "training": {"batch_size": 16, "learning_rate": 0.002},
+    },
+}  # fmt: skip
+
+PRESET_VOCAB_SIZES = {"gpt-tiny": 8192, "gpt-small": 8192, "gpt-medium": 16384}
+BUILTIN_SOURCE = "builtin:python-docs"
+
+
+def safe_name(name: str) -> bool:
+    """Whether `name` is one plain path component on every system (no separators, `..`, or reserved Windows names)."""
+    reserved = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+    plain = bool(name) and name == PurePath(name).name and not set(name) & set('<>:"/\\|?*\0')
+    return plain and name not in (".", "..") and not name.startswith("-") and name.split(".")[0].upper() not in reserved

@@ -1,0 +1,124 @@
+"""What happened, as plain numbers: the only thing the engine tells the outside; knows nothing of who listens.
+
+Every event is a frozen dataclass of int, float, str, bool and Path. No tensor and no drawing object crosses it.
+Losses are nats per token. Seconds are wall-clock: `train_seconds` counts optimizer steps only, `elapsed_seconds`
+everything since the run began, over all resumes.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss), or infinity where that would overflow a double."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """Once, before the first step of a process."""
+
+    run_dir: Path
+    version: str
+    config_json: str
+    parameters: int
+    train_tokens: int
+    tokens_per_step: int
+    total_steps: int
+    first_step: int
+    total_epochs: float
+    device: str
+    dtype: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """After optimizer step `step` (the first is 1); means and rates cover the steps since the last such event."""
+
+    step: int
+    epoch: float
+    tokens: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens_per_second: float
+    train_seconds: float
+    elapsed_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EvalDone:
+    """A split was evaluated; `accuracy` is the share of tokens whose most likely prediction was right."""
+
+    step: int
+    split: str
+    loss: float
+    bits_per_byte: float
+    accuracy: float
+    tokens: int
+    train_seconds: float
+    elapsed_seconds: float
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SampleDrawn:
+    """The model wrote `text` after `prompt` (not repeated in it)."""
+
+    step: int
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint is complete on disk."""
+
+    step: int
+    path: Path
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something the user should know; `level` is `info` or `warning`."""
+
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A phase of preparation advanced; `total` is 0 while it is not known."""
+
+    phase: str
+    done: int
+    total: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReady:
+    """A prepared dataset is complete on disk."""
+
+    path: Path
+    documents: int
+    samples: int
+    tokens: int
+    vocab_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """Once, last. `reason` is completed, early_stopped, interrupted or diverged."""
+
+    reason: str
+    step: int
+    best_loss: float
+    best_step: int
+
+
+Event = RunStarted | StepDone | EvalDone | SampleDrawn | Saved | Note | Progress | DatasetReady | RunEnded
