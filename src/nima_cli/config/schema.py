@@ -46,7 +46,9 @@ class ModelConfig(Section):
         None, ge=8, le=131072, description="Tokens the model can look back on. From the preset."
     )
     dropout: Float = Field(0.0, ge=0.0, lt=1.0, description="Dropout on the residual branches while training.")
-    qk_norm: bool = Field(True, description="RMS-normalise queries and keys per head (Qwen3); off gives Llama's layout.")
+    qk_norm: bool = Field(
+        True, description="RMS-normalise queries and keys per head (Qwen3); off gives Llama's layout."
+    )
     rope_theta: Float = Field(10000.0, gt=1.0, description="Base of the rotary position frequencies.")
     tie_embeddings: bool = Field(True, description="Use the token embedding as the output head too.")
 
@@ -72,7 +74,9 @@ class SourceConfig(Section):
     format: Literal["auto", "text", "markdown", "qa", "chat", "doc"] = Field(
         "auto", description="Shape of the contents; `auto` decides per file from its suffix and keys."
     )
-    weight: Float = Field(1.0, gt=0.0, le=100.0, description="How often the source is drawn in an epoch; train split only.")
+    weight: Float = Field(
+        1.0, gt=0.0, le=100.0, description="How often the source is drawn in an epoch; train split only."
+    )
     name: str | None = Field(None, min_length=1, description="Name in reports; by default made from the path.")
 
 
@@ -90,9 +94,13 @@ class DataConfig(Section):
         None, ge=300, le=65536, description="Tokens in the vocabulary; by default chosen from the size of the corpus."
     )
     tokenizer_from: str | None = Field(
-        None, min_length=1, description="Reuse this tokenizer (a `.model` file or a prepared dataset) instead of training one."
+        None,
+        min_length=1,
+        description="Reuse this tokenizer (a `.model` file or a prepared dataset) instead of training one.",
     )
-    max_length: Int = Field(512, ge=16, le=131072, description="Tokens in a sample; longer documents are split, not cut.")
+    max_length: Int = Field(
+        512, ge=16, le=131072, description="Tokens in a sample; longer documents are split, not cut."
+    )
     min_length: Int = Field(32, ge=1, description="Characters; shorter documents are dropped and counted.")
     train_ratio: Float = Field(0.8, gt=0.0, lt=1.0, description="Share of the documents to train on.")
     val_ratio: Float = Field(0.1, gt=0.0, lt=1.0, description="Share for validation; what is left is the test split.")
@@ -112,7 +120,9 @@ class DataConfig(Section):
                 f"`train_ratio` {self.train_ratio} + `val_ratio` {self.val_ratio} leave nothing for the test split"
             )
         if self.min_length > self.max_length * 64:
-            raise ValueError(f"`min_length` {self.min_length} characters can never fit `max_length` {self.max_length} tokens")
+            raise ValueError(
+                f"`min_length` {self.min_length} characters can never fit `max_length` {self.max_length} tokens"
+            )
         return self
 
 
@@ -136,7 +146,9 @@ class EarlyStoppingConfig(Section):
     def _check_mode(self) -> "EarlyStoppingConfig":
         right = METRIC_MODES[self.metric]
         if self.mode is not None and self.mode != right:
-            raise ValueError(f"`mode: {self.mode}` with `metric: {self.metric}` would keep the worst model; use `{right}`")
+            raise ValueError(
+                f"`mode: {self.mode}` with `metric: {self.metric}` would keep the worst model; use `{right}`"
+            )
         return self
 
 
@@ -161,7 +173,9 @@ class TrainingConfig(Section):
         "muon", description="Muon for hidden matrices with AdamW for the rest, or AdamW for all."
     )
     weight_decay: Float = Field(0.1, ge=0.0, le=10.0, description="Decoupled weight decay on matrices.")
-    max_grad_norm: Float = Field(1.0, ge=0.0, description="Clip the global gradient norm to this; 0 turns clipping off.")
+    max_grad_norm: Float = Field(
+        1.0, ge=0.0, description="Clip the global gradient norm to this; 0 turns clipping off."
+    )
     use_mixed_precision: bool | Literal["bf16", "fp16"] = Field(
         True, description="Compute in 16 bit where the device is faster that way (`true`), never, or in the named type."
     )
@@ -169,7 +183,9 @@ class TrainingConfig(Section):
         None, ge=1, description="Steps between evaluations; by default a tenth of the run, at most 500."
     )
     log_steps: Int = Field(10, ge=1, description="Steps between logged metrics.")
-    save_steps: Int | None = Field(None, ge=1, description="Steps between `checkpoint_last.pt`; by default `eval_steps`.")
+    save_steps: Int | None = Field(
+        None, ge=1, description="Steps between `checkpoint_last.pt`; by default `eval_steps`."
+    )
     seed: Int = Field(42, ge=0, lt=2**63, description="Seed of initial weights, data order and dropout.")
     early_stopping: EarlyStoppingConfig = Field(default_factory=EarlyStoppingConfig, description="Early stopping.")
 
@@ -224,8 +240,12 @@ class MonitoringConfig(Section):
 class HardwareConfig(Section):
     """The machine."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute; `auto` takes the fastest.")
-    distributed: bool = Field(False, description="Train with several processes on this machine, one per entry of `gpu_ids`.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="Where to compute; `auto` takes the fastest."
+    )
+    distributed: bool = Field(
+        False, description="Train with several processes on this machine, one per entry of `gpu_ids`."
+    )
     gpu_ids: list[Annotated[Int, Field(ge=0)]] = Field(
         default_factory=list,
         description="GPUs to use; empty means the first, or with `distributed` all. On a CPU, one process per entry.",
@@ -253,7 +273,7 @@ class Config(Section):
     hardware: HardwareConfig = Field(default_factory=HardwareConfig, description="The machine.")
 
 
-# A preset is a layer between the defaults and the YAML file. Sizes are for the default vocabularies 8192, 8192 and 16384.
+# A preset is a layer between defaults and YAML; its sizes are for the default vocabularies below.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "gpt-tiny": {
         "model": {

@@ -1,0 +1,1 @@
+"""The commands: they translate the command line, call the engine late, and show its events."""

@@ -1,0 +1,1 @@
+"""One decoder family; knows no data, no loss, no optimizer."""

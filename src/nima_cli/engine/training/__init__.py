@@ -1,0 +1,1 @@
+"""Model and data in, events and checkpoints out."""
