@@ -8,6 +8,7 @@ everything since the run began, over all resumes.
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 
 def perplexity(loss: float) -> float:
@@ -122,3 +123,13 @@ class RunEnded:
 
 
 Event = RunStarted | StepDone | EvalDone | SampleDrawn | Saved | Note | Progress | DatasetReady | RunEnded
+
+
+class View(Protocol):
+    """Whatever takes events in: a live table, a log, a metrics file, a plot."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take one event."""
+
+    def close(self) -> None:
+        """Finish what is open; called once, also after a failure."""
