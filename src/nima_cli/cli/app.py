@@ -3,12 +3,14 @@
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from nima_cli import __version__
-from nima_cli.cli import data
+from nima_cli.cli import chat, data, evaluate, generate, plot, train
 from nima_cli.cli.argv import spread
 from nima_cli.errors import NimaError
 
@@ -21,6 +23,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
+app.command(epilog=train.EXAMPLES)(train.train)
+app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command(epilog=generate.EXAMPLES)(generate.generate)
+app.command(epilog=chat.EXAMPLES)(chat.chat)
+app.command(epilog=plot.EXAMPLES)(plot.plot)
 
 
 def _show_version(wanted: bool) -> None:
@@ -38,18 +45,30 @@ def nima(
     """Turn a folder of technical documents into a small GPT of your own, and talk to it."""
 
 
-def main() -> None:
-    """Run the program; every expected failure becomes one line and its exit code."""
-    argv = spread(sys.argv[1:])
+@contextmanager
+def guarded_by_the_door(*, debug: bool) -> Iterator[None]:
+    """Let no traceback of an expected failure out: one line, a hint, the failure's exit code."""
     try:
-        app(args=argv, prog_name="nima")
+        yield
     except NimaError as error:
         from nima_cli.ui.console import say_error
 
-        if "--debug" in argv:
+        if debug:
             traceback.print_exc()
         say_error(error.message, hint=error.hint)
         raise SystemExit(error.exit_code) from None
+    except MemoryError:
+        from nima_cli.ui.console import say_error
+
+        say_error("not enough memory", hint="use a smaller `training.batch_size` or model")
+        raise SystemExit(4) from None
     except BrokenPipeError:  # the reader of our output went away (`| head`): not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+
+
+def main() -> None:
+    """Run the program."""
+    argv = spread(sys.argv[1:])
+    with guarded_by_the_door(debug="--debug" in argv):
+        app(args=argv, prog_name="nima")

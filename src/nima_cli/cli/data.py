@@ -1,15 +1,240 @@
 """`nima data`: prepare and inspect datasets."""
 
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
 
-app = typer.Typer(help="Prepare documents for training, and look at what was prepared.", no_args_is_help=True)
+from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples
+from nima_cli.config.schema import BUILTIN_SOURCE, DataConfig
+from nima_cli.errors import InputError
+from nima_cli.events import DatasetReady, Event
+
+app = typer.Typer(
+    help="Prepare documents for training, and look at what was prepared.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
 
 
-@app.command()
-def prepare() -> None:
+def _setting(key: str, *flags: str, metavar: str) -> Any:
+    """An option for one key of `data`; its help and default come from the schema."""
+    field = DataConfig.model_fields[key]
+    default = "" if field.default is None else f" [default: {field.default}]"
+    # Typer reads square brackets as markup.
+    text = f"{field.description}{default}".replace("[", r"\[")
+    return typer.Option(*flags, help=text, metavar=metavar, show_default=False)
+
+
+def _files(flag: str, what: str) -> Any:
+    return typer.Option(flag, help=f"{what}; many may follow, as a shell expands them.", show_default=False)
+
+
+# Parameters of `prepare` that are keys of `data` of the same name.
+_SETTINGS = (
+    "tokenizer",
+    "vocab_size",
+    "tokenizer_from",
+    "max_length",
+    "min_length",
+    "train_ratio",
+    "val_ratio",
+    "seed",
+    "dedupe",
+    "loss",
+    "on_error",
+)
+
+_PREPARE_EXAMPLES = examples(
+    "nima data prepare --output-dir data/docs --text-files docs",
+    "nima data prepare --output-dir data/k8s --text-files docs/k8s/*.md --json-files qa.json --format qa",
+    "nima data prepare --output-dir data/mix --source docs,weight=2.0 --source builtin:python-docs",
+    "nima data prepare -c configs/technical.yaml --overwrite",
+)
+
+
+@app.command(epilog=_PREPARE_EXAMPLES)
+def prepare(
+    context: typer.Context,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", help="Where the dataset goes. By default `data.dir` of the config.")
+    ] = None,
+    text_files: Annotated[
+        list[str] | None, _files("--text-files", "Markdown, rst or text files, folders, globs")
+    ] = None,
+    json_files: Annotated[list[str] | None, _files("--json-files", "JSON files holding a list of records")] = None,
+    jsonl_files: Annotated[list[str] | None, _files("--jsonl-files", "JSON Lines files, one record a line")] = None,
+    record_format: Annotated[
+        str, typer.Option("--format", help="Shape of JSON and JSONL records.", metavar="qa|chat|doc|auto")
+    ] = "auto",
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source",
+            help=r"One source with its own settings: `PATH\[,format=qa]\[,weight=2.0]\[,name=k8s]`; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A YAML file with these settings under `data`.")
+    ] = None,
+    tokenizer: Annotated[str | None, _setting("tokenizer", "--tokenizer", metavar="bpe|unigram|char")] = None,
+    vocab_size: Annotated[str | None, _setting("vocab_size", "--vocab-size", metavar="N")] = None,
+    tokenizer_from: Annotated[str | None, _setting("tokenizer_from", "--tokenizer-from", metavar="PATH")] = None,
+    max_length: Annotated[str | None, _setting("max_length", "--max-length", metavar="N")] = None,
+    min_length: Annotated[str | None, _setting("min_length", "--min-length", metavar="N")] = None,
+    train_ratio: Annotated[str | None, _setting("train_ratio", "--train-ratio", metavar="X")] = None,
+    val_ratio: Annotated[str | None, _setting("val_ratio", "--val-ratio", metavar="X")] = None,
+    seed: Annotated[str | None, _setting("seed", "--seed", metavar="N")] = None,
+    dedupe: Annotated[str | None, _setting("dedupe", "--dedup", metavar="exact|off")] = None,
+    loss: Annotated[str | None, _setting("loss", "--loss", metavar="all|assistant")] = None,
+    on_error: Annotated[str | None, _setting("on_error", "--on-error", metavar="stop|skip")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Threads. By default all cores.", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset that is there.")] = False,
+    debug: Debug = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
     """Turn documents into a dataset and its tokenizer."""
+    from nima_cli.config.load import load_config
+
+    overrides = {f"data.{key}": context.params[key] for key in _SETTINGS}
+    overrides["data.sources"] = (
+        _named_sources(text_files or [], json_files or [], jsonl_files or [], record_format, source or []) or None
+    )
+    resolved = load_config(config, overrides=overrides)
+    data = resolved.config.data
+    if verbose:
+        _say_origins(resolved.sources)
+    if not data.sources:
+        raise InputError(
+            "nothing to prepare from",
+            hint="name documents with `--text-files`, `--json-files` or `--jsonl-files`, "
+            f"or take the embedded ones with `--source {BUILTIN_SOURCE}`",
+        )
+    folder = output_dir or (Path(data.dir) if data.dir else None)
+    if folder is None:
+        raise InputError("no place for the dataset", hint="give `--output-dir`")
+    _prepare(data, folder, overwrite=overwrite, workers=workers or _cores(), quiet=quiet, as_json=json)
 
 
-@app.command()
-def inspect() -> None:
-    """Show what a prepared dataset holds."""
+def _prepare(data: DataConfig, folder: Path, *, overwrite: bool, workers: int, quiet: bool, as_json: bool) -> None:
+    from nima_cli.cli.views import follow, print_json
+    from nima_cli.engine.data.prepare import prepare as run
+    from nima_cli.ui.console import out, safe_text, say
+    from nima_cli.ui.prepare_view import prepare_view
+
+    result = _Result()
+    follow(run(data, folder, overwrite=overwrite, workers=workers), [prepare_view(quiet=quiet), result])
+    ready = result.ready
+    assert ready is not None  # preparing ends with it, or raises
+    if as_json:
+        print_json({**asdict(ready), "path": str(ready.path)})
+    elif not quiet:
+        out().print(
+            f"{safe_text(str(folder))}: {ready.documents:,} documents, {ready.samples:,} samples, "
+            f"{ready.tokens:,} tokens, vocabulary of {ready.vocab_size:,}",
+            soft_wrap=True,
+        )
+        say(f"look at it with `nima data inspect {folder}`, train with `nima train --data {folder}`", "hint")
+
+
+class _Result:
+    """Keeps the event that says what came out."""
+
+    ready: DatasetReady | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, DatasetReady):
+            self.ready = event
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _say_origins(origins: dict[str, str]) -> None:
+    from nima_cli.ui.console import say
+
+    for key, origin in origins.items():
+        if key.startswith("data."):
+            say(f"{key}: from {origin}")
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _named_sources(
+    text_files: Sequence[str],
+    json_files: Sequence[str],
+    jsonl_files: Sequence[str],
+    record_format: str,
+    sources: Sequence[str],
+) -> list[dict[str, Any]]:
+    """The sources that the command line names, as values of `data.sources`."""
+    plain = [path for path in text_files if Path(path).is_file()]
+    # What a shell made out of `docs/*.md` is one source, named after the folder.
+    shared = _common_folder(plain) if len(plain) > 1 else None
+    named: list[dict[str, Any]] = [
+        {"path": path, "name": shared} if shared and path in plain else {"path": path} for path in text_files
+    ]
+    named += [{"path": path, "format": record_format} for path in (*json_files, *jsonl_files)]
+    return named + [_parsed_source(text) for text in sources]
+
+
+def _common_folder(files: Sequence[str]) -> str:
+    return Path(os.path.commonpath([Path(file).resolve().parent for file in files])).name or "text-files"
+
+
+def _parsed_source(text: str) -> dict[str, Any]:
+    """`PATH[,format=qa][,weight=2.0][,name=k8s]` as a value of `data.sources`; a comma in PATH is fine."""
+    path, settings = text, dict[str, Any]()
+    while "," in path and "=" in path.rpartition(",")[2]:
+        path, _, setting = path.rpartition(",")
+        key, _, value = setting.partition("=")
+        if key not in ("format", "weight", "name"):
+            raise InputError(
+                f"--source {text}: no setting `{key}`", hint="the settings are `format`, `weight` and `name`"
+            )
+        if key in settings:
+            raise InputError(f"--source {text}: `{key}` is given twice")
+        settings[key] = value
+    return {"path": path, **settings}
+
+
+@app.command(epilog=examples("nima data inspect data/k8s --samples 5", "nima data inspect data/k8s --json"))
+def inspect(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A prepared dataset.", show_default=False)],
+    samples: Annotated[int, typer.Option("--samples", min=0, help="Samples of the train split to show.")] = 3,
+    debug: Debug = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
+    """Show what a prepared dataset holds, and samples as the model sees them; fails if a file was altered."""
+    from nima_cli.cli.views import print_json
+    from nima_cli.engine.data.dataset_files import read_dataset
+    from nima_cli.engine.data.inspection import length_histogram, view_samples
+    from nima_cli.ui.console import out
+    from nima_cli.ui.inspect_view import dataset_report, sample_text
+
+    files = read_dataset(folder)
+    histogram, views = length_histogram(files), view_samples(files, samples)
+    if json:
+        lengths = [{"from": least, "to": greatest, "samples": count} for least, greatest, count in histogram]
+        print_json({**files.metadata, "lengths": lengths, "shown": [asdict(view) for view in views]})
+        return
+    if quiet:
+        return
+    out().print(dataset_report(files.metadata, histogram, verbose=verbose))
+    for view in views:
+        head = f"{view.split} sample {view.number}, {view.kind} from {view.source}: {view.tokens} tokens"
+        out().print(sample_text(f"{head}, {view.loss_tokens} with loss", view.segments), soft_wrap=True)

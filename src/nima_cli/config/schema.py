@@ -7,18 +7,9 @@ default means "chosen from the rest of the run"; the description says how, and `
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-
-def _no_bool(value: Any) -> Any:
-    """Refuse `true` where a number is meant: pydantic's lax mode would read it as 1."""
-    if isinstance(value, bool):
-        raise ValueError("expected a number, got true or false")
-    return value
-
-
-Int = Annotated[int, BeforeValidator(_no_bool)]
-Float = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+from nima_cli.config.values import Float, Int, Name
 
 PresetName = Literal["gpt-tiny", "gpt-small", "gpt-medium"]
 
@@ -70,22 +61,20 @@ class ModelConfig(Section):
 class SourceConfig(Section):
     """One source of documents."""
 
-    path: str = Field(min_length=1, description="A file, folder, glob, or `builtin:python-docs`.")
+    path: Name = Field(description="A file, folder, glob, or `builtin:python-docs`.")
     format: Literal["auto", "text", "markdown", "qa", "chat", "doc"] = Field(
         "auto", description="Shape of the contents; `auto` decides per file from its suffix and keys."
     )
     weight: Float = Field(
         1.0, gt=0.0, le=100.0, description="How often the source is drawn in an epoch; train split only."
     )
-    name: str | None = Field(None, min_length=1, description="Name in reports; by default made from the path.")
+    name: Name | None = Field(None, description="Name in reports; by default made from the path.")
 
 
 class DataConfig(Section):
     """What to learn from, and how it becomes a prepared dataset."""
 
-    dir: str | None = Field(
-        None, min_length=1, description="The prepared dataset; made from `sources` when missing or stale."
-    )
+    dir: Name | None = Field(None, description="The prepared dataset; made from `sources` when missing or stale.")
     sources: list[SourceConfig] = Field(
         default_factory=list, description="Documents to prepare from; with neither this nor `dir`, the embedded source."
     )
@@ -93,9 +82,8 @@ class DataConfig(Section):
     vocab_size: Int | None = Field(
         None, ge=300, le=65536, description="Tokens in the vocabulary; by default chosen from the size of the corpus."
     )
-    tokenizer_from: str | None = Field(
+    tokenizer_from: Name | None = Field(
         None,
-        min_length=1,
         description="Reuse this tokenizer (a `.model` file or a prepared dataset) instead of training one.",
     )
     max_length: Int = Field(
@@ -223,10 +211,10 @@ class WandbConfig(Section):
     """Weights & Biases (extra `wandb`); the key comes from WANDB_API_KEY or `wandb login`, never from here."""
 
     enabled: bool = Field(False, description="Send metrics to Weights & Biases.")
-    project: str = Field("nima", min_length=1, description="Project name.")
-    entity: str | None = Field(None, description="User or team.")
-    name: str | None = Field(None, description="Name of the run; by default that of the run directory.")
-    tags: list[str] = Field(default_factory=list, description="Tags of the run.")
+    project: Name = Field("nima", description="Project name.")
+    entity: Name | None = Field(None, description="User or team.")
+    name: Name | None = Field(None, description="Name of the run; by default that of the run directory.")
+    tags: list[Name] = Field(default_factory=list, description="Tags of the run.")
 
 
 class MonitoringConfig(Section):

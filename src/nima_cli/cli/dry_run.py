@@ -1,0 +1,53 @@
+"""`nima train --dry-run`: what a run would do and cost, before it does anything."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nima_cli.cli.views import print_json
+from nima_cli.config.schema import PRESET_VOCAB_SIZES
+
+if TYPE_CHECKING:
+    from nima_cli.config.schema import Config
+    from nima_cli.engine.training.estimate import Estimate
+
+
+def show_plan(config: "Config", folder: Path, *, json: bool) -> None:
+    """Print the plan of a run on stdout.
+
+    Raises:
+        NimaError: the configuration, dataset or device cannot be used.
+    """
+    from nima_cli.engine.data.dataset import open_dataset
+    from nima_cli.engine.training.estimate import estimate
+    from nima_cli.ui.console import out
+    from nima_cli.ui.tables import plan_table
+
+    ready = (folder / "dataset_metadata.json").is_file()
+    default_vocabulary = PRESET_VOCAB_SIZES.get(config.model.preset or "", 8192)
+    found = estimate(config, open_dataset(folder) if ready else None, vocab_size=default_vocabulary)
+    if json:
+        print_json(found.to_dict())
+        return
+    out().print(plan_table(_rows(found, folder, ready=ready)))
+
+
+def _rows(found: "Estimate", folder: Path, *, ready: bool) -> list[tuple[str, str, str]]:
+    from nima_cli.ui import quantities
+
+    rows = [
+        ("model", f"{found.parameters:,} parameters", found.shape_text),
+        ("device", found.device, found.dtype),
+        ("memory", quantities.size(found.memory_bytes), "weights, gradients, optimizer and activations, estimated"),
+        ("disk", quantities.size(found.disk_bytes), "two checkpoints and one being written"),
+    ]
+    if not ready:
+        return [*rows, ("data", str(folder), "not prepared yet: tokens, steps and time are known once it is")]
+    per_parameter = found.train_tokens / found.parameters
+    rows += [
+        ("data", str(folder), f"{found.train_tokens:,} tokens to train on, {per_parameter:.2f} per parameter"),
+        ("batch", f"{found.tokens_per_step:,} tokens a step", ""),
+        ("steps", f"{found.total_steps:,}", f"{found.total_epochs:.2f} epochs, {found.warmup_steps} of warm-up"),
+        ("evaluation", f"every {found.eval_steps} steps", ""),
+        ("time", quantities.duration(found.seconds), f"at {found.tokens_per_second:,.0f} tokens/s, measured just now"),
+    ]
+    return rows + [("note", note, "") for note in found.notes]

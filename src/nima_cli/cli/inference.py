@@ -1,0 +1,50 @@
+"""What eval, generate and chat share: a model that is loaded and placed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nima_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from nima_cli.engine.checkpoint import Checkpoint
+    from nima_cli.engine.data.tokenizer import Tokenizer
+    from nima_cli.engine.model.gpt import GPT
+
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to use, and the file it came from."""
+
+    path: Path
+    model: "GPT"
+    tokenizer: "Tokenizer"
+    checkpoint: "Checkpoint"
+
+
+def load_model(path: Path, *, device: str, dtype: str) -> LoadedModel:
+    """Load `--checkpoint` onto `--device` in `--dtype`.
+
+    Raises:
+        InputError: no such device name or type.
+        CheckpointError: the checkpoint cannot be used.
+        DeviceError: the device is absent.
+    """
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise InputError(f"`--device {device}`: no such device", hint="use auto, cpu, cuda or mps")
+    if dtype not in DTYPES:
+        raise InputError(f"`--dtype {dtype}`: no such type", hint=f"use {', '.join(DTYPES)}")
+    import torch
+
+    from nima_cli.engine import checkpoint as checkpoints
+    from nima_cli.engine.device import pick_device
+
+    place = pick_device(device, False)
+    on_gpu = place.device.type == "cuda"
+    half = dtype == "bfloat16" or (dtype == "auto" and on_gpu and torch.cuda.is_bf16_supported())
+    wanted = torch.bfloat16 if half else torch.float32
+    file = checkpoints.find(path)
+    model, tokenizer, checkpoint = checkpoints.load_for_inference(file, compute_dtype=wanted)
+    return LoadedModel(file, model.to(place.device, wanted), tokenizer, checkpoint)

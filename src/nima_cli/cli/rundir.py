@@ -1,0 +1,74 @@
+"""Which directory a run lives in; knows no checkpoint format and no engine.
+
+Runs live under `experiments/`. A new run never takes the directory of another: it gets the next free `name-2`. The name
+of the last run is kept in `experiments/.last`, so that `nima train --resume auto` alone finds it; no clock and no file
+date decides anything.
+"""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from nima_cli.errors import InputError
+from nima_cli.files import write_text
+
+ROOT = Path("experiments")
+LAST_RUN = ".last"
+
+
+def new_run_dir(output_dir: Path | None, name: str) -> Path:
+    """A directory for a new run; nothing is created.
+
+    Raises:
+        InputError: `output_dir` already holds a run, or the name is no plain folder name.
+    """
+    if output_dir is not None:
+        if holds_run(output_dir):
+            raise InputError(
+                f"{output_dir}: already holds a run",
+                hint="go on with it with --resume auto, or choose another --output-dir",
+            )
+        return output_dir
+    from nima_cli.config.schema import safe_name
+
+    if not safe_name(name):
+        raise InputError(f"`{name}` cannot be the name of a run directory", hint="choose one with --output-dir")
+    return next(path for path in _candidates(name) if not path.exists())
+
+
+def find_run_dir(output_dir: Path | None, name: str | None) -> Path | None:
+    """The directory of the run to go on with: the one named, else the newest of that name, else the last one."""
+    if output_dir is not None:
+        return output_dir if holds_run(output_dir) else None
+    if name is not None:
+        found = None
+        for path in _candidates(name):
+            if not path.exists():
+                return found
+            found = path if holds_run(path) else found
+    from nima_cli.config.schema import safe_name
+
+    pointer = ROOT / LAST_RUN
+    last = pointer.read_text("utf-8").strip() if pointer.is_file() else ""
+    return ROOT / last if safe_name(last) and holds_run(ROOT / last) else None
+
+
+def remember(run_dir: Path) -> None:
+    """Note a run under `experiments/` as the last one."""
+    if run_dir.parent == ROOT:
+        write_text(ROOT / LAST_RUN, run_dir.name + "\n")
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run has begun in `folder`."""
+    return any((folder / name).exists() for name in ("checkpoint_last.pt", "checkpoint_best.pt", "metrics.jsonl"))
+
+
+def holds_checkpoint(folder: Path) -> bool:
+    """Whether there is something to go on from in `folder`."""
+    return any((folder / name).exists() for name in ("checkpoint_last.pt", "checkpoint_best.pt"))
+
+
+def _candidates(name: str) -> Iterator[Path]:
+    yield ROOT / name
+    yield from (ROOT / f"{name}-{number}" for number in itertools.count(2))

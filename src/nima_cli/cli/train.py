@@ -1,0 +1,259 @@
+"""`nima train`: turns the command line into a session, shows its events, and ends with the right exit code."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nima_cli.cli import rundir, stop
+from nima_cli.cli.datasets import data_dir, ensure_prepared, with_sources
+from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples
+from nima_cli.cli.views import follow, print_json, run_views
+from nima_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from nima_cli.config.load import Resolved
+    from nima_cli.config.schema import Config
+    from nima_cli.engine.checkpoint import Checkpoint
+    from nima_cli.engine.training.session import Session
+    from nima_cli.events import RunEnded
+
+EXAMPLES = examples(
+    "nima train --preset gpt-tiny --epochs 1",
+    "nima train -c configs/technical.yaml --set training.dropout=0.1",
+    "nima train -c configs/technical.yaml --data data/k8s --max-steps 300",
+    "nima train --resume auto",
+)
+
+
+def train(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="A YAML file, such as configs/technical.yaml.", show_default=False),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", help="gpt-tiny, gpt-small or gpt-medium.", metavar="NAME", show_default=False),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="A prepared dataset; without any data, the embedded one.", show_default=False),
+    ] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", help="The run directory.", show_default="experiments/<name>")
+    ] = None,
+    epochs: Annotated[float | None, typer.Option("--epochs", help="Passes over the data.", show_default=False)] = None,
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", help="Optimizer steps at most.", show_default=False)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", help="Rows in one forward pass.", show_default=False)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Peak learning rate.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", help="`auto`, a checkpoint or a run directory to go on with.", show_default=False),
+    ] = None,
+    init_from: Annotated[
+        Path | None, typer.Option("--init-from", help="Start a new run from these weights.", show_default=False)
+    ] = None,
+    allow_data_change: Annotated[
+        bool, typer.Option("--allow-data-change", help="Resume although the dataset is another one.")
+    ] = False,
+    eval_only: Annotated[
+        bool, typer.Option("--eval-only", help="Do not train: evaluate the run on the test split.")
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="NAME", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Weights, data order, dropout.", show_default=False)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any setting: section.key=value; may be repeated.", show_default=False),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and exit.")] = False,
+    debug: Debug = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
+    """Train a GPT from random weights; Ctrl-C saves and stops, `--resume auto` goes on."""
+    stop.install()
+    overrides: dict[str, Any] = {
+        "data.dir": str(data) if data is not None else None,
+        "data.sources": [] if data is not None else None,
+        "training.epochs": epochs,
+        "training.max_steps": max_steps,
+        "training.batch_size": batch_size,
+        "training.learning_rate": learning_rate,
+        "training.seed": seed,
+        "hardware.device": device,
+    }
+    name = config.stem if config is not None else preset
+    resume_path, checkpoint = _find_resume(resume, output_dir, name)
+    if eval_only:
+        from nima_cli.cli.evaluate import evaluate_checkpoint
+
+        chosen = resume_path or output_dir or rundir.find_run_dir(None, name)
+        if chosen is None:
+            raise InputError("--eval-only: there is no run to evaluate", hint="name its checkpoint with --resume PATH")
+        evaluate_checkpoint(chosen, data=data, split="test", json=json, device=device or "auto", quiet=quiet)
+        return
+    resolved = _load(config, overrides, set_ or [], preset, checkpoint)
+    settings = with_sources(resolved.config)
+    if verbose:
+        _show_sources(resolved)
+    _prepare(settings, quiet=quiet, dry_run=dry_run)
+    if dry_run:
+        from nima_cli.cli.dry_run import show_plan
+
+        show_plan(settings, data_dir(settings.data), json=json)
+        return
+    run_dir = (
+        resume_path.parent if resume_path is not None else rundir.new_run_dir(output_dir, name or _run_name(settings))
+    )
+    session = _session(settings, run_dir, resume_path, init_from, allow_data_change)
+    del checkpoint
+    _finish(_run(session, quiet=quiet), run_dir, json=json)
+
+
+def _find_resume(
+    resume: str | None, output_dir: Path | None, name: str | None
+) -> "tuple[Path | None, Checkpoint | None]":
+    """The checkpoint file to go on from and what it holds; nothing when this is to be a new run."""
+    if resume is None:
+        return None, None
+    from nima_cli.engine import checkpoint as checkpoints
+    from nima_cli.ui.console import say
+
+    if resume != "auto" and not Path(resume).is_dir():
+        return Path(resume), checkpoints.load(Path(resume))
+    run_dir = Path(resume) if resume != "auto" else rundir.find_run_dir(output_dir, name)
+    if run_dir is None or (resume == "auto" and not rundir.holds_checkpoint(run_dir)):
+        if output_dir is None and name is None:
+            raise InputError("--resume auto: there is no run under `experiments/`", hint="start one without --resume")
+        say("nothing to resume yet: starting a new run")
+        return None, None
+    path, checkpoint, refused = checkpoints.newest_valid(run_dir)
+    for problem in refused:
+        say(f"{problem}; going on from {path.name}", "warning")
+    return path, checkpoint
+
+
+def _load(
+    config: Path | None, overrides: dict[str, Any], set_: list[str], preset: str | None, checkpoint: "Checkpoint | None"
+) -> "Resolved":
+    from nima_cli.config.load import load_config
+
+    base = checkpoint.header.get("config") if checkpoint is not None else None
+    return load_config(config, overrides=overrides, set_=set_, preset=preset, base=base)
+
+
+def _prepare(settings: "Config", *, quiet: bool, dry_run: bool) -> None:
+    """Make the dataset when its sources changed; a dry run prepares nothing."""
+    if dry_run:
+        return
+    from nima_cli.engine.device import cpu_count
+    from nima_cli.ui.prepare_view import prepare_view
+
+    follow(ensure_prepared(settings.data, workers=cpu_count()), [prepare_view(quiet=quiet)])
+
+
+def _session(
+    settings: "Config", run_dir: Path, resume: Path | None, init_from: Path | None, allow_data_change: bool
+) -> "Session":
+    from nima_cli.engine.training.session import Session
+
+    return Session(settings, data_dir(settings.data), run_dir, resume, init_from, allow_data_change)
+
+
+def _run(session: "Session", *, quiet: bool) -> "RunEnded | None":
+    """Train in this process, in the world that a launcher made, or in processes of our own."""
+    from nima_cli.engine.training.launch import launch, process_count
+
+    count = process_count(session.config.hardware)
+    if count == 1 or "WORLD_SIZE" in os.environ:
+        return _train_here(session, quiet=quiet)
+    launch(_worker, (session, quiet), processes=count)
+    return None
+
+
+def _worker(session: "Session", quiet: bool) -> None:
+    """What each process of our own runs; leaves with the exit code that the parent passes on."""
+    from nima_cli.cli.app import guarded_by_the_door
+
+    stop.install(again_ends=False)  # the terminal and the launcher may both deliver the same signal
+    with guarded_by_the_door(debug=False):
+        ended = _train_here(session, quiet=quiet)
+    code = _exit_code(ended)
+    if code:
+        raise SystemExit(code)
+
+
+def _train_here(session: "Session", *, quiet: bool) -> "RunEnded | None":
+    import torch
+
+    from nima_cli.engine.device import cpu_count
+    from nima_cli.engine.training import session as sessions
+    from nima_cli.engine.training.ranks import joined
+    from nima_cli.ui.console import say
+
+    hardware = session.config.hardware
+    with joined(os.environ, device=hardware.device, backend=hardware.backend) as ranks:
+        if ranks.world_size > 1:
+            torch.set_num_threads(max(1, cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world_size))))
+        opened = sessions.open_session(session)
+        if opened.nothing_left is not None:
+            if ranks.is_first:
+                say(f"{session.run_dir}: {opened.nothing_left}")
+            return None
+        resumed = int(opened.resume.header["step"]) if opened.resume is not None else None
+        events = sessions.train(opened, ranks=ranks, should_stop=stop.requested)
+        if not ranks.is_first:
+            return follow(events, [])
+        return follow(events, run_views(session.config.monitoring, session.run_dir, resumed_step=resumed, quiet=quiet))
+
+
+def _finish(ended: "RunEnded | None", run_dir: Path, *, json: bool) -> None:
+    """Remember the run, print its result, leave with its exit code."""
+    rundir.remember(run_dir)
+    if json and ended is not None:
+        best = ended.best_loss if ended.best_step else None
+        print_json(
+            {
+                "run_dir": str(run_dir),
+                "reason": ended.reason,
+                "step": ended.step,
+                "best_loss": best,
+                "best_step": ended.best_step,
+            }
+        )
+    code = _exit_code(ended)
+    if code:
+        raise typer.Exit(code)
+
+
+def _exit_code(ended: "RunEnded | None") -> int:
+    if ended is None or ended.reason != "interrupted":
+        return 0
+    return stop.EXIT_CODES[stop.requested() or "TERM"]
+
+
+def _run_name(settings: "Config") -> str:
+    return settings.model.preset or "gpt-custom"
+
+
+def _show_sources(resolved: "Resolved") -> None:
+    """Where each setting comes from, on stderr."""
+    from nima_cli.engine.training.resume import flatten
+    from nima_cli.ui.console import say
+
+    values = flatten(resolved.config.model_dump(mode="json"))
+    for key, source in resolved.sources.items():
+        if source != "default":
+            say(f"{key} = {values.get(key)}  ({source})")

@@ -1,0 +1,67 @@
+"""Brings events to everything that shows or keeps them; the only place where the views of a run are chosen."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nima_cli.config.schema import MonitoringConfig
+from nima_cli.events import Event, RunEnded, View
+
+
+def follow(events: Iterator[Event], views: Sequence[View]) -> RunEnded | None:
+    """Show every event to every view, then close them; returns how the run ended, if it ended."""
+    ended = None
+    try:
+        for event in events:
+            for view in views:
+                view(event)
+            if isinstance(event, RunEnded):
+                ended = event
+    finally:
+        for view in views:
+            view.close()
+    return ended
+
+
+def run_views(monitoring: MonitoringConfig, run_dir: Path, *, resumed_step: int | None, quiet: bool) -> list[View]:
+    """The views of a training run: the terminal, `metrics.jsonl`, and what `monitoring` switches on.
+
+    Args:
+        resumed_step: what lies after this step is from a future that was given up; None for a new run.
+    """
+    from nima_cli.sinks import guarded
+    from nima_cli.sinks.jsonl import JsonlSink, read_metrics, samples_row, until_step
+    from nima_cli.ui.console import say
+    from nima_cli.ui.train_view import train_view
+
+    def tell(message: str) -> None:
+        say(message, "warning")
+
+    metrics = run_dir / "metrics.jsonl"
+    views: list[View] = [
+        train_view(quiet=quiet),
+        JsonlSink(metrics, keep_until_step=resumed_step),
+        JsonlSink(run_dir / "samples.jsonl", keep_until_step=resumed_step, to_row=samples_row),
+    ]
+    if monitoring.tensorboard:
+        from nima_cli.sinks.tensorboard import TensorboardSink
+
+        sink = TensorboardSink(run_dir / "tensorboard", keep_until_step=resumed_step)
+        views.append(guarded(sink, "TensorBoard", tell))
+    if monitoring.plots:
+        from nima_cli.sinks.figures import FiguresSink
+
+        rows = until_step(read_metrics(metrics), resumed_step) if resumed_step is not None else []
+        views.append(guarded(FiguresSink(run_dir / "plots", rows=rows), "plots", tell))
+    if monitoring.wandb.enabled:
+        from nima_cli.sinks.wandb import WandbSink
+
+        views.append(guarded(WandbSink(monitoring.wandb, tell=tell), "Weights & Biases", tell))
+    return views
+
+
+def print_json(value: object) -> None:
+    """Exactly one JSON object on stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,142 @@
+"""Walks the schema: which keys exist, under which section, and what each may hold; knows nothing of files or layers."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from nima_cli.config.schema import Config, Section
+
+# A place in the configuration: names of sections and keys, and indexes where a list is entered.
+KeyPath = tuple[str | int, ...]
+
+
+def dotted(path: KeyPath) -> str:
+    """`training.epochs`, or `data.sources[0].path`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def section_type(annotation: Any) -> type[Section] | None:
+    """The section that an annotation names, or None when it is a value."""
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
+def item_type(annotation: Any) -> Any:
+    """The annotation of one item of a list, or None when the annotation is not a list."""
+    return get_args(annotation)[0] if get_origin(annotation) is list else None
+
+
+def find(path: KeyPath) -> tuple[Any, Sequence[Any]] | None:
+    """The annotation and bounds of what stands at `path` in the schema, or None when nothing does."""
+    annotation: Any = Config
+    metadata: Sequence[Any] = ()
+    for part in path:
+        section, item = section_type(annotation), item_type(annotation)
+        if isinstance(part, int) and item is not None:
+            annotation, metadata = item, ()
+        elif isinstance(part, str) and section is not None and part in section.model_fields:
+            field = section.model_fields[part]
+            annotation, metadata = field.annotation, field.metadata
+        else:
+            return None
+    return annotation, metadata
+
+
+def section_at(path: KeyPath) -> type[Section] | None:
+    """The section at `path`, or None."""
+    found = find(path)
+    return section_type(found[0]) if found else None
+
+
+@cache
+def sections() -> dict[tuple[str, ...], type[Section]]:
+    """Every section by its path, outermost first; the items of `data.sources` stand under `("data", "sources[]")`."""
+
+    def walk(path: tuple[str, ...], section: type[Section]) -> Iterator[tuple[tuple[str, ...], type[Section]]]:
+        yield path, section
+        for name, field in section.model_fields.items():
+            if inner := section_type(field.annotation):
+                yield from walk((*path, name), inner)
+            elif inner := section_type(item_type(field.annotation)):
+                yield from walk((*path, f"{name}[]"), inner)
+
+    return dict(walk((), Config))
+
+
+@cache
+def leaves() -> dict[tuple[str, ...], FieldInfo]:
+    """Every key that holds a value, in the order of the schema; a list is one value, whatever it holds."""
+    return {
+        (*path, name): field
+        for path, section in sections().items()
+        if not any(part.endswith("[]") for part in path)
+        for name, field in section.model_fields.items()
+        if section_type(field.annotation) is None
+    }
+
+
+def allowed(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+    """What a key may hold, as words: `a number above 0 and at most 10`, `` `min`, `max` or `null` ``."""
+    annotation, metadata = _unwrap(annotation, metadata)
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    words = [word for member in members for word in _words(*_unwrap(member, metadata))]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def choices(annotation: Any) -> list[str]:
+    """The words that a key may hold, where it is a choice between words."""
+    if get_origin(annotation) is Literal:
+        return [str(value) for value in get_args(annotation)]
+    return [word for member in get_args(annotation) for word in choices(member)]
+
+
+def takes_text(annotation: Any) -> bool:
+    """Whether free text is a valid value."""
+    annotation, _ = _unwrap(annotation, ())
+    return annotation is str or (
+        get_origin(annotation) in (Union, UnionType) and any(takes_text(member) for member in get_args(annotation))
+    )
+
+
+def _words(annotation: Any, metadata: Sequence[Any]) -> list[str]:
+    if get_origin(annotation) is Literal:
+        return [f"`{value}`" for value in get_args(annotation)]
+    if (item := item_type(annotation)) is not None:
+        return [f"a list, each item {allowed(item)}"]
+    if (section := section_type(annotation)) is not None:
+        return [f"a section with the keys {', '.join(f'`{key}`' for key in section.model_fields)}"]
+    return {
+        bool: ["`true`", "`false`"],
+        int: [f"a whole number{_range(metadata)}"],
+        float: [f"a number{_range(metadata)}"],
+        str: ["text"],
+        type(None): ["`null`"],
+    }[annotation]
+
+
+def _range(metadata: Sequence[Any]) -> str:
+    kinds = {"ge": "of at least", "gt": "above", "le": "at most", "lt": "below"}
+    bounds = {kind: getattr(item, kind) for kind in kinds for item in metadata if hasattr(item, kind)}
+    if bounds.keys() == {"ge", "le"}:
+        return f" from {_number(bounds['ge'])} to {_number(bounds['le'])}"
+    limits = [f"{kinds[kind]} {_number(bound)}" for kind, bound in bounds.items()]
+    return f" {' and '.join(limits)}" if limits else ""
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _unwrap(annotation: Any, metadata: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """Strip `Annotated`, keeping the bounds that it carries, also those inside a nested `Field(...)`."""
+    found = list(metadata)
+    while get_origin(annotation) is Annotated:
+        annotation, *extra = get_args(annotation)
+        for item in extra:
+            found += item.metadata if isinstance(item, FieldInfo) else [item]
+    return annotation, found

@@ -1,0 +1,206 @@
+"""Reads YAML strictly, with the line of every key, and writes it back; knows nothing of which keys nima has.
+
+Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema): `3e-4` is a number, `no` and
+`2024-01-01` are text. Refused: duplicate keys, anchors and aliases (they can expand without bound), tags, large files.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nima_cli.config.keys import KeyPath, dotted
+from nima_cli.errors import ConfigError
+from nima_cli.files import explain
+
+MAX_BYTES = 1_000_000
+
+# Digits are bounded because Python refuses to convert very long ones; what does not match stays text.
+_NUMBER = r"[-+]?(\.[0-9]{1,400}|[0-9]{1,400}(\.[0-9]{0,400})?)([eE][-+]?[0-9]{1,400})?"
+_SCALARS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
+    "null": (re.compile(r"(~|null|Null|NULL|)\Z"), lambda text: None),
+    "bool": (re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), lambda text: text.lower() == "true"),
+    "int": (re.compile(r"[-+]?[0-9]{1,400}\Z"), int),
+    "float": (
+        re.compile(rf"({_NUMBER}|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z"),
+        lambda text: float(re.sub(r"\.(?=[iInN])", "", text)),
+    ),
+}
+_TAG = "tag:yaml.org,2002:"
+_VALUE = "invalid value"  # stands for the file where a single value is read
+
+
+class _Loader(yaml.SafeLoader):
+    """A SafeLoader that knows only the core scalars and refuses what a small config never needs."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "anchor", None) is not None:
+            raise yaml.MarkedYAMLError(problem="anchors and aliases are not allowed", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    """A SafeDumper that quotes the text which `_Loader` would take for a number."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Loader.yaml_implicit_resolvers = {}  # those of YAML 1.1, inherited, know dates, `on`, and numbers to base 60
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
+    """Double quotes for what YAML 1.1 takes for line ends, and would fold in any other style."""
+    style = '"' if set(text) & set("\r\x85\u2028\u2029\ufeff") else None
+    return dumper.represent_scalar(f"{_TAG}str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+for _name, (_pattern, _) in _SCALARS.items():
+    _Loader.add_implicit_resolver(_TAG + _name, _pattern, None)
+    _Dumper.add_implicit_resolver(_TAG + _name, _pattern, None)
+
+
+def dump(values: dict[str, Any]) -> str:
+    """The text of `values`; `parse` gives equal values back."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def inline(value: Any) -> str:
+    """One value as it stands after `key: `."""
+    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=10_000)
+    return text.removesuffix("...\n").strip()
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """The mapping in the file and the line, from 1, of every key and list item in it.
+
+    Raises:
+        ConfigError: the file is absent, empty, too large, not UTF-8, not YAML, or not a mapping.
+        ResourceError: the system refuses to read it.
+    """
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder, not a file") from None
+    except OSError as error:
+        raise explain(error, path, "read") from error
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{path}: too large for a config, more than {MAX_BYTES // 1_000_000} MB")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{path}:{line}: not valid UTF-8 (byte {error.start})", hint="save the file as UTF-8"
+        ) from None
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """As `read`, from text; `name` stands for the file in errors."""
+    node = _compose(text, name)
+    if node is None:
+        raise ConfigError(f"{name}: is empty", hint="delete the option, or write for example `training: {epochs: 1}`")
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"{name}:{node.start_mark.line + 1}: expected sections such as `training:` at the top")
+    lines: dict[KeyPath, int] = {}
+    problems: list[str] = []
+    values = _build(node, (), lines, problems, name)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return values, lines
+
+
+def parse_value(text: str) -> Any:
+    """A value as typed on a command line or in a variable: a number, true, null, text, or `[a, b]` and `{a: b}`.
+
+    Only text that opens a bracket or a quote is read as YAML, so that `#`, `:` or `*` in plain text mean themselves.
+
+    Raises:
+        ConfigError: a bracket or quote is opened and what follows is not valid.
+    """
+    text = text.strip()
+    if text[:1] not in ("[", "{", '"', "'"):
+        return _plain(text)
+    node = _compose(text, _VALUE)
+    problems: list[str] = []
+    value = _build(node, (), {}, problems, _VALUE) if node is not None else None
+    if problems:
+        raise ConfigError(problems[0])
+    return value
+
+
+def _plain(text: str) -> Any:
+    for pattern, convert in _SCALARS.values():
+        if pattern.match(text):
+            return convert(text)
+    return text
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, Loader=_Loader)
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise ConfigError(f"{name}:{line}: character U+{ord(text[error.position]):04X} is not allowed") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark and name != _VALUE else name
+        problem = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{place}: {problem}", hint=_syntax_hint(error)) from None
+    except RecursionError:
+        raise ConfigError(f"{name}: nested too deep") from None
+
+
+def _syntax_hint(error: yaml.MarkedYAMLError) -> str | None:
+    problem, context = error.problem or "", error.context or ""
+    if "\\t" in problem:
+        return "indent with spaces, not tabs"
+    if "alias" in problem + context:
+        return "put quotes round text that starts with `*` or `&`; write repeated values out"
+    if "mapping values are not allowed" in problem:
+        return "put quotes round text that holds `: `, and check the indentation of this line and the one before"
+    return None
+
+
+def _build(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], problems: list[str], name: str) -> Any:
+    """The plain value of a node; fills `lines`, and `problems` with what YAML allows and a config does not."""
+    here = f"{name}:{node.start_mark.line + 1}"
+    if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
+        return _build_mapping(node, path, lines, problems, name)
+    if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
+        for index, item in enumerate(node.value):
+            lines[*path, index] = item.start_mark.line + 1
+        return [_build(item, (*path, index), lines, problems, name) for index, item in enumerate(node.value)]
+    kind = node.tag.removeprefix(_TAG)
+    if isinstance(node, yaml.ScalarNode) and kind == "str":
+        return node.value
+    if isinstance(node, yaml.ScalarNode) and kind in _SCALARS and _SCALARS[kind][0].match(node.value):
+        return _SCALARS[kind][1](node.value)
+    problems.append(f"{here}: `{dotted(path)}`: tag `{node.tag.replace(_TAG, '!!')}` is not allowed here")
+    return None
+
+
+def _build_mapping(
+    node: yaml.MappingNode, path: KeyPath, lines: dict[KeyPath, int], problems: list[str], name: str
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            problems.append(f"{name}:{line}: a key must be one word")
+            continue
+        key = (*path, key_node.value)
+        if key_node.value in values:
+            problems.append(f"{name}:{line}: `{dotted(key)}` is given twice, first in line {lines[key]}")
+            continue
+        lines[key] = line
+        values[key_node.value] = _build(value_node, key, lines, problems, name)
+    return values

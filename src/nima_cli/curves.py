@@ -1,0 +1,136 @@
+"""Rows of metrics as lines to draw, x against y; knows no file, no terminal and no drawing library."""
+
+import bisect
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nima_cli.errors import InputError
+
+Row = Mapping[str, Any]
+XAxis = Literal["step", "tokens", "time"]
+
+# What a row of `metrics.jsonl` can be drawn by, and its unit.
+METRICS = {
+    "loss": "nats per token",
+    "perplexity": "",
+    "bits_per_byte": "bits per byte",
+    "accuracy": "share of tokens",
+    "learning_rate": "",
+    "grad_norm": "",
+    "tokens_per_second": "tokens per second",
+}
+X_LABELS: dict[XAxis, str] = {"step": "step", "tokens": "training tokens", "time": "training time"}
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One line of a plot; `kind` is `train` for what the steps say, `val` for the evaluations of that split."""
+
+    run: str
+    kind: str
+    xs: list[float]
+    ys: list[float]
+
+    def label(self, *, many_runs: bool) -> str:
+        """Its name in a legend."""
+        return f"{self.run} {self.kind}" if many_runs else self.kind
+
+
+def metric_title(metric: str) -> str:
+    """`val_bits_per_byte` -> `val bits per byte`, for a headline."""
+    return metric.replace("_", " ")
+
+
+def metric_label(metric: str) -> str:
+    """The metric and its unit, for an axis."""
+    unit = METRICS[_split_metric(metric)[1]]
+    return f"{metric_title(metric)} ({unit})" if unit and unit not in metric_title(metric) else metric_title(metric)
+
+
+def is_logarithmic(metric: str) -> bool:
+    """Whether a metric spans so many powers of ten that only a logarithmic axis shows it."""
+    return metric.endswith("perplexity")
+
+
+def curves(runs: Sequence[tuple[str, Sequence[Row]]], metric: str, x: XAxis, smooth: float) -> list[Curve]:
+    """The lines of one metric over several runs.
+
+    Args:
+        runs: (name, rows of `metrics.jsonl` in order).
+        metric: a name of `METRICS`; with `train_` or `val_` before it, only that side.
+        x: optimizer steps, training tokens, or seconds spent in optimizer steps.
+        smooth: weight of the past, 0 to below 1, of an exponential moving average over the training curve, divided by
+            the sum of its weights so that it starts at the first value. Evaluations are exact and stay as they are.
+
+    Raises:
+        InputError: an unknown metric, `smooth` outside its range, or no row holds the metric.
+    """
+    kind, field = _split_metric(metric)
+    if not 0.0 <= smooth < 1.0:
+        raise InputError(f"`smooth` {smooth:g}: must be at least 0 and below 1")
+    found = [curve for name, rows in runs for curve in _curves_of_run(name, rows, field, x)]
+    found = [curve for curve in found if kind is None or curve.kind == kind]
+    if not found:
+        raise InputError(f"`{metric}`: no values yet in {', '.join(name for name, _ in runs) or 'no run'}")
+    return [_smoothed(curve, smooth) if curve.kind == "train" else curve for curve in found]
+
+
+def time_unit(seconds: float) -> tuple[str, float]:
+    """The unit in which a span reads best, and its length in seconds."""
+    if seconds >= 3 * 3600:
+        return "h", 3600.0
+    return ("min", 60.0) if seconds >= 180 else ("s", 1.0)
+
+
+def _split_metric(metric: str) -> tuple[str | None, str]:
+    for kind in ("train", "val"):
+        field = metric.removeprefix(f"{kind}_")
+        if field != metric and field in METRICS:
+            return kind, field
+    if metric not in METRICS:
+        raise InputError(
+            f"`{metric}`: no such metric", hint=f"one of {', '.join(METRICS)}, also with `train_` or `val_` before it"
+        )
+    return None, metric
+
+
+def _curves_of_run(name: str, rows: Sequence[Row], field: str, x: XAxis) -> Iterable[Curve]:
+    steps = [row for row in rows if row.get("event") == "step"]
+    evals = [row for row in rows if row.get("event") == "eval" and row["split"] == "val"]
+    for kind, kind_rows in (("train", steps), ("val", evals)):
+        present = [row for row in kind_rows if _is_number(row.get(field))]
+        if present:
+            yield Curve(
+                name, kind, [_position(row, steps, x) for row in present], [float(row[field]) for row in present]
+            )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _position(row: Row, steps: Sequence[Row], x: XAxis) -> float:
+    """Where on the x axis a row lies.
+
+    An evaluation's own `tokens` counts what was evaluated, so its place on the token axis comes from the steps.
+    """
+    if x == "step":
+        return float(row["step"])
+    if x == "time":
+        return float(row["train_seconds"])
+    if row["event"] == "step":
+        return float(row["tokens"])
+    before = bisect.bisect_right(steps, row["step"], key=lambda other: other["step"])
+    nearest = steps[max(before - 1, 0)] if steps else None
+    return float(nearest["tokens"] / nearest["step"] * row["step"]) if nearest else 0.0
+
+
+def _smoothed(curve: Curve, weight: float) -> Curve:
+    total, weights, ys = 0.0, 0.0, []
+    for y in curve.ys:
+        total = weight * total + (1 - weight) * y
+        weights = weight * weights + (1 - weight)
+        ys.append(total / weights)
+    return Curve(curve.run, curve.kind, curve.xs, ys)

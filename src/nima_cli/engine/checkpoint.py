@@ -1,0 +1,263 @@
+"""Saves and loads one self-contained file: weights, tokenizer, optimizer and facts; knows no training loop.
+
+Format version 1, documented in `docs/checkpoint_format.md`. A checkpoint alone is enough to evaluate, generate, chat
+and resume. Only plain values and dense CPU tensors are in it; the facts are JSON text, so that no class of ours or of a
+library is ever pickled.
+"""
+
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nima_cli import __version__
+from nima_cli.engine.checkpoint_scan import load_untrusted
+from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.model.shape import ModelShape
+from nima_cli.errors import CheckpointError
+from nima_cli.files import atomic_write, explain, write_json
+
+FORMAT = 1
+BEST, LAST = "checkpoint_best.pt", "checkpoint_last.pt"
+_DTYPES = {torch.float32, torch.bfloat16, torch.float16}
+
+OptimizerState = dict[str, dict[str, torch.Tensor]]
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """What one file holds.
+
+    Attributes:
+        shape: of the model.
+        model: parameter name to tensor, plain names, tied weights once.
+        tokenizer_proto: the SentencePiece model's bytes.
+        header: plain facts: config, step, best value, seed, dataset hash and so on; strict JSON.
+        optimizer: parameter name to its tensors; None in a file made for use, not for resuming.
+    """
+
+    shape: ModelShape
+    model: dict[str, torch.Tensor]
+    tokenizer_proto: bytes
+    header: dict[str, Any] = field(default_factory=dict)
+    optimizer: OptimizerState | None = None
+
+
+def save(path: Path, checkpoint: Checkpoint) -> int:
+    """Write `path`, all or nothing, and read its header back before the name exists; returns its size in bytes.
+
+    Raises:
+        ResourceError: the disk or permissions refused; an earlier file of that name is untouched.
+    """
+    header = {
+        **checkpoint.header,
+        "nima_version": __version__,
+        "torch_version": str(torch.__version__),
+        "model_shape": checkpoint.shape.to_dict(),
+    }
+    payload: dict[str, Any] = {
+        "nima_format": FORMAT,
+        "header": json.dumps(header, ensure_ascii=False, allow_nan=False),
+        "tokenizer": torch.frombuffer(bytearray(checkpoint.tokenizer_proto), dtype=torch.uint8),
+        "model": {name: _plain(tensor) for name, tensor in checkpoint.model.items()},
+    }
+    if checkpoint.optimizer is not None:
+        payload["optimizer"] = {
+            name: {key: _plain(tensor) for key, tensor in state.items()} for name, state in checkpoint.optimizer.items()
+        }
+    with atomic_write(path, verify=_verify) as stream:
+        torch.save(payload, stream)
+    return path.stat().st_size
+
+
+def save_best(path: Path, checkpoint: Checkpoint) -> int:
+    """`save`, with a small JSON beside it for people; the loader never reads that."""
+    size = save(path, checkpoint)
+    header = checkpoint.header
+    facts = {key: header[key] for key in ("step", "epoch", "best") if key in header}
+    write_json(path.with_suffix(".json"), {**facts, "parameters": checkpoint.shape.parameters()})
+    return size
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """A dense CPU copy that owns exactly its own bytes: a view would drag its whole storage into the file."""
+    return tensor.detach().to("cpu", copy=True).contiguous().clone()
+
+
+def _verify(path: Path) -> None:
+    """The file that was just written parses and passes its checksums."""
+    if load_untrusted(path).get("nima_format") != FORMAT:
+        raise CheckpointError(f"{path}: could not be read back after writing")
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and validate a checkpoint file.
+
+    Raises:
+        CheckpointError: missing, foreign, damaged, hostile, or of a newer format; says what was found.
+        ResourceError: it cannot be read.
+    """
+    try:
+        payload = load_untrusted(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such checkpoint") from error
+    except OSError as error:
+        raise explain(error, path, "read") from error
+    header = _read_header(path, payload)
+    try:
+        shape = ModelShape.from_dict(header.get("model_shape", {}))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: unusable: {error}") from error
+    _check_tensors(path, payload.get("model"), shape.tensors())
+    proto = payload.get("tokenizer")
+    if not isinstance(proto, torch.Tensor) or proto.dtype is not torch.uint8 or proto.ndim != 1:
+        raise CheckpointError(f"{path}: holds no tokenizer")
+    return Checkpoint(
+        shape=shape,
+        model=payload["model"],
+        tokenizer_proto=proto.numpy().tobytes(),
+        header=header,
+        optimizer=_read_optimizer(path, payload, shape),
+    )
+
+
+def _read_header(path: Path, payload: dict[str, Any]) -> dict[str, Any]:
+    version = payload.get("nima_format")
+    if type(version) is not int:
+        found = ", ".join(f"`{key}`" for key in list(payload)[:3])
+        raise CheckpointError(f"{path}: not a nima checkpoint: a torch file with {found or 'nothing'}")
+    try:
+        header = json.loads(payload.get("header", ""))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged: its header is not JSON") from error
+    if version > FORMAT:
+        made_by = str(header.get("nima_version", "a newer version"))[:20] if isinstance(header, dict) else "?"
+        raise CheckpointError(
+            f"{path}: made by nima {made_by} in format {version}; this is nima {__version__}, format {FORMAT}",
+            hint="pip install -U nima",
+        )
+    if version < 1 or not isinstance(header, dict):
+        raise CheckpointError(f"{path}: damaged: format {version} never existed or its header is no object")
+    return header
+
+
+def _check_tensors(path: Path, tensors: Any, expected: dict[str, tuple[int, ...]]) -> None:
+    """Exactly the names and shapes that the model has, dense, floating, finite."""
+    if not isinstance(tensors, dict):
+        raise CheckpointError(f"{path}: holds no model")
+    wrong = [f"`{name}` is missing" for name in expected if name not in tensors]
+    wrong += [f"`{name}` is not part of this model" for name in tensors if name not in expected]
+    for name, size in expected.items():
+        tensor = tensors.get(name)
+        if tensor is None:
+            continue
+        if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided or tensor.dtype not in _DTYPES:
+            wrong.append(f"`{name}` is not a plain tensor")
+        elif tuple(tensor.shape) != size:
+            wrong.append(f"`{name}` is {tuple(tensor.shape)}, expected {size}")
+        elif not tensor.is_contiguous() or not bool(torch.isfinite(tensor).all()):
+            wrong.append(f"`{name}` holds values that are not finite")
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise CheckpointError(f"{path}: does not fit its own model: {'; '.join(wrong[:5])}{more}")
+
+
+def _read_optimizer(path: Path, payload: dict[str, Any], shape: ModelShape) -> OptimizerState | None:
+    state: Any = payload.get("optimizer")
+    if state is None:
+        return None
+    sizes = shape.tensors()
+    for name, tensors in state.items() if isinstance(state, dict) else [("optimizer", None)]:
+        if name not in sizes or not isinstance(tensors, dict):
+            raise CheckpointError(f"{path}: its optimizer state names `{name}`, which the model does not have")
+        for key, tensor in tensors.items():
+            fits = isinstance(tensor, torch.Tensor) and tuple(tensor.shape) in (sizes[name], ())
+            if not fits or not bool(torch.isfinite(tensor).all()):
+                raise CheckpointError(f"{path}: its optimizer state `{name}.{key}` does not fit the model")
+    found: OptimizerState = state
+    return found
+
+
+def find(path: Path) -> Path:
+    """The checkpoint that `--checkpoint` means: a file, or a run directory's best (else last).
+
+    Raises:
+        CheckpointError: neither; lists what the directory holds.
+    """
+    if not path.is_dir():
+        if path.exists():
+            return path
+        raise CheckpointError(f"{path}: no such checkpoint", hint="give a `.pt` file or a run directory")
+    for name in (BEST, LAST):
+        if (path / name).is_file():
+            return path / name
+    inside = sorted(entry.name for entry in path.iterdir())
+    listed = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "") if inside else "nothing"
+    raise CheckpointError(f"{path}: a folder without a nima checkpoint; it holds {listed}")
+
+
+def newest_valid(run_dir: Path) -> tuple[Path, Checkpoint, list[str]]:
+    """The furthest checkpoint of a run that loads, and one message for each that did not.
+
+    Raises:
+        CheckpointError: none loads.
+    """
+    loaded: list[tuple[int, Path, Checkpoint]] = []
+    refused: list[str] = []
+    for name in (LAST, BEST):
+        path = run_dir / name
+        if not path.is_file():
+            continue
+        try:
+            checkpoint = load(path)
+        except CheckpointError as error:
+            refused.append(error.message)
+            continue
+        if checkpoint.optimizer is not None:
+            loaded.append((int(checkpoint.header.get("step", 0)), path, checkpoint))
+    if not loaded:
+        problem = "; ".join(refused) or f"{run_dir}: no checkpoint to resume from"
+        raise CheckpointError(problem, hint="start again without --resume")
+    _, path, checkpoint = max(loaded, key=lambda item: item[0])
+    return path, checkpoint, refused
+
+
+def build_model(checkpoint: Checkpoint, *, compute_dtype: torch.dtype = torch.float32, dropout: float = 0.0) -> GPT:
+    """A model with the checkpoint's weights, on the CPU, in evaluation mode."""
+    with torch.device("meta"):
+        model = GPT(checkpoint.shape, dropout=dropout, compute_dtype=compute_dtype)
+    model.load_state_dict(checkpoint.model, strict=True, assign=True)
+    model.rebuild_rotary()
+    return model.eval()
+
+
+def load_for_inference(path: Path, *, compute_dtype: torch.dtype = torch.float32) -> tuple[GPT, Tokenizer, Checkpoint]:
+    """A model ready to generate, its tokenizer, and what else the file says.
+
+    Raises:
+        CheckpointError: see `load`; or the tokenizer is unusable or of another vocabulary than the model.
+    """
+    checkpoint = load(find(path))
+    tokenizer = Tokenizer.from_bytes(checkpoint.tokenizer_proto, where=str(path))
+    if tokenizer.vocab_size != checkpoint.shape.vocab_size:
+        raise CheckpointError(
+            f"{path}: its tokenizer has {tokenizer.vocab_size} tokens, its model {checkpoint.shape.vocab_size}"
+        )
+    return build_model(checkpoint, compute_dtype=compute_dtype), tokenizer, checkpoint
+
+
+def finite_or_none(value: float) -> float | None:
+    """A number for strict JSON: infinity, the best loss before there is one, becomes null."""
+    return value if math.isfinite(value) else None
+
+
+def timed_save(path: Path, checkpoint: Checkpoint) -> tuple[int, float]:
+    """Save and say the size in bytes and the seconds it took."""
+    start = time.perf_counter()
+    size = save_best(path, checkpoint) if path.name == BEST else save(path, checkpoint)
+    return size, time.perf_counter() - start

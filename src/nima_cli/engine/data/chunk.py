@@ -1,0 +1,184 @@
+"""Splits what is too long at its natural seams, losing nothing; knows nothing of tokenizers but a count.
+
+A text is cut into atoms that each fit: at headings, then blank lines and blocks, then lines, then words, then
+characters, each finer cut only inside what does not fit otherwise. Atoms are then packed greedily. A code block that
+fits is one atom.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from nima_cli.engine.data.document import Kind, Turn
+from nima_cli.engine.data.markdown import VERBATIM, blocks
+
+# How good a line boundary is to cut at; lower is better.
+HEADING, BLOCK, NESTED, LINE, INSIDE = range(5)
+_UNDERLINE = re.compile(r"([=\-~^\"'*+#`.:_])\1{2,}\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Atom:
+    text: str
+    tokens: int
+    rank: int
+
+
+def split_text(text: str, kind: Kind, count: Callable[[str], int], max_tokens: int) -> list[str]:
+    """Pieces of `text` that joined give it again, each of at most `max_tokens` unless it is a single character.
+
+    Each stretch of text is counted at most once per level and once more when its piece is done, so the cost is
+    near-linear in the length.
+
+    Args:
+        count: tokens of a string; nearly additive, as for every subword tokenizer.
+        max_tokens: at least 1.
+    """
+    if count(text) <= max_tokens:
+        return [text]
+    lines = [f"{line}\n" for line in text.split("\n")]
+    lines[-1] = lines[-1][:-1]
+    ranks = _text_ranks(lines) if kind == "text" else _markdown_ranks(text, len(lines))
+    # What `count` adds to every string (boundary symbols) must not be paid once per atom.
+    overhead = count("")
+    cutter = _Cutter(lines, ranks, lambda part: count(part) - overhead, max(max_tokens - overhead, 1))
+    return list(cutter.pieces())
+
+
+def _markdown_ranks(text: str, lines: int) -> list[int]:
+    """The rank of the boundary before each line."""
+    ranks = [LINE] * lines
+    after_heading = False
+    for block in blocks(text):
+        # A heading stays with what follows it as long as both fit.
+        if not after_heading:
+            rank = NESTED if block.depth else HEADING if block.kind == "heading" else BLOCK
+            ranks[block.start] = min(ranks[block.start], rank)
+        after_heading = block.kind == "heading"
+        if block.kind in VERBATIM:
+            ranks[block.start + 1 : block.end] = [INSIDE] * (block.end - block.start - 1)
+    return ranks
+
+
+def _text_ranks(lines: list[str]) -> list[int]:
+    """As for Markdown, from blank lines, indentation and underlined titles (reStructuredText)."""
+    ranks = [LINE] * len(lines)
+    for index in range(1, len(lines)):
+        line = lines[index]
+        if lines[index - 1].strip():
+            if line[0:1] in (" ", "\t"):
+                ranks[index] = INSIDE
+        elif line.strip():
+            following = lines[index + 1] if index + 1 < len(lines) else ""
+            titled = len(following.strip()) >= len(line.strip()) and _UNDERLINE.fullmatch(following)
+            ranks[index] = NESTED if line[0] in " \t" else HEADING if titled else BLOCK
+    return ranks
+
+
+@dataclass(frozen=True, slots=True)
+class _Cutter:
+    lines: list[str]
+    ranks: list[int]
+    count: Callable[[str], int]
+    limit: int
+
+    def pieces(self) -> Iterator[str]:
+        """Greedy packing of the atoms."""
+        held: list[_Atom] = []
+        size = 0
+        for atom in self._atoms(0, len(self.lines), HEADING, HEADING):
+            if held and size + atom.tokens > self.limit:
+                cut = self._best_cut(held, size, atom)
+                yield from self._verified(held[:cut])
+                held = held[cut:]
+                size = sum(one.tokens for one in held)
+            held.append(atom)
+            size += atom.tokens
+        yield from self._verified(held)
+
+    def _best_cut(self, held: list[_Atom], size: int, atom: _Atom) -> int:
+        """How many atoms to let go: all, or up to a better seam if the piece stays half full and the rest fits on."""
+        best, best_rank, total = len(held), atom.rank, size
+        for index in range(len(held) - 1, 0, -1):
+            size -= held[index].tokens
+            if size * 2 < self.limit or total - size + atom.tokens > self.limit:
+                break
+            if held[index].rank < best_rank:
+                best, best_rank = index, held[index].rank
+        return best
+
+    def _verified(self, atoms: list[_Atom]) -> Iterator[str]:
+        """The atoms as one piece; in halves where the sum of their counts was too low an estimate."""
+        text = "".join(atom.text for atom in atoms)
+        if len(atoms) < 2 or self.count(text) <= self.limit:
+            yield text
+        else:
+            middle = len(atoms) // 2
+            yield from self._verified(atoms[:middle])
+            yield from self._verified(atoms[middle:])
+
+    def _atoms(self, start: int, end: int, level: int, rank: int) -> Iterator[_Atom]:
+        """Cut lines `start` to `end` at boundaries up to `level`, and finer only what does not fit.
+
+        Args:
+            rank: of the boundary before `start`.
+        """
+        text = "".join(self.lines[start:end])
+        tokens = self.count(text)
+        if tokens <= self.limit:
+            yield _Atom(text, tokens, rank)
+        elif end - start == 1:
+            yield from self._words(text, tokens, rank)
+        else:
+            bounds: list[int] = []
+            while not bounds:
+                bounds = [index for index in range(start + 1, end) if self.ranks[index] <= level]
+                level += 1
+            for begin, stop in zip([start, *bounds], [*bounds, end], strict=True):
+                yield from self._atoms(begin, stop, level, rank if begin == start else self.ranks[begin])
+
+    def _words(self, text: str, tokens: int, rank: int) -> Iterator[_Atom]:
+        """Cut one line into about equal parts, at white space where there is some in the second half of a part."""
+        if tokens <= self.limit or len(text) == 1:
+            yield _Atom(text, tokens, rank)
+            return
+        length = -(-len(text) // (tokens // self.limit + 1))
+        start = 0
+        while start < len(text):
+            end = start + length
+            if end < len(text):
+                spaces = [text.rfind(space, start + length // 2, end) for space in " \t"]
+                end = max(spaces) + 1 or end
+            part = text[start:end]
+            yield from self._words(part, self.count(part), rank if start == 0 else INSIDE + 1)
+            start = end
+
+
+def split_conversation(
+    turns: tuple[Turn, ...], count: Callable[[tuple[Turn, ...]], int], max_tokens: int
+) -> list[tuple[Turn, ...]]:
+    """Cut a conversation between exchanges (a user turn and what answers it), with the system turn in every piece.
+
+    An exchange that is too long by itself stays whole, as a piece that is too long.
+
+    Args:
+        turns: an optional system turn, then user and assistant in turn.
+        count: tokens of a conversation.
+    """
+    if count(turns) <= max_tokens:
+        return [turns]
+    system = turns[:1] if turns[0].role == "system" else ()
+    pieces: list[tuple[Turn, ...]] = []
+    piece = system
+    for exchange in _exchanges(turns[len(system) :]):
+        if len(piece) > len(system) and count(piece + exchange) > max_tokens:
+            pieces.append(piece)
+            piece = system
+        piece += exchange
+    return [*pieces, piece]
+
+
+def _exchanges(turns: tuple[Turn, ...]) -> Iterator[tuple[Turn, ...]]:
+    starts = [index for index, turn in enumerate(turns) if turn.role == "user" or index == 0]
+    for start, end in zip(starts, [*starts[1:], len(turns)], strict=True):
+        yield turns[start:end]

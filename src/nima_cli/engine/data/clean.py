@@ -1,0 +1,122 @@
+"""Tidies white space outside code and leaves code byte for byte; knows nothing of where a text came from."""
+
+import re
+from dataclasses import dataclass
+
+from nima_cli.engine.data.document import Kind
+from nima_cli.engine.data.markdown import VERBATIM, blocks
+
+_UNTIDY = re.compile(r"[ \t](?:\n|\Z)|\n[ \t]*\n[ \t]*\n|\A[ \t]*\n|\n\Z")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Bidirectional marks, zero-width characters and the byte-order mark inside a text.
+_INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_PRE_OPEN = re.compile(r"<pre\b", re.IGNORECASE)
+_PRE_CLOSE = re.compile(r"</pre\s*>", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class CleanReport:
+    """What cleaning did, summed over the texts it was given to.
+
+    Attributes:
+        trailing_spaces: lines that lost white space at their end.
+        blank_lines: blank lines removed.
+        control_characters: control characters found (and kept) besides newline and tab.
+        invisible_characters: bidirectional and zero-width characters found (and kept).
+    """
+
+    trailing_spaces: int = 0
+    blank_lines: int = 0
+    control_characters: int = 0
+    invisible_characters: int = 0
+
+
+def clean(text: str, kind: Kind, report: CleanReport | None = None) -> str:
+    """Normalise line ends to LF and, outside code, end lines at their last word and keep single blank lines.
+
+    In Markdown (`markdown`, `qa`, `chat`), fences, indented code, tables, HTML and front matter stay byte for byte; in
+    `text`, indented blocks (reStructuredText literals and directives) and doctest sessions do. Blank lines before and
+    after the text go. Cleaning twice changes nothing more.
+
+    Args:
+        report: if given, what was done is added to it.
+    """
+    report = CleanReport() if report is None else report
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.isprintable():
+        report.control_characters += len(_CONTROL.findall(text))
+        report.invisible_characters += len(_INVISIBLE.findall(text))
+    if not _UNTIDY.search(text):
+        return text
+    lines = text.split("\n")
+    verbatim = _text_verbatim(lines) if kind == "text" else _markdown_verbatim(text, lines)
+    return _tidy(lines, verbatim, report)
+
+
+def _tidy(lines: list[str], verbatim: bytearray, report: CleanReport) -> str:
+    """Join `lines` again; `verbatim` holds 1 for every line that must stay as it is."""
+    kept: list[str] = []
+    # Blank lines are held back until a line follows that needs one: none opens or closes a text.
+    blanks = 0
+    for line, fixed in zip(lines, verbatim, strict=True):
+        if not fixed:
+            short = line.rstrip(" \t")
+            report.trailing_spaces += short != line
+            if not short:
+                blanks += 1
+                continue
+            line = short
+        if blanks and kept:
+            kept.append("")
+        report.blank_lines += max(blanks - 1, 0) if kept else blanks
+        blanks = 0
+        kept.append(line)
+    # The last line end is no blank line; blank lines that end an unclosed fence are.
+    report.blank_lines += max(blanks - 1, 0)
+    while kept and not kept[-1].strip(" \t"):
+        kept.pop()
+        report.blank_lines += 1
+    return "\n".join(kept)
+
+
+def _markdown_verbatim(text: str, lines: list[str]) -> bytearray:
+    verbatim = bytearray(len(lines))
+    for block in blocks(text):
+        if block.kind in VERBATIM:
+            end = _end_of_pre(lines, block.start, block.end) if block.kind == "html" else block.end
+            verbatim[block.start : end] = b"\1" * (end - block.start)
+    return verbatim
+
+
+def _end_of_pre(lines: list[str], start: int, end: int) -> int:
+    """Where an HTML block really ends: CommonMark ends most of them at a blank line, even inside an open `<pre>`."""
+    html = "\n".join(lines[start:end])
+    if len(_PRE_OPEN.findall(html)) <= len(_PRE_CLOSE.findall(html)):
+        return end
+    for index in range(end, len(lines)):
+        if _PRE_CLOSE.search(lines[index]):
+            return index + 1
+    return end
+
+
+def _text_verbatim(lines: list[str]) -> bytearray:
+    """Indented blocks with the blank lines inside them, and doctest sessions up to the next blank line."""
+    verbatim = bytearray(len(lines))
+    last_indented = -1
+    session = False
+    for index, line in enumerate(lines):
+        blank = not line.strip(" \t")
+        session = not blank and (session or line.startswith(">>> "))
+        if session:
+            verbatim[index] = 1
+        if blank:
+            continue
+        if line[0] in " \t":
+            verbatim[index] = 1
+            if last_indented >= 0:
+                verbatim[last_indented + 1 : index] = b"\1" * (index - last_indented - 1)
+            last_indented = index
+        else:
+            last_indented = -1
+    return verbatim

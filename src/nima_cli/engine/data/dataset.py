@@ -1,0 +1,203 @@
+"""Batches of a prepared dataset, in an order that is a pure function of (seed, row); knows no model and no run.
+
+Legend: B batch, T time (context length), S samples.
+
+An epoch joins its samples in a random order and cuts the join into rows of T+1 tokens, at a random phase and with
+wrap-around; then the rows are shuffled. All of it comes from a counter-based generator keyed by (seed, epoch)
+(Philox, Salmon et al., SC 2011), so nothing needs to be remembered to continue a run: the next row number is all.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nima_cli.engine.data.dataset_files import DatasetFiles, SplitArrays, read_dataset
+from nima_cli.engine.data.document import KINDS
+from nima_cli.engine.data.tokenizer import Tokenizer
+
+IGNORED = -100  # the target that cross-entropy leaves out
+
+_Ints = npt.NDArray[np.int64]
+_WEIGHT_STREAM = 2**64 - 1  # an epoch that no run reaches: keys the draw that all epochs share
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows to learn from, both int64; a target is the input's next token, or -100 where it carries no loss."""
+
+    inputs_BT: torch.Tensor
+    targets_BT: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _EpochPlan:
+    """One epoch: its samples in order, where each starts in their join, and the order of the rows cut from it."""
+
+    order_S: _Ints
+    starts_S: _Ints
+    tokens: int
+    phase: int
+    rows: _Ints
+
+
+class TokenDataset:
+    """One split over memory maps.
+
+    Attributes:
+        tokens: tokens of the split.
+        samples: samples of the split.
+    """
+
+    def __init__(self, arrays: SplitArrays, *, weights: Sequence[float], bos_id: int, pad_id: int) -> None:
+        """Take the mapped files of one split; `weights` is one number a source, all 1 outside the train split."""
+        self._arrays = arrays
+        self._bos_id, self._pad_id = bos_id, pad_id
+        self._offsets_S: _Ints = arrays.index["offset"].astype(np.int64)
+        self._lengths_S = arrays.lengths()
+        self._weights_S = np.asarray(weights, dtype=np.float64)[arrays.index["source"]]
+        self._plans: dict[tuple[int, int, int], _EpochPlan] = {}
+        self.tokens = len(arrays.tokens)
+        self.samples = len(arrays.index)
+
+    def rows_per_epoch(self, context_length: int) -> int:
+        """Rows of `context_length` targets that cover the weighted split once; the same in every epoch."""
+        weighted = math.fsum((self._weights_S * self._lengths_S).tolist())
+        return max(1, math.ceil(round(weighted, 6) / context_length))
+
+    def batch(self, rows: Sequence[int], *, context_length: int, seed: int) -> Batch:
+        """The rows with these numbers, counted 0, 1, 2, ... over all epochs.
+
+        A row depends on its number, `context_length` and `seed` alone: not on the batch, nor on how many processes
+        share the work.
+        """
+        per_epoch = self.rows_per_epoch(context_length)
+        numbers = np.asarray(rows, dtype=np.int64)
+        epochs = numbers // per_epoch
+        places = np.empty((len(numbers), context_length + 1), dtype=np.int64)
+        for epoch in np.unique(epochs):
+            chosen = epochs == epoch
+            plan = self._plan(seed, int(epoch), context_length)
+            places[chosen] = self._places(plan, numbers[chosen] % per_epoch, context_length)
+        return self._gather(places)
+
+    def windows(self, context_length: int) -> int:
+        """Evaluation windows of the split."""
+        return max(1, math.ceil((self.tokens - 1) / context_length))
+
+    def window_batch(self, indices: Sequence[int], context_length: int) -> Batch:
+        """Windows that follow each other in file order: every token but `<|bos|>` is a target exactly once.
+
+        The last window is filled up with `<|pad|>` inputs and targets of -100.
+        """
+        starts = np.asarray(indices, dtype=np.int64)[:, None] * context_length
+        places = starts + np.arange(context_length + 1)
+        outside = places >= self.tokens
+        batch = self._gather(np.where(outside, 0, places))
+        batch.inputs_BT[torch.from_numpy(outside[:, :-1])] = self._pad_id
+        batch.targets_BT[torch.from_numpy(outside[:, 1:])] = IGNORED
+        return batch
+
+    def _places(self, plan: _EpochPlan, rows: _Ints, context_length: int) -> _Ints:
+        """Places in the token file of the given rows of one epoch, shape (rows, T+1)."""
+        starts = plan.phase + plan.rows[rows] * context_length
+        joined = (starts[:, None] + np.arange(context_length + 1)) % plan.tokens
+        sample = np.searchsorted(plan.starts_S, joined, side="right") - 1
+        places: _Ints = self._offsets_S[plan.order_S[sample]] + joined - plan.starts_S[sample]
+        return places
+
+    def _gather(self, places: _Ints) -> Batch:
+        tokens = self._arrays.tokens[places].astype(np.int64)
+        targets = tokens[:, 1:].copy()
+        mask = self._arrays.mask
+        targets[(targets == self._bos_id) if mask is None else (mask[places[:, 1:]] == 0)] = IGNORED
+        return Batch(torch.from_numpy(np.ascontiguousarray(tokens[:, :-1])), torch.from_numpy(targets))
+
+    def _plan(self, seed: int, epoch: int, context_length: int) -> _EpochPlan:
+        """The epoch's plan; the last two are kept, because a batch may lie across the end of an epoch."""
+        key = (seed, epoch, context_length)
+        if key not in self._plans:
+            while len(self._plans) > 1:
+                self._plans.pop(next(iter(self._plans)))
+            self._plans[key] = self._make_plan(seed, epoch, context_length)
+        return self._plans[key]
+
+    def _make_plan(self, seed: int, epoch: int, context_length: int) -> _EpochPlan:
+        generator = _generator(seed, epoch)
+        drawn_S = np.repeat(np.arange(self.samples), self._draws(seed, epoch))
+        order_S = generator.permutation(drawn_S if len(drawn_S) else np.arange(self.samples))
+        ends_S = np.cumsum(self._lengths_S[order_S])
+        tokens = int(ends_S[-1])
+        return _EpochPlan(
+            order_S=order_S,
+            starts_S=ends_S - self._lengths_S[order_S],
+            tokens=tokens,
+            phase=int(generator.integers(tokens)),
+            rows=generator.permutation(self.rows_per_epoch(context_length)),
+        )
+
+    def _draws(self, seed: int, epoch: int) -> _Ints:
+        """How often each sample occurs in this epoch.
+
+        A sample of weight w that starts at u in [0, 1) has been drawn floor(e*w + u) times before epoch e. So whole
+        weights are met in every epoch, and fractions over the epochs, each sample as often as any other. The starts
+        are spread evenly over a source's samples, so that every epoch also gets the same number of them, up to one.
+        """
+        source_S = self._arrays.index["source"]
+        shuffled = np.lexsort((_generator(seed, _WEIGHT_STREAM).random(self.samples), source_S))
+        _, first, count = np.unique(source_S[shuffled], return_index=True, return_counts=True)
+        start_S = np.empty(self.samples)
+        start_S[shuffled] = (np.arange(self.samples) - np.repeat(first, count) + 0.5) / np.repeat(count, count)
+        before, after = epoch * self._weights_S + start_S, (epoch + 1) * self._weights_S + start_S
+        draws: _Ints = np.floor(after).astype(np.int64) - np.floor(before).astype(np.int64)
+        return draws
+
+
+class PreparedDataset:
+    """An opened, verified dataset.
+
+    Attributes:
+        metadata: the contents of `dataset_metadata.json`.
+        sha256: the fingerprint of the whole dataset.
+    """
+
+    def __init__(self, files: DatasetFiles) -> None:
+        """Wrap verified files; use `open_dataset` instead."""
+        self._files = files
+        self.folder = files.folder
+        self.metadata: Mapping[str, Any] = files.metadata
+        self.tokenizer: Tokenizer = files.tokenizer
+        self.sha256 = files.sha256
+
+    @property
+    def conversations(self) -> int:
+        """Samples of the train split that are questions and answers or chats."""
+        return int((self._files.arrays("train").index["kind"] >= KINDS.index("qa")).sum())
+
+    def split(self, name: str) -> TokenDataset:
+        """Open `train`, `val` or `test`; the weights of sources act on `train` only.
+
+        Raises:
+            DataError: no such split, or its files contradict the metadata.
+        """
+        weights = [float(source["weight"]) if name == "train" else 1.0 for source in self.metadata["sources"]]
+        tokenizer = self.tokenizer
+        return TokenDataset(self._files.arrays(name), weights=weights, bos_id=tokenizer.bos_id, pad_id=tokenizer.pad_id)
+
+
+def open_dataset(folder: Path) -> PreparedDataset:
+    """Open a prepared dataset and check every file of it.
+
+    Raises:
+        DataError: not a prepared dataset, or a file is missing, altered or from a newer nima; names the file.
+    """
+    return PreparedDataset(read_dataset(folder))
+
+
+def _generator(seed: int, epoch: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)))

@@ -1,0 +1,148 @@
+"""The files of a prepared dataset: their names, their formats, and reading them back checked; never imports torch."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nima_cli import __version__
+from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.errors import DataError
+from nima_cli.files import explain, sha256_file
+
+FORMAT = 1
+SPLITS = ("train", "val", "test")
+METADATA = "dataset_metadata.json"
+
+# One entry per sample, in file order. A sample's tokens end where the next one's begin.
+INDEX_DTYPE = np.dtype([("offset", "<u8"), ("document", "<u4"), ("source", "<u2"), ("kind", "u1")])
+
+_AGAIN = "run `nima data prepare` again"
+
+
+def token_dtype(vocab_size: int) -> np.dtype[Any]:
+    """Little-endian unsigned integers, as narrow as the vocabulary allows."""
+    return np.dtype("<u2" if vocab_size <= 65535 else "<u4")
+
+
+def tokenizer_name(kind: str) -> str:
+    """File name of the SentencePiece model."""
+    return f"tokenizer_{kind}.model"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitArrays:
+    """One split over memory maps.
+
+    Attributes:
+        tokens: ids of all samples, one after the other.
+        mask: 1 where a token carries loss as a target; None when all do, but `<|bos|>`.
+        index: `INDEX_DTYPE`, one entry per sample.
+    """
+
+    tokens: npt.NDArray[Any]
+    mask: npt.NDArray[np.uint8] | None
+    index: npt.NDArray[Any]
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each sample."""
+        offsets = self.index["offset"].astype(np.int64)
+        return np.diff(offsets, append=len(self.tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFiles:
+    """A prepared dataset whose files are all there and unaltered.
+
+    Attributes:
+        sha256: of the metadata file, which holds the hashes of all others: the fingerprint of the whole.
+    """
+
+    folder: Path
+    metadata: Mapping[str, Any]
+    tokenizer: Tokenizer
+    sha256: str
+
+    def arrays(self, split: str) -> SplitArrays:
+        """Map one split's files.
+
+        Raises:
+            DataError: no such split, or ids and index that contradict the metadata.
+        """
+        if split not in SPLITS:
+            raise DataError(f"{self.folder}: no split `{split}`; there are {', '.join(SPLITS)}")
+        path = self.folder / f"{split}.bin"
+        try:
+            tokens = np.memmap(path, dtype=token_dtype(self.tokenizer.vocab_size), mode="r")
+            index = np.load(self.folder / f"{split}.index.npy", mmap_mode="r", allow_pickle=False)
+            masked = self.metadata["loss"] == "assistant"
+            mask = np.memmap(self.folder / f"{split}.mask", dtype=np.uint8, mode="r") if masked else None
+        except ValueError as error:
+            raise DataError(f"{path}: unreadable: {error}", hint=_AGAIN) from error
+        if int(tokens.max()) >= self.tokenizer.vocab_size:
+            raise DataError(f"{path}: holds token {int(tokens.max())}, outside the vocabulary", hint=_AGAIN)
+        if len(tokens) != self.metadata["splits"][split]["tokens"] or (mask is not None and len(mask) != len(tokens)):
+            raise DataError(f"{path}: holds {len(tokens)} tokens, not as many as the metadata says", hint=_AGAIN)
+        if index.dtype != INDEX_DTYPE or len(index) == 0:
+            raise DataError(f"{self.folder / f'{split}.index.npy'}: not an index of samples", hint=_AGAIN)
+        return SplitArrays(tokens, mask, index)
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """The metadata of a prepared dataset, without looking at the files it speaks of.
+
+    Raises:
+        DataError: there is none, it is damaged, or a newer nima wrote it.
+        ResourceError: it cannot be read.
+    """
+    path = folder / METADATA
+    try:
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(
+            f"{folder}: not a prepared dataset: it has no `{METADATA}`",
+            hint=f"make one with `nima data prepare --output-dir {folder} --text-files ...`",
+        ) from None
+    except OSError as error:
+        raise explain(error, path, "read this file") from error
+    try:
+        metadata = json.loads(raw)
+        version = metadata["format"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise DataError(f"{path}: damaged", hint=_AGAIN) from None
+    if version != FORMAT:
+        raise DataError(
+            f"{path}: dataset format {version}, made by nima {metadata.get('nima_version', '?')}; "
+            f"this is nima {__version__}, which reads format {FORMAT}",
+            hint="update nima, or run `nima data prepare` again",
+        )
+    if not isinstance(metadata, dict) or not {"files", "splits", "loss", "options", "sources"} <= set(metadata):
+        raise DataError(f"{path}: damaged: some of its fields are missing", hint=_AGAIN)
+    return metadata
+
+
+def read_dataset(folder: Path) -> DatasetFiles:
+    """Open a prepared dataset and check every file against the metadata.
+
+    Raises:
+        DataError: it is not one, or a file is missing or altered; names the file.
+        CheckpointError: its tokenizer is not one of nima's.
+        ResourceError: a file cannot be read.
+    """
+    metadata = read_metadata(folder)
+    for name, expected in metadata["files"].items():
+        path = folder / Path(name).name
+        try:
+            found = sha256_file(path)
+        except FileNotFoundError:
+            raise DataError(f"{path}: missing from this prepared dataset", hint=_AGAIN) from None
+        except OSError as error:
+            raise explain(error, path, "read this file") from error
+        if found != expected:
+            raise DataError(f"{path}: altered since the dataset was prepared", hint=_AGAIN)
+    tokenizer = Tokenizer.load(folder / tokenizer_name(metadata["tokenizer"]["type"]))
+    return DatasetFiles(folder, metadata, tokenizer, sha256_file(folder / METADATA))

@@ -1,0 +1,90 @@
+"""Where the blocks of a Markdown text are, by line; knows nothing of what is done with them.
+
+Structure comes from a CommonMark parser (markdown-it-py), never from a mark at a line's start: `# x` inside a fence is
+code, and a fence may be nested in lists, longer than three marks, or never closed.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+BlockKind = Literal["front_matter", "fence", "code", "heading", "paragraph", "list", "table", "html", "other"]
+
+_KINDS: dict[str, BlockKind] = {
+    "fence": "fence",
+    "code_block": "code",
+    "heading_open": "heading",
+    "paragraph_open": "paragraph",
+    "bullet_list_open": "list",
+    "ordered_list_open": "list",
+    "table_open": "table",
+    "html_block": "html",
+    "blockquote_open": "other",
+    "hr": "other",
+}
+# Byte for byte in any cleaning, whole wherever they fit when cutting.
+VERBATIM: frozenset[BlockKind] = frozenset({"front_matter", "fence", "code", "table", "html"})
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block.
+
+    Attributes:
+        start: index of its first line, from 0.
+        end: index after its last line; blank lines after a block do not belong to it.
+        level: 1 to 6 for a heading, else 0.
+        depth: 0 at the top, more inside lists and quotes.
+    """
+
+    kind: BlockKind
+    start: int
+    end: int
+    level: int = 0
+    depth: int = 0
+
+
+@functools.cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark").enable("table")
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    return parser
+
+
+def blocks(text: str) -> list[Block]:
+    """The blocks of `text` in order, containers before what they hold.
+
+    Args:
+        text: with LF line ends only; lines are those of `text.split("\\n")`.
+    """
+    lines = text.split("\n")
+    skipped = _front_matter(lines)
+    found = [Block("front_matter", 0, skipped)] if skipped else []
+    for token in _parser().parse("\n".join(lines[skipped:])):
+        kind = _KINDS.get(token.type)
+        if kind is not None and token.map is not None:
+            start, end = token.map[0] + skipped, min(token.map[1] + skipped, len(lines))
+            # The parser counts trailing blank lines to code and lists; an unclosed fence really owns them.
+            while kind != "fence" and end > start + 1 and not lines[end - 1].strip(" \t"):
+                end -= 1
+            found.append(Block(kind, start, end, _level(token), token.level))
+    return found
+
+
+def _level(token: Token) -> int:
+    return int(token.tag[1]) if token.type == "heading_open" else 0
+
+
+def _front_matter(lines: list[str]) -> int:
+    """How many lines of front matter open the text: YAML between `---` and `---` or `...`, TOML between `+++`."""
+    mark = lines[0].rstrip(" \t")
+    if mark not in ("---", "+++") or len(lines) < 2 or not lines[1].strip():
+        return 0
+    closing = ("---", "...") if mark == "---" else ("+++",)
+    for index, line in enumerate(lines[1:], start=1):
+        if line.rstrip(" \t") in closing:
+            return index + 1
+    return 0

@@ -1,0 +1,220 @@
+"""From the bytes of one file to text or JSON values, each with its place; knows nothing of what a record means."""
+
+import codecs
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+from nima_cli.engine.data import records, strict_json
+from nima_cli.engine.data.document import Kind
+from nima_cli.engine.data.problems import Problem
+from nima_cli.engine.data.strict_json import JsonError
+
+MARKDOWN_SUFFIXES = frozenset({".md", ".mdx", ".markdown"})
+TEXT_SUFFIXES = MARKDOWN_SUFFIXES | {".rst", ".txt"}
+RECORD_SUFFIXES = frozenset({".json", ".jsonl"})
+MAX_RECORD_BYTES = 16 * 2**20
+_TOO_LARGE = f"record larger than {MAX_RECORD_BYTES // 2**20} MB"
+# UTF-32 first: its little-endian mark begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+_WIDE_MARKS = tuple(mark for mark, _ in _MARKS)
+
+
+class _NoRecordsError(JsonError):
+    """Good JSON that holds no list of records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Text of a document, or a decoded JSON value, and where it began."""
+
+    where: str
+    value: Any
+
+
+def read_file(format_: str, suffix: str, stream: IO[bytes], name: str) -> tuple[Iterator[Value | Problem], Kind | None]:
+    """The values of one file, and the kind of its documents when it is prose (None: it holds records).
+
+    Args:
+        format_: as in the configuration; `auto` goes by the suffix, a record format by suffix or else first characters.
+        suffix: lower-case with the dot; empty for standard input.
+        stream: binary, seekable, at its start.
+        name: the file, for messages.
+    """
+    if format_ in ("text", "markdown"):
+        return read_text(stream, name), "text" if format_ == "text" else "markdown"
+    if suffix in (".json", ".jsonl", ".ndjson"):
+        return (read_json if suffix == ".json" else read_jsonl)(stream, name), None
+    if format_ == "auto":
+        return read_text(stream, name), "markdown" if suffix in MARKDOWN_SUFFIXES else "text"
+    head = stream.read(4096).lstrip()
+    stream.seek(0)
+    whole = head.startswith(b"[") or head.split(b"\n", 1)[0].strip() == b"{"
+    return (read_json if whole else read_jsonl)(stream, name), None
+
+
+def read_text(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
+    """Yield the text of a file; one longer than `MAX_RECORD_BYTES` comes in parts that end at a blank line.
+
+    Args:
+        stream: binary, at its start.
+        name: the file, for messages.
+    """
+    offset, line, rest = 0, 1, b""
+    while data := rest + stream.read(MAX_RECORD_BYTES + 1 - len(rest)):
+        cut = len(data)
+        if cut > MAX_RECORD_BYTES:
+            blank = data.rfind(b"\n\n", MAX_RECORD_BYTES // 2)
+            cut = blank + 2 if blank >= 0 else data.rfind(b"\n") + 1
+            if not cut:
+                yield Problem(name, _TOO_LARGE.replace("record", "line"), "too_large")
+                return
+        part, rest = data[:cut], data[cut:]
+        text = decode(part, name, offset, line)
+        if isinstance(text, Problem):
+            yield text
+            return
+        yield Value(name if line == 1 else f"{name}:{line}", text)
+        offset, line = offset + cut, line + part.count(b"\n")
+
+
+def decode(data: bytes, name: str, offset: int = 0, line: int = 1) -> str | Problem:
+    """Strict UTF-8 with its byte-order mark dropped; anything else is a problem with byte, offset and line.
+
+    Args:
+        data: bytes of the file `name` from byte `offset`, which is on `line`.
+    """
+    if offset == 0:
+        for mark, encoding in _MARKS:
+            if data.startswith(mark):
+                hint = f"convert it with `iconv -f {encoding} -t UTF-8`"
+                return Problem(name, f"is {encoding}, not UTF-8", "not_utf8", hint)
+        data, offset = (data[3:], 3) if data.startswith(codecs.BOM_UTF8) else (data, 0)
+    nul = data.find(b"\0")
+    if nul >= 0:
+        return Problem(name, f"looks binary (NUL at byte {offset + nul})", "binary")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        at = line + data.count(b"\n", 0, error.start)
+        what = f"byte 0x{data[error.start]:02x} at offset {offset + error.start} (line {at}) is not UTF-8"
+        hint = "convert the file with `iconv -f WINDOWS-1252 -t UTF-8`, or name the encoding it really has"
+        return Problem(name, what, "not_utf8", hint)
+
+
+def read_jsonl(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
+    """Yield the values of JSON Lines; lines end at LF only, so that no character inside a string can end one."""
+    offset, first = 0, True
+    for number, raw in enumerate(iter(lambda: stream.readline(MAX_RECORD_BYTES + 1), b""), start=1):
+        where = f"{name}:{number}"
+        begin, offset = offset, offset + len(raw)
+        if len(raw) > MAX_RECORD_BYTES:
+            yield Problem(where, _TOO_LARGE, "too_large")
+            offset += _rest_of_line(stream, raw)
+            continue
+        text = decode(raw, name, begin, number)
+        if isinstance(text, Problem):
+            yield text
+            if text.reason == "binary" or raw.startswith(_WIDE_MARKS):
+                return
+        elif text.strip(" \t\r\n"):
+            item = _line(text, where)
+            if first and _is_document(text, item):
+                hint = "give it to `--json-files`, or end its name in `.json`"
+                yield Problem(where, "looks like one JSON document, not JSON Lines", "malformed", hint)
+                return
+            yield item
+            first = False
+
+
+def _rest_of_line(stream: IO[bytes], raw: bytes) -> int:
+    """Read on to the end of an overlong line without keeping it; how many bytes that was."""
+    size = 0
+    while not raw.endswith(b"\n") and (raw := stream.readline(MAX_RECORD_BYTES)):
+        size += len(raw)
+    return size
+
+
+def _line(text: str, where: str) -> Value | Problem:
+    try:
+        start = strict_json.space(text, 0)
+        value, end = strict_json.decode(text, start)
+        if strict_json.space(text, end) != len(text):
+            raise JsonError("more than one value on a line", end)
+    except JsonError as error:
+        column = "" if error.position is None else f":{error.position + 1}"
+        return Problem(where + column, error.what, "malformed")
+    return Value(where, value)
+
+
+def _is_document(text: str, item: Value | Problem) -> bool:
+    """Whether the first line shows one JSON document: it opens a list, or an object that goes on."""
+    if isinstance(item, Problem):
+        return text.strip() in ("[", "{") or text.lstrip().startswith("[{")
+    return isinstance(item.value, list) and all(isinstance(element, dict) for element in item.value)
+
+
+def read_json(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
+    """Yield the records of a JSON document: a list, or an object that holds exactly one list."""
+    text = decode(stream.read(), name)
+    if isinstance(text, Problem):
+        yield text
+        return
+    start = strict_json.space(text, 0)
+    if start == len(text):
+        return
+    try:
+        opening = start if text.startswith("[", start) else _list_inside(text, start)
+        yield from _records(text, opening, name, whole=opening == start)
+    except JsonError as error:
+        line, column = strict_json.place(text, error.position or 0)
+        where = name if error.position is None else f"{name}:{line}:{column}"
+        reason = "no_records" if isinstance(error, _NoRecordsError) else "malformed"
+        yield Problem(where, error.what, reason, _hint(error.what))
+
+
+def _hint(what: str) -> str | None:
+    if "JSON Lines" in what:
+        return "give it to `--jsonl-files`, or end its name in `.jsonl`"
+    return "put the record in a list: `[` … `]`" if "one record" in what else None
+
+
+def _list_inside(text: str, start: int) -> int:
+    """The index of the one list in the object at `start`."""
+    value, end = strict_json.decode(text, start)
+    after = strict_json.space(text, end)
+    if after < len(text):
+        lines = text.startswith("{", after) and "\n" in text[end:after]
+        raise JsonError("looks like JSON Lines, not JSON" if lines else "more after the end of the document", after)
+    if not isinstance(value, dict):
+        found = {str: "text", type(None): "null", bool: "true or false"}.get(type(value), "number")
+        raise _NoRecordsError(f"expected a list of objects, found {found}")
+    shape = records.detect(value)
+    if shape is not None:
+        raise _NoRecordsError(f"expected a list of objects, found one record of format `{shape.format}`")
+    lists = [key for key, inside in value.items() if isinstance(inside, list)]
+    if len(lists) != 1:
+        several = f" with {len(lists)} lists" if lists else ""
+        raise _NoRecordsError(f"expected a list of objects, found object{several}")
+    return strict_json.member(text, start, lists[0])
+
+
+def _records(text: str, opening: int, name: str, *, whole: bool) -> Iterator[Value | Problem]:
+    line, last, end = 1, 0, opening + 1
+    for number, (start, stop, value) in enumerate(strict_json.elements(text, opening), start=1):
+        line, last, end = line + text.count("\n", last, start), start, stop
+        where = f"{name}:{line} (record {number})"
+        if isinstance(value, JsonError):
+            yield Problem(where, value.what, "malformed")
+        elif stop - start > MAX_RECORD_BYTES:
+            yield Problem(where, _TOO_LARGE, "too_large")
+        else:
+            yield Value(where, value)
+    after = strict_json.space(text, strict_json.space(text, end) + 1)
+    if whole and after < len(text):
+        raise JsonError("more after the end of the list", after)

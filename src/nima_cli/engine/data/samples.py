@@ -1,0 +1,83 @@
+"""Cuts one document into samples that fit and proves that nothing was lost; a pure function, knows no files."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nima_cli.engine.data.chunk import split_conversation, split_text
+from nima_cli.engine.data.document import Document, Turn
+from nima_cli.engine.data.render import Rendered, render_conversation, render_prose
+from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.errors import DataError
+
+# Encoding one very long text is slower than encoding its parts, so a text that surely is too long is not tried whole.
+_SURELY_LONG = 32
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedDocument:
+    """All samples of one document.
+
+    Attributes:
+        ids: token ids of the samples, one after the other.
+        mask: 1 where a token carries loss under `loss: assistant`.
+        lengths: tokens of each sample.
+        overlong: samples longer than asked, because a single exchange is.
+    """
+
+    document: Document
+    ids: npt.NDArray[np.uint32]
+    mask: npt.NDArray[np.uint8]
+    lengths: tuple[int, ...]
+    overlong: int
+
+
+def encode_document(document: Document, tokenizer: Tokenizer, max_length: int) -> EncodedDocument:
+    """Render a document as samples of at most `max_length` tokens, special symbols included.
+
+    Prose is cut at its natural seams and no token is dropped. A conversation is cut between exchanges; an exchange
+    that is too long alone stays whole.
+
+    Raises:
+        DataError: a sample does not decode to exactly its text; names the document.
+    """
+    samples = list(
+        _conversation(document, tokenizer, max_length) if document.turns else _prose(document, tokenizer, max_length)
+    )
+    for rendered, text in samples:
+        if tokenizer.decode(rendered.ids) != text:
+            raise DataError(
+                f"{document.where}: the {tokenizer.kind} tokenizer does not give this text back unchanged",
+                hint="please report this; `--tokenizer` with another kind may work",
+            )
+    lengths = tuple(len(rendered.ids) for rendered, _ in samples)
+    return EncodedDocument(
+        document,
+        np.concatenate([np.asarray(rendered.ids, dtype=np.uint32) for rendered, _ in samples]),
+        np.concatenate([np.asarray(rendered.mask, dtype=np.uint8) for rendered, _ in samples]),
+        lengths,
+        sum(length > max_length for length in lengths),
+    )
+
+
+def _prose(document: Document, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Rendered, str]]:
+    text = document.text
+    if len(text) <= max_length * _SURELY_LONG:
+        whole = render_prose(text, tokenizer, last=True)
+        if len(whole.ids) <= max_length:
+            yield whole, text
+            return
+    room = max_length - 2  # <|bos|> and <|eos|>
+    pieces = split_text(text, document.kind, lambda part: len(tokenizer.encode(part)), room)
+    for number, piece in enumerate(pieces, start=1):
+        yield render_prose(piece, tokenizer, last=number == len(pieces)), piece
+
+
+def _conversation(document: Document, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Rendered, str]]:
+    def count(turns: tuple[Turn, ...]) -> int:
+        return len(render_conversation(turns, tokenizer).ids)
+
+    for turns in split_conversation(document.turns, count, max_length):
+        yield render_conversation(turns, tokenizer), "".join(turn.content for turn in turns)

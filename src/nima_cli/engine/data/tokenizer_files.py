@@ -1,0 +1,247 @@
+"""Reads and checks SentencePiece files in Python, and writes their JSON twin; never calls native code.
+
+A tokenizer may come out of somebody else's checkpoint, and SentencePiece's native loader has crashed on crafted files.
+So the protocol buffer is read here first, field by field, and refused unless it is exactly of the kind that nima
+trains: the known special symbols at the known ids, all 256 byte pieces, and no text normalisation. The reader is our
+own because the generated module in the sentencepiece package demands one exact generation of the protobuf runtime.
+Field numbers: sentencepiece_model.proto of sentencepiece 0.2.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nima_cli.engine.data.document import Role
+from nima_cli.errors import CheckpointError
+
+UNKNOWN = "<unk>"
+BOS, EOS, PAD, END = "<|bos|>", "<|eos|>", "<|pad|>", "<|end|>"
+ROLE_SYMBOLS: dict[Role, str] = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
+CONTROL_SYMBOLS = (BOS, EOS, PAD, END, *ROLE_SYMBOLS.values())
+USER_SYMBOLS = ("\n", "\t")
+SPACE_MARK = "\u2581"
+
+# What sits at the front of every vocabulary: <unk>, the control symbols, newline and tab, the 256 bytes.
+FIRST_BYTE_ID = 1 + len(CONTROL_SYMBOLS) + len(USER_SYMBOLS)
+FIRST_NORMAL_ID = FIRST_BYTE_ID + 256
+
+MODEL_TYPES = {1: "unigram", 2: "bpe", 4: "char"}
+MAX_PROTO_BYTES = 16 * 2**20
+MAX_PIECES = 2**17
+
+_NORMAL_TYPE, _UNKNOWN_TYPE, _CONTROL_TYPE, _USER_TYPE, _BYTE_TYPE = 1, 2, 3, 4, 6
+_Fields = dict[int, list[int | bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The pieces of a checked SentencePiece file, in id order, as text with real spaces.
+
+    Attributes:
+        kind: bpe, unigram or char.
+        pieces: one text a token id; the first `FIRST_NORMAL_ID` are the symbols and bytes that all tokenizers share.
+    """
+
+    kind: str
+    pieces: tuple[str, ...]
+
+
+def byte_piece(value: int) -> str:
+    """SentencePiece's name for one byte, for example `<0x0A>`."""
+    return f"<0x{value:02X}>"
+
+
+def read_vocabulary(proto: bytes, where: str) -> Vocabulary:
+    """Parse and check a SentencePiece file without handing it to native code.
+
+    Raises:
+        CheckpointError: it is damaged, or not of the one kind that nima trains.
+    """
+    try:
+        return _read_checked(proto)
+    except _RefusedError as reason:
+        raise CheckpointError(
+            f"{where}: this is not a tokenizer that nima can use: {reason}",
+            hint="use a `.model` file, dataset or checkpoint that nima made",
+        ) from None
+
+
+class _RefusedError(Exception):
+    """Why a file is not accepted."""
+
+
+def _read_checked(proto: bytes) -> Vocabulary:
+    if not proto or len(proto) > MAX_PROTO_BYTES:
+        raise _RefusedError(f"it has {len(proto)} bytes")
+    model = _fields(proto)
+    if set(model) - {1, 2, 3, 5} or not {1, 2, 3} <= set(model):
+        raise _RefusedError("it is no SentencePiece model, or holds sections that nima never writes")
+    _check_normalizer(_fields(_only(model, 3)))
+    if 5 in model and any(_fields(_only(model, 5)).get(2, [b""])):
+        raise _RefusedError("it changes the text when decoding")
+    trainer = _fields(_only(model, 2))
+    kind = MODEL_TYPES.get(_integer(trainer, 3, default=1))
+    if kind is None:
+        raise _RefusedError("it is neither bpe, unigram nor char")
+    if not _integer(trainer, 35, default=0) or _integer(trainer, 24, default=0):
+        raise _RefusedError("it has no byte fallback, or treats white space as a suffix")
+    if len(model[1]) > MAX_PIECES:
+        raise _RefusedError(f"it has {len(model[1])} pieces")
+    return Vocabulary(kind, _checked_pieces([_piece(raw) for raw in model[1]]))
+
+
+def _check_normalizer(normalizer: _Fields) -> None:
+    """Only the identity is lossless: no rules, no dummy prefix, no white space removed, spaces marked."""
+    if any(len(values) > 1 for values in normalizer.values()):
+        raise _RefusedError("a normaliser setting is given twice")
+    unchanged = (
+        normalizer.get(1) == [b"identity"]
+        and normalizer.get(2, [b""]) == [b""]
+        and normalizer.get(6, [b""]) == [b""]
+        and not _integer(normalizer, 3, default=1)
+        and not _integer(normalizer, 4, default=1)
+        and _integer(normalizer, 5, default=1)
+    )
+    if not unchanged:
+        raise _RefusedError("it normalises text, so it would not be lossless")
+
+
+def _checked_pieces(found: list[tuple[str, int]]) -> tuple[str, ...]:
+    front = [
+        (UNKNOWN, _UNKNOWN_TYPE),
+        *((symbol, _CONTROL_TYPE) for symbol in CONTROL_SYMBOLS),
+        *((symbol, _USER_TYPE) for symbol in USER_SYMBOLS),
+        *((byte_piece(value), _BYTE_TYPE) for value in range(256)),
+    ]
+    if found[: len(front)] != front:
+        raise _RefusedError("its special symbols or byte pieces are not those of nima")
+    if any(kind != _NORMAL_TYPE or not text for text, kind in found[len(front) :]):
+        raise _RefusedError("a piece is empty or of an unexpected type")
+    pieces = tuple(text.replace(SPACE_MARK, " ") for text, _ in found)
+    if len(set(pieces)) != len(pieces):
+        raise _RefusedError("a piece occurs twice")
+    return pieces
+
+
+def _piece(raw: int | bytes) -> tuple[str, int]:
+    fields = _fields(raw)
+    score = fields.get(2, [b"\0\0\0\0"])[-1]
+    if not isinstance(score, bytes) or len(score) != 4 or not math.isfinite(struct.unpack("<f", score)[0]):
+        raise _RefusedError("a score is no finite number")
+    try:
+        return _only(fields, 1).decode("utf-8"), _integer(fields, 3, default=_NORMAL_TYPE)
+    except UnicodeDecodeError:
+        raise _RefusedError("a piece is not UTF-8") from None
+
+
+def _only(fields: _Fields, number: int) -> bytes:
+    values = fields.get(number, [])
+    if len(values) != 1 or not isinstance(values[0], bytes):
+        raise _RefusedError(f"section {number} is missing or occurs {len(values)} times")
+    return values[0]
+
+
+def _integer(fields: _Fields, number: int, *, default: int) -> int:
+    value = fields.get(number, [default])[-1]
+    if not isinstance(value, int):
+        raise _RefusedError(f"setting {number} is no integer")
+    return value
+
+
+def _fields(message: int | bytes) -> _Fields:
+    """All fields of one protocol buffer message by number, in order of appearance."""
+    if not isinstance(message, bytes):
+        raise _RefusedError("a section is no message")
+    fields: _Fields = {}
+    for number, value in _walk(message):
+        fields.setdefault(number, []).append(value)
+    return fields
+
+
+def _walk(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    position = 0
+    while position < len(data):
+        key, position = _varint(data, position)
+        wire = key & 7
+        if wire == 0:
+            value, position = _varint(data, position)
+            yield key >> 3, value
+            continue
+        if wire == 2:
+            size, position = _varint(data, position)
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
+        else:
+            raise _RefusedError(f"unreadable at byte {position}")
+        if size > len(data) - position:
+            raise _RefusedError(f"cut short at byte {position}")
+        yield key >> 3, data[position : position + size]
+        position += size
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for index, byte in enumerate(data[position : position + 10]):
+        value |= (byte & 127) << (7 * index)
+        if byte < 128:
+            return value, position + index + 1
+    raise _RefusedError(f"cut short at byte {position}")
+
+
+def json_twin(vocabulary: Vocabulary) -> str | None:
+    """The same tokenizer in the JSON format of Hugging Face `tokenizers`, giving the same ids; None where it cannot.
+
+    BPE merges are every way to cut a piece into two pieces, in the order of the pieces' scores, which is their id
+    order. A char tokenizer is BPE without merges. Spaces stay spaces: without SentencePiece's mark for them there is
+    nothing that text could be confused with. A unigram model is left out: there the two libraries add up scores in
+    different precision, so that ties can fall differently.
+    """
+    if vocabulary.kind == "unigram":
+        return None
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": UNKNOWN,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": True,
+        "ignore_merges": False,
+        "vocab": {piece: token_id for token_id, piece in enumerate(vocabulary.pieces)},
+        "merges": _merges(vocabulary.pieces),
+    }
+    twin = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": _added_tokens(),
+        "normalizer": None,
+        "pre_tokenizer": None,
+        "post_processor": None,
+        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
+        "model": model,
+    }
+    return json.dumps(twin, ensure_ascii=False, indent=1) + "\n"
+
+
+def _merges(pieces: tuple[str, ...]) -> list[list[str]]:
+    normal = pieces[FIRST_NORMAL_ID:]
+    known = set(normal)
+    return [
+        [piece[:cut], piece[cut:]]
+        for piece in normal
+        for cut in range(1, len(piece))
+        if piece[:cut] in known and piece[cut:] in known
+    ]
+
+
+def _added_tokens() -> list[dict[str, Any]]:
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    symbols = (*CONTROL_SYMBOLS, *USER_SYMBOLS)
+    return [
+        {"id": token_id, "content": symbol, **flags, "special": symbol in CONTROL_SYMBOLS}
+        for token_id, symbol in enumerate(symbols, start=1)
+    ]

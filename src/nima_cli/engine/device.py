@@ -1,0 +1,121 @@
+"""Picks the processor and the number format by asking the machine; knows no model and no config file."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from nima_cli.errors import DeviceError
+
+DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where to compute and in which type; master weights stay float32 whatever `dtype` is."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        """What to tell the user: `cpu`, or the GPU's own name."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return self.device.type
+
+    @property
+    def dtype_name(self) -> str:
+        """`float32`, `bfloat16` or `float16`."""
+        return DTYPE_NAMES[self.dtype]
+
+    def synchronize(self) -> None:
+        """Wait for queued work, so that a clock read after it is honest."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+
+def pick_device(wanted: str, mixed_precision: bool | Literal["bf16", "fp16"], index: int = 0) -> Device:
+    """Turn `hardware.device` and `training.use_mixed_precision` into a device and a compute type.
+
+    Args:
+        wanted: `auto`, `cpu`, `cuda` or `mps`.
+        mixed_precision: True takes the 16-bit type that the device is fast in, False takes float32.
+        index: which GPU.
+
+    Raises:
+        DeviceError: the device is absent, or cannot compute in the named type.
+    """
+    device = _find(wanted, index)
+    if mixed_precision is False:
+        return Device(device, torch.float32)
+    if mixed_precision is True:
+        return Device(device, _fast_dtype(device))
+    dtype = torch.bfloat16 if mixed_precision == "bf16" else torch.float16
+    if dtype is torch.float16 and device.type == "cpu":
+        raise DeviceError(
+            "`training.use_mixed_precision: fp16` needs a GPU; this run is on the CPU", hint="use `bf16` or `true`"
+        )
+    return Device(device, dtype)
+
+
+def _find(wanted: str, index: int) -> torch.device:
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if index >= count:
+            raise DeviceError(
+                f"GPU {index} was asked for, but {'there is none' if not count else f'only {count} can be seen'}",
+                hint="see `nvidia-smi`, or use `--device cpu`",
+            )
+        return torch.device("cuda", index)
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("`mps` was asked for, but this machine has none", hint="use `--device auto`")
+    return torch.device(wanted)
+
+
+def _fast_dtype(device: torch.device) -> torch.dtype:
+    """The 16-bit type with hardware support (bfloat16 before float16), or float32 where there is none."""
+    if device.type == "cuda":
+        native_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if native_bf16 else torch.float16
+    if device.type == "cpu" and _cpu_has_bf16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 matrices in hardware (AMX or AVX512-BF16); else it would be slower."""
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is not None:
+        found = capabilities()
+        return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text("utf-8") if info.exists() else ""
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def cpu_count() -> int:
+    """Cores this process may use, which in a container can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def seed_dropout(seed: int, step: int, micro: int, rank: int) -> None:
+    """Reseed the generators from the position alone, so that nothing else can disturb dropout and resume is exact.
+
+    The mix is one round of splitmix64 (Steele et al., OOPSLA 2014) per value.
+    """
+    state = seed & 0xFFFFFFFFFFFFFFFF
+    for value in (step, micro, rank):
+        state = (state + 0x9E3779B97F4A7C15 * (value + 1)) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    torch.manual_seed(state & 0x7FFFFFFFFFFFFFFF)

@@ -1,0 +1,90 @@
+"""From logits to the next token: temperature and filters as small pure steps; knows no model and no text.
+
+Axis letters: B rows · V vocabulary
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from nima_cli.errors import DivergedError, InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: divides the logits; 0 takes the most likely token.
+        top_k: keep this many most likely tokens, exactly, also among equals; 0 keeps all.
+        top_p: keep the most likely tokens up to this total probability (nucleus sampling, 1904.09751).
+        min_p: drop tokens less likely than this share of the most likely one (2407.01082); 0 drops none.
+        repetition_penalty: divide the logits of tokens already seen, multiply if negative (1909.05858); 1 is off.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 50
+    top_p: float = 0.95
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no choice could follow.
+
+        Raises:
+            InputError: names the value and its range.
+        """
+        _check("temperature", self.temperature, 0.0 <= self.temperature <= 100.0, "from 0 to 100")
+        _check("top-k", self.top_k, self.top_k >= 0, "0 (all tokens) or more")
+        _check("top-p", self.top_p, 0.0 < self.top_p <= 1.0, "above 0 and at most 1")
+        _check("min-p", self.min_p, 0.0 <= self.min_p < 1.0, "at least 0 and below 1")
+        in_range = 0.0 < self.repetition_penalty <= 100.0
+        _check("repetition-penalty", self.repetition_penalty, in_range, "above 0 and at most 100")
+
+
+def _check(name: str, value: float, valid: bool, expected: str) -> None:
+    if not valid or not math.isfinite(value):
+        raise InputError(f"`--{name}` {value} is out of range", hint=f"give a number {expected}")
+
+
+def pick(logits_BV: torch.Tensor, sampling: Sampling, uniforms_B: torch.Tensor, seen_BV: torch.Tensor) -> torch.Tensor:
+    """Choose one token per row.
+
+    Args:
+        logits_BV: float32.
+        uniforms_B: one number in [0, 1) per row: all the randomness, so that a row does not depend on its neighbours.
+        seen_BV: bool, the tokens that the repetition penalty applies to.
+
+    Returns:
+        int64 ids `[B]`.
+
+    Raises:
+        DivergedError: the logits are not finite.
+    """
+    if not bool(torch.isfinite(logits_BV).all()):
+        raise DivergedError("the model's predictions are not finite numbers", hint="use an earlier checkpoint")
+    if sampling.repetition_penalty != 1.0:
+        penalty = sampling.repetition_penalty
+        penalised = torch.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty)
+        logits_BV = torch.where(seen_BV, penalised, logits_BV)
+    if sampling.temperature == 0.0:
+        return logits_BV.argmax(dim=-1)
+    # Stable, so that equals keep the order of their ids and `top_k` cuts at exactly k.
+    sorted_BV, ids_BV = torch.sort(logits_BV, dim=-1, descending=True, stable=True)
+    if 0 < sampling.top_k < sorted_BV.shape[-1]:
+        sorted_BV, ids_BV = sorted_BV[:, : sampling.top_k], ids_BV[:, : sampling.top_k]
+    probs_BV = torch.softmax(sorted_BV / sampling.temperature, dim=-1)
+    before_BV = probs_BV.cumsum(dim=-1) - probs_BV
+    dropped_BV = (before_BV >= sampling.top_p) | (probs_BV < sampling.min_p * probs_BV[:, :1])
+    dropped_BV[:, 0] = False  # the most likely token always stays
+    return ids_BV.gather(1, _draw(probs_BV.masked_fill(dropped_BV, 0.0), uniforms_B)).squeeze(1)
+
+
+def _draw(weights_BV: torch.Tensor, uniforms_B: torch.Tensor) -> torch.Tensor:
+    """Inverse-transform sampling: the position `[B, 1]` where the cumulative weight passes the uniform number."""
+    cumulative_BV = weights_BV.double().cumsum(dim=-1)
+    goal_B1 = uniforms_B.double().unsqueeze(1).to(weights_BV.device) * cumulative_BV[:, -1:]
+    positions_B1 = torch.searchsorted(cumulative_BV, goal_B1, right=True)
+    last_B1 = (weights_BV > 0).sum(dim=-1, keepdim=True) - 1
+    return torch.minimum(positions_B1, last_B1)

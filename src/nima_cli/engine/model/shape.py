@@ -1,0 +1,131 @@
+"""The resolved shape of a model: all ints, with parameter and FLOP counts; imports no torch and no data."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from nima_cli.config.schema import ModelConfig
+from nima_cli.errors import ConfigError
+
+# A shape read from a file may not ask for more than this, whatever its header says.
+MAX_PARAMETERS = 20_000_000_000
+_LIMITS = {
+    "vocab_size": 1 << 20, "n_layers": 1024, "d_model": 1 << 16, "n_heads": 1024, "n_kv_heads": 1024,
+    "d_ff": 1 << 18, "context_length": 1 << 20,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """Every number that fixes the tensors of a model."""
+
+    vocab_size: int
+    n_layers: int
+    d_model: int
+    n_heads: int
+    n_kv_heads: int
+    d_ff: int
+    context_length: int
+    qk_norm: bool
+    tie_embeddings: bool
+    rope_theta: float
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.d_model // self.n_heads
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter, in the model's own order, by arithmetic alone."""
+        width, heads, groups = self.d_model, self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
+        shapes: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (self.vocab_size, width)}
+        for layer in range(self.n_layers):
+            at = f"layers.{layer}"
+            shapes[f"{at}.input_layernorm.weight"] = (width,)
+            shapes[f"{at}.self_attn.q_proj.weight"] = (heads, width)
+            shapes[f"{at}.self_attn.k_proj.weight"] = (groups, width)
+            shapes[f"{at}.self_attn.v_proj.weight"] = (groups, width)
+            shapes[f"{at}.self_attn.o_proj.weight"] = (width, heads)
+            if self.qk_norm:
+                shapes[f"{at}.self_attn.q_norm.weight"] = (self.head_dim,)
+                shapes[f"{at}.self_attn.k_norm.weight"] = (self.head_dim,)
+            shapes[f"{at}.post_attention_layernorm.weight"] = (width,)
+            shapes[f"{at}.mlp.gate_proj.weight"] = (self.d_ff, width)
+            shapes[f"{at}.mlp.up_proj.weight"] = (self.d_ff, width)
+            shapes[f"{at}.mlp.down_proj.weight"] = (width, self.d_ff)
+        shapes["norm.weight"] = (width,)
+        if not self.tie_embeddings:
+            shapes["lm_head.weight"] = (self.vocab_size, width)
+        return shapes
+
+    def parameters(self) -> int:
+        """Number of parameters, tied weights counted once; closed form, so that a hostile shape costs nothing."""
+        per_head_norms = 2 * self.head_dim if self.qk_norm else 0
+        attention = 2 * self.d_model * self.head_dim * (self.n_heads + self.n_kv_heads) + per_head_norms
+        block = attention + 3 * self.d_model * self.d_ff + 2 * self.d_model
+        embeddings = self.vocab_size * self.d_model * (1 if self.tie_embeddings else 2)
+        return self.n_layers * block + embeddings + self.d_model
+
+    def flops_per_token(self) -> int:
+        """Floating-point operations to train on one token: 6 N_matmul + 12 L d T (PaLM, appendix B, 2204.02311)."""
+        norms = self.n_layers * (2 * self.d_model + (2 * self.head_dim if self.qk_norm else 0)) + self.d_model
+        lookups = 0 if self.tie_embeddings else self.vocab_size * self.d_model
+        matmul = self.parameters() - norms - lookups
+        return 6 * matmul + 12 * self.n_layers * self.d_model * self.context_length
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint header."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "ModelShape":
+        """Read a shape from untrusted values.
+
+        Raises:
+            ValueError: a key is missing, unknown, of the wrong type, or beyond any size this program trains.
+        """
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or set(values) != names:
+            raise ValueError("the model shape does not have exactly its ten keys")
+        for name, limit in _LIMITS.items():
+            if type(values[name]) is not int or not 1 <= values[name] <= limit:
+                raise ValueError(f"`{name}` is {values[name]!r}, expected an int from 1 to {limit}")
+        for name in ("qk_norm", "tie_embeddings"):
+            if type(values[name]) is not bool:
+                raise ValueError(f"`{name}` is {values[name]!r}, expected true or false")
+        if type(values["rope_theta"]) not in (int, float) or not 1.0 < values["rope_theta"] < 1e12:
+            raise ValueError(f"`rope_theta` is {values['rope_theta']!r}, expected a number above 1")
+        shape = cls(**values)
+        if shape.d_model % shape.n_heads or shape.head_dim % 2 or shape.n_heads % shape.n_kv_heads:
+            raise ValueError("`d_model`, `n_heads` and `n_kv_heads` do not divide evenly")
+        if shape.parameters() > MAX_PARAMETERS:
+            raise ValueError(f"{shape.parameters():,} parameters are beyond the limit of {MAX_PARAMETERS:,}")
+        return shape
+
+
+def resolve(model: ModelConfig, vocab_size: int) -> ModelShape:
+    """Fill what the user left open: every number of the shape, for a tokenizer of `vocab_size` tokens.
+
+    Raises:
+        ConfigError: sizes are missing, or the model would be absurdly large.
+    """
+    if model.n_layers is None or model.d_model is None or model.n_heads is None:
+        raise ConfigError(
+            "`model`: without a preset, `n_layers`, `d_model` and `n_heads` must be given", hint="or set `model.preset`"
+        )
+    # SwiGLU has three matrices where a plain MLP has two: 8/3 of the width costs the same (Shazeer, 2002.05202).
+    d_ff = model.d_ff or max(32, round(model.d_model * 8 / 3 / 32) * 32)
+    shape = ModelShape(
+        vocab_size=vocab_size,
+        n_layers=model.n_layers,
+        d_model=model.d_model,
+        n_heads=model.n_heads,
+        n_kv_heads=model.n_kv_heads or model.n_heads,
+        d_ff=d_ff,
+        context_length=model.context_length or 512,
+        qk_norm=model.qk_norm,
+        tie_embeddings=model.tie_embeddings,
+        rope_theta=model.rope_theta,
+    )
+    if shape.parameters() > MAX_PARAMETERS:
+        raise ConfigError(f"`model`: {shape.parameters():,} parameters are more than nima trains")
+    return shape

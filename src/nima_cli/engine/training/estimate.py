@@ -1,0 +1,141 @@
+"""What a run would need and how long it would take: counted where it can be counted, measured where it cannot."""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from nima_cli.config.schema import Config
+from nima_cli.engine.data.dataset import Batch, PreparedDataset
+from nima_cli.engine.device import Device, pick_device
+from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.model.shape import ModelShape, resolve
+from nima_cli.engine.training.optim import Optimizer
+from nima_cli.engine.training.ranks import SINGLE
+from nima_cli.engine.training.step import TrainStep
+from nima_cli.engine.training.trainer import plan_run
+
+_MEASURED_STEPS = 2
+_FEW_TOKENS_PER_PARAMETER = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The plan and the cost of a run; the fields about data are 0 while there is none."""
+
+    parameters: int
+    shape_text: str
+    device: str
+    dtype: str
+    memory_bytes: int
+    disk_bytes: int
+    train_tokens: int
+    tokens_per_step: int
+    total_steps: int
+    total_epochs: float
+    warmup_steps: int
+    eval_steps: int
+    tokens_per_second: float
+    seconds: float
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON."""
+        return asdict(self)
+
+
+def estimate(config: Config, dataset: PreparedDataset | None, *, vocab_size: int) -> Estimate:
+    """Count what can be counted and time a few real steps on the real device.
+
+    Args:
+        dataset: None while it is not prepared.
+        vocab_size: assumed without a dataset.
+
+    Raises:
+        NimaError: the configuration or the device cannot be used.
+    """
+    shape = resolve(config.model, dataset.tokenizer.vocab_size if dataset is not None else vocab_size)
+    device = pick_device(config.hardware.device, config.training.use_mixed_precision)
+    facts: dict[str, Any] = {
+        "parameters": shape.parameters(),
+        "shape_text": f"{shape.n_layers} layers, {shape.d_model} wide, vocabulary {shape.vocab_size:,}",
+        "device": device.name,
+        "dtype": device.dtype_name,
+        "memory_bytes": _memory(shape, config, device),
+        "disk_bytes": 3 * _checkpoint_bytes(shape, config),
+        "train_tokens": 0, "tokens_per_step": 0, "total_steps": 0, "total_epochs": 0.0, "warmup_steps": 0,
+        "eval_steps": 0, "tokens_per_second": 0.0, "seconds": 0.0, "notes": (),
+    }  # fmt: skip
+    if dataset is None:
+        return Estimate(**facts)
+    plan = plan_run(config, dataset)
+    rate = _measure(shape, config, device)
+    tokens = dataset.split("train").tokens
+    return Estimate(
+        **{
+            **facts,
+            "train_tokens": tokens,
+            "tokens_per_step": plan.tokens_per_step,
+            "total_steps": plan.total_steps,
+            "total_epochs": plan.total_epochs,
+            "warmup_steps": plan.schedule.warmup_steps,
+            "eval_steps": plan.eval_steps,
+            "tokens_per_second": rate,
+            "seconds": plan.total_steps * plan.tokens_per_step / rate,
+            "notes": plan.notes + _verdicts(tokens, shape.parameters(), plan.total_epochs),
+        }
+    )
+
+
+def _verdicts(tokens: int, parameters: int, epochs: float) -> tuple[str, ...]:
+    if tokens * epochs < _FEW_TOKENS_PER_PARAMETER * parameters:
+        return (f"{tokens * epochs:,.0f} tokens for {parameters:,} parameters: too few to learn much from",)
+    return ()
+
+
+def _optimizer_bytes(shape: ModelShape, config: Config) -> int:
+    """AdamW keeps two float32 numbers per parameter, Muon one for each of its matrices."""
+    total = shape.parameters()
+    if config.training.optimizer == "adamw":
+        return 8 * total
+    matrices = sum(
+        size[0] * size[1] for name, size in shape.tensors().items() if len(size) == 2 and name.startswith("layers.")
+    )
+    return 4 * matrices + 8 * (total - matrices)
+
+
+def _checkpoint_bytes(shape: ModelShape, config: Config) -> int:
+    return 4 * shape.parameters() + _optimizer_bytes(shape, config)
+
+
+def _memory(shape: ModelShape, config: Config, device: Device) -> int:
+    """Weights and gradients in float32, the optimizer, and what the forward pass keeps for the backward pass.
+
+    Per layer and position it keeps about 16 vectors of the model's width and 4 of the MLP's, and in the loss two
+    float32 rows of the vocabulary for one chunk.
+    """
+    width = torch.finfo(device.dtype).bits // 8
+    positions = config.training.batch_size * shape.context_length
+    activations = positions * shape.n_layers * (16 * shape.d_model + 4 * shape.d_ff) * width
+    head = 4 * shape.vocab_size * shape.d_model + 2 * 4 * 512 * shape.vocab_size
+    return 8 * shape.parameters() + _optimizer_bytes(shape, config) + activations + head
+
+
+def _measure(shape: ModelShape, config: Config, device: Device) -> float:
+    """Tokens per second of real optimizer steps on random tokens, after one to warm up."""
+    model = GPT(shape, dropout=config.model.dropout, compute_dtype=device.dtype)
+    model.init_weights(0)
+    model.to(device.device)
+    optimizer = Optimizer(model, kind=config.training.optimizer, weight_decay=config.training.weight_decay)
+    step = TrainStep(model, optimizer, device, SINGLE, seed=0, max_grad_norm=config.training.max_grad_norm)
+    size = (config.training.batch_size, shape.context_length)
+    ids_BT = torch.randint(0, shape.vocab_size, size, generator=torch.Generator().manual_seed(0))
+    batches = [Batch(ids_BT, ids_BT)] * config.training.gradient_accumulation_steps
+    step(batches, step=1, learning_rate=1e-4)
+    device.synchronize()
+    start = time.perf_counter()
+    for number in range(_MEASURED_STEPS):
+        step(batches, step=2 + number, learning_rate=1e-4)
+    device.synchronize()
+    return _MEASURED_STEPS * len(batches) * ids_BT.numel() / (time.perf_counter() - start)

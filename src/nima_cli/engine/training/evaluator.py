@@ -1,0 +1,100 @@
+"""Loss, perplexity, accuracy and bits per byte of a model over a split; changes nothing about training."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from nima_cli.engine.data.dataset import TokenDataset
+from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.training.loss import IGNORE, loss_and_hits
+from nima_cli.engine.training.ranks import SINGLE, Ranks
+from nima_cli.events import perplexity
+
+_TOKENS_PER_BATCH = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Sums over a split and the figures made of them.
+
+    Attributes:
+        nats: total cross-entropy.
+        tokens: targets that carry loss.
+        hits: targets that the most likely prediction got right.
+        bytes: UTF-8 bytes of text that those targets stand for (boundary symbols stand for none).
+    """
+
+    nats: float
+    tokens: int
+    hits: int
+    bytes: int
+
+    @property
+    def loss(self) -> float:
+        """Nats per token: the mean over tokens, not over batches."""
+        return self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss)."""
+        return perplexity(self.loss)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Total bits over bytes of text: comparable between tokenizers, and with a compressor."""
+        return self.nats / math.log(2) / max(1, self.bytes)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of tokens predicted right."""
+        return self.hits / self.tokens
+
+
+@torch.no_grad()
+def evaluate(
+    model: GPT,
+    split: TokenDataset,
+    byte_lengths_V: torch.Tensor,
+    *,
+    max_tokens: int | None = None,
+    ranks: Ranks = SINGLE,
+    progress: Callable[[int, int], None] | None = None,
+) -> Metrics:
+    """Measure `model` on a split: windows of one context, side by side, every token a target once.
+
+    Args:
+        byte_lengths_V: UTF-8 bytes that each token id stands for, int64, on the CPU.
+        max_tokens: with a limit, windows spread evenly over the split are taken instead of all.
+        ranks: processes share the windows out; the sums are exact for any number of them.
+        progress: told (windows done, windows in all) after each batch.
+    """
+    context = model.shape.context_length
+    windows = pick_windows(split.windows(context), context, max_tokens)
+    mine = windows[ranks.rank :: ranks.world_size]
+    device = model.embed_tokens.weight.device
+    was_training = model.training
+    model.eval()
+    sums = torch.zeros(4, dtype=torch.float64)
+    size = max(1, _TOKENS_PER_BATCH // context)
+    for start in range(0, len(mine), size):
+        batch = split.window_batch(mine[start : start + size], context)
+        h_BTC = model.hidden(batch.inputs_BT.to(device))
+        targets_N = batch.targets_BT.flatten()
+        loss, hits = loss_and_hits(h_BTC.flatten(0, 1), model.head_weight_VC, targets_N.to(device))
+        valid_N = targets_N[targets_N != IGNORE]
+        found = [loss.item(), valid_N.numel(), hits.item(), byte_lengths_V[valid_N].sum().item()]
+        sums += torch.tensor(found, dtype=torch.float64)
+        if progress is not None:
+            progress(min(start + size, len(mine)), len(mine))
+    model.train(was_training)
+    ranks.sum_tensors_([sums])
+    nats, tokens, hits_total, text_bytes = sums.tolist()
+    return Metrics(nats=nats, tokens=int(tokens), hits=int(hits_total), bytes=int(text_bytes))
+
+
+def pick_windows(count: int, context_length: int, max_tokens: int | None) -> list[int]:
+    """All window numbers, or about `max_tokens` worth of them spread evenly: the same ones every time."""
+    wanted = count if max_tokens is None else max(1, min(count, math.ceil(max_tokens / context_length)))
+    return [index * count // wanted for index in range(wanted)]

@@ -1,0 +1,182 @@
+"""Muon and AdamW over named parameters, as one optimizer; knows no schedule and no loss.
+
+Muon (K. Jordan et al., 2024, "Muon: an optimizer for hidden layers in neural networks") replaces a matrix's momentum by
+its nearest semi-orthogonal matrix, found with a few Newton-Schulz steps. Its update is scaled by 0.2 sqrt(max(rows,
+columns)) so that its size matches AdamW's and one learning rate serves both (Moonlight, 2502.16982). Embeddings, heads
+and gains are AdamW's (1711.05101).
+
+Both honour `found_inf`: a 0-d tensor on the parameters' device; where it is 1 the step changes nothing, so a non-finite
+gradient never reaches a weight and the host need not wait to know.
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from nima_cli.engine.model.gpt import GPT
+
+MUON_MOMENTUM = 0.95
+ADAM_BETAS = (0.9, 0.95)
+ADAM_EPSILON = 1e-10
+# Embedding rows see few gradients and are many: they want larger steps than hidden matrices at Muon's scale.
+EMBEDDING_LR_FACTOR = 3.0
+NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5  # quintic coefficients of the reference implementation
+
+
+def orthogonalize(matrices_KMN: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The nearest semi-orthogonal matrix to each of K matrices `[M, N]`, approximately, by five quintic steps.
+
+    Singular values end between about 0.7 and 1.2, which the method tolerates. `dtype` is the type to compute in.
+    """
+    wide = matrices_KMN.shape[-2] <= matrices_KMN.shape[-1]
+    x = matrices_KMN if wide else matrices_KMN.mT
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
+    for a, b, c in NEWTON_SCHULZ:
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    nearest_KMN: torch.Tensor = x if wide else x.mT
+    return nearest_KMN.to(matrices_KMN.dtype)
+
+
+class Muon:
+    """Muon over matrices, batched: all of one shape are updated in a few large products."""
+
+    def __init__(self, named: Iterable[tuple[str, nn.Parameter]], *, weight_decay: float, dtype: torch.dtype) -> None:
+        self.weight_decay = weight_decay
+        self.dtype = dtype
+        self.groups: dict[torch.Size, list[tuple[str, nn.Parameter]]] = {}
+        for name, parameter in named:
+            self.groups.setdefault(parameter.shape, []).append((name, parameter))
+        self.momenta = {
+            shape: torch.zeros(len(group), *shape, dtype=torch.float32, device=group[0][1].device)
+            for shape, group in self.groups.items()
+        }
+
+    @torch.no_grad()
+    def step(self, learning_rate: float, found_inf: torch.Tensor) -> None:
+        """One update from the parameters' `.grad`; none where `found_inf` is 1."""
+        go = 1.0 - found_inf
+        for shape, group in self.groups.items():
+            grads_KMN = torch.stack([_gradient(parameter) for _, parameter in group])
+            grads_KMN = torch.where(found_inf.bool(), 0.0, grads_KMN)
+            momentum_KMN = self.momenta[shape]
+            momentum_KMN.lerp_(grads_KMN, (1.0 - MUON_MOMENTUM) * go)
+            nesterov_KMN = grads_KMN.lerp_(momentum_KMN, MUON_MOMENTUM)
+            updates_KMN = orthogonalize(nesterov_KMN, self.dtype)
+            scale = learning_rate * 0.2 * math.sqrt(max(shape))
+            updates_KMN *= -scale * go
+            decay = 1.0 - learning_rate * self.weight_decay * go
+            parameters: list[torch.Tensor] = [parameter for _, parameter in group]
+            torch._foreach_mul_(parameters, decay)
+            torch._foreach_add_(parameters, updates_KMN.unbind())
+
+    def state(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Parameter name to its `momentum`."""
+        return {
+            name: {"momentum": self.momenta[shape][index]}
+            for shape, group in self.groups.items()
+            for index, (name, _) in enumerate(group)
+        }
+
+    def load_state(self, state: dict[str, dict[str, torch.Tensor]]) -> None:
+        """Take back what `state` gave; extra names are another optimizer's."""
+        for shape, group in self.groups.items():
+            for index, (name, _) in enumerate(group):
+                self.momenta[shape][index].copy_(state[name]["momentum"])
+
+
+class AdamW:
+    """Torch's fused AdamW, addressed by parameter name."""
+
+    def __init__(self, groups: list[tuple[list[tuple[str, nn.Parameter]], float, float]], *, fused: bool) -> None:
+        """`groups` holds (named parameters, factor on the learning rate, weight decay)."""
+        self.names = [[name for name, _ in named] for named, _, _ in groups]
+        self.factors = [factor for _, factor, _ in groups]
+        self.inner = torch.optim.AdamW(
+            [{"params": [p for _, p in named], "weight_decay": decay} for named, _, decay in groups],
+            lr=0.0,
+            betas=ADAM_BETAS,
+            eps=ADAM_EPSILON,
+            fused=fused,
+        )
+        self.fused = fused
+
+    def step(self, learning_rate: float, found_inf: torch.Tensor) -> None:
+        """One update from the parameters' `.grad`; none where `found_inf` is 1."""
+        for group, factor in zip(self.inner.param_groups, self.factors, strict=True):
+            group["lr"] = learning_rate * factor
+        if self.fused:  # the fused kernel skips by itself; this attribute is GradScaler's protocol
+            self.inner.found_inf = found_inf  # type: ignore[attr-defined]
+        elif found_inf.item():
+            return
+        self.inner.step()
+
+    def state(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Parameter name to `exp_avg`, `exp_avg_sq` and `step`; empty before the first step."""
+        return {
+            name: dict(self.inner.state[parameter])
+            for names, group in zip(self.names, self.inner.param_groups, strict=True)
+            for name, parameter in zip(names, group["params"], strict=True)
+            if parameter in self.inner.state
+        }
+
+    def load_state(self, state: dict[str, dict[str, torch.Tensor]]) -> None:
+        """Take back what `state` gave; extra names are another optimizer's."""
+        for names, group in zip(self.names, self.inner.param_groups, strict=True):
+            for name, parameter in zip(names, group["params"], strict=True):
+                if name in state:
+                    on_host = "cpu" if not self.fused else parameter.device
+                    self.inner.state[parameter] = {
+                        key: value.to(on_host if key == "step" else parameter.device, copy=True)
+                        for key, value in state[name].items()
+                    }
+
+
+class Optimizer:
+    """What a run steps: Muon with AdamW for the rest, or AdamW alone."""
+
+    def __init__(self, model: GPT, *, kind: str, weight_decay: float) -> None:
+        named = list(model.named_parameters())
+        matrices = [(n, p) for n, p in named if p.ndim == 2 and n.startswith("layers.")]
+        tables = [(n, p) for n, p in named if p.ndim == 2 and not n.startswith("layers.")]
+        gains = [(n, p) for n, p in named if p.ndim != 2]
+        fused = named[0][1].device.type in ("cpu", "cuda")
+        self.muon: Muon | None = None
+        if kind == "muon":
+            self.muon = Muon(matrices, weight_decay=weight_decay, dtype=_newton_schulz_dtype(model.compute_dtype))
+            self.adamw = AdamW([(tables, EMBEDDING_LR_FACTOR, 0.0), (gains, 1.0, 0.0)], fused=fused)
+        else:
+            self.adamw = AdamW([(matrices + tables, 1.0, weight_decay), (gains, 1.0, 0.0)], fused=fused)
+        self.parameters = [parameter for _, parameter in named]
+        self.learning_rate = 0.0
+
+    def step(self, learning_rate: float, found_inf: torch.Tensor) -> None:
+        """Update every parameter from its gradient at this learning rate, then drop the gradients."""
+        self.learning_rate = learning_rate
+        if self.muon is not None:
+            self.muon.step(learning_rate, found_inf)
+        self.adamw.step(learning_rate, found_inf)
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Parameter name to its tensors, the form that a checkpoint keeps."""
+        return {**(self.muon.state() if self.muon is not None else {}), **self.adamw.state()}
+
+    def load_state(self, state: dict[str, dict[str, torch.Tensor]]) -> None:
+        """Take back what `state` gave."""
+        if self.muon is not None:
+            self.muon.load_state(state)
+        self.adamw.load_state(state)
+
+
+def _gradient(parameter: nn.Parameter) -> torch.Tensor:
+    assert parameter.grad is not None, "every matrix takes part in the loss"
+    return parameter.grad
+
+
+def _newton_schulz_dtype(compute_dtype: torch.dtype) -> torch.dtype:
+    """bfloat16 where the run computes in it; float16's range is too small for the iteration's squares."""
+    return torch.bfloat16 if compute_dtype is torch.bfloat16 else torch.float32

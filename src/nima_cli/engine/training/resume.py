@@ -1,0 +1,75 @@
+"""What may change between the parts of one run, and what may not; knows no model and no files.
+
+A run's identity is what its loss curve depends on. How often to log, where to compute, how long to go on: all free.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nima_cli.config.schema import Config
+from nima_cli.errors import ConfigError
+
+# Dotted prefixes. A key that matches neither list is a mistake, which a test finds.
+IDENTITY = (
+    "model.",
+    "training.batch_size",
+    "training.gradient_accumulation_steps",
+    "training.learning_rate",
+    "training.warmup_steps",
+    "training.lr_scheduler",
+    "training.min_lr",
+    "training.optimizer",
+    "training.weight_decay",
+    "training.max_grad_norm",
+    "training.use_mixed_precision",
+    "training.seed",
+)
+FREE = (
+    "training.epochs",
+    "training.max_steps",
+    "training.eval_steps",
+    "training.log_steps",
+    "training.save_steps",
+    "training.early_stopping.",
+    "data.",  # what was made of it is compared by its hash
+    "evaluation.",
+    "monitoring.",
+    "hardware.",
+)
+
+
+def check_same_run(saved: Mapping[str, Any], wanted: Config) -> None:
+    """Refuse to resume when a key that defines the run has changed.
+
+    Args:
+        saved: the config in the checkpoint, as plain values.
+
+    Raises:
+        ConfigError: names each key with its old and new value.
+    """
+    old, new = flatten(saved), flatten(wanted.model_dump(mode="json"))
+    changed = [
+        f"`{key}` was {_show(old.get(key))}, is now {_show(new.get(key))}"
+        for key in sorted(old.keys() | new.keys())
+        if key.startswith(IDENTITY) and old.get(key) != new.get(key)
+    ]
+    if changed:
+        raise ConfigError(
+            f"this run cannot go on with other settings: {'; '.join(changed)}",
+            hint="leave them as they were, or start a new run (with --init-from for the weights)",
+        )
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections to dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _show(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else repr(value) if isinstance(value, str) else str(value).lower()

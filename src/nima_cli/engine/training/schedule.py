@@ -1,0 +1,42 @@
+"""The learning rate as a pure function of the step; knows no optimizer."""
+
+import math
+from dataclasses import dataclass
+
+WSD_COOLDOWN = 0.4  # share of the run over which warmup-stable-decay comes down (Hägele et al., 2405.18392)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Linear warm-up, then a shape that reaches `minimum` as the run ends (one step after the last, so none is wasted).
+
+    Attributes:
+        kind: `cosine` (1608.03983), `wsd` (2404.06395), `linear` or `constant`.
+        peak: learning rate after the warm-up.
+        warmup_steps: steps to reach it; may be 0.
+        total_steps: length of the run.
+    """
+
+    kind: str
+    peak: float
+    minimum: float
+    warmup_steps: int
+    total_steps: int
+
+    def __call__(self, step: int) -> float:
+        """Learning rate of optimizer step `step`; the first step is 1."""
+        if step <= self.warmup_steps:
+            return self.peak * step / (self.warmup_steps + 1)
+        progress = min(1.0, (step - self.warmup_steps - 1) / max(1, self.total_steps - self.warmup_steps))
+        return self.minimum + (self.peak - self.minimum) * self._shape(progress)
+
+    def _shape(self, progress: float) -> float:
+        """Share of the peak left at `progress` (0 after warm-up, 1 at the end)."""
+        if self.kind == "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * progress))
+        if self.kind == "linear":
+            return 1.0 - progress
+        if self.kind == "wsd":
+            return min(1.0, (1.0 - progress) / WSD_COOLDOWN)
+        assert self.kind == "constant", self.kind
+        return 1.0

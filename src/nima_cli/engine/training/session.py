@@ -1,0 +1,160 @@
+"""One process's part of `nima train`, from paths to events: opens data, takes the run directory, resumes, trains."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nima_cli.config.load import dump_yaml
+from nima_cli.config.schema import Config
+from nima_cli.engine import checkpoint as checkpoints
+from nima_cli.engine.checkpoint import Checkpoint
+from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
+from nima_cli.engine.device import pick_device
+from nima_cli.engine.model.shape import resolve
+from nima_cli.engine.training.ranks import SINGLE, Ranks
+from nima_cli.engine.training.resume import check_same_run
+from nima_cli.engine.training.trainer import Trainer, plan_run
+from nima_cli.errors import CheckpointError, ConfigError, DataError
+from nima_cli.events import Event, Note
+from nima_cli.files import folder_lock, write_text
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What to run, in plain values that travel to another process.
+
+    Attributes:
+        config: the resolved configuration.
+        data_dir: a prepared dataset.
+        run_dir: where the run lives.
+        resume: the checkpoint of this run to go on from.
+        init_from: a checkpoint whose weights a new run starts with.
+        allow_data_change: go on although the dataset is another one than before.
+    """
+
+    config: Config
+    data_dir: Path
+    run_dir: Path
+    resume: Path | None = None
+    init_from: Path | None = None
+    allow_data_change: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session whose files have been read and found to fit each other."""
+
+    session: Session
+    dataset: PreparedDataset
+    resume: Checkpoint | None
+    init_from: Checkpoint | None
+
+    @property
+    def nothing_left(self) -> str | None:
+        """Why the checkpoint to resume from has nothing left to train, or None when it has."""
+        if self.resume is None:
+            return None
+        step = int(self.resume.header.get("step", 0))
+        if step >= plan_run(self.session.config, self.dataset).total_steps:
+            return f"already complete at step {step}"
+        stopping = self.session.config.training.early_stopping
+        waited = int(self.resume.header.get("best", {}).get("waited", 0))
+        if stopping.enabled and waited >= stopping.patience:
+            return f"already stopped at step {step}, after {waited} evaluations without improvement"
+        return None
+
+
+def open_session(session: Session) -> OpenSession:
+    """Read the dataset and the checkpoints, and check that they belong together; writes nothing.
+
+    Raises:
+        NimaError: something is missing, damaged or of another run; says which and what to do.
+    """
+    dataset = open_dataset(session.data_dir)
+    resume = checkpoints.load(session.resume) if session.resume is not None else None
+    if resume is not None:
+        check_resumable(session, resume, dataset)
+    init_from = _load_initial_weights(session, dataset) if session.init_from is not None else None
+    return OpenSession(session, dataset, resume, init_from)
+
+
+def train(
+    opened: OpenSession, *, ranks: Ranks = SINGLE, should_stop: Callable[[], str | None] = lambda: None
+) -> Iterator[Event]:
+    """Train; see `Trainer.run` for the events.
+
+    Raises:
+        NimaError: the machine does not allow it, or training diverged.
+    """
+    session, config = opened.session, opened.session.config
+    index = config.hardware.gpu_ids[ranks.local_rank] if config.hardware.gpu_ids else ranks.local_rank
+    device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
+    trainer = Trainer(
+        config,
+        opened.dataset,
+        session.run_dir,
+        device,
+        resume=opened.resume,
+        init_from=opened.init_from,
+        ranks=ranks,
+        should_stop=should_stop,
+    )
+    with ExitStack() as held:
+        if ranks.is_first:
+            held.enter_context(folder_lock(session.run_dir))
+            write_text(session.run_dir / "config.yaml", dump_yaml(config))
+        yield from _resume_notes(opened.resume, device.device.type)
+        yield from trainer.run()
+
+
+def check_resumable(session: Session, checkpoint: Checkpoint, dataset: PreparedDataset) -> None:
+    """The checkpoint belongs to this run: same settings, same data, and it has an optimizer.
+
+    Raises:
+        CheckpointError: it holds weights only.
+        ConfigError: a setting that defines the run differs.
+        DataError: the dataset differs.
+    """
+    if checkpoint.optimizer is None:
+        raise CheckpointError(f"{session.resume}: has no optimizer state", hint="use --init-from to start from it")
+    check_same_run(checkpoint.header.get("config", {}), session.config)
+    saved = checkpoint.header.get("dataset_sha256")
+    if saved != dataset.sha256 and not session.allow_data_change:
+        raise DataError(
+            f"{session.data_dir}: not this run's dataset: its hash is {dataset.sha256[:12]}, was {str(saved)[:12]}",
+            hint="give the old dataset with --data, or pass --allow-data-change",
+        )
+    if checkpoint.header.get("tokenizer_sha256") != dataset.tokenizer.sha256:
+        raise DataError(
+            f"{session.data_dir}: its tokenizer is not the one that {session.resume} was trained with",
+            hint="prepare the data with --tokenizer-from, or start a new run",
+        )
+
+
+def _load_initial_weights(session: Session, dataset: PreparedDataset) -> Checkpoint:
+    assert session.init_from is not None
+    path = checkpoints.find(session.init_from)
+    checkpoint = checkpoints.load(path)
+    shape = resolve(session.config.model, dataset.tokenizer.vocab_size)
+    if checkpoint.shape != shape:
+        old, new = checkpoint.shape.to_dict(), shape.to_dict()
+        changed = ", ".join(f"`{key}` {old[key]} and {new[key]}" for key in old if old[key] != new[key])
+        raise ConfigError(f"{path}: its model differs from this run's: {changed}")
+    if checkpoint.header.get("tokenizer_sha256") != dataset.tokenizer.sha256:
+        raise DataError(
+            f"{session.data_dir}: its tokenizer is not the one of {path}",
+            hint="prepare the data again with --tokenizer-from and that run's dataset",
+        )
+    return checkpoint
+
+
+def _resume_notes(resume: Checkpoint | None, device: str) -> Iterator[Event]:
+    if resume is None:
+        return
+    yield Note("info", f"resuming from step {resume.header.get('step')}")
+    threads = resume.header.get("threads")
+    if device == "cpu" and threads != torch.get_num_threads():
+        yield Note("warning", f"{torch.get_num_threads()} threads instead of {threads}: sums may round differently")

@@ -1,0 +1,77 @@
+"""Which evaluation is the best and when to stop hoping, as one small object; knows no model and no loop."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nima_cli.config.schema import METRIC_MODES, EarlyStoppingConfig
+from nima_cli.engine.training.evaluator import Metrics
+from nima_cli.events import perplexity
+
+
+@dataclass(slots=True)
+class Best:
+    """The best evaluation so far and how many have passed since.
+
+    Attributes:
+        value: of the watched metric, or None before the first finite one.
+        loss: nats per token at that evaluation, infinity before it.
+        waited: evaluations since.
+    """
+
+    value: float | None = None
+    loss: float = math.inf
+    step: int = 0
+    waited: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON for a checkpoint header."""
+        return {**asdict(self), "loss": self.loss if math.isfinite(self.loss) else None}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Best":
+        """What `to_dict` gave."""
+        loss = values.get("loss")
+        return cls(
+            value=values.get("value"),
+            loss=math.inf if loss is None else float(loss),
+            step=int(values.get("step", 0)),
+            waited=int(values.get("waited", 0)),
+        )
+
+
+class EarlyStopping:
+    """Takes evaluations, remembers the best, says when patience has run out."""
+
+    def __init__(self, config: EarlyStoppingConfig, best: Best | None = None) -> None:
+        self.config = config
+        self.best = best or Best()
+
+    def take(self, metrics: Metrics, step: int) -> bool:
+        """Whether this evaluation is the best so far; a value that is not finite never is."""
+        value = self._watched(metrics)
+        if not math.isfinite(value) or not self._improves(value):
+            self.best.waited += 1
+            return False
+        self.best = Best(value=value, loss=metrics.loss, step=step)
+        return True
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the run should end now."""
+        return self.config.enabled and self.best.waited >= self.config.patience
+
+    def _watched(self, metrics: Metrics) -> float:
+        return {
+            "val_loss": metrics.loss,
+            "val_perplexity": perplexity(metrics.loss),
+            "val_bits_per_byte": metrics.bits_per_byte,
+            "val_accuracy": metrics.accuracy,
+        }[self.config.metric]
+
+    def _improves(self, value: float) -> bool:
+        if self.best.value is None:
+            return True
+        lower_is_better = (self.config.mode or METRIC_MODES[self.config.metric]) == "min"
+        gain = self.best.value - value if lower_is_better else value - self.best.value
+        return gain > self.config.min_delta

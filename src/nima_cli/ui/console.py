@@ -1,0 +1,93 @@
+"""The two consoles (data: stdout, talk: stderr) and the guard for foreign text; knows nothing of what is said."""
+
+import functools
+import io
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import IO
+
+from rich.console import Console
+from rich.text import Text
+
+# Tables in a pipe keep every column: whoever reads the pipe decides where lines end.
+PIPE_WIDTH = 160
+
+# All C0 but newline and tab, DEL, all C1, line and paragraph separators, bidirectional controls, lone surrogates.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def safe_text(text: str) -> str:
+    """`text` with every code point that could steer a terminal made visible, as `\\x1b` or `\\u202e`.
+
+    Works per code point and keeps no state, so that a sequence split over several pieces cannot slip through.
+    """
+    return _UNSAFE.sub(_visible, text)
+
+
+def _visible(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def is_rich(stream: IO[str] | None, environ: Mapping[str, str] | None = None) -> bool:
+    """Whether escape codes and redrawing are welcome on `stream`: a terminal, not a dumb one, and no NO_COLOR."""
+    environ = os.environ if environ is None else environ
+    if stream is None:  # the descriptor was closed when Python started
+        return False
+    return stream.isatty() and environ.get("TERM") != "dumb" and not environ.get("NO_COLOR")
+
+
+def out() -> Console:
+    """The console for data: stdout."""
+    _accept_any_character(sys.stdout)
+    return _console(to_stderr=False, styled=is_rich(sys.stdout))
+
+
+def err() -> Console:
+    """The console for talk: stderr."""
+    _accept_any_character(sys.stderr)
+    return _console(to_stderr=True, styled=is_rich(sys.stderr))
+
+
+def _accept_any_character(stream: IO[str]) -> None:
+    """Where the terminal's encoding lacks a character, show its code instead of failing."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="backslashreplace")
+
+
+@functools.lru_cache(maxsize=4)
+def _console(*, to_stderr: bool, styled: bool) -> Console:
+    """One console per stream and look, so that talk and a live display on the same stream know of each other.
+
+    It writes to whatever `sys.stdout` or `sys.stderr` is at that moment.
+    """
+    return Console(
+        stderr=to_stderr,
+        force_terminal=styled,
+        force_interactive=styled,
+        force_jupyter=False,
+        no_color=not styled,
+        width=None if styled or "COLUMNS" in os.environ else PIPE_WIDTH,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+_STYLES = {"error": "bold red", "warning": "bold yellow", "hint": "bold cyan"}
+
+
+def say(message: str, level: str = "info") -> None:
+    """One piece of talk on stderr; `level` is info, warning, error or hint. Each line of a message is labelled."""
+    for line in message.rstrip("\n").split("\n"):
+        label = [(f"{level}: ", _STYLES[level])] if level in _STYLES else []
+        err().print(Text.assemble(*label, safe_text(line)), soft_wrap=True)
+
+
+def say_error(message: str, hint: str | None = None) -> None:
+    """A failure on stderr: one `error:` line per problem in `message`, then `hint:` where there is one."""
+    say(message, "error")
+    if hint is not None:
+        say(hint, "hint")

@@ -1,0 +1,93 @@
+"""Shows how the preparation of a dataset goes on: a bar a phase on a terminal, a line a phase elsewhere."""
+
+import time
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from nima_cli import events
+from nima_cli.ui import quantities
+from nima_cli.ui.console import err, safe_text, say
+
+_NAMES = {
+    "read": "reading",
+    "dedupe": "looking for duplicates",
+    "tokenizer": "training the tokenizer",
+    "encode": "encoding",
+    "write": "writing",
+}
+
+
+def prepare_view(*, quiet: bool) -> events.View:
+    """The view that fits stderr; with `quiet`, only warnings are shown."""
+    if quiet:
+        return _QuietView()
+    return _BarView() if err().is_terminal else _LineView()
+
+
+class _QuietView:
+    """Warnings only."""
+
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.Note) and event.level == "warning":
+            say(event.message, event.level)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _LineView:
+    """One plain line when a phase ends."""
+
+    def __init__(self) -> None:
+        self._last: events.Progress | None = None
+        self._started = time.monotonic()
+
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.Note):
+            say(event.message, event.level)
+        elif isinstance(event, events.Progress):
+            if self._last is not None and self._last.phase != event.phase:
+                self.close()
+            self._last = event
+
+    def close(self) -> None:
+        """Say how the phase under way ended."""
+        if self._last is not None:
+            seconds = time.monotonic() - self._started
+            say(f"{_NAMES[self._last.phase]}: {_amount(self._last)} in {seconds:.1f}s")
+        self._last, self._started = None, time.monotonic()
+
+
+class _BarView:
+    """A bar for the phase under way; those that are done stay on the screen."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description:<24}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[amount]}"),
+            TimeElapsedColumn(),
+            console=err(),
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._bars.start()
+
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.Note):
+            say(event.message, event.level)
+        elif isinstance(event, events.Progress):
+            if event.phase not in self._tasks:
+                self._tasks[event.phase] = self._bars.add_task(_NAMES[event.phase], amount="")
+            self._bars.update(
+                self._tasks[event.phase], completed=event.done, total=event.total or None, amount=_amount(event)
+            )
+
+    def close(self) -> None:
+        """Leave the bars as they are."""
+        self._bars.stop()
+
+
+def _amount(event: events.Progress) -> str:
+    if event.unit == "bytes":
+        return quantities.size(event.done)
+    return safe_text(f"{event.done:,} {event.unit}" if event.total else event.unit)

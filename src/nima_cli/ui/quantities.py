@@ -1,0 +1,55 @@
+"""Numbers as people read them; knows nothing of where they come from."""
+
+import math
+
+
+def count(number: float) -> str:
+    """`4570624` -> `4.6M`, `12345` -> `12.3k`, `2000` -> `2k`, `950` -> `950`."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size * 0.99995:
+            return f"{number / size:.1f}".removesuffix(".0") + letter
+    return f"{number:.1f}".removesuffix(".0")
+
+
+def duration(seconds: float) -> str:
+    """`3.2` -> `3s`, `192` -> `3m12s`, `3725` -> `1h02m`, `200000` -> `2d07h`."""
+    if not math.isfinite(seconds):
+        return "-"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def size(number: int) -> str:
+    """Bytes in powers of ten, as disks are sold: `18400000` -> `18.4 MB`."""
+    for unit, letter in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= unit * 0.99995:
+            return f"{number / unit:.1f} {letter}"
+    return f"{number} bytes"
+
+
+def loss(nats: float) -> str:
+    """A loss in nats per token with the digits that matter."""
+    return f"{nats:.3f}"
+
+
+def ratio(number: float) -> str:
+    """A perplexity: four digits at most, then thousands."""
+    if not math.isfinite(number):
+        return f"{number}"
+    return f"{number:.2f}" if number < 100 else f"{number:,.0f}" if number < 1e6 else f"{number:.1e}"
+
+
+def percent(share: float) -> str:
+    """`0.3127` -> `31.3%`."""
+    return f"{100 * share:.1f}%"
+
+
+def rate(number: float) -> str:
+    """A learning rate: `0.006` -> `6.0e-03`."""
+    return f"{number:.1e}"

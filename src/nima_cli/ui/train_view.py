@@ -1,0 +1,87 @@
+"""What `nima train` shows: a live table on a terminal, plain lines elsewhere; knows nothing of how training works."""
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.text import Text
+
+from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, SampleDrawn, StepDone, View
+from nima_cli.ui import quantities
+from nima_cli.ui.console import err, safe_text, say
+from nima_cli.ui.train_live import LiveTrainView
+from nima_cli.ui.train_state import TrainState, ending, eval_facts, facts, step_facts
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+def train_view(*, quiet: bool, clock: Callable[[], float] = time.monotonic) -> View:
+    """The view that suits stderr: live on a terminal, lines in a pipe; with `quiet`, warnings only.
+
+    Args:
+        clock: seconds; spaces out the step lines and the redraws.
+    """
+    if quiet:
+        return QuietView()
+    console = err()
+    lines = LineTrainView(console, clock=clock)
+    return LiveTrainView(console, after=lines, clock=clock) if console.is_terminal else lines
+
+
+class QuietView:
+    """Shows warnings and nothing else."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take one event."""
+        if isinstance(event, Note) and event.level == "warning":
+            say(event.message, event.level)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class LineTrainView:
+    """One line per fact, never redrawn: for logs, pipes and NO_COLOR."""
+
+    def __init__(self, console: Console, *, clock: Callable[[], float]) -> None:
+        self._console = console
+        self._clock = clock
+        self._state = TrainState()
+        self._next_line = 0.0
+
+    def __call__(self, event: Event, /) -> None:
+        """Take one event."""
+        self._state.take(event)
+        match event:
+            case RunStarted():
+                self._print(f"run {event.run_dir}: {', '.join(facts(event))}")
+                if event.first_step > 1:
+                    self._print(f"goes on at step {event.first_step}")
+                self._next_line = self._clock()
+            case StepDone():
+                self._show_step(event)
+            case EvalDone():
+                best = "  best so far" if event.best else ""
+                self._print(f"eval {event.step}  {'  '.join(eval_facts(event))}{best}")
+            case SampleDrawn():
+                self._print(f"sample {event.step}  {event.prompt}")
+                for line in event.text.split("\n"):
+                    self._print(f"  | {line}")
+            case Note():
+                say(event.message, event.level)
+            case RunEnded():
+                self._print(ending(event))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _show_step(self, step: StepDone) -> None:
+        now = self._clock()
+        if now < self._next_line and step.step < self._state.total_steps:
+            return
+        self._next_line = now + SECONDS_BETWEEN_LINES
+        place = f"step {step.step}/{self._state.total_steps}  epoch {step.epoch:.2f}"
+        self._print("  ".join([place, *step_facts(step), f"eta {quantities.duration(self._state.eta())}"]))
+
+    def _print(self, line: str) -> None:
+        self._console.print(Text(safe_text(line)), soft_wrap=True)
