@@ -88,6 +88,19 @@ def test_a_failure_in_a_pipe_ends_the_loop(monkeypatch: pytest.MonkeyPatch) -> N
         chat_loop(failing, {}, history_file=None)
 
 
+def test_an_answer_that_cannot_be_printed_stops_being_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    answers = [echo("x")]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("x\n"))
+    monkeypatch.setattr(sys, "stdout", Gone())
+    with pytest.raises(BrokenPipeError):
+        chat_loop(lambda message: answers[0], {}, history_file=None)
+    assert list(answers[0]) == []
+
+
 def test_bytes_that_are_not_utf8_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"good\nbad \xff\n"), encoding="utf-8"))
     with pytest.raises(InputError, match="not valid UTF-8"):

@@ -80,6 +80,11 @@ def test_a_pipe_gets_no_escape_code_even_when_colour_is_forced(
     assert (said.out, said.err) == ("data\n", "talk\n")
 
 
+def test_data_is_never_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    out().print("a[0] [bold]x[/y] :smile:")
+    assert capsys.readouterr().out == "a[0] [bold]x[/y] :smile:\n"
+
+
 def test_a_terminal_without_the_character_shows_its_code() -> None:
     code = "from nima_cli.ui.console import out; out().print('caf\\xe9')"
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}

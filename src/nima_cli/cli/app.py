@@ -62,6 +62,8 @@ def guarded_by_the_door(*, debug: bool) -> Iterator[None]:
 
         say_error("not enough memory", hint="use a smaller `training.batch_size` or model")
         raise SystemExit(4) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of our output went away (`| head`): not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

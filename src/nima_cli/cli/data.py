@@ -30,8 +30,20 @@ def _setting(key: str, *flags: str, metavar: str) -> Any:
 
 
 def _files(flag: str, what: str) -> Any:
-    return typer.Option(flag, help=f"{what}; many may follow, as a shell expands them.", show_default=False)
+    return typer.Option(
+        flag, help=f"{what}; many may follow, as a shell expands them.", metavar="PATH...", show_default=False
+    )
 
+
+SourceFlags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source",
+        help=r"One source with its own settings: `PATH\[,format=qa]\[,weight=2.0]\[,name=k8s]`; may be repeated.",
+        metavar="SOURCE",
+        show_default=False,
+    ),
+]
 
 # Parameters of `prepare` that are keys of `data` of the same name.
 _SETTINGS = (
@@ -70,14 +82,7 @@ def prepare(
     record_format: Annotated[
         str, typer.Option("--format", help="Shape of JSON and JSONL records.", metavar="qa|chat|doc|auto")
     ] = "auto",
-    source: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--source",
-            help=r"One source with its own settings: `PATH\[,format=qa]\[,weight=2.0]\[,name=k8s]`; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    source: SourceFlags = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="A YAML file with these settings under `data`.")
     ] = None,

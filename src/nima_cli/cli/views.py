@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from nima_cli.config.schema import MonitoringConfig
@@ -19,8 +20,9 @@ def follow(events: Iterator[Event], views: Sequence[View]) -> RunEnded | None:
             if isinstance(event, RunEnded):
                 ended = event
     finally:
-        for view in views:
-            view.close()
+        with ExitStack() as closing:  # one that fails to close does not keep the others open
+            for view in views:
+                closing.callback(view.close)
     return ended
 
 
@@ -52,7 +54,8 @@ def run_views(monitoring: MonitoringConfig, run_dir: Path, *, resumed_step: int 
     if monitoring.plots:
         from nima_cli.sinks.figures import FiguresSink
 
-        rows = until_step(read_metrics(metrics), resumed_step) if resumed_step is not None else []
+        known = resumed_step is not None and metrics.is_file()
+        rows = until_step(read_metrics(metrics), resumed_step) if known and resumed_step is not None else []
         views.append(guarded(FiguresSink(run_dir / "plots", rows=rows), "plots", tell))
     if monitoring.wandb.enabled:
         from nima_cli.sinks.wandb import WandbSink

@@ -202,7 +202,7 @@ class EvaluationConfig(Section):
     """Evaluation while training; `nima eval` always reads the whole split."""
 
     max_tokens: Int | None = Field(
-        131072, ge=1, description="Validation tokens per evaluation, spread evenly over the split; `null` takes all."
+        32768, ge=1, description="Validation tokens per evaluation, spread evenly over the split; `null` takes all."
     )
     generation: GenerationConfig = Field(default_factory=GenerationConfig, description="Text samples.")
 

@@ -137,10 +137,12 @@ def test_attached_documentation(tmp_path: Path) -> None:
         'common = parse_kwargs("""\n    input (Tensor): the input that is given\n        and more of it.\n""")\n'
         'add_docstr(torch.abs, r"""\nabs(input) -> Tensor\n\nThe absolute value of each element, in a set {{a}}.\n\n'
         'Args:\n    {input}\n""".format(**common))\n'
-        'add_newdoc("numpy.core", "ndarray",\n    ("shape", """Tuple of dimensions, one number for each of the axes, no more."""))\n'
+        'add_newdoc("numpy.core", "ndarray",\n    ("shape",\n'
+        '    """Tuple of dimensions, a number for each of the axes that there are."""))\n'
         'add_newdoc("numpy.core", "zeros", """\n    zeros(a)\n    --\n\n    zeros(a, b)\n\n'
         '    Return a new array of the given shape and type, filled with zeros.""")\n'
-        'add_docstr(torch.unknown, "A documentation string with a piece missing, {nobody_knows_this}".format(**common))\n'
+        "add_docstr(torch.unknown,\n    "
+        '"A documentation string with a piece that is missing {nobody_knows_this}".format(**common))\n'
         'parser.add_argument("--flag", "A string that has nothing to do with documentation strings at all")\n'
     )
     first, second, third = read_added(tmp_path / "docs.py", "torch")

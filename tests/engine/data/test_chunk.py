@@ -68,6 +68,17 @@ def test_headings_come_first_then_paragraphs() -> None:
     ]
 
 
+def test_a_half_full_piece_ends_before_a_heading() -> None:
+    first, second, rest = "# A\n\na b c d\n\n", "# B\n\ne\n\nf g h\n\n", "i j k\n\nl m n\n"
+    assert split_text(first + second + rest, "markdown", words, 10) == [first, second + "i j k\n\n", "l m n\n"]
+
+
+def test_boundary_symbols_are_counted_once_per_piece() -> None:
+    text = "a\n\n" * 40
+    pieces = split_text(text, "markdown", lambda part: words(part) + 2, 12)
+    assert pieces == ["a\n\n" * 10] * 4
+
+
 def test_titles_of_restructured_text_are_headings() -> None:
     text = "One\n===\n\na b c\n\nd e\n\nTwo\n===\n\nf g\n\nh i\n"
     assert split_text(text, "text", words, 8) == ["One\n===\n\na b c\n\nd e\n\n", "Two\n===\n\nf g\n\nh i\n"]

@@ -112,11 +112,8 @@ def _take(document: Document, min_length: int, corpus: Corpus) -> None:
     """Keep the document, or count why not."""
     length = len(document.text.strip()) + sum(len(turn.content.strip()) for turn in document.turns)
     corpus.longest = max(corpus.longest, length)
-    dropped = corpus.reports[document.source].dropped
-    if any(turn.role == "assistant" and not turn.content.strip() for turn in document.turns):
-        dropped["empty_answer"] += 1
-    elif length < min_length:
-        dropped["too_short"] += 1
+    if length < min_length:
+        corpus.reports[document.source].dropped["too_short"] += 1
     else:
         corpus.documents.append(document)
 

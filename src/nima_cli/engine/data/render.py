@@ -24,7 +24,12 @@ class Rendered:
 
 def render_prose(text: str, tokenizer: Tokenizer, *, last: bool) -> Rendered:
     """One piece of a document; prose carries loss everywhere but on `<|bos|>`."""
-    ids = [tokenizer.bos_id, *tokenizer.encode(text)]
+    return frame_prose(tokenizer.encode(text), tokenizer, last=last)
+
+
+def frame_prose(content: Iterable[int], tokenizer: Tokenizer, *, last: bool) -> Rendered:
+    """`render_prose` for a text that is already encoded."""
+    ids = [tokenizer.bos_id, *content]
     if last:
         ids.append(tokenizer.eos_id)
     return Rendered(ids, [False] + [True] * (len(ids) - 1))

@@ -8,12 +8,9 @@ import numpy.typing as npt
 
 from nima_cli.engine.data.chunk import split_conversation, split_text
 from nima_cli.engine.data.document import Document, Turn
-from nima_cli.engine.data.render import Rendered, render_conversation, render_prose
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.data.render import Rendered, frame_prose, render_conversation
+from nima_cli.engine.data.tokenizer import MAX_PIECE_CHARACTERS, Tokenizer
 from nima_cli.errors import DataError
-
-# Encoding one very long text is slower than encoding its parts, so a text that surely is too long is not tried whole.
-_SURELY_LONG = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +60,22 @@ def encode_document(document: Document, tokenizer: Tokenizer, max_length: int) -
 
 
 def _prose(document: Document, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Rendered, str]]:
-    text = document.text
-    if len(text) <= max_length * _SURELY_LONG:
-        whole = render_prose(text, tokenizer, last=True)
-        if len(whole.ids) <= max_length:
-            yield whole, text
-            return
     room = max_length - 2  # <|bos|> and <|eos|>
-    pieces = split_text(text, document.kind, lambda part: len(tokenizer.encode(part)), room)
+    # Splitting counts the same stretches more than once, and encoding is what preparing spends its time on.
+    encoded: dict[str, list[int]] = {}
+
+    def encode(part: str) -> list[int]:
+        if part not in encoded:
+            encoded[part] = tokenizer.encode(part)
+        return encoded[part]
+
+    def count(part: str) -> int:
+        surely_too_long = len(part) > room * MAX_PIECE_CHARACTERS
+        return len(part) if surely_too_long else len(encode(part))
+
+    pieces = split_text(document.text, document.kind, count, room)
     for number, piece in enumerate(pieces, start=1):
-        yield render_prose(piece, tokenizer, last=number == len(pieces)), piece
+        yield frame_prose(encode(piece), tokenizer, last=number == len(pieces)), piece
 
 
 def _conversation(document: Document, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Rendered, str]]:

@@ -19,6 +19,8 @@ from nima_cli.engine.data.document import Role
 from nima_cli.errors import CheckpointError, DataError, InputError
 from nima_cli.files import explain
 
+# No piece is longer, so a text of n characters has at least n / 16 tokens.
+MAX_PIECE_CHARACTERS = 16
 # The result of unigram training depends on how many threads share the sums, so the number is part of the recipe.
 _TRAINING_THREADS = 4
 _MAX_SENTENCE_CHARACTERS = 4096
@@ -126,7 +128,7 @@ class Tokenizer:
             return [self.encode(text) for text in texts]
         try:
             batch: list[list[int]] = self._native.encode(list(texts), num_threads=threads)
-        except RuntimeError:
+        except (RuntimeError, TypeError):
             raise InputError("a text is not valid Unicode: it holds a lone surrogate") from None
         return batch
 
@@ -250,6 +252,7 @@ def _run_trainer(sentences: Sequence[str], kind: str, vocab_size: int, *, hard: 
         bos_piece=layout.BOS,
         eos_piece=layout.EOS,
         pad_piece=layout.PAD,
+        max_sentencepiece_length=MAX_PIECE_CHARACTERS,
         max_sentence_length=4 * _MAX_SENTENCE_CHARACTERS,
         num_threads=_TRAINING_THREADS,
         minloglevel=3,

@@ -12,7 +12,7 @@ from nima_cli.config.schema import Config
 from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint import Checkpoint
 from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
-from nima_cli.engine.device import pick_device
+from nima_cli.engine.device import keep_freed_memory, pick_device
 from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.ranks import SINGLE, Ranks
 from nima_cli.engine.training.resume import check_same_run
@@ -92,6 +92,8 @@ def train(
     session, config = opened.session, opened.session.config
     index = config.hardware.gpu_ids[ranks.local_rank] if config.hardware.gpu_ids else ranks.local_rank
     device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
+    if device.device.type == "cpu":
+        keep_freed_memory()
     trainer = Trainer(
         config,
         opened.dataset,
