@@ -21,12 +21,11 @@ from nima_cli.engine.data.document import Document, Turn
 # Raised when the layout below changes, so that datasets made with the old one are known as stale.
 LAYOUT = 1
 
-# Import name -> distribution name: what nima depends on, directly or through torch.
+# Import name -> distribution name: what nima itself depends on.
 PACKAGES = {
     "filelock": "filelock",
     "markdown_it": "markdown-it-py",
     "matplotlib": "matplotlib",
-    "networkx": "networkx",
     "numpy": "numpy",
     "platformdirs": "platformdirs",
     "prompt_toolkit": "prompt_toolkit",
