@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -126,6 +127,23 @@ def make_folder(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise explain(error, path, "write in this folder") from error
+
+
+def check_free_space(folder: Path, needed: int) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Args:
+        needed: bytes.
+
+    Raises:
+        ResourceError: names what is needed and what is free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ResourceError(
+            f"{folder}: {needed / 1e6:,.0f} MB are needed for checkpoints, {free / 1e6:,.0f} MB are free",
+            hint="free some space or choose another --output-dir",
+        )
 
 
 @contextlib.contextmanager

@@ -1,18 +1,15 @@
-"""The `nima` program: its commands, its global options, and the one door through which errors leave."""
+"""The `nima` program: its commands and its global options; knows nothing of what a command does."""
 
-import os
 import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from nima_cli import __version__
 from nima_cli.cli import chat, data, evaluate, generate, plot, train
 from nima_cli.cli.argv import spread
-from nima_cli.errors import NimaError
+from nima_cli.errors import InputError, NimaError, ResourceError
 
 app = typer.Typer(
     name="nima",
@@ -45,32 +42,11 @@ def nima(
     """Turn a folder of technical documents into a small GPT of your own, and talk to it."""
 
 
-@contextmanager
-def guarded_by_the_door(*, debug: bool) -> Iterator[None]:
-    """Let no traceback of an expected failure out: one line, a hint, the failure's exit code."""
-    try:
-        yield
-    except NimaError as error:
-        from nima_cli.ui.console import say_error
-
-        if debug:
-            traceback.print_exc()
-        say_error(error.message, hint=error.hint)
-        raise SystemExit(error.exit_code) from None
-    except MemoryError:
-        from nima_cli.ui.console import say_error
-
-        say_error("not enough memory", hint="use a smaller `training.batch_size` or model")
-        raise SystemExit(4) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except BrokenPipeError:  # the reader of our output went away (`| head`): not an error of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
-
-
 def main() -> None:
     """Run the program."""
     argv = spread(sys.argv[1:])
     with guarded_by_the_door(debug="--debug" in argv):
-        app(args=argv, prog_name="nima")
+        # Not standalone: Typer would print its own kind of error and leave by its own exits.
+        code = app(args=argv, prog_name="nima", standalone_mode=False)
+        if isinstance(code, int) and code:
+            raise SystemExit(code)

@@ -185,7 +185,7 @@ def _run(session: "Session", *, quiet: bool) -> "RunEnded | None":
 
 def _worker(session: "Session", quiet: bool) -> None:
     """What each process of our own runs; leaves with the exit code that the parent passes on."""
-    from nima_cli.cli.app import guarded_by_the_door
+    from nima_cli.cli.door import guarded_by_the_door
 
     stop.install(again_ends=False)  # the terminal and the launcher may both deliver the same signal
     with guarded_by_the_door(debug=False):

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from nima_cli.config.schema import MonitoringConfig
@@ -38,11 +38,12 @@ def run_views(monitoring: MonitoringConfig, run_dir: Path, *, resumed_step: int 
     from nima_cli.ui.train_view import train_view
 
     def tell(message: str) -> None:
-        say(message, "warning")
+        with suppress(OSError, ValueError):  # stderr itself may be what failed
+            say(message, "warning")
 
     metrics = run_dir / "metrics.jsonl"
     views: list[View] = [
-        train_view(quiet=quiet),
+        guarded(train_view(quiet=quiet), "the display", tell),  # a closed terminal must not end the run
         JsonlSink(metrics, keep_until_step=resumed_step),
         JsonlSink(run_dir / "samples.jsonl", keep_until_step=resumed_step, to_row=samples_row),
     ]

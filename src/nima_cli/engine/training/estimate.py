@@ -11,6 +11,7 @@ from nima_cli.engine.data.dataset import Batch, PreparedDataset
 from nima_cli.engine.device import Device, pick_device
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape, resolve
+from nima_cli.engine.training.costs import checkpoint_bytes, memory_bytes
 from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.ranks import SINGLE
 from nima_cli.engine.training.step import TrainStep
@@ -62,8 +63,8 @@ def estimate(config: Config, dataset: PreparedDataset | None, *, vocab_size: int
         "shape_text": f"{shape.n_layers} layers, {shape.d_model} wide, vocabulary {shape.vocab_size:,}",
         "device": device.name,
         "dtype": device.dtype_name,
-        "memory_bytes": _memory(shape, config, device),
-        "disk_bytes": 3 * _checkpoint_bytes(shape, config),
+        "memory_bytes": memory_bytes(shape, config, bytes_per_number=torch.finfo(device.dtype).bits // 8),
+        "disk_bytes": 3 * checkpoint_bytes(shape, config),
         "train_tokens": 0, "tokens_per_step": 0, "total_steps": 0, "total_epochs": 0.0, "warmup_steps": 0,
         "eval_steps": 0, "tokens_per_second": 0.0, "seconds": 0.0, "notes": (),
     }  # fmt: skip
@@ -92,34 +93,6 @@ def _verdicts(tokens: int, parameters: int, epochs: float) -> tuple[str, ...]:
     if tokens * epochs < _FEW_TOKENS_PER_PARAMETER * parameters:
         return (f"{tokens * epochs:,.0f} tokens for {parameters:,} parameters: too few to learn much from",)
     return ()
-
-
-def _optimizer_bytes(shape: ModelShape, config: Config) -> int:
-    """AdamW keeps two float32 numbers per parameter, Muon one for each of its matrices."""
-    total = shape.parameters()
-    if config.training.optimizer == "adamw":
-        return 8 * total
-    matrices = sum(
-        size[0] * size[1] for name, size in shape.tensors().items() if len(size) == 2 and name.startswith("layers.")
-    )
-    return 4 * matrices + 8 * (total - matrices)
-
-
-def _checkpoint_bytes(shape: ModelShape, config: Config) -> int:
-    return 4 * shape.parameters() + _optimizer_bytes(shape, config)
-
-
-def _memory(shape: ModelShape, config: Config, device: Device) -> int:
-    """Weights and gradients in float32, the optimizer, and what the forward pass keeps for the backward pass.
-
-    Per layer and position it keeps about 16 vectors of the model's width and 4 of the MLP's, and in the loss two
-    float32 rows of the vocabulary for one chunk.
-    """
-    width = torch.finfo(device.dtype).bits // 8
-    positions = config.training.batch_size * shape.context_length
-    activations = positions * shape.n_layers * (16 * shape.d_model + 4 * shape.d_ff) * width
-    head = 4 * shape.vocab_size * shape.d_model + 2 * 4 * 512 * shape.vocab_size
-    return 8 * shape.parameters() + _optimizer_bytes(shape, config) + activations + head
 
 
 def _measure(shape: ModelShape, config: Config, device: Device) -> float:

@@ -12,14 +12,15 @@ from nima_cli.config.schema import Config
 from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint import Checkpoint
 from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
-from nima_cli.engine.device import keep_freed_memory, pick_device
+from nima_cli.engine.device import Device, keep_freed_memory, pick_device
 from nima_cli.engine.model.shape import resolve
+from nima_cli.engine.training.costs import checkpoint_bytes
 from nima_cli.engine.training.ranks import SINGLE, Ranks
 from nima_cli.engine.training.resume import check_same_run
 from nima_cli.engine.training.trainer import Trainer, plan_run
 from nima_cli.errors import CheckpointError, ConfigError, DataError
 from nima_cli.events import Event, Note
-from nima_cli.files import folder_lock, write_text
+from nima_cli.files import check_free_space, folder_lock, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,9 @@ def train(
     with ExitStack() as held:
         if ranks.is_first:
             held.enter_context(folder_lock(session.run_dir))
+            check_free_space(session.run_dir, 3 * checkpoint_bytes(trainer.shape, config))
             write_text(session.run_dir / "config.yaml", dump_yaml(config))
-        yield from _resume_notes(opened.resume, device.device.type)
+        yield from _resume_notes(opened.resume, device)
         yield from trainer.run()
 
 
@@ -153,10 +155,13 @@ def _load_initial_weights(session: Session, dataset: PreparedDataset) -> Checkpo
     return checkpoint
 
 
-def _resume_notes(resume: Checkpoint | None, device: str) -> Iterator[Event]:
+def _resume_notes(resume: Checkpoint | None, device: Device) -> Iterator[Event]:
     if resume is None:
         return
     yield Note("info", f"resuming from step {resume.header.get('step')}")
+    dtype = resume.header.get("dtype")
+    if dtype != device.dtype_name:
+        yield Note("warning", f"computing in {device.dtype_name} instead of {dtype}: losses will not be the same")
     threads = resume.header.get("threads")
-    if device == "cpu" and threads != torch.get_num_threads():
+    if device.device.type == "cpu" and threads != torch.get_num_threads():
         yield Note("warning", f"{torch.get_num_threads()} threads instead of {threads}: sums may round differently")

@@ -24,7 +24,7 @@ from nima_cli.engine.training.ranks import SINGLE, Ranks
 from nima_cli.engine.training.samples import draw_samples
 from nima_cli.engine.training.step import TrainStep
 from nima_cli.engine.training.stopping import Best, EarlyStopping
-from nima_cli.errors import DivergedError
+from nima_cli.errors import DivergedError, ResourceError
 from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, Saved, StepDone
 
 
@@ -155,8 +155,30 @@ class Trainer:
 
     def _train_one_step(self) -> None:
         batches = self._micro_batches(self.step)
+        learning_rate = self.plan.schedule(self.step + 1)
+        try:
+            outcome = self._step_once(batches, step=self.step + 1, learning_rate=learning_rate)
+        except RuntimeError as error:  # torch's own kind on a GPU, a plain RuntimeError from the CPU's allocator
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise self._out_of_memory() from error
+            raise
         self.step += 1
-        self.meter.add(self._step_once(batches, step=self.step, learning_rate=self.plan.schedule(self.step)))
+        self.meter.add(outcome)
+
+    def _out_of_memory(self) -> ResourceError:
+        training = self.config.training
+        batch, accumulation = training.batch_size, training.gradient_accumulation_steps
+        smaller = (
+            f"`training.batch_size: {batch // 2}` with `training.gradient_accumulation_steps: {accumulation * 2}` "
+            "learns the same with less memory"
+            if batch % 2 == 0
+            else "use a smaller `training.batch_size`"
+        )
+        return ResourceError(
+            f"not enough memory for batch_size {batch} (accumulation {accumulation}) "
+            f"at context_length {self.plan.context_length}",
+            hint=smaller,
+        )
 
     def _micro_batches(self, done_steps: int) -> list[Batch]:
         """This process's share of the next step's rows; which rows a step has depends on nothing but its number."""

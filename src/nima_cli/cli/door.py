@@ -1,0 +1,66 @@
+"""The one door through which errors leave: a line, a hint, an exit code; knows no command."""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nima_cli.errors import NimaError
+
+
+@contextmanager
+def guarded_by_the_door(*, debug: bool) -> Iterator[None]:
+    """Let no traceback of an expected failure out: one line, a hint, the failure's exit code."""
+    try:
+        yield
+    except NimaError as error:
+        _refuse(error.message, error.hint, debug=debug)
+        raise SystemExit(error.exit_code) from None
+    except TyperException as error:
+        _refuse_usage(error)
+        raise SystemExit(InputError.exit_code) from None
+    except (KeyboardInterrupt, typer.Abort):
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of our output went away (`| head`): not an error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except MemoryError:
+        _refuse("not enough memory", "use a smaller `training.batch_size` or model", debug=debug)
+        raise SystemExit(ResourceError.exit_code) from None
+    except Exception as error:
+        _refuse(f"a bug in nima: {type(error).__name__}: {error}", _keep_traceback(), debug=debug)
+        raise SystemExit(1) from None
+
+
+def _refuse(message: str, hint: str | None, *, debug: bool) -> None:
+    from nima_cli.ui.console import say_error
+
+    if debug:
+        traceback.print_exc()
+    say_error(message, hint=hint)
+
+
+def _refuse_usage(error: TyperException) -> None:
+    """A command line that Typer could not read, in the same form as every other error."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
+        typer.echo(context.get_help(), err=True)
+        return
+    show = getattr(error, "format_message", None)
+    message = (show() if show is not None else str(error)).rstrip(".")
+    path = context.command_path if context is not None else "nima"
+    _refuse(f"{path}: {message[:1].lower()}{message[1:]}", f"see `{path} --help`", debug=False)
+
+
+def _keep_traceback() -> str:
+    """Write the traceback where the user can find it, and say so."""
+    from nima_cli.config.environ import home
+
+    path = home() / "logs" / "last_traceback.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        return "run it again with --debug and report what it shows"
+    return f"please report it with the traceback in {path}"

@@ -1,0 +1,189 @@
+"""Who may import whom, read from the source itself: floors, the engine's own ladder, heavy libraries, no cycles."""
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import nima_cli
+
+SOURCE = Path(nima_cli.__file__).parent
+FLOORS = {
+    "": 0, "errors": 0, "files": 0, "config": 1, "events": 2, "curves": 2, "engine": 3, "ui": 3, "sinks": 3,
+    "cli": 4, "__main__": 5,
+}  # fmt: skip
+ENGINE_LADDER = {
+    "": 0, "device": 1, "data": 2, "model": 2, "checkpoint": 3, "checkpoint_header": 3, "checkpoint_scan": 3,
+    "inference": 4, "training": 5,
+}  # fmt: skip
+# Modules of one floor that stand beside each other, and which of them may still use which.
+BESIDE = {
+    ("files", "errors"),
+    ("curves", "events"),
+    ("checkpoint", "checkpoint_scan"),
+    ("checkpoint", "checkpoint_header"),
+}
+# library: (where it may be used anywhere, where only inside functions).
+ROOMS = {
+    "torch": ("engine", "cli"), "sentencepiece": ("engine", ""), "typer": ("cli", ""), "rich": ("ui", "cli"),
+    "prompt_toolkit": ("", "ui"), "plotext": ("", "ui"), "matplotlib": ("", "sinks"), "tensorboard": ("", "sinks"),
+    "wandb": ("", "sinks"), "pydantic": ("config", ""), "yaml": ("config", ""), "numpy": ("engine", ""),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Import:
+    """One name that a module imports; `lazy` inside a function, `typing` under `if TYPE_CHECKING`."""
+
+    importer: str
+    imported: str
+    line: int
+    lazy: bool
+    typing: bool
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.imported}"
+
+
+def module_name(path: Path) -> str:
+    parts = ["nima_cli", *path.relative_to(SOURCE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {module_name(path): path.read_text("utf-8") for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def imports(importer: str, source: str) -> Iterator[Import]:
+    def walk(node: ast.AST, lazy: bool, typing: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            inside = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            only_typing = typing or (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"))
+            names: list[str] = []
+            if isinstance(child, ast.Import):
+                names = [alias.name for alias in child.names]
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{importer}:{child.lineno} imports relatively"
+                names = [_target(child.module or "", alias.name) for alias in child.names]
+            yield from (Import(importer, name, child.lineno, inside, only_typing) for name in names)  # type: ignore[attr-defined]
+            yield from walk(child, inside, only_typing)
+
+    yield from walk(ast.parse(source), False, False)
+
+
+def _target(module: str, name: str) -> str:
+    """`from package import module` means the module, `from module import name` the module too."""
+    return f"{module}.{name}" if f"{module}.{name}" in SOURCES else module
+
+
+def part(module: str, depth: int) -> str:
+    """The component of a module's name at `depth`; empty for the package itself."""
+    return [*module.split("."), "", ""][depth]
+
+
+def ours(module: str) -> bool:
+    return module.split(".")[0] == "nima_cli"
+
+
+def upward(found: Import) -> bool:
+    """Whether this import goes up, or sideways into another room."""
+    importer, imported = part(found.importer, 1), part(found.imported, 1)
+    ranks = FLOORS
+    if importer == imported == "engine":
+        importer, imported, ranks = part(found.importer, 2), part(found.imported, 2), ENGINE_LADDER
+    if importer == imported or (importer, imported) in BESIDE or imported == "":
+        return False
+    return ranks[importer] <= ranks[imported]
+
+
+def misplaced(found: Import) -> bool:
+    """Whether a library is used in a room that must not know it."""
+    library, room = part(found.imported, 0), part(found.importer, 1)
+    anywhere, in_functions = ROOMS.get(library, (room, ""))
+    return room != anywhere and not (room == in_functions and (found.lazy or found.typing))
+
+
+ALL = [found for name, source in SOURCES.items() for found in imports(name, source)]
+
+
+def test_nothing_imports_upward_or_sideways() -> None:
+    assert [str(found) for found in ALL if ours(found.imported) and upward(found)] == []
+
+
+def test_events_and_errors_import_nothing_of_ours() -> None:
+    assert [
+        str(found) for found in ALL if ours(found.imported) and part(found.importer, 1) in ("events", "errors")
+    ] == []
+
+
+def test_libraries_stay_in_their_rooms() -> None:
+    assert [str(found) for found in ALL if misplaced(found)] == []
+
+
+def test_there_is_no_cycle() -> None:
+    graph: dict[str, set[str]] = {name: set() for name in SOURCES}
+    for found in ALL:
+        if ours(found.imported) and not found.typing and found.imported != "nima_cli":
+            graph[found.importer].add(found.imported)
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(SOURCES)
+
+
+def engine_calls() -> Iterator[tuple[str, ast.AST, str]]:
+    for name, source in SOURCES.items():
+        if part(name, 1) == "engine":
+            for node in ast.walk(ast.parse(source)):
+                if isinstance(node, ast.Name | ast.Attribute):
+                    yield name, node, ast.unparse(node)
+
+
+def test_the_engine_neither_prints_nor_reads_the_environment() -> None:
+    banned = {"print", "os.environ", "os.getenv", "os.environb", "sys.stdout", "sys.stderr", "sys.argv", "input"}
+    found = [f"{name}: {text}" for name, node, text in engine_calls() if text in banned]
+    assert found == []
+    taken = {"environ", "getenv", "stdout", "stderr", "argv"}
+    for name, source in SOURCES.items():
+        for node in ast.walk(ast.parse(source)) if part(name, 1) == "engine" else ():
+            if isinstance(node, ast.ImportFrom) and node.module in ("os", "sys"):
+                assert not taken & {alias.name for alias in node.names}, f"{name}:{node.lineno}"
+
+
+@pytest.mark.parametrize(
+    ("importer", "line"),
+    [
+        ("nima_cli.events", "import nima_cli.errors as e; from nima_cli.engine.model import gpt"),
+        ("nima_cli.files", "from nima_cli.config.schema import Config"),
+        ("nima_cli.config.load", "def f():\n from nima_cli.engine.device import Device"),
+        ("nima_cli.ui.tables", "from nima_cli.engine.checkpoint import find"),
+        ("nima_cli.engine.device", "from nima_cli.ui import console"),
+        ("nima_cli.sinks.jsonl", "from nima_cli.ui import console"),
+        ("nima_cli.engine.device", "from nima_cli.cli import stop"),
+        ("nima_cli.engine.data.dataset", "from nima_cli.engine.model.gpt import GPT"),
+        ("nima_cli.engine.model.gpt", "from nima_cli.engine.data.tokenizer import Tokenizer"),
+        ("nima_cli.engine.model.gpt", "from nima_cli.engine import checkpoint"),
+        ("nima_cli.engine.inference.text", "from nima_cli.engine.training.loss import IGNORE"),
+        ("nima_cli.engine.checkpoint", "if TYPE_CHECKING:\n from nima_cli.engine.training.step import TrainStep"),
+    ],
+)
+def test_a_forbidden_edge_is_seen(importer: str, line: str) -> None:
+    assert any(upward(found) for found in imports(importer, line) if ours(found.imported))
+
+
+@pytest.mark.parametrize(
+    ("importer", "line", "forbidden"),
+    [
+        ("nima_cli.cli.train", "import torch.nn", True),
+        ("nima_cli.ui.tables", "def f():\n import torch", True),
+        ("nima_cli.ui.plots", "import plotext", True),
+        ("nima_cli.ui.plots", "def f():\n import plotext", False),
+        ("nima_cli.sinks.jsonl", "from torch.utils import tensorboard", True),
+        ("nima_cli.engine.device", "import torch", False),
+        ("nima_cli.ui.tables", "import typer", True),
+        ("nima_cli.cli.plot", "from rich.live import Live", True),
+        ("nima_cli.cli.plot", "def f():\n from rich.live import Live", False),
+        ("nima_cli.engine.device", "import rich", True),
+    ],
+)
+def test_a_library_out_of_its_room_is_seen(importer: str, line: str, forbidden: bool) -> None:
+    assert any(misplaced(found) for found in imports(importer, line)) == forbidden
