@@ -6,7 +6,10 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nima_cli.errors import NimaError
+import typer
+from typer.exceptions import TyperException
+
+from nima_cli.errors import InputError, NimaError, ResourceError
 
 
 @contextmanager

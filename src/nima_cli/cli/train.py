@@ -119,7 +119,7 @@ def train(
     )
     session = _session(settings, run_dir, resume_path, init_from, allow_data_change)
     del checkpoint
-    _finish(_run(session, quiet=quiet), run_dir, json=json)
+    _run(session, quiet=quiet, json=json)
 
 
 def _find_resume(
@@ -172,76 +172,62 @@ def _session(
     return Session(settings, data_dir(settings.data), run_dir, resume, init_from, allow_data_change)
 
 
-def _run(session: "Session", *, quiet: bool) -> "RunEnded | None":
+def _run(session: "Session", *, quiet: bool, json: bool) -> None:
     """Train in this process, in the world that a launcher made, or in processes of our own."""
     from nima_cli.engine.training.launch import launch, process_count
 
     count = process_count(session.config.hardware)
     if count == 1 or "WORLD_SIZE" in os.environ:
-        return _train_here(session, quiet=quiet)
-    launch(_worker, (session, quiet), processes=count)
-    return None
+        code = _train_here(session, quiet=quiet, json=json)
+    else:
+        _check(session, count)
+        code = launch(_worker, (session, quiet, json), processes=count)
+    if code:
+        raise typer.Exit(code)
 
 
-def _worker(session: "Session", quiet: bool) -> None:
+def _check(session: "Session", processes: int) -> None:
+    """Refuse what cannot be trained once, before every process does."""
+    from nima_cli.engine.training.session import open_session
+    from nima_cli.engine.training.trainer import plan_run
+
+    plan_run(session.config, open_session(session).dataset, world_size=processes)
+
+
+def _worker(session: "Session", quiet: bool, json: bool) -> None:
     """What each process of our own runs; leaves with the exit code that the parent passes on."""
     from nima_cli.cli.door import guarded_by_the_door
 
     stop.install(again_ends=False)  # the terminal and the launcher may both deliver the same signal
     with guarded_by_the_door(debug=False):
-        ended = _train_here(session, quiet=quiet)
-    code = _exit_code(ended)
+        code = _train_here(session, quiet=quiet, json=json)
     if code:
         raise SystemExit(code)
 
 
-def _train_here(session: "Session", *, quiet: bool) -> "RunEnded | None":
+def _train_here(session: "Session", *, quiet: bool, json: bool) -> int:
+    """One process's part; the first one shows the events and prints the result. Returns the exit code."""
     import torch
 
     from nima_cli.engine.device import cpu_count
     from nima_cli.engine.training import session as sessions
     from nima_cli.engine.training.ranks import joined
-    from nima_cli.ui.console import say
 
     hardware = session.config.hardware
     with joined(os.environ, device=hardware.device, backend=hardware.backend) as ranks:
         if ranks.world_size > 1:
             torch.set_num_threads(max(1, cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world_size))))
         opened = sessions.open_session(session)
-        if opened.nothing_left is not None:
-            if ranks.is_first:
-                say(f"{session.run_dir}: {opened.nothing_left}")
-            return None
-        resumed = int(opened.resume.header["step"]) if opened.resume is not None else None
         events = sessions.train(opened, ranks=ranks, should_stop=stop.requested)
         if not ranks.is_first:
-            return follow(events, [])
-        return follow(events, run_views(session.config.monitoring, session.run_dir, resumed_step=resumed, quiet=quiet))
-
-
-def _finish(ended: "RunEnded | None", run_dir: Path, *, json: bool) -> None:
-    """Remember the run, print its result, leave with its exit code."""
-    rundir.remember(run_dir)
-    if json and ended is not None:
-        best = ended.best_loss if ended.best_step else None
-        print_json(
-            {
-                "run_dir": str(run_dir),
-                "reason": ended.reason,
-                "step": ended.step,
-                "best_loss": best,
-                "best_step": ended.best_step,
-            }
-        )
-    code = _exit_code(ended)
-    if code:
-        raise typer.Exit(code)
-
-
-def _exit_code(ended: "RunEnded | None") -> int:
-    if ended is None or ended.reason != "interrupted":
-        return 0
-    return stop.EXIT_CODES[stop.requested() or "TERM"]
+            return _exit_code(follow(events, []))
+        rundir.remember(session.run_dir)
+        ended = opened.already_ended or follow(events, _views(opened, quiet=quiet))
+        if opened.already_ended is not None:
+            _say_that_nothing_is_left(session.run_dir, opened.already_ended)
+        if json and ended is not None:
+            _print_result(ended, session.run_dir)
+        return _exit_code(ended)
 
 
 def _run_name(settings: "Config") -> str:

@@ -10,19 +10,19 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
 from nima_cli import __version__
-from nima_cli.engine.checkpoint_scan import load_untrusted
+from nima_cli.engine.checkpoint_header import FORMAT, read_header
+from nima_cli.engine.checkpoint_scan import load_untrusted, shown
 from nima_cli.engine.data.tokenizer import Tokenizer
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import CheckpointError
 from nima_cli.files import atomic_write, explain, write_json
 
-FORMAT = 1
 BEST, LAST = "checkpoint_best.pt", "checkpoint_last.pt"
 _DTYPES = {torch.float32, torch.bfloat16, torch.float16}
 
@@ -108,14 +108,14 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: no such checkpoint") from error
     except OSError as error:
         raise explain(error, path, "read") from error
-    header = _read_header(path, payload)
+    header = read_header(path, payload)
     try:
         shape = ModelShape.from_dict(header.get("model_shape", {}))
     except ValueError as error:
         raise CheckpointError(f"{path}: unusable: {error}") from error
     _check_tensors(path, payload.get("model"), shape.tensors())
     proto = payload.get("tokenizer")
-    if not isinstance(proto, torch.Tensor) or proto.dtype is not torch.uint8 or proto.ndim != 1:
+    if not _is_plain(proto) or proto.dtype is not torch.uint8 or proto.ndim != 1:
         raise CheckpointError(f"{path}: holds no tokenizer")
     return Checkpoint(
         shape=shape,
@@ -126,24 +126,11 @@ def load(path: Path) -> Checkpoint:
     )
 
 
-def _read_header(path: Path, payload: dict[str, Any]) -> dict[str, Any]:
-    version = payload.get("nima_format")
-    if type(version) is not int:
-        found = ", ".join(f"`{key}`" for key in list(payload)[:3])
-        raise CheckpointError(f"{path}: not a nima checkpoint: a torch file with {found or 'nothing'}")
-    try:
-        header = json.loads(payload.get("header", ""))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged: its header is not JSON") from error
-    if version > FORMAT:
-        made_by = str(header.get("nima_version", "a newer version"))[:20] if isinstance(header, dict) else "?"
-        raise CheckpointError(
-            f"{path}: made by nima {made_by} in format {version}; this is nima {__version__}, format {FORMAT}",
-            hint="pip install -U nima",
-        )
-    if version < 1 or not isinstance(header, dict):
-        raise CheckpointError(f"{path}: damaged: format {version} never existed or its header is no object")
-    return header
+def _is_plain(tensor: Any) -> TypeGuard[torch.Tensor]:
+    """A dense tensor over bytes of its own: a view of few bytes can claim to be any size, and cost it when used."""
+    if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
+        return False
+    return tensor.is_contiguous() and not tensor.is_neg()
 
 
 def _check_tensors(path: Path, tensors: Any, expected: dict[str, tuple[int, ...]]) -> None:
@@ -151,16 +138,16 @@ def _check_tensors(path: Path, tensors: Any, expected: dict[str, tuple[int, ...]
     if not isinstance(tensors, dict):
         raise CheckpointError(f"{path}: holds no model")
     wrong = [f"`{name}` is missing" for name in expected if name not in tensors]
-    wrong += [f"`{name}` is not part of this model" for name in tensors if name not in expected]
+    wrong += [f"`{shown(name)}` is not part of this model" for name in tensors if name not in expected]
     for name, size in expected.items():
         tensor = tensors.get(name)
         if tensor is None:
             continue
-        if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided or tensor.dtype not in _DTYPES:
+        if not _is_plain(tensor) or tensor.dtype not in _DTYPES:
             wrong.append(f"`{name}` is not a plain tensor")
         elif tuple(tensor.shape) != size:
             wrong.append(f"`{name}` is {tuple(tensor.shape)}, expected {size}")
-        elif not tensor.is_contiguous() or not bool(torch.isfinite(tensor).all()):
+        elif not bool(torch.isfinite(tensor).all()):
             wrong.append(f"`{name}` holds values that are not finite")
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
@@ -174,11 +161,11 @@ def _read_optimizer(path: Path, payload: dict[str, Any], shape: ModelShape) -> O
     sizes = shape.tensors()
     for name, tensors in state.items() if isinstance(state, dict) else [("optimizer", None)]:
         if name not in sizes or not isinstance(tensors, dict):
-            raise CheckpointError(f"{path}: its optimizer state names `{name}`, which the model does not have")
+            raise CheckpointError(f"{path}: its optimizer state names `{shown(name)}`, which the model does not have")
         for key, tensor in tensors.items():
-            fits = isinstance(tensor, torch.Tensor) and tuple(tensor.shape) in (sizes[name], ())
-            if not fits or not bool(torch.isfinite(tensor).all()):
-                raise CheckpointError(f"{path}: its optimizer state `{name}.{key}` does not fit the model")
+            fits = _is_plain(tensor) and tuple(tensor.shape) in (sizes[name], ())
+            if not fits or tensor.dtype not in _DTYPES or not bool(torch.isfinite(tensor).all()):
+                raise CheckpointError(f"{path}: its optimizer state `{name}.{shown(key)}` does not fit the model")
     found: OptimizerState = state
     return found
 
@@ -188,15 +175,19 @@ def find(path: Path) -> Path:
 
     Raises:
         CheckpointError: neither; lists what the directory holds.
+        ResourceError: the system does not let us look.
     """
-    if not path.is_dir():
-        if path.exists():
-            return path
-        raise CheckpointError(f"{path}: no such checkpoint", hint="give a `.pt` file or a run directory")
-    for name in (BEST, LAST):
-        if (path / name).is_file():
-            return path / name
-    inside = sorted(entry.name for entry in path.iterdir())
+    try:
+        if not path.is_dir():
+            if path.exists():
+                return path
+            raise CheckpointError(f"{path}: no such checkpoint", hint="give a `.pt` file or a run directory")
+        for name in (BEST, LAST):
+            if (path / name).is_file():
+                return path / name
+        inside = sorted(entry.name for entry in path.iterdir())
+    except OSError as error:  # no permission, or a name that the system does not take
+        raise explain(error, path, "look for a checkpoint there") from error
     listed = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "") if inside else "nothing"
     raise CheckpointError(f"{path}: a folder without a nima checkpoint; it holds {listed}")
 

@@ -59,10 +59,18 @@ def load_untrusted(path: Path) -> dict[str, Any]:
         try:
             value = torch.load(stream, map_location="cpu", weights_only=True, mmap=False)
         except Exception as error:  # the archive is untrusted: whatever torch says of it, it is damaged
-            raise _damaged(path, str(error).split("\n")[0]) from error
+            raise _damaged(path, str(error)) from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: not a nima checkpoint: holds a {type(value).__name__}, not a dict")
     return value
+
+
+def shown(text: Any, limit: int = 60) -> str:
+    """Text out of the file for an error message: one line, not endless; other values only by their type."""
+    if not isinstance(text, str):
+        return type(text).__name__
+    line = " ".join(text[: limit + 1].split())
+    return line if len(text) <= limit else line[:limit] + "..."
 
 
 def _check_archive(stream: IO[bytes], path: Path) -> None:
@@ -74,7 +82,7 @@ def _check_archive(stream: IO[bytes], path: Path) -> None:
             _check_entries(archive, path)
             corrupt = archive.testzip()  # reads everything once and compares each entry's CRC-32
             if corrupt is not None:
-                raise _damaged(path, f"`{corrupt}` fails its checksum")
+                raise _damaged(path, f"`{shown(corrupt)}` fails its checksum")
             pickle_name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
             zip_view = archive.read(pickle_name)
     except CheckpointError:
@@ -107,7 +115,7 @@ def _torch_view(stream: IO[bytes], path: Path) -> bytes:
         # Torch's own reader, the one `torch.load` will use; there is no public name for it.
         record: bytes = torch._C.PyTorchFileReader(stream).get_record("data.pkl")
     except RuntimeError as error:
-        raise _damaged(path, str(error).split("\n")[0]) from error
+        raise _damaged(path, str(error)) from error
     return record
 
 
@@ -119,7 +127,7 @@ def _check_pickle(data: bytes, path: Path) -> None:
         for opcode, argument, _ in pickletools.genops(data):
             if opcode.name == "GLOBAL" and argument not in _ALLOWED:
                 raise CheckpointError(
-                    f"{path}: not a nima checkpoint: wants to call `{str(argument).replace(' ', '.')}`",
+                    f"{path}: not a nima checkpoint: wants to call `{shown(str(argument)).replace(' ', '.')}`",
                     hint="nothing was executed; do not open this file with other tools unless you trust its author",
                 )
             if opcode.name not in _OPCODES:
@@ -138,4 +146,5 @@ def _describe(head: bytes) -> str:
 
 
 def _damaged(path: Path, why: str) -> CheckpointError:
-    return CheckpointError(f"{path}: damaged: {why}", hint="use another checkpoint of the run, or train again")
+    first_line = shown(why.split("\n")[0], 200)
+    return CheckpointError(f"{path}: damaged: {first_line}", hint="use another checkpoint of the run, or train again")

@@ -34,8 +34,8 @@ def size(number: int) -> str:
 
 
 def loss(nats: float) -> str:
-    """A loss in nats per token with the digits that matter."""
-    return f"{nats:.3f}"
+    """A loss in nats per token with the digits that matter; a dash while there is none."""
+    return "-" if math.isnan(nats) else f"{nats:.3f}"
 
 
 def ratio(number: float) -> str:

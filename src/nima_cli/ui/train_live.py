@@ -132,14 +132,13 @@ def _sample(sample: SampleDrawn, console: Console, width: int) -> Text:
 def _progress(state: TrainState, width: int) -> list[RenderableType]:
     if state.started is None:
         return []
-    done = state.last.step if state.last else state.started.first_step - 1
-    epoch = state.last.epoch if state.last else state.epoch_at(done)
+    done = state.step
     line = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
     line.add_column(no_wrap=True)
     line.add_column(ratio=1)
     line.add_column(no_wrap=True)
     line.add_row(
-        f"epoch {epoch:.2f}/{state.started.total_epochs:g}",
+        f"epoch {state.epoch_at(done):.2f}/{state.started.total_epochs:.3g}",
         ProgressBar(total=max(1, state.total_steps), completed=done, complete_style="cyan", finished_style="green"),
         f"{done}/{state.total_steps}  {quantities.percent(done / max(1, state.total_steps))}",
     )

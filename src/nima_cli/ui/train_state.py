@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import dataclass, field
 
-from nima_cli.events import EvalDone, Event, RunEnded, RunStarted, SampleDrawn, StepDone, perplexity
+from nima_cli.events import EvalDone, Event, Progress, RunEnded, RunStarted, SampleDrawn, StepDone, perplexity
 from nima_cli.ui import quantities
 
 REASONS = {
@@ -31,6 +31,7 @@ class TrainState:
     started: RunStarted | None = None
     first: StepDone | None = None
     last: StepDone | None = None
+    step: int = 0
     evals: list[Evaluation] = field(default_factory=list)
     best: EvalDone | None = None
     sample: SampleDrawn | None = None
@@ -40,9 +41,13 @@ class TrainState:
         match event:
             case RunStarted():
                 self.started = event
+                self.step = event.first_step - 1
+            case Progress():
+                self.step = event.done
             case StepDone():
                 self.first = self.first or event
                 self.last = event
+                self.step = event.step
             case EvalDone():
                 train_loss = self.last.loss if self.last else math.nan
                 self.evals.append(Evaluation(event, self.epoch_at(event.step), train_loss))
@@ -63,7 +68,7 @@ class TrainState:
         """Seconds to the last step, from the pace since this process's first step; infinite while it is unknown."""
         if self.started is None or self.first is None or self.last is None:
             return math.inf
-        left = self.total_steps - self.last.step
+        left = self.total_steps - self.step
         steps = self.last.step - self.first.step
         if steps > 0:
             return left * (self.last.elapsed_seconds - self.first.elapsed_seconds) / steps

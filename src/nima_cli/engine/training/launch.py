@@ -1,5 +1,7 @@
 """Starts several training processes on this machine with PyTorch's elastic launcher; knows nothing of training."""
 
+import logging
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -26,18 +28,23 @@ def process_count(hardware: HardwareConfig) -> int:
     return count
 
 
-def launch(worker: Callable[..., Any], arguments: tuple[Any, ...], *, processes: int) -> None:
+def launch(worker: Callable[..., Any], arguments: tuple[Any, ...], *, processes: int) -> int:
     """Run `worker(*arguments)` in every process and wait; when one fails, the others are ended.
 
     Rendezvous listens on localhost only: torch.distributed does not authenticate.
 
+    Returns:
+        0, or the exit code of the first process that failed, which has then said why itself; 130 or 143 after a signal.
+
     Raises:
-        WorkerFailedError: a process failed; carries its exit code.
+        DeviceError: a process was killed.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    # The launcher reports a failed process by a traceback of its own, below the line that the process has printed.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -54,15 +61,10 @@ def launch(worker: Callable[..., Any], arguments: tuple[Any, ...], *, processes:
     try:
         elastic_launch(config, worker)(*arguments)
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        raise WorkerFailedError(failure.local_rank, failure.exitcode) from error
+        rank, failure = error.get_first_failure()
+        if failure.exitcode <= 0:
+            raise DeviceError(f"training process {rank} was killed by signal {-failure.exitcode}") from error
+        return int(failure.exitcode)
     except SignalException as error:
-        raise WorkerFailedError(0, 128 + int(error.sigval)) from error
-
-
-class WorkerFailedError(DeviceError):
-    """A training process ended before its work was done."""
-
-    def __init__(self, rank: int, exit_code: int) -> None:
-        super().__init__(f"training process {rank} ended with exit code {exit_code}")
-        self.worker_exit_code = exit_code
+        return 130 if error.sigval == signal.SIGINT else 143
+    return 0

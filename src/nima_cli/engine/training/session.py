@@ -59,7 +59,9 @@ class OpenSession:
         if self.resume is None:
             return None
         step = int(self.resume.header.get("step", 0))
-        if step >= plan_run(self.session.config, self.dataset).total_steps:
+        total = plan_run(self.session.config, self.dataset).total_steps
+        evaluated = self.resume.header.get("evaluated_step") == step  # else it was stopped before it could
+        if step > total or (step == total and evaluated):
             return f"already complete at step {step}"
         stopping = self.session.config.training.early_stopping
         waited = int(self.resume.header.get("best", {}).get("waited", 0))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from nima_cli.engine.training.samples import draw_samples
 from nima_cli.engine.training.step import TrainStep
 from nima_cli.engine.training.stopping import Best, EarlyStopping
 from nima_cli.errors import DivergedError, ResourceError
-from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, Saved, StepDone
+from nima_cli.events import EvalDone, Event, Note, Progress, RunEnded, RunStarted, Saved, StepDone
 
 
 class _StopRequestedError(Exception):
@@ -121,37 +121,35 @@ class Trainer:
             yield Note("warning", note)
         if self._extends:
             yield Note("info", f"the schedule is laid over {self.plan.total_steps} steps from step {self.step} on")
+        stop = False
         if self.step and self._evaluation_due():  # the last part was stopped before it could evaluate
-            yield from self._evaluate_and_keep_best()
-        reason = "completed"
+            stop = yield from self._evaluate()
+            yield from self._save(LAST)
         self.meter.start()
-        while self.step < self.plan.total_steps:
+        while not self._is_over(stop):
             self._train_one_step()
             if self.step % self.plan.log_steps == 0 or self._is_last:
                 yield self._step_done()
             if self._log_due_for_divergence() and self.meter.diverged:
-                yield from self._diverge()
+                times = self.meter.patience
+                yield from self._diverge(f"the loss or gradient was not finite {times} times in a row")
             stop = self._agreed_stop()
             if not stop and self._evaluation_due():
                 self.meter.pause()
-                try:
-                    yield from self._evaluate_and_keep_best()
-                except _StopRequestedError:
-                    stop = True
+                stop = yield from self._evaluate()
                 self.meter.start()
-            ended = stop or self.stopping.out_of_patience
-            if ended or self._is_last or self.step % self.plan.save_steps == 0:
+            if self._is_over(stop) or self.step % self.plan.save_steps == 0:
                 self.meter.pause()
                 yield from self._save(LAST)
                 self.meter.start()
-            if ended:
-                reason = "interrupted" if stop else "early_stopped"
-                break
-        yield self._ended(reason)
+        yield self._ended("interrupted" if stop else "early_stopped" if self.stopping.out_of_patience else "completed")
 
     @property
     def _is_last(self) -> bool:
-        return self.step == self.plan.total_steps
+        return self.step >= self.plan.total_steps
+
+    def _is_over(self, stop: bool) -> bool:
+        return stop or self.stopping.out_of_patience or self._is_last
 
     def _train_one_step(self) -> None:
         batches = self._micro_batches(self.step)
@@ -204,6 +202,14 @@ class Trainer:
         due = self.step % self.plan.eval_steps == 0 or self._is_last
         return due and self._evaluated_step != self.step
 
+    def _evaluate(self) -> Generator[Event, None, bool]:
+        """Evaluate and keep the best; returns whether a request to stop cut it short."""
+        try:
+            yield from self._evaluate_and_keep_best()
+        except _StopRequestedError:
+            return True
+        return False
+
     def _evaluate_and_keep_best(self) -> Iterator[Event]:
         metrics = evaluate(
             self.model,
@@ -231,12 +237,18 @@ class Trainer:
 
     def _save(self, name: str) -> Iterator[Event]:
         """Write a checkpoint; every process waits for the first, which alone writes."""
+        if not self._weights_are_finite():
+            yield from self._diverge("the weights are not finite")
         window = self.meter.window()
         if self.ranks.is_first:
             path = self.run_dir / name
             size, seconds = checkpoints.timed_save(path, self._checkpoint(window))
             yield Saved(step=self.step, path=path, bytes=size, seconds=seconds)
         self.ranks.barrier()
+
+    def _weights_are_finite(self) -> bool:
+        norms = torch._foreach_norm(list(self.model.parameters()))
+        return bool(torch.isfinite(torch.stack(norms)).all())
 
     def _checkpoint(self, window: dict[str, float]) -> Checkpoint:
         """The whole state of the run, at a step boundary."""
@@ -272,11 +284,11 @@ class Trainer:
         """On a CPU the answer is at hand after every step; elsewhere asking would stall the device."""
         return self.device.device.type == "cpu" or self.step % self.plan.log_steps == 0
 
-    def _diverge(self) -> Iterator[Event]:
+    def _diverge(self, what: str) -> Iterator[Event]:
         yield self._ended("diverged")
         raise DivergedError(
-            f"step {self.step}: the loss or gradient was not finite {self.meter.patience} times in a row "
-            f"at learning rate {self.optimizer.learning_rate:g}; the weights on disk are finite",
+            f"step {self.step}: {what} at learning rate {self.optimizer.learning_rate:g}; "
+            "the weights on disk are finite",
             hint="lower `training.learning_rate`, then start again or resume from the last checkpoint",
         )
 

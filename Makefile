@@ -1,0 +1,67 @@
+# Everything a developer does, by name. It needs git, make and Python 3.11 or newer with venv; the rest goes into .venv.
+
+PYTHON ?= python3
+DEMO_STEPS ?= 200
+TEST_WORKERS ?= 2
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+SCRIPTS := benchmarks/*.py docs/*.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types unit references fmt docs bench clean
+
+help: ## Show this list
+	@echo "usage: make TARGET"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The stamp is as new as the last installation, so that nothing is installed twice.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nima needs Python 3.11 or newer: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## Train a small GPT on the documentation of this machine's Python, measure it, let it write
+	rm -rf demo/run demo/loss.png
+	$(BIN)/nima data prepare --source builtin:python-docs --output-dir demo/data --overwrite
+	$(BIN)/nima train -c configs/technical.yaml --data demo/data --output-dir demo/run --max-steps $(DEMO_STEPS)
+	$(BIN)/nima eval --checkpoint demo/run --data demo/data --split test
+	$(BIN)/nima generate --checkpoint demo/run --prompt "The module"
+	$(BIN)/nima plot demo/run
+	$(BIN)/nima plot demo/run --output demo/loss.png
+	@echo 'now talk to it: $(BIN)/nima chat --checkpoint demo/run'
+
+test: lint types references unit ## Run every check; what continuous integration runs
+
+lint: $(INSTALLED) ## Check style and format with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## Check types with mypy
+	$(BIN)/mypy
+	$(BIN)/mypy $(SCRIPTS)
+
+unit: $(INSTALLED) ## Run the tests
+	$(BIN)/pytest -n $(TEST_WORKERS)
+
+references: $(INSTALLED) ## Check that docs/cli.md and docs/config.md say what the program says
+	$(BIN)/python docs/make_reference.py --check
+
+fmt: $(INSTALLED) ## Format the code and fix what ruff can fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(INSTALLED) ## Write the generated references and the screenshot anew
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_screenshot.py
+
+bench: $(INSTALLED) ## Train gpt-tiny for one epoch and compare its bits per byte with xz
+	rm -rf demo/bench
+	$(BIN)/nima data prepare --source builtin:python-docs --output-dir demo/data --overwrite
+	$(BIN)/nima train --preset gpt-tiny --epochs 1 --data demo/data --output-dir demo/bench
+	$(BIN)/python benchmarks/against_xz.py demo/bench demo/data
+
+clean: ## Remove the environment, the demo and all caches
+	rm -rf .venv demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

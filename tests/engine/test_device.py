@@ -1,0 +1,90 @@
+"""The machine is asked, not assumed; dropout's generator depends on the position alone."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from nima_cli.engine.device import Device, cpu_count, keep_freed_memory, pick_device, seed_dropout
+from nima_cli.errors import DeviceError
+
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+
+
+def test_the_cpu_is_always_there() -> None:
+    exact = pick_device("cpu", False)
+    assert (exact.device.type, exact.dtype, exact.name, exact.dtype_name) == ("cpu", torch.float32, "cpu", "float32")
+    assert pick_device("cpu", "bf16").dtype is torch.bfloat16
+    assert pick_device("cpu", True).dtype in (torch.float32, torch.bfloat16)
+    exact.synchronize()
+
+
+def test_fp16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(DeviceError, match="needs a GPU") as caught:
+        pick_device("cpu", "fp16")
+    assert caught.value.exit_code == 4
+    assert caught.value.hint is not None
+
+
+@no_gpu
+def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused() -> None:
+    if not torch.backends.mps.is_available():
+        assert pick_device("auto", False).device.type == "cpu"
+    with pytest.raises(DeviceError, match="GPU 0 was asked for, but there is none") as caught:
+        pick_device("cuda", False)
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has mps")
+def test_mps_is_refused_where_there_is_none() -> None:
+    with pytest.raises(DeviceError, match="`mps` was asked for"):
+        pick_device("mps", False)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_is_found_by_name() -> None:
+    found = pick_device("auto", True)
+    assert found.device.type == "cuda"
+    assert found.name == torch.cuda.get_device_name(0)
+    assert found.dtype in (torch.bfloat16, torch.float16)
+    found.synchronize()
+    with pytest.raises(DeviceError, match="can be seen"):
+        pick_device("cuda", False, index=torch.cuda.device_count())
+
+
+def test_every_type_has_its_public_name() -> None:
+    names = [Device(torch.device("cpu"), dtype).dtype_name for dtype in (torch.float32, torch.bfloat16, torch.float16)]
+    assert names == ["float32", "bfloat16", "float16"]
+
+
+def draw(seed: int, step: int, micro: int, rank: int) -> float:
+    seed_dropout(seed, step, micro, rank)
+    return torch.rand(()).item()
+
+
+def test_dropout_depends_on_the_position_alone() -> None:
+    first = draw(42, 3, 1, 0)
+    torch.rand(1000)
+    assert draw(42, 3, 1, 0) == first
+    positions = [
+        (seed, step, micro, rank) for seed in (0, 42) for step in (0, 1, 2) for micro in (0, 1, 2) for rank in (0, 1, 2)
+    ]
+    assert len({draw(*position) for position in positions}) == len(positions), "two positions share their randomness"
+    assert draw(2**63 - 1, 10**9, 65535, 4095) != first
+
+
+def test_at_least_one_core() -> None:
+    assert 1 <= cpu_count() <= 4096
+
+
+def test_keeping_freed_memory_harms_nothing() -> None:
+    """In a process of its own, because it is for good."""
+    code = (
+        "import torch\nfrom nima_cli.engine.device import keep_freed_memory\nkeep_freed_memory()\n"
+        "print(sum(torch.ones(1 << 20).sum().item() for _ in range(50)) == 50 * 2**20)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "True\n"
+    assert callable(keep_freed_memory)

@@ -1,0 +1,150 @@
+"""Muon and AdamW: orthogonal updates, refused steps, and states that survive a checkpoint."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.model.shape import ModelShape
+from nima_cli.engine.training.optim import Muon, Optimizer, orthogonalize
+
+SHAPE = ModelShape(
+    vocab_size=50, n_layers=2, d_model=16, n_heads=2, n_kv_heads=1, d_ff=24, context_length=8,
+    qk_norm=True, tie_embeddings=True, rope_theta=10000.0,
+)  # fmt: skip
+GO, REFUSE = torch.tensor(0.0), torch.tensor(1.0)
+
+
+def make_model(seed: int = 0) -> GPT:
+    model = GPT(SHAPE)
+    model.init_weights(seed)
+    return model
+
+
+def set_gradients(model: nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+
+
+def snapshot(model: nn.Module, optimizer: Optimizer) -> dict[str, torch.Tensor]:
+    found = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    for name, state in optimizer.state().items():
+        found |= {f"{name}/{key}": value.clone() for key, value in state.items()}
+    return found
+
+
+def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+@pytest.mark.parametrize("size", [(32, 32), (16, 64), (64, 16), (96, 256)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_orthogonalize_brings_singular_values_near_one(size: tuple[int, int], dtype: torch.dtype) -> None:
+    matrices_KMN = torch.randn(3, *size, generator=torch.Generator().manual_seed(1)) * 1e-3
+    values = torch.linalg.svdvals(orthogonalize(matrices_KMN, dtype))
+    # A square random matrix has singular values near zero, which five steps lift but not all the way.
+    lifted = values if size[0] != size[1] else values[:, : size[0] * 9 // 10]
+    assert 0.6 <= lifted.min() <= lifted.max() <= 1.3
+    assert values.max() <= 1.3
+
+
+def test_orthogonalize_keeps_the_directions() -> None:
+    left, _, right = torch.linalg.svd(torch.randn(12, 20, generator=torch.Generator().manual_seed(2)), False)
+    matrix = left @ torch.diag(torch.linspace(1.0, 3.0, 12)) @ right
+    found = left.T @ orthogonalize(matrix[None], torch.float32)[0] @ right.T
+    assert (found - torch.diag(found.diag())).abs().max() < 1e-4
+    assert (found.diag() > 0.6).all()
+
+
+def test_muon_in_batches_equals_muon_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(3)
+    values = [torch.randn(size, generator=generator) for size in [(8, 12), (8, 12), (12, 8), (8, 12)]]
+    together = [(f"p{index}", nn.Parameter(value.clone())) for index, value in enumerate(values)]
+    alone = [(f"p{index}", nn.Parameter(value.clone())) for index, value in enumerate(values)]
+    batched = Muon(together, weight_decay=0.1, dtype=torch.float32)
+    singles = [Muon([named], weight_decay=0.1, dtype=torch.float32) for named in alone]
+    for _ in range(3):
+        for (_, first), (_, second) in zip(together, alone, strict=True):
+            first.grad = torch.randn(first.shape, generator=generator)
+            second.grad = first.grad.clone()
+        batched.step(0.02, GO)
+        for single in singles:
+            single.step(0.02, GO)
+    for (_, first), (_, second) in zip(together, alone, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-6)
+    moved = [(first - value).norm() for (_, first), value in zip(together, values, strict=True)]
+    assert min(moved) > 0.05
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+@pytest.mark.parametrize("first_step", [True, False])
+def test_a_refused_step_changes_nothing(kind: str, first_step: bool) -> None:
+    model = make_model()
+    optimizer = Optimizer(model, kind=kind, weight_decay=0.1)
+    if not first_step:
+        set_gradients(model, 1)
+        optimizer.step(0.01, GO)
+    before = snapshot(model, optimizer)
+    set_gradients(model, 2)
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        parameter.grad.view(-1)[0] = float("nan")
+    optimizer.step(0.01, REFUSE)
+    after = snapshot(model, optimizer)
+    fresh = {name: value for name, value in after.items() if name not in before}
+    assert_equal(before, {name: value for name, value in after.items() if name in before})
+    assert not any(value.any() for value in fresh.values())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_a_state_taken_back_goes_on_bit_for_bit(kind: str) -> None:
+    model = make_model()
+    optimizer = Optimizer(model, kind=kind, weight_decay=0.1)
+    for seed in range(3):
+        set_gradients(model, seed)
+        optimizer.step(0.01, GO)
+    other = make_model(seed=9)
+    other.load_state_dict(model.state_dict())
+    restored = Optimizer(other, kind=kind, weight_decay=0.1)
+    restored.load_state(copy.deepcopy(optimizer.state()))
+    for seed in range(3, 6):
+        for side, stepper in ((model, optimizer), (other, restored)):
+            set_gradients(side, seed)
+            stepper.step(0.01, GO)
+    assert_equal(snapshot(model, optimizer), snapshot(other, restored))
+    names = {name for name, _ in model.named_parameters()}
+    assert set(optimizer.state()) == names
+
+
+@pytest.mark.parametrize(("kind", "decayed"), [("muon", "layers."), ("adamw", "")])
+def test_weight_decay_shrinks_matrices_and_nothing_else(kind: str, decayed: str) -> None:
+    moved: dict[float, Any] = {}
+    for decay in (0.0, 0.5):
+        model = make_model()
+        optimizer = Optimizer(model, kind=kind, weight_decay=decay)
+        set_gradients(model, 4)
+        optimizer.step(0.1, GO)
+        moved[decay] = dict(model.named_parameters())
+    start = dict(make_model().named_parameters())
+    for name, value in start.items():
+        shrunk = moved[0.0][name] - moved[0.5][name]
+        expected = 0.1 * 0.5 * value if value.ndim == 2 and name.startswith(decayed) else torch.zeros_like(value)
+        torch.testing.assert_close(shrunk, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
+    model = make_model()
+    optimizer = Optimizer(model, kind="muon", weight_decay=0.1)
+    assert optimizer.muon is not None
+    hidden = {name for name, value in model.named_parameters() if value.ndim == 2 and name.startswith("layers.")}
+    assert set(optimizer.muon.state()) == hidden
+    assert len(hidden) == 2 * 7
+    set_gradients(model, 0)
+    optimizer.step(0.01, GO)
+    assert set(optimizer.adamw.state()) == {name for name, _ in model.named_parameters()} - hidden

@@ -1,0 +1,329 @@
+"""Whole runs: exact resumption, independence of what is watched, early stopping, divergence, and what is saved."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.hooks import RemovableHandle
+
+from nima_cli.config.schema import Config, DataConfig, SourceConfig
+from nima_cli.engine import checkpoint as checkpoints
+from nima_cli.engine.checkpoint import BEST, LAST
+from nima_cli.engine.data.prepare import prepare
+from nima_cli.errors import DivergedError
+from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, SampleDrawn, Saved, StepDone
+from tests.engine.training.runs import (
+    evaluations,
+    losses,
+    make_config,
+    make_trainer,
+    run_to_end,
+    run_until,
+    same_tensors,
+    steps,
+    weights,
+)
+
+# Logged every 3 steps, evaluated every 5, saved every 8, an epoch ends within step 19.
+CONFIG = make_config(log_steps=3)
+
+
+def told(events: list[Event]) -> tuple[dict[int, str], dict[int, tuple[str, bool]]]:
+    """What steps and evaluations said, exactly and without times."""
+    return losses(events), {event.step: (event.loss.hex(), event.best) for event in evaluations(events)}
+
+
+def facts(path: Path) -> dict[str, object]:
+    """What a checkpoint says about the run, without times."""
+    header = checkpoints.load(path).header
+    times = ("train_seconds", "elapsed_seconds", "open_window")
+    return {key: value for key, value in header.items() if key not in times}
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
+    """A run of 24 steps that nobody disturbs."""
+    torch.set_num_threads(1)
+    run_dir = tmp_path_factory.mktemp("whole")
+    return run_dir, run_to_end(CONFIG, tiny_dataset, run_dir)
+
+
+@pytest.mark.parametrize(
+    "stops",
+    [
+        pytest.param([5], id="at a step whose evaluation is then made up for"),
+        pytest.param([18], id="before the end of an epoch"),
+        pytest.param([24], id="at the last step"),
+        pytest.param([4, 6, 8, 19], id="before and after an evaluation, at a save, after an epoch"),
+        pytest.param([1, 2, 5, 7, 10, 11, 20, 23], id="again and again"),
+    ],
+)
+def test_interrupted_and_resumed_equals_undisturbed(
+    stops: list[int], whole: tuple[Path, list[Event]], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    for index, stop in enumerate(stops):
+        part = run_until(CONFIG, tiny_dataset, tmp_path, stop, resume=LAST if index else None)
+        assert part[-1] == RunEnded("interrupted", stop, part[-1].best_loss, part[-1].best_step)  # type: ignore[union-attr]
+        events += part
+    events += run_to_end(CONFIG, tiny_dataset, tmp_path, resume=LAST)
+    run_dir, undisturbed = whole
+    assert told(events) == told(undisturbed)
+    assert len(list(steps(events))) == len(losses(events)) == 8
+    for name in (LAST, BEST):
+        assert same_tensors(weights(tmp_path / name), weights(run_dir / name))
+        assert facts(tmp_path / name) == facts(run_dir / name)
+    assert events[-1] == undisturbed[-1]
+
+
+def test_a_wish_in_the_middle_of_a_step_waits_for_its_end(
+    whole: tuple[Path, list[Event]], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    passes = 0
+    trainer = make_trainer(CONFIG, tiny_dataset, tmp_path, should_stop=lambda: "TERM" if passes >= 13 else None)
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += trainer.model.training
+
+    trainer.model.norm.register_forward_hook(count)
+    events = list(trainer.run())
+    assert isinstance(events[-1], RunEnded)
+    assert events[-1].step == 7  # the 13th forward pass is the first of step 7's two
+    events += run_to_end(CONFIG, tiny_dataset, tmp_path, resume=LAST)
+    assert told(events) == told(whole[1])
+    assert same_tensors(weights(tmp_path / LAST), weights(whole[0] / LAST))
+
+
+def test_resuming_from_the_best_goes_on_from_there(
+    whole: tuple[Path, list[Event]], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    run_until(CONFIG, tiny_dataset, tmp_path, 13)
+    events = run_to_end(CONFIG, tiny_dataset, tmp_path, resume=BEST)
+    assert isinstance(events[0], RunStarted)
+    assert events[0].first_step == 11
+    assert told(events)[0] == {step: loss for step, loss in told(whole[1])[0].items() if step > 10}
+    assert same_tensors(weights(tmp_path / LAST), weights(whole[0] / LAST))
+
+
+def test_two_fresh_runs_are_bit_identical(whole: tuple[Path, list[Event]], tiny_dataset: Path, tmp_path: Path) -> None:
+    torch.manual_seed(123)  # the global generator is nobody's business
+    assert told(run_to_end(CONFIG, tiny_dataset, tmp_path)) == told(whole[1])
+    assert same_tensors(weights(tmp_path / LAST), weights(whole[0] / LAST))
+
+
+def test_another_seed_is_another_run(whole: tuple[Path, list[Event]], tiny_dataset: Path, tmp_path: Path) -> None:
+    other = told(run_to_end(make_config(log_steps=3, seed=43, max_steps=3), tiny_dataset, tmp_path))
+    assert other[0][3] != told(whole[1])[0][3]
+
+
+def test_watching_more_closely_does_not_change_training(
+    whole: tuple[Path, list[Event]], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    watched = make_config(log_steps=3, eval_steps=2, save_steps=1, samples=True)
+    blind = make_config(log_steps=3, eval_steps=1000, save_steps=1000)
+    one = run_to_end(watched, tiny_dataset, tmp_path / "watched")
+    two = run_to_end(blind, tiny_dataset, tmp_path / "blind")
+    assert losses(one) == losses(two) == losses(whole[1])
+    assert same_tensors(weights(tmp_path / "watched" / LAST), weights(tmp_path / "blind" / LAST))
+    assert {event.step for event in one if isinstance(event, SampleDrawn)} == set(range(2, 25, 2))
+    often = run_to_end(make_config(log_steps=1), tiny_dataset, tmp_path / "often")
+    assert [event.step for event in steps(often)] == list(range(1, 25))
+    assert same_tensors(weights(tmp_path / "often" / LAST), weights(whole[0] / LAST))
+
+
+def test_events_tell_the_run_in_order(whole: tuple[Path, list[Event]]) -> None:
+    _, events = whole
+    assert isinstance(events[0], RunStarted)
+    assert (events[0].first_step, events[0].total_steps, events[0].tokens_per_step) == (1, 24, 256)
+    assert [event.step for event in steps(events)] == [3, 6, 9, 12, 15, 18, 21, 24]
+    assert [event.step for event in evaluations(events)] == [5, 10, 15, 20, 24]
+    saved = [(event.path.name, event.step) for event in events if isinstance(event, Saved)]
+    assert [step for name, step in saved if name == LAST] == [8, 16, 24]
+    assert [step for name, step in saved if name == BEST] == [event.step for event in evaluations(events) if event.best]
+    for event in steps(events):
+        assert event.tokens == event.step * 256
+        assert event.epoch == pytest.approx(event.step * 8 / 149)
+        assert event.train_seconds <= event.elapsed_seconds
+    first, *_, last = [event.loss for event in steps(events)]
+    assert last < 4.5 < first
+
+
+def test_the_logged_loss_is_the_mean_over_the_steps_since_the_last_line(
+    whole: tuple[Path, list[Event]], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    every = list(steps(run_to_end(make_config(log_steps=1, max_steps=24), tiny_dataset, tmp_path)))
+    for event in steps(whole[1]):
+        part = [one.loss for one in every if event.step - 3 < one.step <= event.step]
+        # Steps differ by a few targets, because a boundary symbol carries no loss.
+        assert event.loss == pytest.approx(sum(part) / 3, rel=1e-3)
+
+
+def test_the_header_says_what_the_run_was(whole: tuple[Path, list[Event]], tiny_dataset: Path) -> None:
+    checkpoint = checkpoints.load(whole[0] / LAST)
+    header = checkpoint.header
+    assert Config.model_validate(header["config"]) == CONFIG
+    assert (header["step"], header["total_steps"], header["tokens"], header["evaluated_step"]) == (24, 24, 24 * 256, 24)
+    best = min(evaluations(whole[1]), key=lambda event: event.loss)
+    assert header["best"] == {"value": best.loss, "loss": best.loss, "step": best.step, "waited": 0}
+    assert header["epoch"] == pytest.approx(24 * 8 / 149)
+    assert header["dtype"] == "float32"
+    assert header["threads"] == 1
+    assert header["loss_scale"] is None
+    assert checkpoint.optimizer is not None
+    assert str(tiny_dataset) not in str(header)
+
+
+def test_best_and_last_are_two_facts(tiny_dataset: Path, tmp_path: Path) -> None:
+    stopping = {"min_delta": 0.5, "patience": 100}  # the later, smaller improvements count for nothing
+    events = run_to_end(make_config(early_stopping=stopping), tiny_dataset, tmp_path)
+    bests = [event.step for event in evaluations(events) if event.best]
+    assert bests
+    assert bests[-1] < 24
+    assert checkpoints.load(tmp_path / BEST).header["step"] == bests[-1]
+    last = checkpoints.load(tmp_path / LAST).header
+    assert (last["step"], last["best"]["step"]) == (24, bests[-1])
+    assert last["best"]["waited"] == sum(event.step > bests[-1] for event in evaluations(events))
+    assert events[-1] == RunEnded("completed", 24, last["best"]["loss"], bests[-1])
+
+
+def test_early_stopping_ends_the_run_also_across_a_resume(tiny_dataset: Path, tmp_path: Path) -> None:
+    config = make_config(eval_steps=2, early_stopping={"min_delta": 100.0, "patience": 3})
+    events = run_to_end(config, tiny_dataset, tmp_path / "whole")
+    assert isinstance(events[-1], RunEnded)
+    assert (events[-1].reason, events[-1].step, events[-1].best_step) == ("early_stopped", 8, 2)
+    assert checkpoints.load(tmp_path / "whole" / LAST).header["step"] == 8
+    run_until(config, tiny_dataset, tmp_path / "parts", 7)  # two of three evaluations have been waited for
+    resumed = run_to_end(config, tiny_dataset, tmp_path / "parts", resume=LAST)
+    assert resumed[-1] == events[-1]
+
+
+def test_more_steps_extend_a_finished_run_and_say_so(
+    whole: tuple[Path, list[Event]], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    run_to_end(make_config(log_steps=3, max_steps=6), tiny_dataset, tmp_path)
+    events = run_to_end(CONFIG, tiny_dataset, tmp_path, resume=LAST)
+    assert Note("info", "the schedule is laid over 24 steps from step 6 on") in events
+    done = list(steps(events))
+    assert [event.step for event in done] == [9, 12, 15, 18, 21, 24]
+    schedule = make_trainer(CONFIG, tiny_dataset, tmp_path).plan.schedule
+    assert [event.learning_rate for event in done] == [schedule(event.step) for event in done]
+    again = run_to_end(CONFIG, tiny_dataset, tmp_path / "same")
+    assert not any(isinstance(event, Note) for event in again)
+
+
+def test_a_stop_during_an_evaluation_leaves_it_for_the_resume(
+    whole: tuple[Path, list[Event]], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    evaluating = False
+    trainer = make_trainer(CONFIG, tiny_dataset, tmp_path, should_stop=lambda: "INT" if evaluating else None)
+
+    def watch(*_: object) -> None:
+        nonlocal evaluating
+        evaluating = evaluating or (not trainer.model.training and trainer.step == 10)
+
+    trainer.model.norm.register_forward_hook(watch)
+    first = list(trainer.run())
+    # One batch of windows covers the small split, so the evaluation of step 10 is complete and the wish is met after.
+    assert isinstance(first[-1], RunEnded)
+    assert first[-1].reason == "interrupted"
+    assert first[-1].step in (10, 11)
+    events = first + run_to_end(CONFIG, tiny_dataset, tmp_path, resume=LAST)
+    assert told(events) == told(whole[1])
+
+
+def poison(model: torch.nn.Module) -> RemovableHandle:
+    """From now on every gradient of one parameter is not a number."""
+    handle: RemovableHandle = next(model.parameters()).register_hook(  # type: ignore[no-untyped-call]
+        lambda gradient: gradient * math.nan
+    )
+    return handle
+
+
+def all_finite(path: Path) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in weights(path).values())
+
+
+def test_three_refused_steps_in_a_row_end_the_run(tiny_dataset: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(make_config(save_steps=1), tiny_dataset, tmp_path)
+    seen: list[Event] = []
+
+    def run() -> None:
+        for event in trainer.run():
+            seen.append(event)
+            if isinstance(event, Saved) and event.path.name == LAST and event.step == 6:
+                poison(trainer.model)
+
+    with pytest.raises(DivergedError, match=r"^step 9: .* not finite 3 times in a row at learning rate 0\.0\d+"):
+        run()
+    assert DivergedError.exit_code == 5
+    assert isinstance(seen[-1], RunEnded)
+    assert (seen[-1].reason, seen[-1].step) == ("diverged", 9)
+    assert all_finite(tmp_path / LAST)
+    assert all_finite(tmp_path / BEST)
+
+
+def test_a_single_refused_step_is_survived(tiny_dataset: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(make_config(max_steps=8), tiny_dataset, tmp_path)
+    poisoned: RemovableHandle | None = None
+    events: list[Event] = []
+    for event in trainer.run():
+        events.append(event)
+        if isinstance(event, StepDone):
+            if poisoned is not None:
+                poisoned.remove()
+            poisoned = poison(trainer.model) if event.step in (3, 6) else None
+    assert isinstance(events[-1], RunEnded)
+    assert events[-1].reason == "completed"
+    assert [event.step for event in steps(events) if not math.isfinite(event.grad_norm)] == [4, 7]
+    assert all_finite(tmp_path / LAST)
+
+
+def test_weights_that_are_not_finite_are_never_saved(tiny_dataset: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(make_config(save_steps=1, eval_steps=1), tiny_dataset, tmp_path)
+    events: list[Event] = []
+
+    def run() -> None:
+        for event in trainer.run():
+            events.append(event)
+            if isinstance(event, EvalDone) and event.step == 4:
+                with torch.no_grad():
+                    next(trainer.model.parameters())[0] = math.nan
+
+    with pytest.raises(DivergedError):
+        run()
+    assert isinstance(events[-1], RunEnded)
+    assert events[-1].reason == "diverged"
+    assert checkpoints.load(tmp_path / LAST).header["step"] == 3
+    assert all_finite(tmp_path / LAST)
+    assert all_finite(tmp_path / BEST)
+
+
+@pytest.fixture(scope="module")
+def one_document(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset whose train split is one short text."""
+    folder = tmp_path_factory.mktemp("one")
+    for name, text in {
+        "a.txt": "Put the kettle on before the guests arrive, and warm the pot with hot water first.",
+        "b.txt": "A second, unrelated line of prose that only serves the validation split of this test.",
+        "c.txt": "And a third one, about nothing in particular, which becomes the test split here today.",
+    }.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    config = DataConfig(sources=[SourceConfig(path=str(folder))], tokenizer="char", train_ratio=0.34, val_ratio=0.33)
+    list(prepare(config, folder / "data", overwrite=False, workers=1))
+    return folder / "data"
+
+
+def test_a_tiny_document_is_learned_by_heart(one_document: Path, tmp_path: Path) -> None:
+    config = make_config(
+        model={"dropout": 0.0}, epochs=10000, max_steps=120, batch_size=4, gradient_accumulation_steps=1,
+        log_steps=120, eval_steps=120, early_stopping={"enabled": False},
+    )  # fmt: skip
+    run_to_end(config, one_document, tmp_path)
+    trainer = make_trainer(config, one_document, tmp_path, resume=LAST)
+    batch = trainer.train_split.batch(range(4), context_length=32, seed=0)
+    logits_BTV = trainer.model.eval()(batch.inputs_BT)
+    loss = torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), batch.targets_BT.flatten(), ignore_index=-100)
+    # The first tokens of a row have no context to know them by.
+    assert loss.item() < 0.3
