@@ -28,6 +28,8 @@ def guarded_by_the_door(*, debug: bool) -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output went away (`| head`): not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except SystemExit as ended:  # Typer and Rich notice it too, and leave with 1
+        raise SystemExit(0 if isinstance(ended.__context__, BrokenPipeError) else ended.code) from None
     except MemoryError:
         _refuse("not enough memory", "use a smaller `training.batch_size` or model", debug=debug)
         raise SystemExit(ResourceError.exit_code) from None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nima_cli.errors import InputError
-from nima_cli.files import write_text
+from nima_cli.files import folder_lock, write_text
 
 ROOT = Path("experiments")
 LAST_RUN = ".last"
@@ -21,9 +21,12 @@ def new_run_dir(output_dir: Path | None, name: str) -> Path:
 
     Raises:
         InputError: `output_dir` already holds a run, or the name is no plain folder name.
+        ResourceError: that run is still going on.
     """
     if output_dir is not None:
         if holds_run(output_dir):
+            with folder_lock(output_dir):  # a run that is still going on says by whom it is held
+                pass
             raise InputError(
                 f"{output_dir}: already holds a run",
                 hint="go on with it with --resume auto, or choose another --output-dir",

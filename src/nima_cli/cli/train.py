@@ -1,6 +1,7 @@
 """`nima train`: turns the command line into a session, shows its events, and ends with the right exit code."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,13 +12,13 @@ from nima_cli.cli.datasets import data_dir, ensure_prepared, with_sources
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples
 from nima_cli.cli.views import follow, print_json, run_views
 from nima_cli.errors import InputError
+from nima_cli.events import Event, RunEnded, RunStarted, View
 
 if TYPE_CHECKING:
     from nima_cli.config.load import Resolved
     from nima_cli.config.schema import Config
     from nima_cli.engine.checkpoint import Checkpoint
-    from nima_cli.engine.training.session import Session
-    from nima_cli.events import RunEnded
+    from nima_cli.engine.training.session import OpenSession, Session
 
 EXAMPLES = examples(
     "nima train --preset gpt-tiny --epochs 1",
@@ -218,16 +219,54 @@ def _train_here(session: "Session", *, quiet: bool, json: bool) -> int:
         if ranks.world_size > 1:
             torch.set_num_threads(max(1, cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world_size))))
         opened = sessions.open_session(session)
-        events = sessions.train(opened, ranks=ranks, should_stop=stop.requested)
-        if not ranks.is_first:
-            return _exit_code(follow(events, []))
-        rundir.remember(session.run_dir)
-        ended = opened.already_ended or follow(events, _views(opened, quiet=quiet))
-        if opened.already_ended is not None:
-            _say_that_nothing_is_left(session.run_dir, opened.already_ended)
-        if json and ended is not None:
-            _print_result(ended, session.run_dir)
-        return _exit_code(ended)
+        ended = opened.already_ended
+        if ended is None:
+            events = sessions.train(opened, ranks=ranks, should_stop=stop.requested)
+            ended = follow(_remembered(events), _views(opened, quiet=quiet) if ranks.is_first else [])
+        elif ranks.is_first:
+            _say_that_nothing_is_left(session, ended)
+        if json and ended is not None and ranks.is_first:
+            _print_result(session, ended)
+        return stop.EXIT_CODES[stop.requested() or "TERM"] if ended and ended.reason == "interrupted" else 0
+
+
+def _remembered(events: Iterator[Event]) -> Iterator[Event]:
+    """The same events; the run becomes the last one as soon as it starts, however it will end."""
+    for event in events:
+        if isinstance(event, RunStarted):
+            rundir.remember(event.run_dir)
+        yield event
+
+
+def _views(opened: "OpenSession", *, quiet: bool) -> list[View]:
+    session = opened.session
+    resumed = int(opened.resume.header["step"]) if opened.resume is not None else None
+    return run_views(session.config.monitoring, session.run_dir, resumed_step=resumed, quiet=quiet)
+
+
+def _say_that_nothing_is_left(session: "Session", ended: RunEnded) -> None:
+    from nima_cli.ui.console import say
+
+    if ended.reason == "completed":
+        say(f"{session.run_dir}: already complete at step {ended.step}")
+    else:
+        patience = session.config.training.early_stopping.patience
+        say(
+            f"{session.run_dir}: already stopped early at step {ended.step}, "
+            f"after {patience} evaluations without improvement"
+        )
+
+
+def _print_result(session: "Session", ended: RunEnded) -> None:
+    print_json(
+        {
+            "run_dir": str(session.run_dir),
+            "reason": ended.reason,
+            "step": ended.step,
+            "best_loss": ended.best_loss if ended.best_step else None,
+            "best_step": ended.best_step,
+        }
+    )
 
 
 def _run_name(settings: "Config") -> str:

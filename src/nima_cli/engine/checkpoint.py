@@ -10,7 +10,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import IO, Any, TypeGuard
 
 import torch
 
@@ -71,8 +71,21 @@ def save(path: Path, checkpoint: Checkpoint) -> int:
             name: {key: _plain(tensor) for key, tensor in state.items()} for name, state in checkpoint.optimizer.items()
         }
     with atomic_write(path, verify=_verify) as stream:
-        torch.save(payload, stream)
+        _write(payload, stream)
     return path.stat().st_size
+
+
+def _write(payload: dict[str, Any], stream: IO[bytes]) -> None:
+    """`torch.save`, with the disk's own refusal where torch's archive writer fails again on closing and hides it."""
+    try:
+        torch.save(payload, stream)
+    except RuntimeError as error:
+        hidden = error.__context__
+        while hidden is not None and not isinstance(hidden, OSError):
+            hidden = hidden.__context__
+        if hidden is None:
+            raise
+        raise hidden from None
 
 
 def save_best(path: Path, checkpoint: Checkpoint) -> int:
@@ -86,7 +99,7 @@ def save_best(path: Path, checkpoint: Checkpoint) -> int:
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
     """A dense CPU copy that owns exactly its own bytes: a view would drag its whole storage into the file."""
-    return tensor.detach().to("cpu", copy=True).contiguous().clone()
+    return tensor.detach().to("cpu", copy=True).contiguous()
 
 
 def _verify(path: Path) -> None:

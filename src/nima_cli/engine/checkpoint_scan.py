@@ -30,9 +30,9 @@ _ALLOWED = {
 }
 # The opcodes that plain containers, numbers, text and the calls above need; everything else is refused.
 _OPCODES = {
-    "PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1",
+    "PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1",
     "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE",
-    "TUPLE1", "TUPLE2", "TUPLE3", "SETITEM", "SETITEMS", "APPEND", "APPENDS", "BINPUT", "LONG_BINPUT", "MEMOIZE",
+    "TUPLE1", "TUPLE2", "TUPLE3", "SETITEM", "SETITEMS", "APPEND", "APPENDS", "BINPUT", "LONG_BINPUT",
     "BINGET", "LONG_BINGET", "BINPERSID", "REDUCE", "GLOBAL",
 }  # fmt: skip
 _MAX_PICKLE = 64 << 20  # bytes; the pickle of a 350M-parameter checkpoint with optimizer is under 1 MB
@@ -125,15 +125,19 @@ def _check_pickle(data: bytes, path: Path) -> None:
         raise _damaged(path, f"its pickle has {len(data)} bytes")
     try:
         for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name == "GLOBAL" and argument not in _ALLOWED:
-                raise CheckpointError(
-                    f"{path}: not a nima checkpoint: wants to call `{shown(str(argument)).replace(' ', '.')}`",
-                    hint="nothing was executed; do not open this file with other tools unless you trust its author",
-                )
-            if opcode.name not in _OPCODES:
-                raise CheckpointError(f"{path}: not a nima checkpoint: its pickle uses `{opcode.name}`")
+            _check_opcode(opcode.name, argument, path)
     except (ValueError, IndexError, UnicodeDecodeError) as error:
         raise _damaged(path, str(error)) from error
+
+
+def _check_opcode(name: str, argument: Any, path: Path) -> None:
+    if name == "GLOBAL" and argument not in _ALLOWED:
+        raise CheckpointError(
+            f"{path}: not a nima checkpoint: wants to call `{shown(str(argument)).replace(' ', '.')}`",
+            hint="nothing was executed; do not open this file with other tools unless you trust its author",
+        )
+    if name not in _OPCODES:
+        raise CheckpointError(f"{path}: not a nima checkpoint: another program's torch file (its pickle uses `{name}`)")
 
 
 def _describe(head: bytes) -> str:

@@ -1,6 +1,7 @@
 """A conversation and its budget: which turns fit the context, and the model's next answer; knows no terminal."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,17 @@ class Conversation:
         """Stream the answer to `question`; when the stream ends or is closed, both turns are part of the conversation.
 
         An answer that is stopped midway stays as far as it got.
+
+        Raises:
+            InputError: the question is not valid Unicode; the conversation is then as before.
         """
         self.turns.append(Turn("user", question))
         pieces: list[str] = []
-        ids = self.prompt_ids(max_new_tokens)
+        try:
+            ids = self.prompt_ids(max_new_tokens)
+        except InputError:  # a question that cannot be encoded was never asked
+            self.turns.pop()
+            raise
         try:
             for piece in self.generator.stream(
                 ids, sampling=sampling, max_new_tokens=max_new_tokens, seed=seed, stop=stop
@@ -118,6 +126,8 @@ def _read_turns(value: Any, path: Path) -> list[Turn]:
         content = message.get("content") if isinstance(message, dict) else None
         if role not in ("system", "user", "assistant") or not isinstance(content, str):
             raise InputError(f"{path}: message {index + 1} needs `role` (system, user, assistant) and text `content`")
+        if re.search("[\ud800-\udfff]", content):
+            raise InputError(f"{path}: message {index + 1} holds a lone surrogate, which is no character")
         turns.append(Turn(role, content))
     spoken = [turn.role for turn in turns if turn.role != "system"]
     if len(spoken) % 2 or spoken != ["user", "assistant"] * (len(spoken) // 2):

@@ -10,6 +10,12 @@ import torch
 from nima_cli.config.schema import HardwareConfig
 from nima_cli.errors import DeviceError
 
+# They report a failed process by a traceback, below the line that the process itself has printed.
+_LAUNCHER_LOGS = (
+    "torch.distributed.elastic.agent.server.api",
+    "torch.distributed.elastic.multiprocessing.api",
+)
+
 
 def process_count(hardware: HardwareConfig) -> int:
     """Processes that `hardware` asks for: one per entry of `gpu_ids`, else one per GPU.
@@ -43,8 +49,8 @@ def launch(worker: Callable[..., Any], arguments: tuple[Any, ...], *, processes:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # The launcher reports a failed process by a traceback of its own, below the line that the process has printed.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in _LAUNCHER_LOGS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

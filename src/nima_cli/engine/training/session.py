@@ -17,9 +17,10 @@ from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.costs import checkpoint_bytes
 from nima_cli.engine.training.ranks import SINGLE, Ranks
 from nima_cli.engine.training.resume import check_same_run
+from nima_cli.engine.training.stopping import Best, EarlyStopping
 from nima_cli.engine.training.trainer import Trainer, plan_run
 from nima_cli.errors import CheckpointError, ConfigError, DataError
-from nima_cli.events import Event, Note
+from nima_cli.events import Event, Note, RunEnded
 from nima_cli.files import check_free_space, folder_lock, write_text
 
 
@@ -54,19 +55,18 @@ class OpenSession:
     init_from: Checkpoint | None
 
     @property
-    def nothing_left(self) -> str | None:
-        """Why the checkpoint to resume from has nothing left to train, or None when it has."""
+    def already_ended(self) -> RunEnded | None:
+        """How the run ended, when the checkpoint to resume from leaves nothing to train; else None."""
         if self.resume is None:
             return None
-        step = int(self.resume.header.get("step", 0))
+        header = self.resume.header
+        step, best = int(header.get("step", 0)), Best.from_dict(header.get("best", {}))
         total = plan_run(self.session.config, self.dataset).total_steps
-        evaluated = self.resume.header.get("evaluated_step") == step  # else it was stopped before it could
+        evaluated = header.get("evaluated_step") == step  # else it was stopped before it could
         if step > total or (step == total and evaluated):
-            return f"already complete at step {step}"
-        stopping = self.session.config.training.early_stopping
-        waited = int(self.resume.header.get("best", {}).get("waited", 0))
-        if stopping.enabled and waited >= stopping.patience:
-            return f"already stopped at step {step}, after {waited} evaluations without improvement"
+            return RunEnded("completed", step, best.loss, best.step)
+        if EarlyStopping(self.session.config.training.early_stopping, best).out_of_patience:
+            return RunEnded("early_stopped", step, best.loss, best.step)
         return None
 
 

@@ -1,0 +1,58 @@
+"""The program itself: its version, its help, and how it leaves."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nima_cli import __version__
+from tests.cli.conftest import TinyRun
+from tests.cli.programs import Nima, refused, start
+
+COMMANDS = ("data prepare", "data inspect", "train", "eval", "generate", "chat", "plot")
+
+
+def test_version(nima: Nima) -> None:
+    assert nima("--version").stdout == f"nima {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_explains_and_shows_examples(command: str, nima: Nima) -> None:
+    ran = nima(*command.split(), "--help")
+    assert (ran.code, ran.stderr) == (0, "")
+    assert "Usage" in ran.stdout
+    if command:
+        assert "Examples" in ran.stdout
+        assert f"nima {command}" in ran.stdout
+    else:
+        assert all(name.split()[0] in ran.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("--nonsense",), ("eval",), ("plot",), ("data", "nonsense")])
+def test_a_wrong_command_line_is_one_line(arguments: tuple[str, ...], nima: Nima) -> None:
+    refused(nima(*arguments), 2)
+
+
+def test_debug_shows_the_traceback_and_nothing_else_does(nima: Nima, tmp_path: Path) -> None:
+    quiet, loud = (nima("plot", tmp_path, *flags) for flags in ((), ("--debug",)))
+    assert "Traceback" not in quiet.stderr
+    assert "Traceback" in loud.stderr
+    assert quiet.stderr in loud.stderr
+    assert (quiet.code, loud.code) == (2, 2)
+
+
+@pytest.mark.parametrize("command", ["plot", "help", "inspect", "generate"])
+def test_a_reader_that_goes_away_is_no_error(command: str, tiny_run: TinyRun, tmp_path: Path) -> None:
+    """`nima ... | head -1`: the other end of the pipe is closed before anything is written."""
+    arguments: dict[str, tuple[str | Path, ...]] = {
+        "plot": ("plot", tiny_run.run_dir),
+        "help": ("train", "--help"),
+        "inspect": ("data", "inspect", tiny_run.data),
+        "generate": ("generate", "--checkpoint", tiny_run.run_dir, "--prompt", "x", "--max-new-tokens", "4"),
+    }
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start(arguments[command], tmp_path, stdout=writing)
+    os.close(writing)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr.decode()) == (0, "")

@@ -1,0 +1,196 @@
+"""`nima chat`: turns from stdin and from a terminal, its commands, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import TinyRun
+from tests.cli.programs import Nima, refused
+from tests.conftest import Ran
+from tests.terminal import run_on_terminal
+
+SHORT = ("--max-new-tokens", "6")
+
+
+def chat(nima: Nima, tiny_run: TinyRun, *lines: str, flags: tuple[str | Path, ...] = ()) -> Ran:
+    stdin = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+    return nima("chat", "--checkpoint", tiny_run.run_dir, *SHORT, *flags, stdin=stdin)
+
+
+def answers(nima: Nima, tiny_run: TinyRun, *lines: str, flags: tuple[str | Path, ...] = ()) -> list[dict[str, str]]:
+    """The messages of a conversation, as /save writes them."""
+    path = Path(str(flags[-1])) if flags else None
+    assert path is not None
+    ran = chat(nima, tiny_run, *lines, f"/save {path}", flags=flags[:-1])
+    assert ran.code == 0, ran.stderr
+    messages: list[dict[str, str]] = json.loads(path.read_text("utf-8"))[0]["messages"]
+    return messages
+
+
+def test_each_line_is_a_turn_and_stdout_holds_the_answers(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    saved = tmp_path / "saved [1].json"
+    ran = chat(nima, tiny_run, "What is a queue?", "", "And a cache?", f"/save {saved}")
+    assert ran.code == 0, ran.stderr
+    messages = json.loads(saved.read_text("utf-8"))[0]["messages"]
+    assert [message["role"] for message in messages] == ["user", "assistant", "user", "assistant"]
+    assert [messages[0]["content"], messages[2]["content"]] == ["What is a queue?", "And a cache?"]
+    assert ran.stdout == f"{messages[1]['content']}\n{messages[3]['content']}\n"
+    assert f"saved to {saved}" in ran.stderr
+
+
+def test_once_answers_one_message(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    once = chat(nima, tiny_run, flags=("--once", "What is a queue?", "--seed", "3"))
+    assert once.code == 0
+    asked = answers(nima, tiny_run, "What is a queue?", flags=("--seed", "3", tmp_path / "s.json"))
+    assert once.stdout == asked[1]["content"] + "\n"
+
+
+def test_closed_stdin_ends_quietly(tiny_run: TinyRun, nima: Nima) -> None:
+    ran = chat(nima, tiny_run)
+    assert (ran.code, ran.stdout) == (0, "")
+
+
+def test_exit_leaves_before_the_next_line(tiny_run: TinyRun, nima: Nima) -> None:
+    ran = chat(nima, tiny_run, "/exit", "What is a queue?")
+    assert (ran.code, ran.stdout) == (0, "")
+
+
+def test_system_set_and_stats(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    ran = chat(
+        nima, tiny_run, "/system", "/system Be brief.", "/set", "/set temperature=0.25", "/set top_k 7",
+        "/set max_new_tokens=3", "hello", "/stats", f"/save {tmp_path / 's.json'}",
+    )  # fmt: skip
+    assert ran.code == 0, ran.stderr
+    lines = ran.stderr.splitlines()
+    assert "system: (none)" in lines
+    assert "system: Be brief." in lines
+    shown = [line for line in lines if line.startswith("temperature=")]
+    assert "temperature=0.7" in shown[0]
+    assert "top_k=50" in shown[0]
+    assert "temperature=0.25" in shown[-1]
+    assert "top_k=7" in shown[-1]
+    assert "max_new_tokens=3" in shown[-1]
+    assert any(line.startswith("2 turns, ") and "of 32 tokens of context" in line for line in lines)
+    messages = json.loads((tmp_path / "s.json").read_text("utf-8"))[0]["messages"]
+    assert messages[0] == {"role": "system", "content": "Be brief."}
+
+
+def test_system_text_and_options_change_the_answer(tiny_run: TinyRun, nima: Nima) -> None:
+    plain = chat(nima, tiny_run, "hello").stdout
+    assert chat(nima, tiny_run, "hello").stdout == plain
+    assert (
+        chat(nima, tiny_run, "hello", flags=("--system", "cache")).stdout
+        == chat(nima, tiny_run, "/system cache", "hello").stdout
+    )
+    assert chat(nima, tiny_run, "/set seed=9", "hello").stdout != plain
+    assert (
+        chat(nima, tiny_run, "hello", flags=("--seed", "9")).stdout
+        == chat(nima, tiny_run, "/set seed=9", "hello").stdout
+    )
+
+
+def test_undo_retry_and_reset(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    flags = ("--temperature", "1.5", "--top-p", "1", tmp_path / "s.json")
+    taken_back = answers(nima, tiny_run, "first", "second", "/undo", flags=flags)
+    assert [message["content"] for message in taken_back[::2]] == ["first"]
+    once = answers(nima, tiny_run, "first", flags=flags)
+    again = answers(nima, tiny_run, "first", "/retry", flags=flags)
+    assert again[0] == once[0]
+    assert len(again) == 2
+    assert again[1] != once[1]
+    assert answers(nima, tiny_run, "first", "/reset", flags=flags) == []
+    assert "nothing to take back" in chat(nima, tiny_run, "/undo").stderr
+    assert "nothing to retry" in refused(chat(nima, tiny_run, "/retry"), 2)
+
+
+def test_a_saved_conversation_is_gone_on_with(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    first = answers(nima, tiny_run, "one", flags=("--system", "Brief.", path))
+    both = answers(nima, tiny_run, f"/load {path}", "two", flags=(tmp_path / "both.json",))
+    assert both[:3] == first
+    assert both[3]["content"] == "two"
+    prepared = nima("data", "prepare", "--output-dir", tmp_path / "d", "--json-files", path, "--min-length", "1")
+    assert "1 document" in prepared.stderr + prepared.stdout or prepared.code == 2  # too little for three splits
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("/set warmth=1", "/set"),
+        ("/set temperature=hot", "hot"),
+        ("/set temperature=-1", "temperature"),
+        ("/set max_new_tokens=0", "max_new_tokens"),
+        ("/save", "/save"),
+        ("/load", "/load"),
+        ("/load nowhere.json", "nowhere.json"),
+        ("caf\udce9", "not valid UTF-8"),
+    ],
+)
+def test_a_bad_line_ends_a_pipe_with_one_line(
+    line: str, said: str, tiny_run: TinyRun, nima: Nima, tmp_path: Path
+) -> None:
+    stdin = f"{line}\nhello\n".encode("utf-8", "surrogateescape")
+    ran = nima("chat", "--checkpoint", tiny_run.run_dir, *SHORT, stdin=stdin, cwd=tmp_path)
+    problem = refused(ran, 2)
+    assert said in problem or said == "/set"
+
+
+def test_an_unknown_command_is_answered_with_the_list(tiny_run: TinyRun, nima: Nima) -> None:
+    ran = chat(nima, tiny_run, "/nonsense", "/help")
+    assert ran.code == 0
+    assert "unknown command `/nonsense`" in ran.stderr
+    for name in ("/help", "/reset", "/retry", "/undo", "/system", "/set", "/stats", "/save", "/load", "/exit"):
+        assert any(line.startswith(f"{name} ") for line in ran.stderr.splitlines())
+
+
+def test_old_turns_leave_the_context_with_a_note(tiny_run: TinyRun, nima: Nima) -> None:
+    ran = chat(nima, tiny_run, *["Tell me about the queue and the cache"] * 3)
+    assert ran.code == 0
+    assert ran.stdout.count("\n") >= 3
+    assert "no longer fit the context" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "flags", [("--temperature", "-1"), ("--max-new-tokens", "0"), ("--once", " "), ("--dtype", "x")]
+)
+def test_bad_flags_are_one_line(flags: tuple[str, ...], tiny_run: TinyRun, nima: Nima) -> None:
+    refused(nima("chat", "--checkpoint", tiny_run.run_dir, *flags, stdin=b"hello\n"), 2)
+
+
+def test_a_model_without_conversations_says_what_to_expect(
+    tiny_run: TinyRun, tiny_corpus: Path, nima: Nima, tmp_path: Path
+) -> None:
+    assert "has seen no questions" not in chat(nima, tiny_run, "/exit").stderr
+    files = sorted(tiny_corpus.glob("*.md"))
+    assert nima("data", "prepare", "--output-dir", tmp_path / "d", "--text-files", *files).code == 0
+    ran = nima(
+        "train", "-c", tiny_run.config, "--data", tmp_path / "d", "--output-dir", tmp_path / "run", "--max-steps", "1",
+        "--quiet",
+    )  # fmt: skip
+    assert ran.code == 0, ran.stderr
+    told = nima("chat", "--checkpoint", tmp_path / "run", "--once", "hi", *SHORT)
+    assert "warning: this model has seen no questions and answers" in told.stderr
+    assert "warning" not in nima("chat", "--checkpoint", tmp_path / "run", "--once", "hi", *SHORT, "--quiet").stderr
+
+
+def test_two_turns_on_a_terminal(tiny_run: TinyRun, tmp_path: Path) -> None:
+    saved = tmp_path / "talk.json"
+    argv = ["nima", "chat", "--checkpoint", str(tiny_run.run_dir), *SHORT]
+    code = f"import sys\nsys.argv = {argv!r}\nfrom nima_cli.cli.app import main\nmain()"
+    env = {"NIMA_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    keys = [
+        ("Ctrl-D leaves", b"first question\r"),
+        ("first question", b""),
+        ("> ", b"second question\r"),
+        ("second question", b""),
+        ("> ", f"/save {saved}\r".encode()),
+        ("saved to", b"\x04"),
+    ]
+    status, shown = run_on_terminal(code, keys=keys, env=env, timeout=60)
+    assert status == 0, shown
+    messages = json.loads(saved.read_text("utf-8"))[0]["messages"]
+    assert [message["content"] for message in messages[::2]] == ["first question", "second question"]
+    assert "Traceback" not in shown
+    history = (tmp_path / "home" / "chat_history").read_text("utf-8")
+    assert "+first question" in history

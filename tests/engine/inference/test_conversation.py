@@ -1,0 +1,217 @@
+"""A conversation: what it sends, what it forgets first, what it keeps, and that its cache changes nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nima_cli.config.schema import DataConfig, SourceConfig
+from nima_cli.engine.data.document import Turn
+from nima_cli.engine.data.prepare import prepare
+from nima_cli.engine.data.render import chat_prompt
+from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.inference.conversation import Conversation
+from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.text import TextGenerator
+from nima_cli.engine.model.gpt import GPT
+from nima_cli.errors import InputError, ResourceError
+from nima_cli.events import DatasetReady
+from tests.engine.small_models import random_model, small_shape
+
+GREEDY = Sampling(temperature=0.0)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_dataset: Path) -> Tokenizer:
+    return Tokenizer.load(tiny_dataset)
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: Tokenizer) -> GPT:
+    return random_model(small_shape(vocab_size=tokenizer.vocab_size, context_length=128))
+
+
+@pytest.fixture
+def conversation(model: GPT, tokenizer: Tokenizer) -> Conversation:
+    return Conversation(TextGenerator(model, tokenizer), system="Answer briefly.")
+
+
+def ask(conversation: Conversation, question: str, count: int = 8) -> str:
+    return "".join(conversation.ask(question, sampling=GREEDY, max_new_tokens=count, seed=0))
+
+
+def told(conversation: Conversation) -> list[tuple[str, str]]:
+    return [(turn.role, turn.content) for turn in conversation.turns]
+
+
+def exchanges(*contents: str) -> list[Turn]:
+    return [Turn("user" if index % 2 == 0 else "assistant", content) for index, content in enumerate(contents)]
+
+
+def test_answers_over_several_turns_are_those_of_a_fresh_generator(
+    conversation: Conversation, model: GPT, tokenizer: Tokenizer
+) -> None:
+    for question in ("What is a pod?", "And the cache?", "Why?"):
+        turns = [Turn("system", "Answer briefly."), *conversation.turns, Turn("user", question)]
+        fresh = TextGenerator(model, tokenizer)
+        expected = "".join(fresh.stream(chat_prompt(turns, tokenizer), sampling=GREEDY, max_new_tokens=8, seed=0))
+        assert ask(conversation, question) == expected
+        assert told(conversation)[-2:] == [("user", question), ("assistant", expected)]
+
+
+def test_the_prompt_is_the_turns_between_their_symbols(conversation: Conversation, tokenizer: Tokenizer) -> None:
+    conversation.turns = exchanges("Hi", "Hello", "Why?")
+    role, end = tokenizer.role_ids, tokenizer.end_id
+    said = [tokenizer.encode(text) for text in ("Answer briefly.", "Hi", "Hello", "Why?")]
+    assert conversation.prompt_ids(8) == [
+        tokenizer.bos_id,
+        *(role["system"], *said[0], end),
+        *(role["user"], *said[1], end),
+        *(role["assistant"], *said[2], end),
+        *(role["user"], *said[3], end),
+        role["assistant"],
+    ]
+
+
+def test_an_answer_that_is_stopped_stays_as_far_as_it_got(conversation: Conversation) -> None:
+    whole = ask(conversation, "What is a volume?", 20)
+    conversation.undo()
+    stream = conversation.ask("What is a volume?", sampling=GREEDY, max_new_tokens=20, seed=0)
+    begun = next(iter(stream))
+    del stream
+    assert told(conversation) == [("user", "What is a volume?"), ("assistant", begun)]
+    assert whole.startswith(begun)
+    assert len(begun) < len(whole)
+
+
+def test_whole_oldest_exchanges_leave_first_and_the_system_text_never(
+    conversation: Conversation, tokenizer: Tokenizer
+) -> None:
+    for number in range(12):
+        conversation.turns += exchanges(f"What is part {number}?", f"It is number {number}.")
+    conversation.turns.append(Turn("user", "And now?"))
+    first = conversation.first_kept(32)
+    ids = conversation.prompt_ids(32)
+    assert 0 < first < 24
+    assert conversation.turns[first].role == "user", "half an exchange was kept"
+    assert len(ids) <= 128 - 32
+    system = Turn("system", "Answer briefly.")
+    assert ids == chat_prompt([system, *conversation.turns[first:]], tokenizer)
+    assert len(chat_prompt([system, *conversation.turns[first - 2 :]], tokenizer)) > 128 - 32, (
+        "more was dropped than needed"
+    )
+    assert conversation.tokens_used() > 128
+    assert len(conversation.turns) == 25, "what is sent is shorter, the conversation is not"
+
+
+def test_a_question_beyond_the_whole_context_is_still_answered(conversation: Conversation) -> None:
+    conversation.turns = exchanges("Hi", "Hello")
+    long = "Why does the scheduler of the cluster fail? " * 30
+    answer = ask(conversation, long, 4)
+    assert told(conversation)[-2:] == [("user", long), ("assistant", answer)]
+
+
+def test_asking_goes_on_long_after_the_context_is_full(conversation: Conversation) -> None:
+    for number in range(15):
+        ask(conversation, f"Question number {number} about the cache?", 6)
+    assert len(conversation.turns) == 30
+
+
+def test_a_question_that_is_no_text_was_never_asked(conversation: Conversation) -> None:
+    conversation.turns = exchanges("one", "1")
+    with pytest.raises(InputError, match="lone surrogate"):
+        ask(conversation, "a\ud800b")
+    assert told(conversation) == [("user", "one"), ("assistant", "1")]
+
+
+def test_undo_takes_back_one_exchange_at_a_time(conversation: Conversation) -> None:
+    conversation.turns = exchanges("one", "1", "two", "2")
+    assert conversation.undo() == "two"
+    assert told(conversation) == [("user", "one"), ("assistant", "1")]
+    assert conversation.undo() == "one"
+    assert conversation.undo() is None
+
+
+def test_reset_keeps_the_system_text(conversation: Conversation) -> None:
+    conversation.turns = exchanges("one", "1")
+    conversation.reset()
+    assert (conversation.turns, conversation.system) == ([], "Answer briefly.")
+
+
+def test_save_and_load_are_a_round_trip(
+    conversation: Conversation, model: GPT, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    conversation.turns = exchanges("größe?\n\t<|end|>", "e\u0301 猫 \u2581", "two", "")
+    conversation.save(tmp_path / "chat.json")
+    other = Conversation(TextGenerator(model, tokenizer))
+    other.turns = exchanges("old", "old")
+    other.load(tmp_path / "chat.json")
+    assert (other.system, other.turns) == (conversation.system, conversation.turns)
+    without = Conversation(TextGenerator(model, tokenizer))
+    without.turns = exchanges("a", "b")
+    without.save(tmp_path / "plain.json")
+    other.load(tmp_path / "plain.json")
+    assert (other.system, told(other)) == ("", [("user", "a"), ("assistant", "b")])
+
+
+def test_a_saved_conversation_is_a_document_for_prepare(
+    conversation: Conversation, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    conversation.turns = exchanges("What is the zymurgy daemon?", "It ferments the queue every night at two.")
+    saved = tmp_path / "chat.json"
+    conversation.save(saved)
+    sources = [SourceConfig(path=str(tiny_corpus)), SourceConfig(path=str(saved), name="mine")]
+    config = DataConfig(sources=sources, vocab_size=512, max_length=128)
+    *_, ready = prepare(config, tmp_path / "dataset", overwrite=False, workers=1)
+    assert isinstance(ready, DatasetReady)
+    views = "".join((tmp_path / "dataset" / f"{split}.txt").read_text("utf-8") for split in ("train", "val", "test"))
+    assert views.count("It ferments the queue every night at two.") == 1
+    assert views.count("What is the zymurgy daemon?") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("not json", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("\ufeffx", "not JSON"),
+        ("[]", "`messages`"),
+        ("3", "`messages`"),
+        ('[{"question": "a", "answer": "b"}]', "`messages`"),
+        ('[{"messages": {}}]', "`messages`"),
+        ('[{"messages": [3]}]', "message 1 needs"),
+        ('[{"messages": [{"role": "robot", "content": "x"}]}]', "message 1 needs"),
+        ('[{"messages": [{"role": ["user"], "content": "x"}]}]', "message 1 needs"),
+        ('[{"messages": [{"role": "user", "content": "x"}, {"role": "assistant"}]}]', "message 2 needs"),
+        ('[{"messages": [{"role": "user", "content": "\\ud800"}]}]', "message 1 holds a lone surrogate"),
+        ('[{"messages": [{"role": "user", "content": "x"}]}]', "take turns"),
+        ('[{"messages": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}]}]', "take turns"),
+    ],
+)
+def test_a_file_that_is_no_conversation_changes_nothing(
+    text: str, problem: str, conversation: Conversation, tmp_path: Path
+) -> None:
+    path = tmp_path / "chat.json"
+    path.write_text(text, encoding="utf-8")
+    conversation.turns = exchanges("one", "1")
+    with pytest.raises(InputError, match=problem) as caught:
+        conversation.load(path)
+    assert caught.value.message.startswith(f"{path}: ")
+    assert told(conversation) == [("user", "one"), ("assistant", "1")]
+    assert conversation.system == "Answer briefly."
+
+
+def test_files_that_cannot_be_read_or_written_are_named(conversation: Conversation, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        conversation.load(tmp_path / "missing.json")
+    with pytest.raises(ResourceError, match="it is a folder"):
+        conversation.load(tmp_path)
+    with pytest.raises(ResourceError, match="cannot write"):
+        conversation.save(tmp_path / "missing" / "chat.json")
+    conversation.turns = exchanges("one", "1")
+    conversation.save(tmp_path / "chat.json")
+    assert [message["role"] for message in json.loads((tmp_path / "chat.json").read_text("utf-8"))[0]["messages"]] == [
+        "system",
+        "user",
+        "assistant",
+    ]
