@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 DEMO_STEPS ?= 200
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 0
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -42,7 +42,7 @@ types: $(INSTALLED) ## Check types with mypy
 	$(BIN)/mypy
 	$(BIN)/mypy $(SCRIPTS)
 
-unit: $(INSTALLED) ## Run the tests
+unit: $(INSTALLED) ## Run the tests; TEST_WORKERS=4 spreads them over processes
 	$(BIN)/pytest -n $(TEST_WORKERS)
 
 references: $(INSTALLED) ## Check that docs/cli.md and docs/config.md say what the program says

@@ -18,11 +18,11 @@ def chat(nima: Nima, tiny_run: TinyRun, *lines: str, flags: tuple[str | Path, ..
     return nima("chat", "--checkpoint", tiny_run.run_dir, *SHORT, *flags, stdin=stdin)
 
 
-def answers(nima: Nima, tiny_run: TinyRun, *lines: str, flags: tuple[str | Path, ...] = ()) -> list[dict[str, str]]:
-    """The messages of a conversation, as /save writes them."""
-    path = Path(str(flags[-1])) if flags else None
-    assert path is not None
-    ran = chat(nima, tiny_run, *lines, f"/save {path}", flags=flags[:-1])
+def messages_of(
+    nima: Nima, tiny_run: TinyRun, path: Path, *lines: str, flags: tuple[str, ...] = ()
+) -> list[dict[str, str]]:
+    """The messages of a conversation, as /save writes them to `path`."""
+    ran = chat(nima, tiny_run, *lines, f"/save {path}", flags=flags)
     assert ran.code == 0, ran.stderr
     messages: list[dict[str, str]] = json.loads(path.read_text("utf-8"))[0]["messages"]
     return messages
@@ -42,7 +42,7 @@ def test_each_line_is_a_turn_and_stdout_holds_the_answers(tiny_run: TinyRun, nim
 def test_once_answers_one_message(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
     once = chat(nima, tiny_run, flags=("--once", "What is a queue?", "--seed", "3"))
     assert once.code == 0
-    asked = answers(nima, tiny_run, "What is a queue?", flags=("--seed", "3", tmp_path / "s.json"))
+    asked = messages_of(nima, tiny_run, tmp_path / "s.json", "What is a queue?", flags=("--seed", "3"))
     assert once.stdout == asked[1]["content"] + "\n"
 
 
@@ -91,33 +91,39 @@ def test_system_text_and_options_change_the_answer(tiny_run: TinyRun, nima: Nima
 
 
 def test_undo_retry_and_reset(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
-    flags = ("--temperature", "1.5", "--top-p", "1", tmp_path / "s.json")
-    taken_back = answers(nima, tiny_run, "first", "second", "/undo", flags=flags)
+    path, flags = tmp_path / "s.json", ("--temperature", "1.5", "--top-p", "1")
+    taken_back = messages_of(nima, tiny_run, path, "first", "second", "/undo", flags=flags)
     assert [message["content"] for message in taken_back[::2]] == ["first"]
-    once = answers(nima, tiny_run, "first", flags=flags)
-    again = answers(nima, tiny_run, "first", "/retry", flags=flags)
+    once = messages_of(nima, tiny_run, path, "first", flags=flags)
+    again = messages_of(nima, tiny_run, path, "first", "/retry", flags=flags)
     assert again[0] == once[0]
     assert len(again) == 2
     assert again[1] != once[1]
-    assert answers(nima, tiny_run, "first", "/reset", flags=flags) == []
+    assert messages_of(nima, tiny_run, path, "first", "/reset", flags=flags) == []
     assert "nothing to take back" in chat(nima, tiny_run, "/undo").stderr
     assert "nothing to retry" in refused(chat(nima, tiny_run, "/retry"), 2)
 
 
 def test_a_saved_conversation_is_gone_on_with(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
     path = tmp_path / "kept.json"
-    first = answers(nima, tiny_run, "one", flags=("--system", "Brief.", path))
-    both = answers(nima, tiny_run, f"/load {path}", "two", flags=(tmp_path / "both.json",))
+    first = messages_of(nima, tiny_run, path, "one", flags=("--system", "Brief."))
+    both = messages_of(nima, tiny_run, tmp_path / "both.json", f"/load {path}", "two")
     assert both[:3] == first
     assert both[3]["content"] == "two"
-    prepared = nima("data", "prepare", "--output-dir", tmp_path / "d", "--json-files", path, "--min-length", "1")
-    assert "1 document" in prepared.stderr + prepared.stdout or prepared.code == 2  # too little for three splits
+
+
+def test_a_saved_conversation_is_data(tiny_run: TinyRun, tiny_corpus: Path, nima: Nima, tmp_path: Path) -> None:
+    messages_of(nima, tiny_run, tmp_path / "kept.json", "What does the queue do?", "And why?")
+    files = ("--json-files", tmp_path / "kept.json", tiny_corpus / "qa.json", "--min-length", "1")
+    result = nima("data", "prepare", "--output-dir", tmp_path / "d", *files, "--json")
+    assert result.code == 0, result.stderr
+    assert result.json()["documents"] == 33
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("/set warmth=1", "/set"),
+        ("/set warmth=1", "warmth=1"),
         ("/set temperature=hot", "hot"),
         ("/set temperature=-1", "temperature"),
         ("/set max_new_tokens=0", "max_new_tokens"),
@@ -132,8 +138,7 @@ def test_a_bad_line_ends_a_pipe_with_one_line(
 ) -> None:
     stdin = f"{line}\nhello\n".encode("utf-8", "surrogateescape")
     ran = nima("chat", "--checkpoint", tiny_run.run_dir, *SHORT, stdin=stdin, cwd=tmp_path)
-    problem = refused(ran, 2)
-    assert said in problem or said == "/set"
+    assert said in refused(ran, 2)
 
 
 def test_an_unknown_command_is_answered_with_the_list(tiny_run: TinyRun, nima: Nima) -> None:

@@ -81,7 +81,7 @@ BAD_VALUES = [
     ("hardware: cpu\n", "run.yaml:1: `hardware` is a section of keys, not a value "
      "| its keys are `device`, `distributed`, `gpu_ids`, `backend`"),
     ("training:\n  epochs: 1\n  min_lr: 0.1\n",
-     "run.yaml:3: `training`: `min_lr` 0.1 is above `learning_rate` 0.006"),
+     "run.yaml:3: `training`: `min_lr` 0.1 is above `learning_rate` 0.01"),
     ("data:\n  dir: \"\\ud800\"\n", "run.yaml:2: `data.dir` must be text or `null`, got `\ud800`"),
 ]  # fmt: skip
 
@@ -124,7 +124,7 @@ def test_no_error_repeats_a_value_in_a_wrong_place(tmp_path: Path) -> None:
 
 
 def test_a_key_that_only_looks_like_a_secret_is_a_misspelling(tmp_path: Path) -> None:
-    assert refused(tmp_path, "evaluation:\n  max_token: 1\n").endswith("did you mean `max_tokens: 131072`?")
+    assert refused(tmp_path, "evaluation:\n  max_token: 1\n").endswith("did you mean `max_tokens: 32768`?")
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:

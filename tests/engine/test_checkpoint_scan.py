@@ -148,6 +148,15 @@ def test_the_payloads_of_these_tests_do_run_where_nothing_guards(tmp_path: Path)
     assert (tmp_path / "c").exists()
 
 
+def test_an_archive_that_two_readers_see_differently_is_refused(tmp_path: Path) -> None:
+    """Torch's reader takes names in any case, Python's does not: what was scanned must be what would be loaded."""
+    with zipfile.ZipFile(tmp_path / "two.pt", "w") as archive:
+        archive.writestr("archive/DATA.PKL", pickle.dumps({"unseen": 1}, protocol=2))
+        archive.writestr("archive/data.pkl", pickle.dumps({"scanned": 1}, protocol=2))
+        archive.writestr("archive/version", "3\n")
+    assert "its archive can be read in two ways" in refusal(tmp_path / "two.pt")
+
+
 def test_the_refused_function_is_named(tmp_path: Path) -> None:
     torch.save(RunsACommand(tmp_path / "x"), tmp_path / "hostile.pt")
     assert "wants to call `posix.system`" in refusal(tmp_path / "hostile.pt").replace("nt.system", "posix.system")

@@ -1,9 +1,6 @@
 """The machine is asked, not assumed; dropout's generator depends on the position alone."""
 
 import itertools
-import platform
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -77,26 +74,3 @@ def test_dropout_depends_on_the_position_alone() -> None:
 
 def test_at_least_one_core() -> None:
     assert 1 <= cpu_count() <= 4096
-
-
-FAULTS = """
-import resource, torch
-from nima_cli.engine.device import keep_freed_memory
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(40):
-        torch.ones(1 << 22)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-before = faults()
-keep_freed_memory()
-torch.ones(1 << 22)
-print(before, faults())
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="acts on glibc only")
-def test_freed_memory_is_used_again_without_page_faults() -> None:
-    """In a process of its own, because the setting is for good."""
-    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, timeout=60, check=True)
-    before, after = map(int, done.stdout.split())
-    assert after < before / 4

@@ -8,7 +8,7 @@ import typer
 
 from nima_cli.cli.options import CheckpointPath, Debug, Device, Json, Quiet, examples
 from nima_cli.cli.views import print_json
-from nima_cli.errors import DataError, InputError
+from nima_cli.errors import CheckpointError, DataError, InputError
 
 if TYPE_CHECKING:
     from nima_cli.engine.checkpoint import Checkpoint
@@ -88,7 +88,13 @@ def _dataset_of(checkpoint: "Checkpoint", path: Path) -> Path:
     from nima_cli.cli.datasets import data_dir, with_sources
     from nima_cli.config.schema import Config
 
-    folder = data_dir(with_sources(Config.model_validate(checkpoint.header.get("config", {}))).data)
+    try:
+        config = Config.model_validate(checkpoint.header.get("config", {}))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: its configuration is not one of this version", hint="name the dataset with --data"
+        ) from error
+    folder = data_dir(with_sources(config).data)
     if not folder.is_dir():
         raise DataError(f"{path}: the dataset it was trained on is not at {folder}", hint="name it with --data")
     return folder

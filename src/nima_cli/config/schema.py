@@ -267,19 +267,19 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {
             "n_layers": 4, "d_model": 256, "n_heads": 4, "n_kv_heads": 4, "d_ff": 480, "context_length": 512,
         },
-        "training": {"batch_size": 8, "learning_rate": 0.006},
+        "training": {"batch_size": 8, "learning_rate": 0.01, "lr_scheduler": "wsd"},
     },
     "gpt-small": {
         "model": {
             "n_layers": 12, "d_model": 768, "n_heads": 12, "n_kv_heads": 12, "d_ff": 2048, "context_length": 1024,
         },
-        "training": {"batch_size": 16, "learning_rate": 0.003},
+        "training": {"batch_size": 16, "learning_rate": 0.005, "lr_scheduler": "wsd"},
     },
     "gpt-medium": {
         "model": {
             "n_layers": 24, "d_model": 1024, "n_heads": 16, "n_kv_heads": 16, "d_ff": 3072, "context_length": 1024,
         },
-        "training": {"batch_size": 16, "learning_rate": 0.002},
+        "training": {"batch_size": 16, "learning_rate": 0.003, "lr_scheduler": "wsd"},
     },
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nima_cli.engine.training.optim import EMBEDDING_LR_FACTOR
 from nima_cli.engine.training.schedule import WSD_COOLDOWN, Schedule
 from tests.engine.training.runs import make_config, make_trainer, steps
 
@@ -37,7 +38,7 @@ def test_shapes_after_the_warm_up() -> None:
     linear = Schedule("linear", 1.0, 0.0, 2, 12)
     assert [linear(step) for step in (3, 8, 12)] == pytest.approx([1.0, 0.5, 0.1])
     wsd = Schedule("wsd", 1.0, 0.0, 2, 12)
-    assert [wsd(step) for step in (3, 9, 11, 12)] == pytest.approx([1.0, 1.0, 0.2 / WSD_COOLDOWN, 0.1 / WSD_COOLDOWN])
+    assert [wsd(step) for step in (3, 7, 11, 12)] == pytest.approx([1.0, 1.0, 0.2 / WSD_COOLDOWN, 0.1 / WSD_COOLDOWN])
     constant = Schedule("constant", 1.0, 0.0, 2, 12)
     assert {constant(step) for step in range(3, 13)} == {1.0}
 
@@ -72,7 +73,9 @@ def test_the_optimizer_uses_the_scheduled_rate_at_every_step(
         wanted = trainer.plan.schedule(event.step)
         assert event.learning_rate == wanted
         groups = trainer.optimizer.adamw.inner.param_groups
-        assert [group["lr"] for group in groups] == [wanted * (3.0 if muon and index == 0 else 1.0) for index in (0, 1)]
+        assert [group["lr"] for group in groups] == [
+            wanted * (EMBEDDING_LR_FACTOR if muon and not index else 1.0) for index in (0, 1)
+        ]
         assert muon is None or handed[-1] == wanted
     assert trainer.step == 12
     assert muon is None or len(handed) == 12

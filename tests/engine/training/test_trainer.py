@@ -214,23 +214,34 @@ def test_more_steps_extend_a_finished_run_and_say_so(
 
 
 def test_a_stop_during_an_evaluation_leaves_it_for_the_resume(
-    whole: tuple[Path, list[Event]], tiny_dataset: Path, tmp_path: Path
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluating = False
-    trainer = make_trainer(CONFIG, tiny_dataset, tmp_path, should_stop=lambda: "INT" if evaluating else None)
+    monkeypatch.setattr("nima_cli.engine.training.evaluator._TOKENS_PER_BATCH", 64)  # so that it takes many batches
+    config = make_config(max_steps=12)
+    undisturbed = run_to_end(config, tiny_dataset, tmp_path / "whole")
 
-    def watch(*_: object) -> None:
-        nonlocal evaluating
-        evaluating = evaluating or (not trainer.model.training and trainer.step == 10)
+    def stopped_while_evaluating(resume: str | None) -> list[Event]:
+        evaluating = False
+        trainer = make_trainer(
+            config, tiny_dataset, tmp_path / "parts", resume=resume, should_stop=lambda: "INT" if evaluating else None
+        )
 
-    trainer.model.norm.register_forward_hook(watch)
-    first = list(trainer.run())
-    # One batch of windows covers the small split, so the evaluation of step 10 is complete and the wish is met after.
-    assert isinstance(first[-1], RunEnded)
-    assert first[-1].reason == "interrupted"
-    assert first[-1].step in (10, 11)
-    events = first + run_to_end(CONFIG, tiny_dataset, tmp_path, resume=LAST)
-    assert told(events) == told(whole[1])
+        def watch(*_: object) -> None:
+            nonlocal evaluating
+            evaluating = evaluating or (not trainer.model.training and trainer.step == 10)
+
+        trainer.model.norm.register_forward_hook(watch)
+        events = list(trainer.run())
+        assert isinstance(events[-1], RunEnded)
+        assert (events[-1].reason, events[-1].step) == ("interrupted", 10)
+        assert all(event.step < 10 for event in evaluations(events))
+        return events
+
+    events = stopped_while_evaluating(None)
+    events += stopped_while_evaluating(LAST)  # now while it is made up for
+    events += run_to_end(config, tiny_dataset, tmp_path / "parts", resume=LAST)
+    assert told(events) == told(undisturbed)
+    assert same_tensors(weights(tmp_path / "parts" / LAST), weights(tmp_path / "whole" / LAST))
 
 
 def poison(model: torch.nn.Module) -> RemovableHandle:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-WSD_COOLDOWN = 0.4  # share of the run over which warmup-stable-decay comes down (Hägele et al., 2405.18392)
+WSD_COOLDOWN = 0.6  # share of the run over which warmup-stable-decay comes down (Hägele et al., 2405.18392)
 
 
 @dataclass(frozen=True, slots=True)

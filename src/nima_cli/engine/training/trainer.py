@@ -25,7 +25,7 @@ from nima_cli.engine.training.samples import draw_samples
 from nima_cli.engine.training.step import TrainStep
 from nima_cli.engine.training.stopping import Best, EarlyStopping
 from nima_cli.errors import DivergedError, ResourceError
-from nima_cli.events import EvalDone, Event, Note, Progress, RunEnded, RunStarted, Saved, StepDone
+from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, Saved, StepDone
 
 
 class _StopRequestedError(Exception):
