@@ -29,7 +29,7 @@ BESIDE = {
 }
 # library: (where it may be used anywhere, where only inside functions).
 ROOMS = {
-    "torch": ("engine", "cli"), "sentencepiece": ("engine", ""), "typer": ("cli", ""), "rich": ("ui", "cli"),
+    "torch": ("engine", ""), "sentencepiece": ("engine", ""), "typer": ("cli", ""), "rich": ("ui", "cli"),
     "prompt_toolkit": ("", "ui"), "plotext": ("", "ui"), "matplotlib": ("", "sinks"), "tensorboard": ("", "sinks"),
     "wandb": ("", "sinks"), "pydantic": ("config", ""), "yaml": ("config", ""), "numpy": ("engine", ""),
 }  # fmt: skip

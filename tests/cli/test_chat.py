@@ -10,7 +10,8 @@ from tests.cli.programs import Nima, refused
 from tests.conftest import Ran
 from tests.terminal import run_on_terminal
 
-SHORT = ("--max-new-tokens", "6")
+# So hot that the seed decides, not what so small a model happens to have learned.
+SHORT = ("--max-new-tokens", "6", "--temperature", "100", "--top-k", "0", "--top-p", "1")
 
 
 def chat(nima: Nima, tiny_run: TinyRun, *lines: str, flags: tuple[str | Path, ...] = ()) -> Ran:
@@ -66,8 +67,8 @@ def test_system_set_and_stats(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> 
     assert "system: (none)" in lines
     assert "system: Be brief." in lines
     shown = [line for line in lines if line.startswith("temperature=")]
-    assert "temperature=0.7" in shown[0]
-    assert "top_k=50" in shown[0]
+    assert "temperature=100.0" in shown[0]
+    assert "top_k=0" in shown[0]
     assert "temperature=0.25" in shown[-1]
     assert "top_k=7" in shown[-1]
     assert "max_new_tokens=3" in shown[-1]
@@ -76,30 +77,35 @@ def test_system_set_and_stats(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> 
     assert messages[0] == {"role": "system", "content": "Be brief."}
 
 
-def test_system_text_and_options_change_the_answer(tiny_run: TinyRun, nima: Nima) -> None:
+def test_the_same_seed_gives_the_same_answer(tiny_run: TinyRun, nima: Nima) -> None:
     plain = chat(nima, tiny_run, "hello").stdout
+    assert plain.strip()
     assert chat(nima, tiny_run, "hello").stdout == plain
-    assert (
-        chat(nima, tiny_run, "hello", flags=("--system", "cache")).stdout
-        == chat(nima, tiny_run, "/system cache", "hello").stdout
-    )
-    assert chat(nima, tiny_run, "/set seed=9", "hello").stdout != plain
-    assert (
-        chat(nima, tiny_run, "hello", flags=("--seed", "9")).stdout
-        == chat(nima, tiny_run, "/set seed=9", "hello").stdout
-    )
+    other = chat(nima, tiny_run, "/set seed=9", "hello").stdout
+    assert other != plain
+    assert chat(nima, tiny_run, "hello", flags=("--seed", "9")).stdout == other
+
+
+def test_the_system_text_stands_before_every_turn(tiny_run: TinyRun, nima: Nima) -> None:
+    def used(*said: str, flags: tuple[str, ...] = ()) -> str:
+        lines = chat(nima, tiny_run, *said, "/stats", flags=flags).stderr.splitlines()
+        (line,) = [line for line in lines if "of 32" in line]
+        return line
+
+    assert used() == used("/system") == "0 turns, 2 of 32 tokens of context, last answer 0 tokens/s"
+    assert used(flags=("--system", "cache")) == used("/system cache") != used()
 
 
 def test_undo_retry_and_reset(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
-    path, flags = tmp_path / "s.json", ("--temperature", "1.5", "--top-p", "1")
-    taken_back = messages_of(nima, tiny_run, path, "first", "second", "/undo", flags=flags)
+    path = tmp_path / "s.json"
+    taken_back = messages_of(nima, tiny_run, path, "first", "second", "/undo")
     assert [message["content"] for message in taken_back[::2]] == ["first"]
-    once = messages_of(nima, tiny_run, path, "first", flags=flags)
-    again = messages_of(nima, tiny_run, path, "first", "/retry", flags=flags)
+    once = messages_of(nima, tiny_run, path, "first")
+    again = messages_of(nima, tiny_run, path, "first", "/retry")
     assert again[0] == once[0]
     assert len(again) == 2
     assert again[1] != once[1]
-    assert messages_of(nima, tiny_run, path, "first", "/reset", flags=flags) == []
+    assert messages_of(nima, tiny_run, path, "first", "/reset") == []
     assert "nothing to take back" in chat(nima, tiny_run, "/undo").stderr
     assert "nothing to retry" in refused(chat(nima, tiny_run, "/retry"), 2)
 
@@ -190,7 +196,7 @@ def test_two_turns_on_a_terminal(tiny_run: TinyRun, tmp_path: Path) -> None:
         ("> ", b"second question\r"),
         ("second question", b""),
         ("> ", f"/save {saved}\r".encode()),
-        ("saved to", b"\x04"),
+        ("saved to", b"/exit\r"),  # Ctrl-D would be lost between two prompts
     ]
     status, shown = run_on_terminal(code, keys=keys, env=env, timeout=60)
     assert status == 0, shown

@@ -15,7 +15,7 @@ def test_json_holds_the_figures_of_a_split(tiny_run: TinyRun, nima: Nima) -> Non
     assert ran.code == 0, ran.stderr
     found = ran.json()
     assert found.keys() == {
-        "checkpoint", "data", "split", "step", "parameters", "loss", "perplexity", "accuracy", "bits_per_byte",
+        "checkpoint", "data", "split", "dtype", "step", "parameters", "loss", "perplexity", "accuracy", "bits_per_byte",
         "tokens", "bytes",
     }  # fmt: skip
     (measured,) = [row for row in rows(tiny_run.run_dir, "eval") if row["step"] == found["step"]]

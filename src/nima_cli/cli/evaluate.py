@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nima_cli.cli.options import CheckpointPath, Debug, Device, Json, Quiet, examples
+from nima_cli.cli.options import CheckpointPath, Debug, Device, Dtype, Json, Quiet, examples
 from nima_cli.cli.views import print_json
 from nima_cli.errors import CheckpointError, DataError, InputError
 
@@ -28,15 +28,18 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option("--split", help="test, val or train.", metavar="NAME")] = "test",
     device: Device = "auto",
+    dtype: Dtype = "auto",
     debug: Debug = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Measure a checkpoint on a split: every token once, exactly."""
-    evaluate_checkpoint(checkpoint, data=data, split=split, json=json, device=device, quiet=quiet)
+    evaluate_checkpoint(checkpoint, data=data, split=split, json=json, device=device, dtype=dtype, quiet=quiet)
 
 
-def evaluate_checkpoint(path: Path, *, data: Path | None, split: str, json: bool, device: str, quiet: bool) -> None:
+def evaluate_checkpoint(
+    path: Path, *, data: Path | None, split: str, json: bool, device: str, dtype: str, quiet: bool
+) -> None:
     """Print the figures of one checkpoint over one split.
 
     Raises:
@@ -44,15 +47,13 @@ def evaluate_checkpoint(path: Path, *, data: Path | None, split: str, json: bool
     """
     if split not in SPLITS:
         raise InputError(f"`--split {split}`: no such split", hint=f"use {', '.join(SPLITS)}")
-    import torch
-
     from nima_cli.cli.inference import load_model
     from nima_cli.engine.data.dataset import open_dataset
     from nima_cli.engine.training.evaluator import evaluate as measure
     from nima_cli.ui.console import err, out
     from nima_cli.ui.tables import eval_table
 
-    loaded = load_model(path, device=device, dtype="float32")
+    loaded = load_model(path, device=device, dtype=dtype, batched=True)
     folder = data if data is not None else _dataset_of(loaded.checkpoint, path)
     dataset = open_dataset(folder)
     if dataset.tokenizer.sha256 != loaded.tokenizer.sha256:
@@ -60,14 +61,14 @@ def evaluate_checkpoint(path: Path, *, data: Path | None, split: str, json: bool
             f"{folder}: its tokenizer is not the one that {loaded.path} was trained with",
             hint="give the dataset it was trained on, or prepare this one with --tokenizer-from",
         )
-    byte_lengths_V = torch.from_numpy(loaded.tokenizer.byte_lengths()).long()
     busy = err().is_terminal and not quiet
     with err().status(f"evaluating {split}") if busy else contextlib.nullcontext():
-        metrics = measure(loaded.model, dataset.split(split), byte_lengths_V)
+        metrics = measure(loaded.model, dataset.split(split), loaded.tokenizer.byte_lengths())
     result: dict[str, Any] = {
         "checkpoint": str(loaded.path),
         "data": str(folder),
         "split": split,
+        "dtype": str(loaded.model.compute_dtype).removeprefix("torch."),
         "step": loaded.checkpoint.header.get("step"),
         "parameters": loaded.checkpoint.shape.parameters(),
         "loss": metrics.loss,

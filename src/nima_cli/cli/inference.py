@@ -24,8 +24,8 @@ class LoadedModel:
     checkpoint: "Checkpoint"
 
 
-def load_model(path: Path, *, device: str, dtype: str) -> LoadedModel:
-    """Load `--checkpoint` onto `--device` in `--dtype`.
+def load_model(path: Path, *, device: str, dtype: str, batched: bool = False) -> LoadedModel:
+    """Load `--checkpoint` onto `--device` in `--dtype`; `batched` when many tokens will go through it at once.
 
     Raises:
         InputError: no such device name or type.
@@ -36,15 +36,10 @@ def load_model(path: Path, *, device: str, dtype: str) -> LoadedModel:
         raise InputError(f"`--device {device}`: no such device", hint="use auto, cpu, cuda or mps")
     if dtype not in DTYPES:
         raise InputError(f"`--dtype {dtype}`: no such type", hint=f"use {', '.join(DTYPES)}")
-    import torch
-
     from nima_cli.engine import checkpoint as checkpoints
-    from nima_cli.engine.device import pick_device
+    from nima_cli.engine.device import pick_inference_device
 
-    place = pick_device(device, False)
-    on_gpu = place.device.type == "cuda"
-    half = dtype == "bfloat16" or (dtype == "auto" and on_gpu and torch.cuda.is_bf16_supported())
-    wanted = torch.bfloat16 if half else torch.float32
+    place = pick_inference_device(device, dtype, batched=batched)
     file = checkpoints.find(path)
-    model, tokenizer, checkpoint = checkpoints.load_for_inference(file, compute_dtype=wanted)
-    return LoadedModel(file, model.to(place.device, wanted), tokenizer, checkpoint)
+    model, tokenizer, checkpoint = checkpoints.load_for_inference(file, compute_dtype=place.dtype)
+    return LoadedModel(file, model.to(place.device, place.dtype), tokenizer, checkpoint)

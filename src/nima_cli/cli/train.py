@@ -103,7 +103,9 @@ def train(
         chosen = resume_path or output_dir or rundir.find_run_dir(None, name)
         if chosen is None:
             raise InputError("--eval-only: there is no run to evaluate", hint="name its checkpoint with --resume PATH")
-        evaluate_checkpoint(chosen, data=data, split="test", json=json, device=device or "auto", quiet=quiet)
+        evaluate_checkpoint(
+            chosen, data=data, split="test", json=json, device=device or "auto", dtype="auto", quiet=quiet
+        )
         return
     resolved = _load(config, overrides, set_ or [], preset, checkpoint)
     settings = with_sources(resolved.config)
@@ -190,7 +192,7 @@ def _run(session: "Session", *, quiet: bool, json: bool) -> None:
 def _check(session: "Session", processes: int) -> None:
     """Refuse what cannot be trained once, before every process does."""
     from nima_cli.engine.training.session import open_session
-    from nima_cli.engine.training.trainer import plan_run
+    from nima_cli.engine.training.state import plan_run
 
     plan_run(session.config, open_session(session).dataset, world_size=processes)
 
@@ -208,16 +210,11 @@ def _worker(session: "Session", quiet: bool, json: bool) -> None:
 
 def _train_here(session: "Session", *, quiet: bool, json: bool) -> int:
     """One process's part; the first one shows the events and prints the result. Returns the exit code."""
-    import torch
-
-    from nima_cli.engine.device import cpu_count
     from nima_cli.engine.training import session as sessions
     from nima_cli.engine.training.ranks import joined
 
     hardware = session.config.hardware
     with joined(os.environ, device=hardware.device, backend=hardware.backend) as ranks:
-        if ranks.world_size > 1:
-            torch.set_num_threads(max(1, cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world_size))))
         opened = sessions.open_session(session)
         ended = opened.already_ended
         if ended is None:

@@ -64,6 +64,25 @@ def pick_device(wanted: str, mixed_precision: bool | Literal["bf16", "fp16"], in
     return Device(device, dtype)
 
 
+def pick_inference_device(wanted: str, dtype: str, *, batched: bool) -> Device:
+    """Turn `--device` and `--dtype` of eval, generate and chat into a device and a type.
+
+    Args:
+        wanted: `auto`, `cpu`, `cuda` or `mps`.
+        dtype: `float32`, `bfloat16`, or `auto`: the type the device multiplies large matrices fastest in. A CPU that
+            decodes one token at a time multiplies none, and keeps float32.
+        batched: whether many tokens go through the model at once.
+
+    Raises:
+        DeviceError: the device is absent.
+    """
+    if dtype != "auto":
+        return pick_device(wanted, "bf16" if dtype == "bfloat16" else False)
+    device = pick_device(wanted, True)
+    alone_on_cpu = device.device.type == "cpu" and not batched
+    return Device(device.device, torch.float32) if alone_on_cpu else device
+
+
 def _find(wanted: str, index: int) -> torch.device:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

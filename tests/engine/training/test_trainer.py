@@ -333,7 +333,7 @@ def test_a_tiny_document_is_learned_by_heart(one_document: Path, tmp_path: Path)
     )  # fmt: skip
     run_to_end(config, one_document, tmp_path)
     trainer = make_trainer(config, one_document, tmp_path, resume=LAST)
-    batch = trainer.train_split.batch(range(4), context_length=32, seed=0)
+    batch = trainer.dataset.split("train").batch(range(4), context_length=32, seed=0)
     logits_BTV = trainer.model.eval()(batch.inputs_BT)
     loss = torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), batch.targets_BT.flatten(), ignore_index=-100)
     # The first tokens of a row have no context to know them by.

@@ -14,8 +14,8 @@ from nima_cli.engine.model.shape import ModelShape, resolve
 from nima_cli.engine.training.costs import checkpoint_bytes, memory_bytes
 from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.ranks import SINGLE
+from nima_cli.engine.training.state import plan_run
 from nima_cli.engine.training.step import TrainStep
-from nima_cli.engine.training.trainer import plan_run
 
 _MEASURED_STEPS = 2
 _FEW_TOKENS_PER_PARAMETER = 0.5

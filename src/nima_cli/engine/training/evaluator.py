@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy.typing as npt
 import torch
 
 from nima_cli.engine.data.dataset import TokenDataset
@@ -56,7 +57,7 @@ class Metrics:
 def evaluate(
     model: GPT,
     split: TokenDataset,
-    byte_lengths_V: torch.Tensor,
+    byte_lengths_V: npt.ArrayLike,
     *,
     max_tokens: int | None = None,
     ranks: Ranks = SINGLE,
@@ -65,7 +66,7 @@ def evaluate(
     """Measure `model` on a split: windows of one context, side by side, every token a target once.
 
     Args:
-        byte_lengths_V: UTF-8 bytes that each token id stands for, int64, on the CPU.
+        byte_lengths_V: UTF-8 bytes that each token id stands for.
         max_tokens: with a limit, windows spread evenly over the split are taken instead of all.
         ranks: processes share the windows out; the sums are exact for any number of them.
         progress: told (windows done, windows in all) after each batch.
@@ -74,6 +75,7 @@ def evaluate(
     windows = pick_windows(split.windows(context), context, max_tokens)
     mine = windows[ranks.rank :: ranks.world_size]
     device = model.embed_tokens.weight.device
+    bytes_V = torch.as_tensor(byte_lengths_V).long()
     was_training = model.training
     model.eval()
     sums = torch.zeros(4, dtype=torch.float64)
@@ -84,7 +86,7 @@ def evaluate(
         targets_N = batch.targets_BT.flatten()
         loss, hits = loss_and_hits(h_BTC.flatten(0, 1), model.head_weight_VC, targets_N.to(device))
         valid_N = targets_N[targets_N != IGNORE]
-        found = [loss.item(), valid_N.numel(), hits.item(), byte_lengths_V[valid_N].sum().item()]
+        found = [loss.item(), valid_N.numel(), hits.item(), bytes_V[valid_N].sum().item()]
         sums += torch.tensor(found, dtype=torch.float64)
         if progress is not None:
             progress(min(start + size, len(mine)), len(mine))

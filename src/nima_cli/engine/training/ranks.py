@@ -8,6 +8,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from nima_cli.engine.device import cpu_count
 from nima_cli.errors import DeviceError
 
 _TIMEOUT = timedelta(seconds=60)
@@ -93,6 +94,8 @@ def joined(environ: Mapping[str, str], *, device: str, backend: str) -> Iterator
         dist.init_process_group(chosen, timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise DeviceError(f"rank {ranks.rank}: could not join the others: {str(error).splitlines()[0]}") from error
+    # A launcher that sets nothing would give every process all cores, one that sets OMP_NUM_THREADS only one.
+    torch.set_num_threads(max(1, cpu_count() // int(environ.get("LOCAL_WORLD_SIZE", ranks.world_size))))
     try:
         yield ranks
     finally:

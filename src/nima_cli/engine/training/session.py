@@ -17,8 +17,9 @@ from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.costs import checkpoint_bytes
 from nima_cli.engine.training.ranks import SINGLE, Ranks
 from nima_cli.engine.training.resume import check_same_run
+from nima_cli.engine.training.state import plan_run
 from nima_cli.engine.training.stopping import Best, EarlyStopping
-from nima_cli.engine.training.trainer import Trainer, plan_run
+from nima_cli.engine.training.trainer import Trainer
 from nima_cli.errors import CheckpointError, ConfigError, DataError
 from nima_cli.events import Event, Note, RunEnded
 from nima_cli.files import check_free_space, folder_lock, write_text
@@ -110,7 +111,7 @@ def train(
     with ExitStack() as held:
         if ranks.is_first:
             held.enter_context(folder_lock(session.run_dir))
-            check_free_space(session.run_dir, 3 * checkpoint_bytes(trainer.shape, config))
+            check_free_space(session.run_dir, 3 * checkpoint_bytes(trainer.state.shape, config))
             write_text(session.run_dir / "config.yaml", dump_yaml(config))
         yield from _resume_notes(opened.resume, device)
         yield from trainer.run()

@@ -1,10 +1,8 @@
 """The training loop as an iterator of events: it trains, evaluates, samples and saves, and shows nothing itself."""
 
-import dataclasses
 import json
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,18 +12,12 @@ from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint import BEST, LAST, Checkpoint
 from nima_cli.engine.data.dataset import Batch, PreparedDataset
 from nima_cli.engine.device import Device
-from nima_cli.engine.model.gpt import GPT
-from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.evaluator import Metrics, evaluate
-from nima_cli.engine.training.meter import FP16_PATIENCE, PATIENCE, Meter
-from nima_cli.engine.training.optim import Optimizer
-from nima_cli.engine.training.plan import RunPlan, make_plan
 from nima_cli.engine.training.ranks import SINGLE, Ranks
 from nima_cli.engine.training.samples import draw_samples
-from nima_cli.engine.training.step import TrainStep
-from nima_cli.engine.training.stopping import Best, EarlyStopping
+from nima_cli.engine.training.state import RunState
 from nima_cli.errors import DivergedError, ResourceError
-from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, Saved, StepDone
+from nima_cli.events import EvalDone, Event, Note, Progress, RunEnded, RunStarted, Saved, StepDone
 
 
 class _StopRequestedError(Exception):
@@ -60,54 +52,15 @@ class Trainer:
     ) -> None:
         self.config, self.dataset, self.run_dir, self.device, self.ranks = config, dataset, run_dir, device, ranks
         self._should_stop = should_stop
-        self.train_split, self.val_split = dataset.split("train"), dataset.split("val")
-        self.shape = resolve(config.model, dataset.tokenizer.vocab_size)
-        self.plan = plan_run(config, dataset, world_size=ranks.world_size)
-        self.model = self._build_model(resume or init_from)
-        self.optimizer = Optimizer(
-            self.model, kind=config.training.optimizer, weight_decay=config.training.weight_decay
-        )
-        self._step_once = TrainStep(
-            self.model,
-            self.optimizer,
-            device,
-            ranks,
-            seed=config.training.seed,
-            max_grad_norm=config.training.max_grad_norm,
-        )
-        self._byte_lengths_V = torch.from_numpy(dataset.tokenizer.byte_lengths()).long()
-        self._restore(resume.header if resume is not None else {}, resume)
+        self.state = RunState(config, dataset, device, ranks, resume=resume, init_from=init_from)
+        self.plan, self.meter, self.stopping = self.state.plan, self.state.meter, self.state.stopping
+        self.model, self.optimizer = self.state.model, self.state.optimizer
+        self._train_split, self._val_split = dataset.split("train"), dataset.split("val")
 
-    def _build_model(self, source: Checkpoint | None) -> GPT:
-        model = GPT(self.shape, dropout=self.config.model.dropout, compute_dtype=self.device.dtype)
-        if source is None:
-            model.init_weights(self.config.training.seed)
-        else:
-            model.load_state_dict(source.model, strict=True)
-        return model.to(self.device.device)
-
-    def _restore(self, header: dict[str, Any], resume: Checkpoint | None) -> None:
-        """Take up the position of a checkpoint, or the beginning."""
-        self.step = int(header.get("step", 0))
-        self._evaluated_step = int(header.get("evaluated_step", 0))
-        self._extends = resume is not None and header.get("total_steps") != self.plan.total_steps
-        self.stopping = EarlyStopping(
-            self.config.training.early_stopping, Best.from_dict(header["best"]) if "best" in header else None
-        )
-        self.meter = Meter(
-            self.device,
-            self.ranks,
-            train_seconds=float(header.get("train_seconds", 0.0)),
-            elapsed_seconds=float(header.get("elapsed_seconds", 0.0)),
-            patience=PATIENCE if self._step_once.loss_scale is None else FP16_PATIENCE,
-        )
-        if "open_window" in header and self.ranks.is_first:
-            self.meter.reopen_window(header["open_window"])
-        if resume is not None and resume.optimizer is not None:
-            self.optimizer.load_state(resume.optimizer)
-        if self._step_once.loss_scale is not None and header.get("loss_scale"):
-            self._step_once.loss_scale.value = float(header["loss_scale"]["value"])
-            self._step_once.loss_scale.calm_steps = int(header["loss_scale"]["calm_steps"])
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self.state.step
 
     def run(self) -> Iterator[Event]:
         """Train to the end of the plan, early stopping, or a request to stop.
@@ -119,7 +72,7 @@ class Trainer:
         yield self._started()
         for note in self.plan.notes:
             yield Note("warning", note)
-        if self._extends:
+        if self.state.extends:
             yield Note("info", f"the schedule is laid over {self.plan.total_steps} steps from step {self.step} on")
         stop = False
         if self.step and self._evaluation_due():  # the last part was stopped before it could evaluate
@@ -128,6 +81,7 @@ class Trainer:
         self.meter.start()
         while not self._is_over(stop):
             self._train_one_step()
+            yield Progress("training", self.step, self.plan.total_steps, "steps")
             if self.step % self.plan.log_steps == 0 or self._is_last:
                 yield self._step_done()
             if self._log_due_for_divergence() and self.meter.diverged:
@@ -155,12 +109,12 @@ class Trainer:
         batches = self._micro_batches(self.step)
         learning_rate = self.plan.schedule(self.step + 1)
         try:
-            outcome = self._step_once(batches, step=self.step + 1, learning_rate=learning_rate)
+            outcome = self.state.train_step(batches, step=self.step + 1, learning_rate=learning_rate)
         except RuntimeError as error:  # torch's own kind on a GPU, a plain RuntimeError from the CPU's allocator
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
                 raise self._out_of_memory() from error
             raise
-        self.step += 1
+        self.state.step += 1
         self.meter.add(outcome)
 
     def _out_of_memory(self) -> ResourceError:
@@ -188,7 +142,7 @@ class Trainer:
             for micro in range(training.gradient_accumulation_steps)
         ]
         return [
-            self.train_split.batch(
+            self._train_split.batch(
                 range(start, start + share), context_length=self.plan.context_length, seed=training.seed
             )
             for start in starts
@@ -200,7 +154,7 @@ class Trainer:
 
     def _evaluation_due(self) -> bool:
         due = self.step % self.plan.eval_steps == 0 or self._is_last
-        return due and self._evaluated_step != self.step
+        return due and self.state.evaluated_step != self.step
 
     def _evaluate(self) -> Generator[Event, None, bool]:
         """Evaluate and keep the best; returns whether a request to stop cut it short."""
@@ -213,13 +167,13 @@ class Trainer:
     def _evaluate_and_keep_best(self) -> Iterator[Event]:
         metrics = evaluate(
             self.model,
-            self.val_split,
-            self._byte_lengths_V,
+            self._val_split,
+            self.dataset.tokenizer.byte_lengths(),
             max_tokens=self.config.evaluation.max_tokens,
             ranks=self.ranks,
             progress=self._poll_stop if self.ranks.world_size == 1 else None,
         )
-        self._evaluated_step = self.step
+        self.state.evaluated_step = self.step
         best = self.stopping.take(metrics, self.step)
         yield self._eval_done("val", metrics, best)
         if best:
@@ -237,48 +191,14 @@ class Trainer:
 
     def _save(self, name: str) -> Iterator[Event]:
         """Write a checkpoint; every process waits for the first, which alone writes."""
-        if not self._weights_are_finite():
+        if not self.state.weights_are_finite():
             yield from self._diverge("the weights are not finite")
-        window = self.meter.window()
+        checkpoint = self.state.checkpoint()
         if self.ranks.is_first:
             path = self.run_dir / name
-            size, seconds = checkpoints.timed_save(path, self._checkpoint(window))
+            size, seconds = checkpoints.timed_save(path, checkpoint)
             yield Saved(step=self.step, path=path, bytes=size, seconds=seconds)
         self.ranks.barrier()
-
-    def _weights_are_finite(self) -> bool:
-        norms = torch._foreach_norm(list(self.model.parameters()))
-        return bool(torch.isfinite(torch.stack(norms)).all())
-
-    def _checkpoint(self, window: dict[str, float]) -> Checkpoint:
-        """The whole state of the run, at a step boundary."""
-        scale = self._step_once.loss_scale
-        header = {
-            "config": self.config.model_dump(mode="json"),
-            "step": self.step,
-            "epoch": self.plan.epoch(self.step),
-            "total_steps": self.plan.total_steps,
-            "tokens": self.step * self.plan.tokens_per_step,
-            "evaluated_step": self._evaluated_step,
-            "best": self.stopping.best.to_dict(),
-            "out_of_patience": self.stopping.out_of_patience,
-            "open_window": window,
-            "loss_scale": dataclasses.asdict(scale) if scale is not None else None,
-            "train_seconds": self.meter.train_seconds,
-            "elapsed_seconds": self.meter.elapsed_seconds,
-            "dtype": self.device.dtype_name,
-            "threads": torch.get_num_threads(),
-            "dataset_sha256": self.dataset.sha256,
-            "tokenizer_sha256": self.dataset.tokenizer.sha256,
-            "conversations": self.dataset.conversations,
-        }
-        return Checkpoint(
-            shape=self.shape,
-            model=dict(self.model.state_dict()),
-            tokenizer_proto=self.dataset.tokenizer.proto,
-            header=header,
-            optimizer=self.optimizer.state(),
-        )
 
     def _log_due_for_divergence(self) -> bool:
         """On a CPU the answer is at hand after every step; elsewhere asking would stall the device."""
@@ -297,8 +217,8 @@ class Trainer:
             run_dir=self.run_dir,
             version=__version__,
             config_json=json.dumps(self.config.model_dump(mode="json")),
-            parameters=self.shape.parameters(),
-            train_tokens=self.train_split.tokens,
+            parameters=self.state.shape.parameters(),
+            train_tokens=self._train_split.tokens,
             tokens_per_step=self.plan.tokens_per_step,
             total_steps=self.plan.total_steps,
             first_step=self.step + 1,
@@ -339,18 +259,3 @@ class Trainer:
     def _ended(self, reason: str) -> RunEnded:
         best = self.stopping.best
         return RunEnded(reason=reason, step=self.step, best_loss=best.loss, best_step=best.step)
-
-
-def plan_run(config: Config, dataset: PreparedDataset, *, world_size: int = 1) -> RunPlan:
-    """The plan for this config on this dataset, without building anything.
-
-    Raises:
-        ConfigError: the batch cannot be shared out, or sizes are missing.
-    """
-    context = resolve(config.model, dataset.tokenizer.vocab_size).context_length
-    return make_plan(
-        config.training,
-        context_length=context,
-        rows_per_epoch=dataset.split("train").rows_per_epoch(context),
-        world_size=world_size,
-    )
