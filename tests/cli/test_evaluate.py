@@ -11,12 +11,12 @@ from tests.cli.programs import Nima, contents, refused, rows
 
 
 def test_json_holds_the_figures_of_a_split(tiny_run: TinyRun, nima: Nima) -> None:
-    ran = nima("eval", "--checkpoint", tiny_run.run_dir, "--split", "val", "--json")
+    ran = nima("eval", "--checkpoint", tiny_run.run_dir, "--split", "val", "--dtype", "float32", "--json")
     assert ran.code == 0, ran.stderr
     found = ran.json()
     assert found.keys() == {
-        "checkpoint", "data", "split", "dtype", "step", "parameters", "loss", "perplexity", "accuracy", "bits_per_byte",
-        "tokens", "bytes",
+        "checkpoint", "data", "split", "dtype", "step", "parameters", "loss", "perplexity", "accuracy",
+        "bits_per_byte", "tokens", "bytes",
     }  # fmt: skip
     (measured,) = [row for row in rows(tiny_run.run_dir, "eval") if row["step"] == found["step"]]
     for name in ("loss", "perplexity", "accuracy", "bits_per_byte", "tokens"):
@@ -59,6 +59,7 @@ def test_evaluating_writes_nothing(tiny_run: TinyRun, nima: Nima, tmp_path: Path
     [
         (("--split", "dev"), 2, "--split dev"),
         (("--device", "tpu"), 2, "--device tpu"),
+        (("--dtype", "int9"), 2, "--dtype int9"),
         (("--data", "nowhere"), 2, "nowhere"),
     ],
 )

@@ -1,0 +1,100 @@
+"""`nima train --resume` and its relatives: what goes on, what is left alone, and what is refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nima_cli.files import folder_lock
+from tests.cli.conftest import TinyRun
+from tests.cli.programs import CONFIG, Nima, contents, refused, rows
+
+
+def test_a_finished_run_is_left_alone(tiny_run: TinyRun, nima: Nima) -> None:
+    before = contents(tiny_run.run_dir)
+    ran = nima("train", "--resume", tiny_run.run_dir, "--json")
+    assert ran.code == 0
+    assert "already complete at step 12" in ran.stderr
+    assert ran.json() == tiny_run.ran.json()
+    assert contents(tiny_run.run_dir) == before
+
+
+def test_more_steps_extend_a_finished_run(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    run_dir = tiny_run.copy(tmp_path)
+    ran = nima("train", "--resume", run_dir, "--max-steps", "14")
+    assert ran.code == 0, ran.stderr
+    assert "the schedule is laid over 14 steps from step 12 on" in ran.stderr
+    assert [row["step"] for row in rows(run_dir, "step")] == list(range(1, 15))
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "named"),
+    [
+        (("--learning-rate", "0.02"), {}, "`training.learning_rate` was 0.01, is now 0.02"),
+        (("--set", "model.n_layers=3"), {}, "`model.n_layers` was 2, is now 3"),
+        ((), {"NIMA_TRAINING__SEED": "7"}, "`training.seed` was 42, is now 7"),
+    ],
+)
+def test_a_changed_run_is_refused_whatever_changed_it(
+    flags: tuple[str, ...], env: dict[str, str], named: str, tiny_run: TinyRun, nima: Nima
+) -> None:
+    before = contents(tiny_run.run_dir)
+    assert named in refused(nima("train", "--resume", tiny_run.run_dir, *flags, env=env), 2)
+    assert contents(tiny_run.run_dir) == before
+
+
+def test_a_changed_config_file_is_refused_too(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(CONFIG.replace("batch_size: 4", "batch_size: 2"), encoding="utf-8")
+    ran = nima("train", "-c", changed, "--resume", tiny_run.run_dir / "checkpoint_last.pt")
+    assert "`training.batch_size` was 4, is now 2" in refused(ran, 2)
+
+
+def test_other_data_is_refused_until_allowed(tiny_run: TinyRun, tiny_corpus: Path, nima: Nima, tmp_path: Path) -> None:
+    other, run_dir = tmp_path / "other", tiny_run.copy(tmp_path)
+    files = ("--json-files", tiny_corpus / "qa.json", "--tokenizer-from", tiny_run.data, "--max-length", "128")
+    assert nima("data", "prepare", "--output-dir", other, *files).code == 0
+    arguments = ("train", "--resume", run_dir, "--data", other, "--max-steps", "13")
+    assert "not this run's dataset" in refused(nima(*arguments), 2)
+    ran = nima(*arguments, "--allow-data-change")
+    assert ran.code == 0, ran.stderr
+    assert rows(run_dir, "step")[-1]["step"] == 13
+
+
+def test_a_free_key_may_change_and_the_run_may_have_moved(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    moved = tiny_run.copy(tmp_path)
+    ran = nima("train", "--resume", moved, "--max-steps", "13", "--set", "training.log_steps=5", "--quiet")
+    assert (ran.code, ran.stdout) == (0, ""), ran.stderr
+    assert rows(moved, "step")[-1]["step"] == 13
+    evaluated = nima("eval", "--checkpoint", moved, "--json")
+    assert evaluated.code == 0, evaluated.stderr
+    assert evaluated.json()["step"] in (12, 13)
+
+
+@pytest.mark.parametrize("how", [("--resume", "auto"), ()])
+def test_a_directory_in_use_is_refused(how: tuple[str, ...], tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    run_dir = tiny_run.copy(tmp_path)
+    with folder_lock(run_dir):
+        ran = nima("train", "--data", tiny_run.data, "--output-dir", run_dir, *how, "--max-steps", "20")
+    assert f"in use by pid {os.getpid()} on " in refused(ran, 4)
+
+
+def test_a_new_run_never_takes_the_directory_of_another(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    ran = nima("train", "-c", tiny_run.config, "--data", tiny_run.data, "--output-dir", tiny_run.run_dir)
+    assert "already holds a run" in refused(ran, 2)
+    arguments = ("train", "-c", tiny_run.config, "--data", tiny_run.data, "--max-steps", "1", "--quiet")
+    for _ in range(2):
+        assert nima(*arguments, cwd=tmp_path).code == 0
+    runs = tmp_path / "experiments"
+    assert sorted(path.name for path in runs.iterdir()) == [".last", "tiny config", "tiny config-2"]
+    assert (runs / ".last").read_text("utf-8") == "tiny config-2\n"
+
+
+def test_an_unreadable_checkpoint_is_named(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    run_dir = tiny_run.copy(tmp_path)
+    newest = run_dir / "checkpoint_last.pt"
+    newest.write_bytes(newest.read_bytes()[:5000])
+    assert "checkpoint_last.pt" in refused(nima("train", "--resume", newest), 3)
+    ran = nima("train", "--resume", run_dir, "--max-steps", "13")  # the other one still loads
+    assert ran.code == 0, ran.stderr
+    assert "going on from checkpoint_best.pt" in ran.stderr
