@@ -1,4 +1,4 @@
-"""Turns signals into a wish to stop that the training loop asks for; installed before anything slow is imported."""
+"""Turns signals into a wish to stop that the training loop asks for; installed before training begins."""
 
 import signal
 from types import FrameType

@@ -84,7 +84,6 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a GPT from random weights; Ctrl-C saves and stops, `--resume auto` goes on."""
-    stop.install()
     overrides: dict[str, Any] = {
         "data.dir": str(data) if data is not None else None,
         "data.sources": [] if data is not None else None,
@@ -112,6 +111,7 @@ def train(
     if verbose:
         _show_sources(resolved)
     _prepare(settings, quiet=quiet, dry_run=dry_run)
+    stop.install()  # only now: whatever came before can simply be dropped
     if dry_run:
         from nima_cli.cli.dry_run import show_plan
 
