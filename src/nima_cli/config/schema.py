@@ -267,7 +267,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {
             "n_layers": 4, "d_model": 256, "n_heads": 4, "n_kv_heads": 4, "d_ff": 480, "context_length": 512,
         },
-        "training": {"batch_size": 8, "learning_rate": 0.01, "lr_scheduler": "wsd"},
+        "training": {"batch_size": 4, "learning_rate": 0.01, "lr_scheduler": "wsd"},
     },
     "gpt-small": {
         "model": {
