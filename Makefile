@@ -1,7 +1,7 @@
 # Everything a developer does, by name. It needs git, make and Python 3.11 or newer with venv; the rest goes into .venv.
 
 PYTHON ?= python3
-DEMO_STEPS ?= 400
+DEMO_STEPS ?= 300
 TEST_WORKERS ?= 0
 
 BIN := .venv/bin

@@ -45,8 +45,8 @@ def nima(
 def main() -> None:
     """Run the program."""
     # Threads that spin while they wait for each other take the cores from whoever they wait for: beside other work a
-    # training step was six times slower. A short spin is enough when the machine is ours. Read when torch is imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # training step was several times slower. A short spin is enough on a machine of our own. Read by torch's import.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     argv = spread(sys.argv[1:])
     with guarded_by_the_door(debug="--debug" in argv):
         # Not standalone: Typer would print its own kind of error and leave by its own exits.
