@@ -42,13 +42,13 @@ def is_rich(stream: IO[str] | None, environ: Mapping[str, str] | None = None) ->
 def out() -> Console:
     """The console for data: stdout."""
     _accept_any_character(sys.stdout)
-    return _console(to_stderr=False, styled=is_rich(sys.stdout))
+    return _console(to_stderr=False, styled=is_rich(sys.stdout), narrow="COLUMNS" in os.environ)
 
 
 def err() -> Console:
     """The console for talk: stderr."""
     _accept_any_character(sys.stderr)
-    return _console(to_stderr=True, styled=is_rich(sys.stderr))
+    return _console(to_stderr=True, styled=is_rich(sys.stderr), narrow="COLUMNS" in os.environ)
 
 
 def _accept_any_character(stream: IO[str]) -> None:
@@ -57,8 +57,8 @@ def _accept_any_character(stream: IO[str]) -> None:
         stream.reconfigure(errors="backslashreplace")
 
 
-@functools.lru_cache(maxsize=4)
-def _console(*, to_stderr: bool, styled: bool) -> Console:
+@functools.lru_cache(maxsize=8)
+def _console(*, to_stderr: bool, styled: bool, narrow: bool) -> Console:
     """One console per stream and look, so that talk and a live display on the same stream know of each other.
 
     It writes to whatever `sys.stdout` or `sys.stderr` is at that moment.
@@ -69,7 +69,7 @@ def _console(*, to_stderr: bool, styled: bool) -> Console:
         force_interactive=styled,
         force_jupyter=False,
         no_color=not styled,
-        width=None if styled or "COLUMNS" in os.environ else PIPE_WIDTH,
+        width=None if styled or narrow else PIPE_WIDTH,
         markup=False,
         emoji=False,
         highlight=False,
