@@ -56,9 +56,7 @@ def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(plan_table(rows), capsys) == [["parameters", "4.6M"], ["memory", "1.2 GB", "fits in 16 GB"]]
 
 
-def test_a_wide_table_is_not_cut_in_a_pipe(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wide_table_is_not_cut_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     path = "docs/" + "x" * 100
     assert printed(plan_table([("data", path, "fresh")]), capsys) == [["data", path, "fresh"]]
