@@ -17,6 +17,7 @@ def guarded_by_the_door(*, debug: bool) -> Iterator[None]:
     """Let no traceback of an expected failure out: one line, a hint, the failure's exit code."""
     try:
         yield
+        sys.stdout.flush()  # here, where a reader that went away is handled, and not while Python shuts down
     except NimaError as error:
         _refuse(error.message, error.hint, debug=debug)
         raise SystemExit(error.exit_code) from None
@@ -26,16 +27,24 @@ def guarded_by_the_door(*, debug: bool) -> Iterator[None]:
     except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of our output went away (`| head`): not an error of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         raise SystemExit(0) from None
     except SystemExit as ended:  # Typer and Rich notice it too, and leave with 1
-        raise SystemExit(0 if isinstance(ended.__context__, BrokenPipeError) else ended.code) from None
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        _drop_output()
+        raise SystemExit(0) from None
     except MemoryError:
         _refuse("not enough memory", "use a smaller `training.batch_size` or model", debug=debug)
         raise SystemExit(ResourceError.exit_code) from None
     except Exception as error:
         _refuse(f"a bug in nima: {type(error).__name__}: {error}", _keep_traceback(), debug=debug)
         raise SystemExit(1) from None
+
+
+def _drop_output() -> None:
+    """Let what is still buffered for stdout go nowhere: nobody reads it, and writing it would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refuse(message: str, hint: str | None, *, debug: bool) -> None:
