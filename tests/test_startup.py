@@ -15,7 +15,6 @@ HEAVY = {
     "torch", "numpy", "sentencepiece", "matplotlib", "plotext", "prompt_toolkit", "tensorboard", "wandb",
     "transformers", "tokenizers", "nima_cli.engine",
 }  # fmt: skip
-
 # Runs the program with each list of arguments in turn; writes each exit code, and the modules imported by then.
 PROGRAM = """
 import json, os, sys
@@ -67,6 +66,14 @@ def command_lines() -> list[list[str]]:
         found += [prefix] if prefix else []
         found += [[*prefix, c.name or c.callback.__name__] for c in inner.registered_commands if c.callback is not None]
     return found
+
+
+def test_the_first_help_loads_nothing_of_ours_but_the_commands(tmp_path: Path) -> None:
+    """`nima --help` must come up as fast as Typer itself does."""
+    program = "import sys; from nima_cli.cli.app import app; print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True)
+    avoidable = ("pydantic", "yaml", "rich.console", "filelock", "nima_cli.events", "nima_cli.config.schema")
+    assert [name for name in avoidable if f"'{name}'" in done.stdout] == []
 
 
 def test_help_is_light(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ app = typer.Typer(
     name="nima",
     help="Turn a folder of technical documents into a small GPT of your own, and talk to it.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # plain help: Rich would double the time to it
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nima_cli.cli.inference import load_model
 from nima_cli.cli.options import (
     CheckpointPath,
     Debug,
@@ -55,7 +54,10 @@ def chat(
     debug: Debug = False,
     quiet: Quiet = False,
 ) -> None:
-    """Talk to a checkpoint; without a terminal each line of stdin is a turn."""
+    """Talk to a checkpoint.
+
+    Without a terminal each line of stdin is a turn.
+    """
     if max_new_tokens < 1:
         raise InputError("`--max-new-tokens` must be at least 1")
     if once is not None and not once.strip():
@@ -67,6 +69,8 @@ def chat(
     from nima_cli.ui.console import say
 
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    from nima_cli.cli.inference import load_model
+
     loaded = load_model(checkpoint, device=device, dtype=dtype)
     conversation = Conversation(TextGenerator(loaded.model, loaded.tokenizer), system=system)
     session = ChatSession(conversation, sampling, max_new_tokens=max_new_tokens, seed=seed, stop=tuple(stop or ()))

@@ -4,29 +4,28 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples
-from nima_cli.config.schema import BUILTIN_SOURCE, DataConfig
+from nima_cli.config.data_help import DATA_HELP
 from nima_cli.errors import InputError
-from nima_cli.events import DatasetReady, Event
+
+if TYPE_CHECKING:
+    from nima_cli.config.schema import DataConfig
+    from nima_cli.events import DatasetReady, Event
 
 app = typer.Typer(
     help="Prepare documents for training, and look at what was prepared.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
 )
 
 
 def _setting(key: str, *flags: str, metavar: str) -> Any:
-    """An option for one key of `data`; its help and default come from the schema."""
-    field = DataConfig.model_fields[key]
-    default = "" if field.default is None else f" [default: {field.default}]"
-    # Typer reads square brackets as markup.
-    text = f"{field.description}{default}".replace("[", r"\[")
-    return typer.Option(*flags, help=text, metavar=metavar, show_default=False)
+    """An option for one key of `data`; its help and default are those of the schema."""
+    return typer.Option(*flags, help=DATA_HELP[key], metavar=metavar, show_default=False)
 
 
 def _files(flag: str, what: str) -> Any:
@@ -39,7 +38,7 @@ SourceFlags = Annotated[
     list[str] | None,
     typer.Option(
         "--source",
-        help=r"One source with its own settings: `PATH\[,format=qa]\[,weight=2.0]\[,name=k8s]`; may be repeated.",
+        help="One source with its own settings: `PATH[,format=qa][,weight=2.0][,name=k8s]`; may be repeated.",
         metavar="SOURCE",
         show_default=False,
     ),
@@ -108,6 +107,7 @@ def prepare(
 ) -> None:
     """Turn documents into a dataset and its tokenizer."""
     from nima_cli.config.load import load_config
+    from nima_cli.config.schema import BUILTIN_SOURCE
 
     overrides = {f"data.{key}": context.params[key] for key in _SETTINGS}
     overrides["data.sources"] = (
@@ -129,7 +129,7 @@ def prepare(
     _prepare(data, folder, overwrite=overwrite, workers=workers or _cores(), quiet=quiet, as_json=json)
 
 
-def _prepare(data: DataConfig, folder: Path, *, overwrite: bool, workers: int, quiet: bool, as_json: bool) -> None:
+def _prepare(data: "DataConfig", folder: Path, *, overwrite: bool, workers: int, quiet: bool, as_json: bool) -> None:
     from nima_cli.cli.views import follow, print_json
     from nima_cli.engine.data.prepare import prepare as run
     from nima_cli.ui.console import out, safe_text, say
@@ -153,9 +153,11 @@ def _prepare(data: DataConfig, folder: Path, *, overwrite: bool, workers: int, q
 class _Result:
     """Keeps the event that says what came out."""
 
-    ready: DatasetReady | None = None
+    ready: "DatasetReady | None" = None
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: "Event") -> None:
+        from nima_cli.events import DatasetReady
+
         if isinstance(event, DatasetReady):
             self.ready = event
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nima_cli.cli.options import CheckpointPath, Debug, Device, Dtype, Json, Quiet, examples
-from nima_cli.cli.views import print_json
 from nima_cli.errors import CheckpointError, DataError, InputError
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ def evaluate_checkpoint(
         "bytes": metrics.bytes,
     }
     if json:
+        from nima_cli.cli.views import print_json
+
         print_json(result)
     else:
         out().print(eval_table(result))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nima_cli.cli.inference import load_model
 from nima_cli.cli.options import (
     CheckpointPath,
     Debug,
@@ -25,7 +24,6 @@ from nima_cli.cli.options import (
     TopP,
     examples,
 )
-from nima_cli.cli.views import print_json
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,6 +69,8 @@ def generate(
     from nima_cli.engine.inference.text import TextGenerator
 
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    from nima_cli.cli.inference import load_model
+
     loaded = load_model(checkpoint, device=device, dtype=dtype)
     generator = TextGenerator(loaded.model, loaded.tokenizer)
     if json or len(prompts) * num_samples > 1:
@@ -149,6 +149,8 @@ def _print_all(
         )
     ]
     if json:
+        from nima_cli.cli.views import print_json
+
         print_json({"completions": [dataclasses.asdict(completion) for completion in completions]})
         return
     for number, completion in enumerate(completions, 1):

@@ -31,5 +31,5 @@ Stop = Annotated[
 
 
 def examples(*lines: str) -> str:
-    """The end of a command's help: examples to copy."""
-    return "[bold]Examples[/bold]\n\n" + "\n\n".join(f"[cyan]{line}[/cyan]" for line in lines)
+    """The end of a command's help: examples to copy; `\\b` keeps their lines as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

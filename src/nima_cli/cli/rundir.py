@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nima_cli.errors import InputError
-from nima_cli.files import folder_lock, write_text
 
 ROOT = Path("experiments")
 LAST_RUN = ".last"
@@ -25,6 +24,8 @@ def new_run_dir(output_dir: Path | None, name: str) -> Path:
     """
     if output_dir is not None:
         if holds_run(output_dir):
+            from nima_cli.files import folder_lock
+
             with folder_lock(output_dir):  # a run that is still going on says by whom it is held
                 pass
             raise InputError(
@@ -59,6 +60,8 @@ def find_run_dir(output_dir: Path | None, name: str | None) -> Path | None:
 def remember(run_dir: Path) -> None:
     """Note a run under `experiments/` as the last one."""
     if run_dir.parent == ROOT:
+        from nima_cli.files import write_text
+
         write_text(ROOT / LAST_RUN, run_dir.name + "\n")
 
 

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nima_cli.cli import rundir, stop
-from nima_cli.cli.datasets import data_dir, ensure_prepared, with_sources
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples
-from nima_cli.cli.views import follow, print_json, run_views
 from nima_cli.errors import InputError
-from nima_cli.events import Event, RunEnded, RunStarted, View
 
 if TYPE_CHECKING:
     from nima_cli.config.load import Resolved
     from nima_cli.config.schema import Config
     from nima_cli.engine.checkpoint import Checkpoint
     from nima_cli.engine.training.session import OpenSession, Session
+    from nima_cli.events import Event, RunEnded, View
 
 EXAMPLES = examples(
     "nima train --preset gpt-tiny --epochs 1",
@@ -83,7 +81,10 @@ def train(
     verbose: Verbose = False,
     json: Json = False,
 ) -> None:
-    """Train a GPT from random weights; Ctrl-C saves and stops, `--resume auto` goes on."""
+    """Train a GPT from random weights.
+
+    Ctrl-C saves and stops; `--resume auto` goes on.
+    """
     overrides: dict[str, Any] = {
         "data.dir": str(data) if data is not None else None,
         "data.sources": [] if data is not None else None,
@@ -107,6 +108,8 @@ def train(
         )
         return
     resolved = _load(config, overrides, set_ or [], preset, checkpoint)
+    from nima_cli.cli.datasets import data_dir, with_sources
+
     settings = with_sources(resolved.config)
     if verbose:
         _show_sources(resolved)
@@ -161,6 +164,8 @@ def _prepare(settings: "Config", *, quiet: bool, dry_run: bool) -> None:
     """Make the dataset when its sources changed; a dry run prepares nothing."""
     if dry_run:
         return
+    from nima_cli.cli.datasets import ensure_prepared
+    from nima_cli.cli.views import follow
     from nima_cli.engine.device import cpu_count
     from nima_cli.ui.prepare_view import prepare_view
 
@@ -170,6 +175,7 @@ def _prepare(settings: "Config", *, quiet: bool, dry_run: bool) -> None:
 def _session(
     settings: "Config", run_dir: Path, resume: Path | None, init_from: Path | None, allow_data_change: bool
 ) -> "Session":
+    from nima_cli.cli.datasets import data_dir
     from nima_cli.engine.training.session import Session
 
     return Session(settings, data_dir(settings.data), run_dir, resume, init_from, allow_data_change)
@@ -210,6 +216,7 @@ def _worker(session: "Session", quiet: bool, json: bool) -> None:
 
 def _train_here(session: "Session", *, quiet: bool, json: bool) -> int:
     """One process's part; the first one shows the events and prints the result. Returns the exit code."""
+    from nima_cli.cli.views import follow
     from nima_cli.engine.training import session as sessions
     from nima_cli.engine.training.ranks import joined
 
@@ -227,21 +234,25 @@ def _train_here(session: "Session", *, quiet: bool, json: bool) -> int:
         return stop.EXIT_CODES[stop.requested() or "TERM"] if ended and ended.reason == "interrupted" else 0
 
 
-def _remembered(events: Iterator[Event]) -> Iterator[Event]:
+def _remembered(events: "Iterator[Event]") -> "Iterator[Event]":
     """The same events; the run becomes the last one as soon as it starts, however it will end."""
+    from nima_cli.events import RunStarted
+
     for event in events:
         if isinstance(event, RunStarted):
             rundir.remember(event.run_dir)
         yield event
 
 
-def _views(opened: "OpenSession", *, quiet: bool) -> list[View]:
+def _views(opened: "OpenSession", *, quiet: bool) -> "list[View]":
+    from nima_cli.cli.views import run_views
+
     session = opened.session
     resumed = int(opened.resume.header["step"]) if opened.resume is not None else None
     return run_views(session.config.monitoring, session.run_dir, resumed_step=resumed, quiet=quiet)
 
 
-def _say_that_nothing_is_left(session: "Session", ended: RunEnded) -> None:
+def _say_that_nothing_is_left(session: "Session", ended: "RunEnded") -> None:
     from nima_cli.ui.console import say
 
     if ended.reason == "completed":
@@ -254,7 +265,9 @@ def _say_that_nothing_is_left(session: "Session", ended: RunEnded) -> None:
         )
 
 
-def _print_result(session: "Session", ended: RunEnded) -> None:
+def _print_result(session: "Session", ended: "RunEnded") -> None:
+    from nima_cli.cli.views import print_json
+
     print_json(
         {
             "run_dir": str(session.run_dir),

@@ -5,9 +5,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nima_cli.config.schema import MonitoringConfig
 from nima_cli.events import Event, RunEnded, View
+
+if TYPE_CHECKING:
+    from nima_cli.config.schema import MonitoringConfig
 
 
 def follow(events: Iterator[Event], views: Sequence[View]) -> RunEnded | None:
@@ -26,7 +29,7 @@ def follow(events: Iterator[Event], views: Sequence[View]) -> RunEnded | None:
     return ended
 
 
-def run_views(monitoring: MonitoringConfig, run_dir: Path, *, resumed_step: int | None, quiet: bool) -> list[View]:
+def run_views(monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: int | None, quiet: bool) -> list[View]:
     """The views of a training run: the terminal, `metrics.jsonl`, and what `monitoring` switches on.
 
     Args:
