@@ -17,12 +17,13 @@ from rich.text import Text
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from nima_cli.cli.app import app
+from nima_cli.config import keys
 from nima_cli.config.keys import allowed, section_type, sections
 from nima_cli.config.schema import PRESET_VOCAB_SIZES, PRESETS, DataConfig, Section
 from nima_cli.config.strict_yaml import inline
 
 DOCS = Path(__file__).resolve().parent
-DATA_HELP = DOCS.parent / "src" / "nima_cli" / "config" / "data_help.py"
+DATA_HELP = Path(keys.__file__).with_name("data_help.py")
 NOTE = "<!-- Written by docs/make_reference.py; edit the source of the facts, not this file. -->"
 
 CONFIG_INTRO = """# Configuration
