@@ -92,6 +92,22 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """Something read was left out of a dataset.
+
+    Attributes:
+        where: `file` or `file:line`, safe to print.
+        reason: the key under which the drop is counted.
+        figures: what the decision rests on, such as `characters 12.0`.
+    """
+
+    source: str
+    where: str
+    reason: str
+    figures: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """A phase of preparation advanced; `total` is 0 while it is not known."""
 
@@ -122,7 +138,7 @@ class RunEnded:
     best_step: int
 
 
-Event = RunStarted | StepDone | EvalDone | SampleDrawn | Saved | Note | Progress | DatasetReady | RunEnded
+Event = RunStarted | StepDone | EvalDone | SampleDrawn | Saved | Note | Dropped | Progress | DatasetReady | RunEnded
 
 
 class View(Protocol):

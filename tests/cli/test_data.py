@@ -23,7 +23,7 @@ def test_one_flag_takes_what_a_shell_expands(run_cli: RunCli, tiny_corpus: Path,
     assert ran.code == 0, ran.stderr
     kept = metadata(tmp_path / "out")
     assert [(source["name"], source["files"], source["kept"]) for source in kept["sources"]] == [
-        (tiny_corpus.name, 8, 8), ("qa.json", 1, 32), ("docs.json", 1, 16),
+        (tiny_corpus.name, 8, 8), ("docs.json", 1, 16), ("qa.json", 1, 32),
     ]  # fmt: skip
     assert kept["options"]["max_length"] == 96
     assert kept["tokenizer"] == {**kept["tokenizer"], "type": "bpe", "vocab_size": 400}
@@ -31,13 +31,20 @@ def test_one_flag_takes_what_a_shell_expands(run_cli: RunCli, tiny_corpus: Path,
     assert ran.stdout.count("\n") == 1
     lines = ran.stderr.splitlines()
     phases = [line.split(":")[0] for line in lines]
-    assert phases == ["reading", "looking for duplicates", "training the tokenizer", "encoding", "writing", "hint"]
+    assert phases == [
+        "reading",
+        "looking for duplicates",
+        "training the tokenizer",
+        "encoding",
+        "looking for leaks",
+        "hint",
+    ]
     assert "\x1b" not in ran.stdout + ran.stderr
     assert "\r" not in ran.stdout + ran.stderr
 
 
 def test_json_is_one_object_and_quiet_is_silent(run_cli: RunCli, tiny_corpus: Path, tmp_path: Path) -> None:
-    arguments = ("data", "prepare", "--output-dir", tmp_path / "out", "--text-files", tiny_corpus)
+    arguments = ("data", "prepare", "--output-dir", tmp_path / "out", "--source", tiny_corpus)
     result = run_cli(*arguments, "--json").json()
     assert result["documents"] == 68
     assert set(result) == {"path", "documents", "samples", "tokens", "vocab_size"}
@@ -54,6 +61,7 @@ def test_json_is_one_object_and_quiet_is_silent(run_cli: RunCli, tiny_corpus: Pa
         (("--val-ratio", "0.3", "--train-ratio", "0.4"), "val_ratio", 0.3),
         (("--seed", "9"), "seed", 9),
         (("--dedup", "off"), "dedupe", "off"),
+        (("--dedup", "exact"), "dedupe", "exact"),
         (("--loss", "assistant"), "loss", "assistant"),
         (("--on-error", "skip"), "on_error", "skip"),
     ],
@@ -72,7 +80,7 @@ def test_a_source_has_settings_of_its_own(run_cli: RunCli, tiny_corpus: Path, tm
         "data", "prepare", "--output-dir", tmp_path / "out", "--source", source, "--source", tiny_corpus / "docs.json"
     )
     assert ran.code == 0, ran.stderr
-    first, second = metadata(tmp_path / "out")["sources"]
+    second, first = metadata(tmp_path / "out")["sources"]
     assert (first["name"], first["format"], first["weight"]) == ("questions", "qa", 2.5)
     assert (second["name"], second["format"], second["weight"]) == ("docs.json", "auto", 1.0)
 

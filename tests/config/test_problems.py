@@ -76,8 +76,8 @@ BAD_VALUES = [
      "run.yaml:3: `monitoring.wandb.name` must be text or `null`, got `2024` | put it in quotes"),
     ("data:\n  sources:\n    - format: qa\n", "run.yaml:3: `data.sources[0].path` is missing"),
     ("data:\n  sources:\n    - docs\n",
-     "run.yaml:3: `data.sources[0]` must be a section with the keys `path`, `format`, `weight`, `name`, got `docs` "
-     "| write `path: docs`"),
+     "run.yaml:3: `data.sources[0]` must be a section with the keys `path`, `format`, `container`, `weight`, `name`, "
+     "got `docs` | write `path: docs`"),
     ("hardware: cpu\n", "run.yaml:1: `hardware` is a section of keys, not a value "
      "| its keys are `device`, `distributed`, `gpu_ids`, `backend`"),
     ("training:\n  epochs: 1\n  min_lr: 0.1\n",

@@ -33,7 +33,7 @@ def test_check_tells_a_stale_reference(generated: Path) -> None:
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert result.returncode == 1
-        assert "docs/config.md is stale" in result.stderr
+        assert "config.md is stale" in result.stderr
         assert "learning_speed" in path.read_text("utf-8"), "a check writes nothing"
     finally:
         path.write_text(text, "utf-8")

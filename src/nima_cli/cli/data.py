@@ -38,7 +38,8 @@ SourceFlags = Annotated[
     list[str] | None,
     typer.Option(
         "--source",
-        help="One source with its own settings: `PATH[,format=qa][,weight=2.0][,name=k8s]`; may be repeated.",
+        help="One source with its own settings: `PATH[,format=qa][,container=json][,weight=2.0][,name=k8s]`; "
+        "may be repeated.",
         metavar="SOURCE",
         show_default=False,
     ),
@@ -57,6 +58,15 @@ _SETTINGS = (
     "dedupe",
     "loss",
     "on_error",
+    "encoding",
+    "normalize",
+    "strip_markup",
+    "keep_links",
+    "heading_context",
+    "max_characters",
+    "max_repetition",
+    "max_non_text",
+    "max_boilerplate",
 )
 
 _PREPARE_EXAMPLES = examples(
@@ -93,11 +103,26 @@ def prepare(
     train_ratio: Annotated[str | None, _setting("train_ratio", "--train-ratio", metavar="X")] = None,
     val_ratio: Annotated[str | None, _setting("val_ratio", "--val-ratio", metavar="X")] = None,
     seed: Annotated[str | None, _setting("seed", "--seed", metavar="N")] = None,
-    dedupe: Annotated[str | None, _setting("dedupe", "--dedup", metavar="exact|off")] = None,
+    dedupe: Annotated[str | None, _setting("dedupe", "--dedup", metavar="near|exact|off")] = None,
     loss: Annotated[str | None, _setting("loss", "--loss", metavar="all|assistant")] = None,
     on_error: Annotated[str | None, _setting("on_error", "--on-error", metavar="stop|skip")] = None,
+    encoding: Annotated[str | None, _setting("encoding", "--encoding", metavar="NAME")] = None,
+    normalize: Annotated[str | None, _setting("normalize", "--normalize", metavar="none|nfc")] = None,
+    strip_markup: Annotated[str | None, _setting("strip_markup", "--strip-markup", metavar="true|false")] = None,
+    keep_links: Annotated[str | None, _setting("keep_links", "--keep-links", metavar="true|false")] = None,
+    heading_context: Annotated[
+        str | None, _setting("heading_context", "--heading-context", metavar="true|false")
+    ] = None,
+    max_characters: Annotated[str | None, _setting("max_characters", "--max-characters", metavar="N")] = None,
+    max_repetition: Annotated[str | None, _setting("max_repetition", "--max-repetition", metavar="X")] = None,
+    max_non_text: Annotated[str | None, _setting("max_non_text", "--max-non-text", metavar="X")] = None,
+    max_boilerplate: Annotated[str | None, _setting("max_boilerplate", "--max-boilerplate", metavar="X")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="Write a JSON line for all that is left out.", metavar="FILE.jsonl"),
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Threads. By default all cores.", show_default=False)
+        int | None, typer.Option("--workers", min=1, help="Processes. By default one a core.", show_default=False)
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset that is there.")] = False,
     debug: Debug = False,
@@ -126,17 +151,24 @@ def prepare(
     folder = output_dir or (Path(data.dir) if data.dir else None)
     if folder is None:
         raise InputError("no place for the dataset", hint="give `--output-dir`")
-    _prepare(data, folder, overwrite=overwrite, workers=workers or _cores(), quiet=quiet, as_json=json)
+    _prepare(data, folder, report, overwrite=overwrite, workers=workers or _cores(), quiet=quiet, as_json=json)
 
 
-def _prepare(data: "DataConfig", folder: Path, *, overwrite: bool, workers: int, quiet: bool, as_json: bool) -> None:
+def _prepare(
+    data: "DataConfig", folder: Path, report: Path | None, *, overwrite: bool, workers: int, quiet: bool, as_json: bool
+) -> None:
     from nima_cli.cli.views import follow, print_json
     from nima_cli.engine.data.prepare import prepare as run
+    from nima_cli.sinks.drops import DropsSink
     from nima_cli.ui.console import out, safe_text, say
     from nima_cli.ui.prepare_view import prepare_view
 
     result = _Result()
-    follow(run(data, folder, overwrite=overwrite, workers=workers), [prepare_view(quiet=quiet), result])
+    drops = DropsSink(report) if report is not None else None
+    views = [prepare_view(quiet=quiet), *([drops] if drops else []), result]
+    follow(run(data, folder, overwrite=overwrite, workers=workers), views)
+    if drops is not None and not drops.written and not quiet:
+        say("nothing was read, so there is no report; pass `--overwrite` to prepare again", "warning")
     ready = result.ready
     assert ready is not None  # preparing ends with it, or raises
     if as_json:
@@ -191,9 +223,11 @@ def _named_sources(
     # What a shell made out of `docs/*.md` is one source, named after the folder.
     shared = _common_folder(plain) if len(plain) > 1 else None
     named: list[dict[str, Any]] = [
-        {"path": path, "name": shared} if shared and path in plain else {"path": path} for path in text_files
+        {"path": path, "container": "text", **({"name": shared} if shared and path in plain else {})}
+        for path in text_files
     ]
-    named += [{"path": path, "format": record_format} for path in (*json_files, *jsonl_files)]
+    named += [{"path": path, "container": "json", "format": record_format} for path in json_files]
+    named += [{"path": path, "container": "jsonl", "format": record_format} for path in jsonl_files]
     return named + [_parsed_source(text) for text in sources]
 
 
@@ -202,15 +236,14 @@ def _common_folder(files: Sequence[str]) -> str:
 
 
 def _parsed_source(text: str) -> dict[str, Any]:
-    """`PATH[,format=qa][,weight=2.0][,name=k8s]` as a value of `data.sources`; a comma in PATH is fine."""
+    """`PATH[,format=qa][,container=json][,weight=2.0][,name=k8s]` as a source; a comma in PATH is fine."""
     path, settings = text, dict[str, Any]()
     while "," in path and "=" in path.rpartition(",")[2]:
         path, _, setting = path.rpartition(",")
         key, _, value = setting.partition("=")
-        if key not in ("format", "weight", "name"):
-            raise InputError(
-                f"--source {text}: no setting `{key}`", hint="the settings are `format`, `weight` and `name`"
-            )
+        if key not in ("format", "container", "weight", "name"):
+            hint = "the settings are `format`, `container`, `weight` and `name`"
+            raise InputError(f"--source {text}: no setting `{key}`", hint=hint)
         if key in settings:
             raise InputError(f"--source {text}: `{key}` is given twice")
         settings[key] = value
@@ -229,19 +262,20 @@ def inspect(
     """Show what a prepared dataset holds, and samples as the model sees them; fails if a file was altered."""
     from nima_cli.cli.views import print_json
     from nima_cli.engine.data.dataset_files import read_dataset
-    from nima_cli.engine.data.inspection import length_histogram, view_samples
+    from nima_cli.engine.data.inspection import length_histogram, source_mix, view_samples
     from nima_cli.ui.console import out
     from nima_cli.ui.inspect_view import dataset_report, sample_text
 
     files = read_dataset(folder)
-    histogram, views = length_histogram(files), view_samples(files, samples)
+    histogram, mix, views = length_histogram(files), source_mix(files), view_samples(files, samples)
     if json:
         lengths = [{"from": least, "to": greatest, "samples": count} for least, greatest, count in histogram]
-        print_json({**files.metadata, "lengths": lengths, "shown": [asdict(view) for view in views]})
+        mixed = [asdict(one) for one in mix]
+        print_json({**files.metadata, "mix": mixed, "lengths": lengths, "shown": [asdict(view) for view in views]})
         return
     if quiet:
         return
-    out().print(dataset_report(files.metadata, histogram, verbose=verbose))
+    out().print(dataset_report(files.metadata, mix, histogram, verbose=verbose))
     for view in views:
         head = f"{view.split} sample {view.number}, {view.kind} from {view.source}: {view.tokens} tokens"
         out().print(sample_text(f"{head}, {view.loss_tokens} with loss", view.segments), soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nima_cli.engine.checkpoint import load_for_inference as load_for_inference
+    from nima_cli.engine.data.data_source import DataSource as DataSource
     from nima_cli.engine.data.dataset import open_dataset as open_dataset
     from nima_cli.engine.data.prepare import prepare as prepare
     from nima_cli.engine.data.tokenizer import Tokenizer as Tokenizer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from nima_cli.engine.training.trainer import Trainer as Trainer
 
 _HOMES = {
+    "DataSource": "data.data_source",
     "GPT": "model.gpt",
     "Sampling": "inference.sampling",
     "TextGenerator": "inference.text",

@@ -4,12 +4,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from nima_cli.ui.console import safe_text
 from nima_cli.ui.tables import dataset_table
 
 _BAR = 40
+_SHOWN = 3
+
+
+class Mix(Protocol):
+    """The part of one source in the train split."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def share(self) -> float: ...
+    @property
+    def epoch_share(self) -> float: ...
 
 
 class Segment(Protocol):
@@ -24,26 +42,76 @@ class Segment(Protocol):
 
 
 def dataset_report(
-    metadata: Mapping[str, Any], histogram: Sequence[tuple[int, int, int]], *, verbose: bool
+    metadata: Mapping[str, Any], mix: Sequence[Mix], histogram: Sequence[tuple[int, int, int]], *, verbose: bool
 ) -> RenderableType:
-    """Counts, sources, drops, what cleaning did, and how long the samples are.
+    """Counts, sources, drops, duplicates, the mix of an epoch, leaks, and how long the samples are.
 
     Args:
         metadata: the contents of `dataset_metadata.json`.
+        mix: what the train split draws from each source.
         histogram: (least, greatest, samples) for lengths in tokens.
-        verbose: also show the options and the hashes of the files.
+        verbose: also show every leak that is listed, the options and the hashes of the files.
     """
     train = metadata["splits"]["train"]
-    cleaning = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in metadata["cleaning"].items())
-    duplicates = metadata["duplicates"]["exact"]
-    facts = Text.assemble(
-        ("loss on ", "dim"), "every token" if metadata["loss"] == "all" else "what the assistant says",
-        ("  bytes per token ", "dim"), f"{train['bytes'] / train['tokens']:.2f}",
-        ("  exact duplicates ", "dim"), "not looked for" if duplicates is None else f"{duplicates:,}",
-        ("\ncleaned ", "dim"), safe_text(cleaning),
-    )  # fmt: skip
-    parts = [dataset_table(metadata), Text(), facts, Text(), _histogram(histogram)]
-    return Group(*parts, *([_details(metadata)] if verbose else []))
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column()
+    facts.add_row("loss on", "every token" if metadata["loss"] == "all" else "what the assistant says")
+    facts.add_row("bytes per token", f"{train['bytes'] / train['tokens']:.2f}")
+    facts.add_row("duplicates", safe_text(_duplicates(metadata["duplicates"])))
+    facts.add_row("cleaned", safe_text(_counts(metadata["cleaning"])))
+    parts = [dataset_table(metadata), Text(), facts, Text(), mix_table(mix)]
+    leaks = metadata.get("leaks")
+    parts += [Text(), leak_view(leaks, verbose=verbose)] if leaks else []
+    return Group(*parts, Text(), _histogram(histogram), *([_details(metadata)] if verbose else []))
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count) or "nothing"
+
+
+def _duplicates(found: Mapping[str, int | None]) -> str:
+    shown = [
+        f"{kind} {'not looked for' if found[kind] is None else format(found[kind], ',')}" for kind in ("exact", "near")
+    ]
+    if found.get("clusters"):
+        shown.append(f"{found['clustered']:,} alike in {found['clusters']:,} clusters kept on one side of the split")
+    return ", ".join(shown)
+
+
+def mix_table(mix: Sequence[Mix]) -> RenderableType:
+    """What an epoch is made of, source by source."""
+    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("mix of an epoch")
+    for heading in ("weight", "train tokens", "share of the text", "share of an epoch"):
+        table.add_column(heading, justify="right")
+    for one in mix:
+        shares = (f"{share:.1%}" for share in (one.share, one.epoch_share))
+        table.add_row(Text(safe_text(one.source), "bold"), f"{one.weight:g}", f"{one.tokens:,}", *shares)
+    return table
+
+
+def leak_view(leaks: Mapping[str, Any], *, verbose: bool) -> RenderableType:
+    """What val and test share with train, and where the longest of it is."""
+    lines: list[RenderableType] = [Text(f"runs of {leaks['run_tokens']} and more tokens shared with train", "dim")]
+    for split in ("val", "test"):
+        found = leaks[split]
+        lines.append(
+            Text.assemble(
+                (f"  {split:<5}", "bold"),
+                f"{found['runs']:,} runs, {found['tokens']:,} tokens, in {found['documents']:,} documents; "
+                f"{found['near_duplicates']:,} between near duplicates",
+            )
+        )
+        pairs = found["sources"][: None if verbose else _SHOWN]
+        lines += [
+            Text(safe_text(f"       {pair['runs']:,} from {pair['source']}, in train {pair['train_source']}"), "dim")
+            for pair in pairs
+        ]
+        for example in found["examples"][: None if verbose else _SHOWN]:
+            text = f"{example['tokens']:,} tokens of {example['where']} as in {example['train_where']}"
+            lines.append(Padding(Text(safe_text(text), "dim", overflow="fold"), (0, 0, 0, 7)))
+    return Group(*lines)
 
 
 def _details(metadata: Mapping[str, Any]) -> Text:

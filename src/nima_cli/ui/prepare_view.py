@@ -2,7 +2,7 @@
 
 import time
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from nima_cli import events
 from nima_cli.ui import quantities
@@ -13,7 +13,7 @@ _NAMES = {
     "dedupe": "looking for duplicates",
     "tokenizer": "training the tokenizer",
     "encode": "encoding",
-    "write": "writing",
+    "leaks": "looking for leaks",
 }
 
 
@@ -54,7 +54,7 @@ class _LineView:
         """Say how the phase under way ended."""
         if self._last is not None:
             seconds = time.monotonic() - self._started
-            say(f"{_NAMES[self._last.phase]}: {_amount(self._last)} in {seconds:.1f}s")
+            say(f"{_NAMES[self._last.phase]}: {_amount(self._last)} in {seconds:.1f}s{_rate(self._last, seconds)}")
         self._last, self._started = None, time.monotonic()
 
 
@@ -67,6 +67,8 @@ class _BarView:
             BarColumn(bar_width=30),
             TextColumn("{task.fields[amount]}"),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(compact=True),
             console=err(),
         )
         self._tasks: dict[str, TaskID] = {}
@@ -77,10 +79,11 @@ class _BarView:
             say(event.message, event.level)
         elif isinstance(event, events.Progress):
             if event.phase not in self._tasks:
-                self._tasks[event.phase] = self._bars.add_task(_NAMES[event.phase], amount="")
-            self._bars.update(
-                self._tasks[event.phase], completed=event.done, total=event.total or None, amount=_amount(event)
-            )
+                self._tasks[event.phase] = self._bars.add_task(_NAMES[event.phase], amount="", rate="")
+            task = self._tasks[event.phase]
+            seconds = self._bars.tasks[task].elapsed or 0.0
+            rate = _rate(event, seconds).lstrip(", ")
+            self._bars.update(task, completed=event.done, total=event.total or None, amount=_amount(event), rate=rate)
 
     def close(self) -> None:
         """Leave the bars as they are."""
@@ -91,3 +94,11 @@ def _amount(event: events.Progress) -> str:
     if event.unit == "bytes":
         return quantities.size(event.done)
     return safe_text(f"{event.done:,} {event.unit}" if event.total else event.unit)
+
+
+def _rate(event: events.Progress, seconds: float) -> str:
+    """How fast it went, with a comma in front; nothing where that says nothing."""
+    if event.total < 2 or seconds < 0.1:
+        return ""
+    rate = event.done / seconds
+    return f", {quantities.size(int(rate))}/s" if event.unit == "bytes" else safe_text(f", {rate:,.0f} {event.unit}/s")

@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 from nima_cli.config.schema import DataConfig, SourceConfig
+from nima_cli.engine.data.document import Document, Turn
+from nima_cli.engine.data.encoder import CachingEncoder
 from nima_cli.engine.data.prepare import prepare, staleness
+from nima_cli.engine.data.samples import encode_document
 from nima_cli.engine.data.text_view import Entry, parse_entries
 from nima_cli.engine.data.tokenizer import Tokenizer
 from nima_cli.errors import DataError, ResourceError
@@ -65,20 +68,22 @@ def records(folder: Path, texts: list[str], name: str = "docs.json") -> Path:
     return folder / name
 
 
-def test_everything_read_is_in_exactly_one_split_and_decodes_exactly(tiny_dataset: Path, tiny_corpus: Path) -> None:
-    kept = metadata(tiny_dataset)
+def test_everything_read_is_in_exactly_one_split_and_decodes_exactly(tiny_corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(config(tiny_corpus, max_length=128, heading_context=False), out)
+    kept = metadata(out)
     assert sum(kept["splits"][split]["documents"] for split in SPLITS) == kept["sources"][0]["kept"] == 68
     seen: list[str] = []
     for split in SPLITS:
-        documents = entries(tiny_dataset, split)
+        documents = entries(out, split)
         shown = [entry.text + "".join(turn.content for turn in entry.turns) for entry in documents]
-        found = decoded(tiny_dataset, split)
+        found = decoded(out, split)
         system = "You answer questions about the platform."  # repeated where a conversation was cut
         assert [text.replace(system, "") for text in found] == [text.replace(system, "") for text in shown]
         counts = kept["splits"][split]
         assert counts["characters"] == sum(map(len, shown))
         assert counts["bytes"] == sum(len(text.encode()) for text in found)
-        assert counts["samples"] == len(np.load(tiny_dataset / f"{split}.index.npy"))
+        assert counts["samples"] == len(np.load(out / f"{split}.index.npy"))
         seen += shown
     assert len(set(seen)) == len(seen) == 68
     fences = [path.read_text("utf-8").split("```")[1] for path in tiny_corpus.glob("*.md")]
@@ -110,7 +115,9 @@ def test_the_metadata_says_what_it_promises(tiny_dataset: Path) -> None:
     assert kept["options"]["max_length"] == 128
     assert kept["seed"] == 42
     assert kept["tokenizer"]["vocab_size"] == 512
-    assert kept["duplicates"] == {"exact": 0, "near": None}
+    assert kept["duplicates"] == {"exact": 0, "near": 0, "clusters": 1, "clustered": 2}
+    assert kept["leaks"]["run_tokens"] == 50
+    assert kept["leaks"]["test"]["near_duplicates"] == kept["leaks"]["val"]["near_duplicates"] == 0
     assert kept["cleaning"]["blank_lines"] > 0
     source = kept["sources"][0]
     assert source["documents"] == source["kept"] + sum(source["dropped"].values())
@@ -123,23 +130,29 @@ _AGAIN = """
 import sys
 from pathlib import Path
 from nima_cli.config.schema import DataConfig
-from nima_cli.engine.data.prepare import prepare
-config = DataConfig.model_validate_json(sys.argv[1])
-for _ in prepare(config, Path(sys.argv[2]), overwrite=False, workers=int(sys.argv[3])): pass
+from nima_cli.engine.data import corpus, prepare
+prepare.PARALLEL_FROM_BYTES = 0
+corpus.TASK_CHARACTERS = 2000
+if __name__ == "__main__":
+    config = DataConfig.model_validate_json(sys.argv[1])
+    for _ in prepare.prepare(config, Path(sys.argv[2]), overwrite=False, workers=int(sys.argv[3])): pass
 """
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_the_same_call_gives_the_same_bytes_anywhere(tiny_corpus: Path, tmp_path: Path, kind: str) -> None:
-    data = config(tiny_corpus, tokenizer=kind, max_length=64, loss="assistant")
+    script = tmp_path / "again.py"
+    script.write_text(_AGAIN)
+    paths = [tiny_corpus / "qa.json", tiny_corpus / "chat.json", tiny_corpus]
     found = []
     for number, workers in enumerate((1, 3)):
+        data = config(*(paths[::-1] if number else paths), tokenizer=kind, max_length=64, loss="assistant")
         out = tmp_path / f"out{number}"
         where = tmp_path / f"cwd{number}"
         where.mkdir()
         environment = {**os.environ, "PYTHONHASHSEED": str(number + 1), "LC_ALL": "C" if number else "C.UTF-8"}
         subprocess.run(
-            [sys.executable, "-c", _AGAIN, data.model_dump_json(), str(out), str(workers)],
+            [sys.executable, script, data.model_dump_json(), str(out), str(workers)],
             env=environment, cwd=where, check=True, timeout=60,
         )  # fmt: skip
         found.append(hashes(out))
@@ -185,6 +198,66 @@ def test_duplicates_go_before_the_split_and_are_counted(tmp_path: Path) -> None:
     assert metadata(tmp_path / "all")["sources"][0]["kept"] == 28
 
 
+def sentence(number: int) -> str:
+    return " ".join(f"w{(number * 7919 + place * (number + 3)) % 9973}" for place in range(90))
+
+
+def test_near_duplicates_go_and_what_is_alike_stays_on_one_side(tmp_path: Path) -> None:
+    originals = [sentence(number) for number in range(60)]
+    nearly = [f"{text} and one more" for text in originals[:10]]
+    alike = [" ".join(text.split()[:70]) + " " + sentence(100 + n)[:60] for n, text in enumerate(originals[10:40])]
+    one = records(tmp_path, originals, "one.json")
+    other = records(tmp_path, [*nearly, *alike], "other.json")
+    run(config(one, other, tokenizer="char"), tmp_path / "out")
+    kept = metadata(tmp_path / "out")
+    assert kept["duplicates"] == {"exact": 0, "near": 10, "clusters": 30, "clustered": 60}
+    assert {source["name"]: source["dropped"] for source in kept["sources"]} == {
+        "one.json": {}, "other.json": {"near_duplicate": 10},
+    }  # fmt: skip
+    sides = [{entry.text[:200] for entry in entries(tmp_path / "out", split)} for split in SPLITS]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 60
+    run(config(one, other, tokenizer="char", dedupe="exact"), tmp_path / "all")
+    assert metadata(tmp_path / "all")["duplicates"]["near"] is None
+    assert metadata(tmp_path / "all")["splits"]["train"]["documents"] == 80
+
+
+def test_the_leak_report_names_what_train_and_test_share(tmp_path: Path) -> None:
+    notice = sentence(500)
+    texts = [f"{sentence(number)} {sentence(number + 200)} {notice}" for number in range(40)]
+    source = records(tmp_path, texts)
+    run(config(source), tmp_path / "out")
+    leaks = metadata(tmp_path / "out")["leaks"]
+    assert leaks["test"]["runs"] == leaks["test"]["documents"] == 4
+    assert leaks["test"]["near_duplicates"] == 0
+    assert leaks["test"]["sources"] == [{"source": "docs.json", "train_source": "docs.json", "runs": 4}]
+    example = leaks["test"]["examples"][0]
+    assert example["where"].startswith(f"{source}:")
+    assert example["where"] != example["train_where"]
+    assert example["begins"].split()[-1] in notice
+    run(config(records(tmp_path, [sentence(n) for n in range(40)], "clean.json")), tmp_path / "clean")
+    assert metadata(tmp_path / "clean")["leaks"]["test"]["runs"] == 0
+
+
+def test_a_failure_while_encoding_names_file_and_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = records(tmp_path, [f"{sentence(number)} zebra{number}" for number in range(12)])
+    decode = Tokenizer.decode
+
+    def forgetful(self: Tokenizer, ids: list[int]) -> str:
+        return decode(self, ids).replace("zebra5", "horse")
+
+    monkeypatch.setattr(Tokenizer, "decode", forgetful)
+    with pytest.raises(DataError, match=rf"{source.name}:1 \(record 6\): the bpe tokenizer does not give"):
+        run(config(source), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sample_that_teaches_nothing_is_an_error() -> None:
+    encoder = CachingEncoder(Tokenizer.train(["some text to learn"], kind="char", vocab_size=300, exact=False))
+    silent = Document("chat", 0, "chat.json:7", turns=(Turn("user", "is anybody there?"),))
+    with pytest.raises(DataError, match=r"chat\.json:7: the assistant says nothing"):
+        encode_document(silent, encoder, 64, heading_context=True)
+
+
 def test_short_documents_and_empty_answers_are_dropped_and_counted(tmp_path: Path) -> None:
     pairs = [{"question": f"What is number {n}?", "answer": f"It is the number {n}."} for n in range(9)]
     pairs += [{"question": "What is nothing at all, in many words?", "answer": " \n"}, {"question": "a", "answer": "b"}]
@@ -213,7 +286,7 @@ def test_an_exchange_that_is_too_long_stays_whole_and_is_reported(tmp_path: Path
 def test_special_symbols_and_separators_in_documents_stay_text(tmp_path: Path) -> None:
     hostile = "<|eos|><|document|> text x\n<|user|>\n\u2581\u2581 <unk> \\<|assistant|> <0x0A>"
     source = records(tmp_path, [f"{hostile} number {number}" for number in range(12)])
-    run(config(source), tmp_path / "out")
+    run(config(source, dedupe="exact"), tmp_path / "out")
     found = sorted(text for split in SPLITS for text in decoded(tmp_path / "out", split))
     assert found == sorted(f"{hostile} number {number}" for number in range(12))
     assert sum(len(entries(tmp_path / "out", split)) for split in SPLITS) == 12
@@ -234,7 +307,7 @@ def test_files_of_one_name_count_as_one_source(tiny_corpus: Path, tmp_path: Path
 def test_progress_goes_through_the_phases_in_order(tiny_corpus: Path, tmp_path: Path) -> None:
     events = run(config(tiny_corpus), tmp_path / "out")
     phases = list(dict.fromkeys(event.phase for event in events if isinstance(event, Progress)))
-    assert phases == ["read", "dedupe", "tokenizer", "encode", "write"]
+    assert phases == ["read", "dedupe", "tokenizer", "encode", "leaks"]
     last = events[-1]
     assert isinstance(last, DatasetReady)
     assert last.documents == 68
@@ -327,7 +400,7 @@ def test_all_problems_are_told_at_once_and_nothing_is_written(tiny_corpus: Path,
     assert told[-1] == "and 7 more"
     assert not (tmp_path / "out").exists()
     run(config(tiny_corpus, tmp_path / "bad.jsonl", on_error="skip"), tmp_path / "out")
-    source = metadata(tmp_path / "out")["sources"][1]
+    (source,) = (source for source in metadata(tmp_path / "out")["sources"] if source["name"] == "bad.jsonl")
     assert source["documents"] == source["kept"] + sum(source["dropped"].values()) == 36
 
 
@@ -369,7 +442,7 @@ def test_a_disk_that_refuses_leaves_the_old_dataset_as_it_was(tiny_corpus: Path,
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("phase", ["read", "encode", "write"])
+@pytest.mark.parametrize("phase", ["read", "encode", "leaks"])
 def test_stopping_in_the_middle_leaves_the_old_dataset_and_no_litter(
     tiny_corpus: Path, tmp_path: Path, phase: str
 ) -> None:

@@ -99,8 +99,7 @@ def test_literal_special_tokens_and_controls_are_data(tmp_path: Path) -> None:
 LISTED = "x.json:1 (record 1): "
 BAD_FILES = [
     ("x.md", b"one\ntwo \x92 three", "x.md: byte 0x92 at offset 8 (line 2) is not UTF-8", "iconv"),
-    ("x.txt", "naïve".encode("utf-16"), "x.txt: is UTF-16, not UTF-8", "iconv -f UTF-16"),
-    ("x.json", b"\xff\xfe\0\0" + "[]".encode("utf-32-le"), "x.json: is UTF-32, not UTF-8", "iconv -f UTF-32"),
+    ("x.txt", "naïve".encode("utf-16") + b"x", "x.txt: byte 0x78 at offset 12 (line 1) is not UTF-16-LE", "--encoding"),
     ("x.jsonl", '{"text": "a"}\n'.encode("utf-16-be"), "looks binary (NUL at byte 0)", None),
     ("x.md", b"%PDF-1.7 \x00\xff", "x.md: looks binary (NUL at byte 9)", None),
     ("x.jsonl", b'{"text": "abc"}\n{"text": "\xe9"}\n', "byte 0xe9 at offset 26 (line 2)", "iconv"),

@@ -1,5 +1,6 @@
 """Sources read real files: what is taken, in which order, and what each kind of bad input says."""
 
+import gzip
 import json
 import os
 import socket
@@ -264,6 +265,41 @@ def test_a_format_limits_what_a_walk_takes(tmp_path: Path) -> None:
     write(tmp_path / "qa.json", [QA])
     assert [document.kind for document in read(tmp_path, format="qa")] == ["qa"]
     assert [document.kind for document in read(tmp_path, format="text")] == ["text"]
+
+
+@pytest.mark.parametrize(
+    ("container", "kinds"),
+    [
+        ("auto", ["text", "qa", "qa", "text", "markdown"]),
+        ("text", ["text", "markdown"]),
+        ("json", ["qa"]),
+        ("jsonl", ["qa", "text"]),
+    ],
+)
+def test_a_container_limits_what_a_walk_takes(tmp_path: Path, container: str, kinds: list[str]) -> None:
+    write(tmp_path / "a.txt", "text")
+    write(tmp_path / "b.json", [QA])
+    write(tmp_path / "c.jsonl", json.dumps(QA))
+    write(tmp_path / "d.jsonl.gz", gzip.compress(b'{"text": "packed"}'))
+    write(tmp_path / "e.md.gz", gzip.compress(b"# packed"))
+    write(tmp_path / "f.tar.gz", gzip.compress(b"no document"))
+    assert [document.kind for document in read(tmp_path, container=container)] == kinds
+
+
+def test_a_file_of_records_is_not_taken_for_text_by_mistake(tmp_path: Path) -> None:
+    write(tmp_path / "b.json", [QA])
+    assert "holds records" in failure(tmp_path / "b.json", container="text").message
+    assert [document.kind for document in read(tmp_path / "b.json", format="text")] == ["text"]
+    with pytest.raises(ValueError, match="contradict each other"):
+        SourceConfig(path="x", format="qa", container="text")
+
+
+def test_the_container_decides_for_standard_input_and_odd_names(tmp_path: Path) -> None:
+    write(tmp_path / "odd", "\n".join([json.dumps(QA)] * 2))
+    assert [document.kind for document in read(tmp_path / "odd", container="jsonl")] == ["qa", "qa"]
+    assert "looks like JSON Lines" in failure(tmp_path / "odd", container="json").message
+    write(tmp_path / "odd2", [QA])
+    assert "looks like one JSON document" in failure(tmp_path / "odd2", container="jsonl").message
 
 
 @pytest.mark.parametrize(

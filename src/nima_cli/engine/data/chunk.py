@@ -2,19 +2,28 @@
 
 A text is cut into atoms that each fit: at headings, then blank lines and blocks, then lines, then words, then
 characters, each finer cut only inside what does not fit otherwise. Atoms are then packed greedily. A code block that
-fits is one atom.
+fits is one atom. A piece may be told the headings that it is under, as lines before its own.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nima_cli.engine.data.document import Kind, Turn
+from nima_cli.engine.data.headings import HeadingPaths, is_title
 from nima_cli.engine.data.markdown import VERBATIM, blocks
 
 # How good a line boundary is to cut at; lower is better.
 HEADING, BLOCK, NESTED, LINE, INSIDE = range(5)
-_UNDERLINE = re.compile(r"([=\-~^\"'*+#`.:_])\1{2,}\s*")
+# Headings before a piece may take this share of its room; outer ones give way first.
+CONTEXT_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a text, and the headings it is under but does not hold, as lines that end with a blank one."""
+
+    context: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +31,38 @@ class _Atom:
     text: str
     tokens: int
     rank: int
+    line: int
 
 
 def split_text(text: str, kind: Kind, count: Callable[[str], int], max_tokens: int) -> list[str]:
-    """Pieces of `text` that joined give it again, each of at most `max_tokens` unless it is a single character.
+    """The pieces of `split_under_headings` without the headings."""
+    return [piece.text for piece in _split(text, kind, count, max_tokens, contexts=False)]
 
-    Each stretch of text is counted at most once per level and once more when its piece is done, so the cost is
+
+def split_under_headings(text: str, kind: Kind, count: Callable[[str], int], max_tokens: int) -> list[Piece]:
+    """Pieces whose texts joined give `text` again, each with its context of at most `max_tokens`.
+
+    Only a single character may be too long. A piece has no context when it begins the text, or when only it alone
+    fits. Each stretch of text is counted at most once per level and once more when its piece is done, so the cost is
     near-linear in the length.
 
     Args:
         count: tokens of a string; nearly additive, as for every subword tokenizer.
         max_tokens: at least 1.
     """
+    return _split(text, kind, count, max_tokens, contexts=True)
+
+
+def _split(text: str, kind: Kind, count: Callable[[str], int], max_tokens: int, *, contexts: bool) -> list[Piece]:
     if count(text) <= max_tokens:
-        return [text]
+        return [Piece("", text)]
     lines = [f"{line}\n" for line in text.split("\n")]
     lines[-1] = lines[-1][:-1]
     ranks = _text_ranks(lines) if kind == "text" else _markdown_ranks(text, len(lines))
     # What `count` adds to every string (boundary symbols) must not be paid once per atom.
     overhead = count("")
-    cutter = _Cutter(lines, ranks, lambda part: count(part) - overhead, max(max_tokens - overhead, 1))
+    paths = HeadingPaths(lines, kind) if contexts else None
+    cutter = _Cutter(lines, ranks, lambda part: count(part) - overhead, max(max_tokens - overhead, 1), paths)
     return list(cutter.pieces())
 
 
@@ -69,32 +90,56 @@ def _text_ranks(lines: list[str]) -> list[int]:
             if line[0:1] in (" ", "\t"):
                 ranks[index] = INSIDE
         elif line.strip():
-            following = lines[index + 1] if index + 1 < len(lines) else ""
-            titled = len(following.strip()) >= len(line.strip()) and _UNDERLINE.fullmatch(following)
+            titled = is_title(line, lines[index + 1] if index + 1 < len(lines) else "")
             ranks[index] = NESTED if line[0] in " \t" else HEADING if titled else BLOCK
     return ranks
 
 
 @dataclass(frozen=True, slots=True)
 class _Cutter:
+    """Cuts one text.
+
+    Attributes:
+        paths: the headings over each line; None gives pieces no context.
+    """
+
     lines: list[str]
     ranks: list[int]
     count: Callable[[str], int]
     limit: int
+    paths: HeadingPaths | None
 
-    def pieces(self) -> Iterator[str]:
+    def pieces(self) -> Iterator[Piece]:
         """Greedy packing of the atoms."""
         held: list[_Atom] = []
-        size = 0
+        size, room = 0, self.limit
         for atom in self._atoms(0, len(self.lines), HEADING, HEADING):
-            if held and size + atom.tokens > self.limit:
+            while held and size + atom.tokens > room:
                 cut = self._best_cut(held, size, atom)
                 yield from self._verified(held[:cut])
                 held = held[cut:]
                 size = sum(one.tokens for one in held)
+                room = self._room(held[0], size) if held else self.limit
+            if not held:
+                room = self._room(atom, atom.tokens)
             held.append(atom)
             size += atom.tokens
         yield from self._verified(held)
+
+    def _context(self, atom: _Atom) -> str:
+        """The headings over an atom, as many of the inner ones as may be."""
+        above = self.paths.above(atom.line) if self.paths is not None else ()
+        for first in range(len(above)):
+            context = "".join(above[first:]) + "\n"
+            if self.count(context) <= self.limit * CONTEXT_SHARE:
+                return context
+        return ""
+
+    def _room(self, first: _Atom, size: int) -> int:
+        """Tokens for a piece that begins with `first` and has `size` at least: what fits comes before its context."""
+        context = self._context(first)
+        room = self.limit - self.count(context) if context else self.limit
+        return room if size <= room else self.limit
 
     def _best_cut(self, held: list[_Atom], size: int, atom: _Atom) -> int:
         """How many atoms to let go: all, or up to a better seam if the piece stays half full and the rest fits on."""
@@ -103,15 +148,18 @@ class _Cutter:
             size -= held[index].tokens
             if size * 2 < self.limit or total - size + atom.tokens > self.limit:
                 break
-            if held[index].rank < best_rank:
+            rest = total - size + atom.tokens
+            if held[index].rank < best_rank and rest <= self._room(held[index], 0):
                 best, best_rank = index, held[index].rank
         return best
 
-    def _verified(self, atoms: list[_Atom]) -> Iterator[str]:
+    def _verified(self, atoms: list[_Atom]) -> Iterator[Piece]:
         """The atoms as one piece; in halves where the sum of their counts was too low an estimate."""
-        text = "".join(atom.text for atom in atoms)
-        if len(atoms) < 2 or self.count(text) <= self.limit:
-            yield text
+        context, text = self._context(atoms[0]), "".join(atom.text for atom in atoms)
+        if context and self.count(context + text) <= self.limit:
+            yield Piece(context, text)
+        elif len(atoms) < 2 or self.count(text) <= self.limit:
+            yield Piece("", text)
         else:
             middle = len(atoms) // 2
             yield from self._verified(atoms[:middle])
@@ -126,9 +174,9 @@ class _Cutter:
         text = "".join(self.lines[start:end])
         tokens = self.count(text)
         if tokens <= self.limit:
-            yield _Atom(text, tokens, rank)
+            yield _Atom(text, tokens, rank, self._first_line(start, end))
         elif end - start == 1:
-            yield from self._words(text, tokens, rank)
+            yield from self._words(text, tokens, rank, start)
         else:
             bounds: list[int] = []
             while not bounds:
@@ -137,10 +185,14 @@ class _Cutter:
             for begin, stop in zip([start, *bounds], [*bounds, end], strict=True):
                 yield from self._atoms(begin, stop, level, rank if begin == start else self.ranks[begin])
 
-    def _words(self, text: str, tokens: int, rank: int) -> Iterator[_Atom]:
+    def _first_line(self, start: int, end: int) -> int:
+        """The first line that says something: what it is under decides, not what the blank lines before it are."""
+        return next((index for index in range(start, end) if self.lines[index].strip()), start)
+
+    def _words(self, text: str, tokens: int, rank: int, line: int) -> Iterator[_Atom]:
         """Cut one line into about equal parts, at white space where there is some in the second half of a part."""
         if tokens <= self.limit or len(text) == 1:
-            yield _Atom(text, tokens, rank)
+            yield _Atom(text, tokens, rank, line)
             return
         length = -(-len(text) // (tokens // self.limit + 1))
         start = 0
@@ -150,7 +202,7 @@ class _Cutter:
                 spaces = [text.rfind(space, start + length // 2, end) for space in " \t"]
                 end = max(spaces) + 1 or end
             part = text[start:end]
-            yield from self._words(part, self.count(part), rank if start == 0 else INSIDE + 1)
+            yield from self._words(part, self.count(part), rank if start == 0 else INSIDE + 1, line)
             start = end
 
 

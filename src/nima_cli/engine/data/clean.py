@@ -1,7 +1,7 @@
 """Tidies white space outside code and leaves code byte for byte; knows nothing of where a text came from."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from nima_cli.engine.data.document import Kind
 from nima_cli.engine.data.markdown import VERBATIM, blocks
@@ -23,12 +23,29 @@ class CleanReport:
         blank_lines: blank lines removed.
         control_characters: control characters found (and kept) besides newline and tab.
         invisible_characters: bidirectional and zero-width characters found (and kept).
+        normalized: texts that Unicode normalisation changed.
+        front_matter: texts whose front matter was taken off.
+        comments: HTML comments removed.
+        shortcodes: Hugo and Docusaurus marks removed, whose inner text was kept.
+        tags: layout tags removed, whose inner text was kept.
+        links: link targets removed.
     """
 
     trailing_spaces: int = 0
     blank_lines: int = 0
     control_characters: int = 0
     invisible_characters: int = 0
+    normalized: int = 0
+    front_matter: int = 0
+    comments: int = 0
+    shortcodes: int = 0
+    tags: int = 0
+    links: int = 0
+
+    def add(self, other: "CleanReport") -> None:
+        """Add what another report counted."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
 
 def clean(text: str, kind: Kind, report: CleanReport | None = None) -> str:
@@ -84,12 +101,12 @@ def _markdown_verbatim(text: str, lines: list[str]) -> bytearray:
     verbatim = bytearray(len(lines))
     for block in blocks(text):
         if block.kind in VERBATIM:
-            end = _end_of_pre(lines, block.start, block.end) if block.kind == "html" else block.end
+            end = end_of_pre(lines, block.start, block.end) if block.kind == "html" else block.end
             verbatim[block.start : end] = b"\1" * (end - block.start)
     return verbatim
 
 
-def _end_of_pre(lines: list[str], start: int, end: int) -> int:
+def end_of_pre(lines: list[str], start: int, end: int) -> int:
     """Where an HTML block really ends: CommonMark ends most of them at a blank line, even inside an open `<pre>`."""
     html = "\n".join(lines[start:end])
     if len(_PRE_OPEN.findall(html)) <= len(_PRE_CLOSE.findall(html)):

@@ -1,64 +1,115 @@
-"""Reads sources into clean, unique documents and splits them into train, val and test; knows nothing of tokens."""
+"""Reads sources into a spool of clean, unique documents, on all cores; knows nothing of tokens.
 
-import hashlib
+The calling process reads, the workers refine and sketch, and only a row of numbers stays in memory of each document.
+"""
+
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from nima_cli.config.schema import DataConfig
-from nima_cli.engine.data.clean import CleanReport, clean
-from nima_cli.engine.data.dataset_files import SPLITS
-from nima_cli.engine.data.dedupe import drop_exact
+from nima_cli.engine.data.clean import CleanReport
 from nima_cli.engine.data.document import Document
+from nima_cli.engine.data.near_duplicates import Sketches
+from nima_cli.engine.data.parallel import Mapper
+from nima_cli.engine.data.problems import Problem
+from nima_cli.engine.data.quality import LineCounts
+from nima_cli.engine.data.shard import (
+    ROW_DTYPE,
+    BoilerplateTask,
+    Shard,
+    ShardTask,
+    boilerplate_shard,
+    make_shard,
+)
 from nima_cli.engine.data.sources import Problems, Source, SourceReport
-from nima_cli.errors import DataError
-from nima_cli.events import Event, Note, Progress
+from nima_cli.engine.data.spool import Spool, read_documents
+from nima_cli.events import Dropped, Event, Note, Progress
 
-MIN_DOCUMENTS = 3
-
-_PROGRESS_EVERY = 64
+# Characters in one task: small enough to share evenly, large enough that passing it on costs little.
+TASK_CHARACTERS = 2**18
 
 
 @dataclass(slots=True)
 class Corpus:
-    """Documents read and cleaned, and what was counted on the way.
+    """Documents in a spool, and what was counted on the way.
 
     Attributes:
         reports: one a source; sources of one name, format and weight, such as the files that a shell made out of
             `docs/*.md`, count as one. `Document.source` is an index into it.
-        kept: documents of each report that are left.
+        spool: the file with the documents.
+        rows: `ROW_DTYPE` [n], one a document of the spool.
+        sketches: of all n, when near duplicates are looked for.
+        kept: bool [n], which are left.
+        clusters: int64 [n], equal for documents that must stay on one side of the split.
+        exact, near: how many duplicates of each kind were left out.
         longest: characters of the longest document read.
     """
 
     reports: list[SourceReport]
-    documents: list[Document] = field(default_factory=list)
+    spool: Path
+    rows: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, dtype=ROW_DTYPE))
+    sketches: Sketches | None = None
+    kept: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    clusters: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     cleaning: CleanReport = field(default_factory=CleanReport)
-    duplicates: int = 0
+    exact: int = 0
+    near: int = 0
     longest: int = 0
-    kept: Counter[int] = field(default_factory=Counter)
+
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """The documents that are left."""
+        return np.flatnonzero(self.kept)
+
+    def places(self, numbers: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Where documents lie in the spool, as (offset, bytes)."""
+        rows = self.rows[numbers]
+        return list(zip(rows["offset"].tolist(), rows["size"].tolist(), strict=True))
+
+    def documents(self, numbers: npt.NDArray[np.int64]) -> Iterator[Document]:
+        """Read documents back."""
+        return read_documents(self.spool, self.places(numbers))
+
+    def batches(self, numbers: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+        """`numbers` in runs of about `TASK_CHARACTERS`."""
+        total = np.cumsum(self.rows["characters"][numbers], dtype=np.int64) // TASK_CHARACTERS
+        return iter(np.split(numbers, np.flatnonzero(total[1:] != total[:-1]) + 1) if len(numbers) else [])
+
+    def leave_out(self, number: int, problem: Problem) -> Dropped:
+        """Drop a document and count it."""
+        self.kept[number] = False
+        return self.dropped(int(self.rows[number]["source"]), problem)
+
+    def dropped(self, source: int, problem: Problem) -> Dropped:
+        """Count something that is not in the spool or no longer counts."""
+        report = self.reports[source]
+        report.dropped[problem.reason] += 1
+        return Dropped(report.name, problem.where, problem.reason, problem.figures)
 
 
-def read_corpus(config: DataConfig, sources: Sequence[Source]) -> Generator[Event, None, Corpus]:
-    """Read every source, clean each document, and leave out what is too short or says the same as another.
+def read_corpus(
+    config: DataConfig, sources: Sequence[Source], spool: Spool, run: Mapper
+) -> Generator[Event, None, Corpus]:
+    """Read every source, refine each document, and leave out what its own text disqualifies.
 
     Raises:
-        DataError: something cannot be used (all problems at once), or too few documents are left to split.
-        ResourceError: a file cannot be read.
+        DataError: something cannot be used; all problems at once.
+        ResourceError: a file cannot be read, or the disk is full.
     """
     place, reports = _merged(sources)
-    corpus = Corpus(reports)
+    corpus = Corpus(reports, spool.path)
     problems = Problems(skip=config.on_error == "skip")
-    yield from _read(config, sources, place, corpus, problems)
+    lines = yield from _read(config, sources, place, corpus, problems, spool, run)
+    for source in sources:
+        yield from _add_report(corpus, reports[place[source.index]], source.report)
     problems.raise_if_any()
     yield from _reading_notes(corpus)
-    if config.dedupe == "exact":
-        read = len(corpus.documents)
-        _dedupe(corpus)
-        yield Progress("dedupe", read, read, "documents")
-    corpus.kept.update(document.source for document in corpus.documents)
-    if len(corpus.documents) < MIN_DOCUMENTS:
-        raise _too_few(corpus)
+    if config.max_boilerplate is not None:
+        yield from _leave_out_boilerplate(config, corpus, lines, run)
     return corpus
 
 
@@ -81,24 +132,56 @@ def _merged(sources: Sequence[Source]) -> tuple[list[int], list[SourceReport]]:
 
 
 def _read(
-    config: DataConfig, sources: Sequence[Source], place: Sequence[int], corpus: Corpus, problems: Problems
-) -> Iterator[Event]:
+    config: DataConfig,
+    sources: Sequence[Source],
+    place: Sequence[int],
+    corpus: Corpus,
+    problems: Problems,
+    spool: Spool,
+    run: Mapper,
+) -> Generator[Event, None, dict[int, LineCounts]]:
     total = sum(_size(file) for source in sources for file in source.files) if all(s.files for s in sources) else 0
-    done = 0
-    for source in sources:
-        for number, document in enumerate(source.documents(problems), start=1):
-            tidy = replace(_cleaned(document, corpus.cleaning), source=place[source.index])
-            _take(tidy, config.min_length, corpus)
-            if number % _PROGRESS_EVERY == 0:
-                yield Progress("read", done + source.report.bytes, total, "bytes")
-        done += source.report.bytes
-        report = corpus.reports[place[source.index]]
-        report.files += source.report.files
-        report.documents += source.report.documents
-        report.bytes += source.report.bytes
-        report.dropped.update(source.report.dropped)
-        report.notes += source.report.notes
+    rows: list[npt.NDArray[np.void]] = []
+    sketches: list[Sketches] = []
+    lines: dict[int, LineCounts] = {}
+    for shard in run(make_shard, _tasks(config, sources, place, problems)):
+        rows.append(shard.rows)
+        shard.rows["offset"] += spool.size
+        spool.append(shard.packed)
+        if shard.sketches is not None:
+            sketches.append(shard.sketches)
+        for source, counted in shard.lines.items():
+            lines.setdefault(source, LineCounts()).merge(counted)
+        yield from _count(shard, corpus)
+        yield Progress("read", sum(source.report.bytes for source in sources), total, "bytes")
+    if rows:
+        corpus.rows = np.concatenate(rows)
+    if sketches:
+        parts = [np.concatenate(part) for part in zip(*((one.bands, one.marks) for one in sketches), strict=True)]
+        corpus.sketches = Sketches(*parts)
+    corpus.kept = np.ones(len(corpus.rows), dtype=bool)
+    corpus.clusters = np.arange(len(corpus.rows))
+    done = sum(source.report.bytes for source in sources)
     yield Progress("read", done, done, "bytes")
+    return lines
+
+
+def _tasks(
+    config: DataConfig, sources: Sequence[Source], place: Sequence[int], problems: Problems
+) -> Iterator[ShardTask]:
+    # Thousands of files named on a command line need not travel with every task.
+    options = config.model_copy(update={"sources": []})
+    batch: list[Document] = []
+    size = 0
+    for source in sources:
+        for document in source.documents(problems):
+            batch.append(replace(document, source=place[source.index]))
+            size += document.characters
+            if size >= TASK_CHARACTERS:
+                yield ShardTask(options, tuple(batch))
+                batch, size = [], 0
+    if batch:
+        yield ShardTask(options, tuple(batch))
 
 
 def _size(file: Path) -> int:
@@ -108,14 +191,36 @@ def _size(file: Path) -> int:
         return 0
 
 
-def _take(document: Document, min_length: int, corpus: Corpus) -> None:
-    """Keep the document, or count why not."""
-    length = len(document.text.strip()) + sum(len(turn.content.strip()) for turn in document.turns)
-    corpus.longest = max(corpus.longest, length)
-    if length < min_length:
-        corpus.reports[document.source].dropped["too_short"] += 1
-    else:
-        corpus.documents.append(document)
+def _count(shard: Shard, corpus: Corpus) -> Iterator[Dropped]:
+    corpus.longest = max(corpus.longest, shard.longest)
+    for one in fields(CleanReport):
+        setattr(corpus.cleaning, one.name, getattr(corpus.cleaning, one.name) + getattr(shard.cleaning, one.name))
+    for source, problem in shard.dropped:
+        yield corpus.dropped(source, problem)
+
+
+def _add_report(corpus: Corpus, report: SourceReport, part: SourceReport) -> Iterator[Dropped]:
+    report.files += part.files
+    report.documents += part.documents
+    report.bytes += part.bytes
+    report.dropped.update(part.dropped)
+    report.notes += part.notes
+    for drop in part.drops:
+        yield Dropped(report.name, drop.where, drop.reason, drop.figures)
+
+
+def _leave_out_boilerplate(
+    config: DataConfig, corpus: Corpus, counted: dict[int, LineCounts], run: Mapper
+) -> Iterator[Dropped]:
+    """Leave out documents that say little of their own; what very many share is counted source by source."""
+    lines = {source: counts.boilerplate() for source, counts in counted.items()}
+    tasks = (
+        BoilerplateTask(config, corpus.spool, tuple(batch.tolist()), tuple(corpus.places(batch)), lines)
+        for batch in corpus.batches(corpus.numbers())
+    )
+    for found in run(boilerplate_shard, tasks):
+        for number, problem in found:
+            yield corpus.leave_out(number, problem)
 
 
 def _reading_notes(corpus: Corpus) -> Iterator[Note]:
@@ -127,51 +232,6 @@ def _reading_notes(corpus: Corpus) -> Iterator[Note]:
         yield Note("warning", f"{count:,} bidirectional or zero-width characters found; they are kept as text")
 
 
-def _cleaned(document: Document, report: CleanReport) -> Document:
-    if document.turns:
-        turns = tuple(replace(turn, content=clean(turn.content, document.kind, report)) for turn in document.turns)
-        return replace(document, turns=turns)
-    return replace(document, text=clean(document.text, document.kind, report))
-
-
-def _dedupe(corpus: Corpus) -> None:
-    def count(document: Document) -> None:
-        corpus.reports[document.source].dropped["duplicate"] += 1
-        corpus.duplicates += 1
-
-    corpus.documents = list(drop_exact(corpus.documents, count))
-
-
-def _too_few(corpus: Corpus) -> DataError:
-    kept, dropped = len(corpus.documents), Counter[str]()
-    for report in corpus.reports:
-        dropped.update(report.dropped)
-    why = ", ".join(f"{number} {reason.replace('_', ' ')}" for reason, number in sorted(dropped.items()))
-    longest = f"; the longest has {corpus.longest} characters" if dropped["too_short"] else ""
-    return DataError(
-        f"{kept} usable {'document' if kept == 1 else 'documents'}, and train, val and test need one each"
-        + (f" (left out: {why}{longest})" if why else ""),
-        hint="give more documents" + (", or lower `--min-length`" if dropped["too_short"] else ""),
-    )
-
-
-def split(documents: Sequence[Document], config: DataConfig) -> dict[str, list[Document]]:
-    """Shuffle by a keyed hash of the content, then cut; every split gets at least one document.
-
-    A hash instead of a random generator makes a document's place independent of the order of the sources.
-    """
-    shuffled = sorted(documents, key=lambda document: (_shuffle_key(document, config.seed), document.source))
-    total = len(shuffled)
-    val = max(1, round(total * config.val_ratio))
-    test = max(1, round(total * (1 - config.train_ratio - config.val_ratio)))
-    train = max(1, total - val - test)
-    val = min(val, total - train - 1)
-    parts = (shuffled[:train], shuffled[train : train + val], shuffled[train + val :])
-    return dict(zip(SPLITS, parts, strict=True))
-
-
-def _shuffle_key(document: Document, seed: int) -> bytes:
-    digest = hashlib.blake2b(document.text.encode("utf-8"), digest_size=16, key=seed.to_bytes(8, "little"))
-    for turn in document.turns:
-        digest.update(f"\0{turn.role}\0{turn.content}".encode())
-    return digest.digest()
+def kept_by_source(corpus: Corpus) -> Counter[int]:
+    """Documents of each report that are left."""
+    return Counter(corpus.rows["source"][corpus.kept].tolist())

@@ -1,8 +1,8 @@
 """Writes a prepared dataset, all of it or none; knows nothing of where documents come from.
 
-Everything is written into `<folder>/.staging-<pid>` first. Then the old metadata goes, the files move in, and the new
-metadata moves last: a folder with metadata holds a whole dataset, at any moment. A staging folder that a killed process
-left behind also says that the files around it are a dataset that was being replaced.
+Everything is written into `<folder>/.staging-<pid>` first, the spool of documents too. Then the old metadata goes,
+the files move in, and the new metadata moves last: a folder with metadata holds a whole dataset, at any moment. A
+staging folder that a killed process left behind also says that the files around it are a dataset being replaced.
 """
 
 import contextlib
@@ -10,19 +10,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from nima_cli.engine.data.dataset_files import INDEX_DTYPE, METADATA, SPLITS, token_dtype, tokenizer_name
-from nima_cli.engine.data.document import KINDS
-from nima_cli.engine.data.samples import EncodedDocument
-from nima_cli.engine.data.text_view import Entry, render_entry
+from nima_cli.engine.data.dataset_files import METADATA, SPLITS, tokenizer_name
+from nima_cli.engine.data.encode_shard import EncodedShard
 from nima_cli.engine.data.tokenizer import Tokenizer
 from nima_cli.errors import DataError
+from nima_cli.events import Event
 from nima_cli.files import explain, folder_lock, fsync_folder
 
 _SPLIT_FILES = tuple(f"{split}{suffix}" for split in SPLITS for suffix in (".txt", ".bin", ".mask", ".index.npy"))
@@ -67,48 +67,83 @@ def _leftovers(folder: Path) -> list[Path]:
     return sorted(folder.glob(".staging-*"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SplitCounts:
     """What one split holds; see `contract` in the metadata. `target_*` count what carries loss."""
 
-    documents: int
-    samples: int
-    tokens: int
-    characters: int
-    bytes: int
-    target_tokens: int
-    target_bytes: int
+    documents: int = 0
+    samples: int = 0
+    tokens: int = 0
+    characters: int = 0
+    bytes: int = 0
+    target_tokens: int = 0
+    target_bytes: int = 0
+
+    def add(self, shard: EncodedShard) -> None:
+        """Count what a shard holds."""
+        self.documents += shard.documents
+        self.samples += len(shard.index)
+        self.tokens += int(shard.index["offset"].sum())
+        self.characters += shard.characters
+        self.bytes += shard.content_bytes
+        self.target_tokens += shard.target_tokens
+        self.target_bytes += shard.target_bytes
 
 
 class DatasetWriter:
-    """Stages the files of one dataset; make it with `staged`, under the folder's lock."""
+    """Stages the files of one dataset; make it with `staged`, under the folder's lock.
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, *, loss: str) -> None:
+    Attributes:
+        staging: where everything lies until it is published.
+        hashes: hex SHA-256 of each file staged so far.
+    """
+
+    def __init__(self, folder: Path, *, loss: str) -> None:
         self._folder = folder
-        self._staging = folder / f".staging-{os.getpid()}"
-        self._tokenizer = tokenizer
-        self._masked = loss == "assistant"
+        self.staging = folder / f".staging-{os.getpid()}"
+        self.masked = loss == "assistant"
         self.hashes: dict[str, str] = {}
 
-    def write_tokenizer(self) -> list[str]:
+    def write_tokenizer(self, tokenizer: Tokenizer) -> list[str]:
         """Stage the tokenizer's files; returns notes."""
-        self._write(tokenizer_name(self._tokenizer.kind), [self._tokenizer.proto])
-        twin = self._tokenizer.json_twin()
+        self._write(tokenizer_name(tokenizer.kind), [tokenizer.proto])
+        twin = tokenizer.json_twin()
         if twin is None:
-            return [f"no tokenizer_{self._tokenizer.kind}.json: that format cannot promise the same token ids"]
-        self._write(f"tokenizer_{self._tokenizer.kind}.json", [twin.encode("utf-8")])
+            return [f"no tokenizer_{tokenizer.kind}.json: that format cannot promise the same token ids"]
+        self._write(f"tokenizer_{tokenizer.kind}.json", [twin.encode("utf-8")])
         return []
 
-    def write_split(self, split: str, encoded: list[EncodedDocument], source_names: list[str]) -> SplitCounts:
-        """Stage one split: token ids, loss mask when there is one, index and readable view."""
-        dtype = token_dtype(self._tokenizer.vocab_size)
-        self._write(f"{split}.bin", (one.ids.astype(dtype).tobytes() for one in encoded))
-        if self._masked:
-            self._write(f"{split}.mask", (one.mask.tobytes() for one in encoded))
-        index = _index(encoded)
-        self._save_array(f"{split}.index.npy", index)
-        self._write(f"{split}.txt", (_view(one, source_names).encode("utf-8") for one in encoded))
-        return self._count(encoded, samples=len(index))
+    def write_split(
+        self, split: str, shards: Iterable[EncodedShard], tell: Callable[[EncodedShard], Event]
+    ) -> Generator[Event, None, tuple[SplitCounts, npt.NDArray[np.int64]]]:
+        """Stage one split: token ids, loss mask when there is one, index and readable view.
+
+        Args:
+            tell: makes an event of every shard that is written.
+
+        Returns:
+            What the split holds, and int64 [d], the tokens of each document.
+        """
+        counts, indexes = SplitCounts(), list[npt.NDArray[np.void]]()
+        with contextlib.ExitStack() as stack:
+            ids, view = (stack.enter_context(self._hashed(f"{split}{suffix}")) for suffix in (".bin", ".txt"))
+            mask = stack.enter_context(self._hashed(f"{split}.mask")) if self.masked else None
+            for shard in shards:
+                ids.write(shard.ids)
+                view.write(shard.view)
+                if mask is not None:
+                    mask.write(shard.mask)
+                shard.index["document"] += counts.documents
+                indexes.append(shard.index)
+                counts.add(shard)
+                yield tell(shard)
+        index = np.concatenate(indexes)
+        lengths = index["offset"].astype(np.int64)
+        of_documents = np.bincount(index["document"], weights=lengths, minlength=counts.documents).astype(np.int64)
+        index["offset"] = np.cumsum(lengths) - lengths
+        with self._hashed(f"{split}.index.npy") as stream:
+            np.save(stream, index, allow_pickle=False)
+        return counts, of_documents
 
     def publish(self, metadata: dict[str, Any]) -> None:
         """Move everything into place; the dataset exists when this returns.
@@ -127,7 +162,7 @@ class DatasetWriter:
             for name in names:
                 if name == METADATA:
                     fsync_folder(self._folder)
-                os.replace(self._staging / name, self._folder / name)
+                os.replace(self.staging / name, self._folder / name)
             fsync_folder(self._folder)
         except OSError as error:
             for name in names:
@@ -135,44 +170,23 @@ class DatasetWriter:
                     (self._folder / name).unlink(missing_ok=True)
             raise explain(error, self._folder, "move the new dataset into this folder") from error
 
-    def _count(self, encoded: list[EncodedDocument], *, samples: int) -> SplitCounts:
-        byte_lengths = self._tokenizer.byte_lengths()
-        target_tokens = target_bytes = content = 0
-        for one in encoded:
-            target = one.mask.astype(bool) if self._masked else one.ids != self._tokenizer.bos_id
-            target_tokens += int(target.sum())
-            target_bytes += int(byte_lengths[one.ids[target]].sum())
-            content += int(byte_lengths[one.ids].sum())
-        return SplitCounts(
-            documents=len(encoded),
-            samples=samples,
-            tokens=sum(len(one.ids) for one in encoded),
-            characters=sum(one.document.characters for one in encoded),
-            bytes=content,
-            target_tokens=target_tokens,
-            target_bytes=target_bytes,
-        )
-
     def _write(self, name: str, parts: Iterable[bytes]) -> None:
-        digest = hashlib.sha256()
-        with self._opened(name) as stream:
+        with self._hashed(name) as stream:
             for part in parts:
-                digest.update(part)
                 stream.write(part)
-        if name != METADATA:
-            self.hashes[name] = digest.hexdigest()
 
-    def _save_array(self, name: str, array: np.ndarray) -> None:
+    @contextlib.contextmanager
+    def _hashed(self, name: str) -> Iterator["_HashedStream"]:
         with self._opened(name) as stream:
-            np.save(stream, array, allow_pickle=False)
-        with (self._staging / name).open("rb") as stream:
-            self.hashes[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+            hashed = _HashedStream(stream)
+            yield hashed
+        if name != METADATA:
+            self.hashes[name] = hashed.digest.hexdigest()
 
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[IO[bytes]]:
         try:
-            self._staging.mkdir(exist_ok=True)
-            with (self._staging / name).open("wb") as stream:
+            with (self.staging / name).open("wb") as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -180,29 +194,36 @@ class DatasetWriter:
             raise explain(error, self._folder / name, "write") from error
 
 
+class _HashedStream:
+    """Writes through, and knows the SHA-256 of what it wrote."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self.digest.update(data)
+        self._stream.write(data)
+
+
 @contextlib.contextmanager
-def staged(folder: Path, tokenizer: Tokenizer, *, loss: str) -> Iterator[DatasetWriter]:
-    """A writer into `folder`, whose lock is held; its staging folder is gone afterwards, whatever happens."""
-    writer = DatasetWriter(folder, tokenizer, loss=loss)
+def staged(folder: Path, *, loss: str) -> Iterator[DatasetWriter]:
+    """A writer into `folder`, whose lock is held; its staging folder is gone afterwards, whatever happens.
+
+    Raises:
+        ResourceError: the staging folder cannot be made.
+    """
+    writer = DatasetWriter(folder, loss=loss)
+    leftovers = _leftovers(folder)
     try:
+        try:
+            writer.staging.mkdir(exist_ok=True)
+        except OSError as error:
+            raise explain(error, folder, "write in this folder") from error
+        for leftover in leftovers:
+            if leftover != writer.staging:
+                shutil.rmtree(leftover, ignore_errors=True)
         yield writer
     finally:
         for leftover in _leftovers(folder):
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _index(encoded: list[EncodedDocument]) -> np.ndarray:
-    rows = [
-        (length, number, one.document.source, KINDS.index(one.document.kind))
-        for number, one in enumerate(encoded)
-        for length in one.lengths
-    ]
-    index = np.array(rows, dtype=INDEX_DTYPE)
-    ends = np.cumsum(index["offset"])
-    index["offset"] = ends - index["offset"]
-    return index
-
-
-def _view(one: EncodedDocument, source_names: list[str]) -> str:
-    document = one.document
-    return render_entry(Entry(document.kind, source_names[document.source], document.text, document.turns))

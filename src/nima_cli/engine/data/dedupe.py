@@ -1,7 +1,9 @@
 """Finds documents that say the same, so that none is learned twice or tested on; knows nothing of files or tokens."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
 
 from nima_cli.engine.data.document import Document
 
@@ -20,18 +22,17 @@ def content_key(document: Document) -> bytes:
     return digest.digest()
 
 
-def drop_exact(documents: Iterable[Document], on_duplicate: Callable[[Document], None]) -> Iterator[Document]:
-    """Yield the first document of each content, in order; memory is one key per document kept.
+def first_of_each(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """For each row the number of the first row with the same key: its own where the content is new.
 
     Args:
-        documents: any stream.
-        on_duplicate: called with each document that is left out, for counting.
+        keys: uint64 [n, 2], from `content_key`.
     """
-    seen: set[bytes] = set()
-    for document in documents:
-        key = content_key(document)
-        if key in seen:
-            on_duplicate(document)
-        else:
-            seen.add(key)
-            yield document
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    sorted_keys = keys[order]
+    begins = np.ones(len(keys), dtype=bool)
+    begins[1:] = (sorted_keys[1:] != sorted_keys[:-1]).any(axis=1)
+    first = np.empty(len(keys), dtype=np.int64)
+    # The sort is stable, so the first of a group is its smallest number.
+    first[order] = order[np.maximum.accumulate(np.where(begins, np.arange(len(keys)), 0))]
+    return first

@@ -47,6 +47,37 @@ def length_histogram(files: DatasetFiles) -> list[tuple[int, int, int]]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class SourceMix:
+    """The part of one source in the train split.
+
+    Attributes:
+        share: of the tokens as they lie in the files.
+        epoch_share: of the tokens of an epoch, where each source is drawn as often as its weight says.
+    """
+
+    source: str
+    weight: float
+    tokens: int
+    share: float
+    epoch_share: float
+
+
+def source_mix(files: DatasetFiles) -> list[SourceMix]:
+    """What the model will see of each source.
+
+    Raises:
+        DataError: the files contradict the metadata.
+    """
+    arrays, sources = files.arrays("train"), files.metadata["sources"]
+    tokens = np.bincount(arrays.index["source"], weights=arrays.lengths(), minlength=len(sources))
+    drawn = tokens * np.array([source["weight"] for source in sources])
+    return [
+        SourceMix(source["name"], source["weight"], int(count), float(count / tokens.sum()), float(part / drawn.sum()))
+        for source, count, part in zip(sources, tokens, drawn, strict=True)
+    ]
+
+
 def view_samples(files: DatasetFiles, count: int, *, split: str = "train") -> list[SampleView]:
     """Up to `count` samples, evenly spread over a split.
 

@@ -54,7 +54,8 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-def blocks(text: str) -> list[Block]:
+@functools.lru_cache(maxsize=2)
+def blocks(text: str) -> tuple[Block, ...]:
     """The blocks of `text` in order, containers before what they hold.
 
     Args:
@@ -71,7 +72,7 @@ def blocks(text: str) -> list[Block]:
             while kind != "fence" and end > start + 1 and not lines[end - 1].strip(" \t"):
                 end -= 1
             found.append(Block(kind, start, end, _level(token), token.level))
-    return found
+    return tuple(found)
 
 
 def _level(token: Token) -> int:

@@ -15,12 +15,14 @@ class Problem:
         what: lower-case, no final stop.
         reason: a short key under which drops are counted, such as `not_utf8`.
         hint: what the user can do.
+        figures: what the decision rests on, by name.
     """
 
     where: str
     what: str
     reason: str
     hint: str | None = None
+    figures: tuple[tuple[str, float], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"

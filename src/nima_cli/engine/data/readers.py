@@ -1,28 +1,23 @@
 """From the bytes of one file to text or JSON values, each with its place; knows nothing of what a record means."""
 
 import codecs
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
 from nima_cli.engine.data import records, strict_json
 from nima_cli.engine.data.document import Kind
+from nima_cli.engine.data.encoding import GZIP_ERRORS, EncodingError, open_utf8
 from nima_cli.engine.data.problems import Problem
 from nima_cli.engine.data.strict_json import JsonError
 
 MARKDOWN_SUFFIXES = frozenset({".md", ".mdx", ".markdown"})
 TEXT_SUFFIXES = MARKDOWN_SUFFIXES | {".rst", ".txt"}
-RECORD_SUFFIXES = frozenset({".json", ".jsonl"})
+LINE_SUFFIXES = frozenset({".jsonl", ".ndjson"})
+RECORD_SUFFIXES = LINE_SUFFIXES | {".json"}
 MAX_RECORD_BYTES = 16 * 2**20
 _TOO_LARGE = f"record larger than {MAX_RECORD_BYTES // 2**20} MB"
-# UTF-32 first: its little-endian mark begins with that of UTF-16.
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "UTF-32"),
-    (codecs.BOM_UTF32_BE, "UTF-32"),
-    (codecs.BOM_UTF16_LE, "UTF-16"),
-    (codecs.BOM_UTF16_BE, "UTF-16"),
-)
-_WIDE_MARKS = tuple(mark for mark, _ in _MARKS)
 
 
 class _NoRecordsError(JsonError):
@@ -37,28 +32,82 @@ class Value:
     value: Any
 
 
-def read_file(format_: str, suffix: str, stream: IO[bytes], name: str) -> tuple[Iterator[Value | Problem], Kind | None]:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a file is to be read.
+
+    Attributes:
+        format: as in the configuration; `auto` goes by the suffix.
+        container: as in the configuration; `auto` goes by the suffix, and for records else by the first characters.
+        encoding: what files are in that are not UTF-8; None refuses them.
+    """
+
+    format: str = "auto"
+    container: str = "auto"
+    encoding: str | None = None
+
+
+def read_file(
+    how: Reading, suffixes: tuple[str, str], stream: IO[bytes], name: str
+) -> tuple[Iterator[Value | Problem], Kind | None]:
     """The values of one file, and the kind of its documents when it is prose (None: it holds records).
 
     Args:
-        format_: as in the configuration; `auto` goes by the suffix, a record format by suffix or else first characters.
-        suffix: lower-case with the dot; empty for standard input.
+        suffixes: of the contents and of the file itself, see `paths.suffixes`; empty for standard input.
         stream: binary, seekable, at its start.
         name: the file, for messages.
     """
-    if format_ in ("text", "markdown"):
-        return read_text(stream, name), "text" if format_ == "text" else "markdown"
-    if suffix in (".json", ".jsonl", ".ndjson"):
-        return (read_json if suffix == ".json" else read_jsonl)(stream, name), None
+    suffix, last = suffixes
+    container = _container(how, suffix)
+    kind = _prose_kind(how.format, suffix) if container == "text" else None
+    named_records = suffix in RECORD_SUFFIXES and how.format == "auto" and how.container == "text"
+    if named_records:
+        hint = (
+            f"give it to `--{suffix[1:]}-files`; to learn the text of the file itself, use `--source PATH,format=text`"
+        )
+        return iter([Problem(name, "holds records, and is given as text", "not_text", hint)]), None
+
+    def values() -> Iterator[Value | Problem]:
+        try:
+            text = open_utf8(stream, last, how.encoding)
+            if kind is not None:
+                yield from read_text(text, name)
+            elif container == "json" or (container == "auto" and _opens_document(text)):
+                yield from read_json(text, name)
+            else:
+                yield from read_jsonl(text, name)
+        except EncodingError as error:
+            yield Problem(name, error.what, "not_utf8", "name the encoding it is really in with `--encoding`")
+        except GZIP_ERRORS as error:
+            what = str(error).rstrip(".") or type(error).__name__
+            yield Problem(name, f"damaged gzip: {what[:1].lower()}{what[1:]}", "damaged", "pack it again with `gzip`")
+
+    return values(), kind
+
+
+def _container(how: Reading, suffix: str) -> str:
+    if how.format in ("text", "markdown"):
+        return "text"
+    if how.container != "auto":
+        return how.container
+    if suffix in (".json", *LINE_SUFFIXES):
+        return "json" if suffix == ".json" else "jsonl"
+    return "text" if how.format == "auto" else "auto"
+
+
+def _prose_kind(format_: str, suffix: str) -> Kind:
     if format_ == "auto":
-        return read_text(stream, name), "markdown" if suffix in MARKDOWN_SUFFIXES else "text"
-    head = stream.read(4096).lstrip()
-    stream.seek(0)
-    whole = head.startswith(b"[") or head.split(b"\n", 1)[0].strip() == b"{"
-    return (read_json if whole else read_jsonl)(stream, name), None
+        return "markdown" if suffix in MARKDOWN_SUFFIXES else "text"
+    return "text" if format_ == "text" else "markdown"
 
 
-def read_text(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
+def _opens_document(stream: io.BufferedIOBase) -> bool:
+    assert isinstance(stream, io.BufferedReader)
+    head = stream.peek(4096)[:4096].removeprefix(codecs.BOM_UTF8).lstrip()
+    return head.startswith(b"[") or head.split(b"\n", 1)[0].strip() == b"{"
+
+
+def read_text(stream: io.BufferedIOBase, name: str) -> Iterator[Value | Problem]:
     """Yield the text of a file; one longer than `MAX_RECORD_BYTES` comes in parts that end at a blank line.
 
     Args:
@@ -89,12 +138,8 @@ def decode(data: bytes, name: str, offset: int = 0, line: int = 1) -> str | Prob
     Args:
         data: bytes of the file `name` from byte `offset`, which is on `line`.
     """
-    if offset == 0:
-        for mark, encoding in _MARKS:
-            if data.startswith(mark):
-                hint = f"convert it with `iconv -f {encoding} -t UTF-8`"
-                return Problem(name, f"is {encoding}, not UTF-8", "not_utf8", hint)
-        data, offset = (data[3:], 3) if data.startswith(codecs.BOM_UTF8) else (data, 0)
+    if offset == 0 and data.startswith(codecs.BOM_UTF8):
+        data, offset = data[3:], 3
     nul = data.find(b"\0")
     if nul >= 0:
         return Problem(name, f"looks binary (NUL at byte {offset + nul})", "binary")
@@ -103,11 +148,11 @@ def decode(data: bytes, name: str, offset: int = 0, line: int = 1) -> str | Prob
     except UnicodeDecodeError as error:
         at = line + data.count(b"\n", 0, error.start)
         what = f"byte 0x{data[error.start]:02x} at offset {offset + error.start} (line {at}) is not UTF-8"
-        hint = "convert the file with `iconv -f WINDOWS-1252 -t UTF-8`, or name the encoding it really has"
+        hint = "name its encoding, such as `--encoding windows-1252`, or convert it: `iconv -f WINDOWS-1252 -t UTF-8`"
         return Problem(name, what, "not_utf8", hint)
 
 
-def read_jsonl(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
+def read_jsonl(stream: io.BufferedIOBase, name: str) -> Iterator[Value | Problem]:
     """Yield the values of JSON Lines; lines end at LF only, so that no character inside a string can end one."""
     offset, first = 0, True
     for number, raw in enumerate(iter(lambda: stream.readline(MAX_RECORD_BYTES + 1), b""), start=1):
@@ -120,7 +165,7 @@ def read_jsonl(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
         text = decode(raw, name, begin, number)
         if isinstance(text, Problem):
             yield text
-            if text.reason == "binary" or raw.startswith(_WIDE_MARKS):
+            if text.reason == "binary":
                 return
         elif text.strip(" \t\r\n"):
             item = _line(text, where)
@@ -132,7 +177,7 @@ def read_jsonl(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
             first = False
 
 
-def _rest_of_line(stream: IO[bytes], raw: bytes) -> int:
+def _rest_of_line(stream: io.BufferedIOBase, raw: bytes) -> int:
     """Read on to the end of an overlong line without keeping it; how many bytes that was."""
     size = 0
     while not raw.endswith(b"\n") and (raw := stream.readline(MAX_RECORD_BYTES)):
@@ -159,7 +204,7 @@ def _is_document(text: str, item: Value | Problem) -> bool:
     return isinstance(item.value, list) and all(isinstance(element, dict) for element in item.value)
 
 
-def read_json(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
+def read_json(stream: io.BufferedIOBase, name: str) -> Iterator[Value | Problem]:
     """Yield the records of a JSON document: a list, or an object that holds exactly one list."""
     text = decode(stream.read(), name)
     if isinstance(text, Problem):

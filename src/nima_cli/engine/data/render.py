@@ -4,7 +4,7 @@ Prose:        `<|bos|>` piece, and `<|eos|>` after the last piece of a document.
 Conversation: `<|bos|>` (`<|role|>` content `<|end|>`)* `<|eos|>`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nima_cli.engine.data.document import Turn
@@ -35,11 +35,18 @@ def frame_prose(content: Iterable[int], tokenizer: Tokenizer, *, last: bool) -> 
     return Rendered(ids, [False] + [True] * (len(ids) - 1))
 
 
-def render_conversation(turns: Iterable[Turn], tokenizer: Tokenizer) -> Rendered:
-    """A whole conversation; what the assistant says, its `<|end|>` and the closing `<|eos|>` carry loss."""
+def render_conversation(
+    turns: Iterable[Turn], tokenizer: Tokenizer, encode: Callable[[str], list[int]] | None = None
+) -> Rendered:
+    """A whole conversation; what the assistant says, its `<|end|>` and the closing `<|eos|>` carry loss.
+
+    Args:
+        encode: gives what `tokenizer.encode` would, only faster.
+    """
+    encode = encode or tokenizer.encode
     ids, mask = [tokenizer.bos_id], [False]
     for turn in turns:
-        content = [*tokenizer.encode(turn.content), tokenizer.end_id]
+        content = [*encode(turn.content), tokenizer.end_id]
         ids += [tokenizer.role_ids[turn.role], *content]
         mask += [False] + [turn.role == "assistant"] * len(content)
     return Rendered([*ids, tokenizer.eos_id], [*mask, True])

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nima_cli.engine.data.chunk import split_conversation, split_text
+from nima_cli.engine.data.chunk import split_conversation, split_text, split_under_headings
 from nima_cli.engine.data.document import Document, Turn
+from nima_cli.engine.data.encoder import CachingEncoder
 from nima_cli.engine.data.render import Rendered, frame_prose, render_conversation
-from nima_cli.engine.data.tokenizer import MAX_PIECE_CHARACTERS, Tokenizer
+from nima_cli.engine.data.tokenizer import MAX_PIECE_CHARACTERS
 from nima_cli.errors import DataError
 
 
@@ -31,19 +32,35 @@ class EncodedDocument:
     overlong: int
 
 
-def encode_document(document: Document, tokenizer: Tokenizer, max_length: int) -> EncodedDocument:
+def encode_document(
+    document: Document, encoder: CachingEncoder, max_length: int, *, heading_context: bool
+) -> EncodedDocument:
     """Render a document as samples of at most `max_length` tokens, special symbols included.
 
     Prose is cut at its natural seams and no token is dropped. A conversation is cut between exchanges; an exchange
     that is too long alone stays whole.
 
+    Args:
+        heading_context: begin a piece with the headings that it is under; they are text of the sample like any other
+            and count in its tokens and bytes, so that bits per byte stay what they say.
+
     Raises:
-        DataError: a sample does not decode to exactly its text; names the document.
+        DataError: a sample does not decode to exactly its text, or teaches nothing that an assistant says; names the
+            document.
     """
+    tokenizer = encoder.tokenizer
     samples = list(
-        _conversation(document, tokenizer, max_length) if document.turns else _prose(document, tokenizer, max_length)
+        _conversation(document, encoder, max_length)
+        if document.turns
+        else _prose(document, encoder, max_length, heading_context)
     )
     for rendered, text in samples:
+        # The closing <|eos|> of a conversation always carries loss.
+        if document.turns and not any(rendered.mask[:-1]):
+            raise DataError(
+                f"{document.where}: the assistant says nothing in it, so nothing can be learned from it",
+                hint="correct the record, or leave it out",
+            )
         if tokenizer.decode(rendered.ids) != text:
             raise DataError(
                 f"{document.where}: the {tokenizer.kind} tokenizer does not give this text back unchanged",
@@ -59,28 +76,34 @@ def encode_document(document: Document, tokenizer: Tokenizer, max_length: int) -
     )
 
 
-def _prose(document: Document, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Rendered, str]]:
+def _prose(
+    document: Document, encoder: CachingEncoder, max_length: int, heading_context: bool
+) -> Iterator[tuple[Rendered, str]]:
     room = max_length - 2  # <|bos|> and <|eos|>
     # Splitting counts the same stretches more than once, and encoding is what preparing spends its time on.
     encoded: dict[str, list[int]] = {}
 
     def encode(part: str) -> list[int]:
         if part not in encoded:
-            encoded[part] = tokenizer.encode(part)
+            encoded[part] = encoder.encode(part)
         return encoded[part]
 
     def count(part: str) -> int:
         surely_too_long = len(part) > room * MAX_PIECE_CHARACTERS
         return len(part) if surely_too_long else len(encode(part))
 
-    pieces = split_text(document.text, document.kind, count, room)
+    if heading_context:
+        under = split_under_headings(document.text, document.kind, count, room)
+        pieces = [piece.context + piece.text for piece in under]
+    else:
+        pieces = split_text(document.text, document.kind, count, room)
     for number, piece in enumerate(pieces, start=1):
-        yield frame_prose(encode(piece), tokenizer, last=number == len(pieces)), piece
+        yield frame_prose(encode(piece), encoder.tokenizer, last=number == len(pieces)), piece
 
 
-def _conversation(document: Document, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Rendered, str]]:
+def _conversation(document: Document, encoder: CachingEncoder, max_length: int) -> Iterator[tuple[Rendered, str]]:
     def count(turns: tuple[Turn, ...]) -> int:
-        return len(render_conversation(turns, tokenizer).ids)
+        return len(render_conversation(turns, encoder.tokenizer, encoder.encode).ids)
 
     for turns in split_conversation(document.turns, count, max_length):
-        yield render_conversation(turns, tokenizer), "".join(turn.content for turn in turns)
+        yield render_conversation(turns, encoder.tokenizer, encoder.encode), "".join(turn.content for turn in turns)

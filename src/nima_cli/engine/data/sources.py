@@ -20,7 +20,7 @@ from nima_cli.config.schema import BUILTIN_SOURCE, SourceConfig
 from nima_cli.engine.data import builtin, paths
 from nima_cli.engine.data.document import Document, Kind
 from nima_cli.engine.data.problems import Problem, Problems, printable
-from nima_cli.engine.data.readers import RECORD_SUFFIXES, TEXT_SUFFIXES, Value, read_file
+from nima_cli.engine.data.readers import LINE_SUFFIXES, RECORD_SUFFIXES, TEXT_SUFFIXES, Reading, Value, read_file
 from nima_cli.engine.data.records import RecordReader
 from nima_cli.errors import DataError, ResourceError
 from nima_cli.files import explain, sha256_file
@@ -39,6 +39,7 @@ class SourceReport:
         documents: documents yielded.
         bytes: bytes read; for the embedded source UTF-8 bytes of content.
         dropped: records or files not yielded, by reason.
+        drops: the same one by one, with their places.
         notes: what a user should know and need not act on.
     """
 
@@ -50,6 +51,7 @@ class SourceReport:
     documents: int = 0
     bytes: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    drops: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -60,6 +62,7 @@ class Source:
     Attributes:
         index: place in the list of sources, written into every document.
         names: file names relative to the source's root, in the order of `files`.
+        encoding: what files are in that are not UTF-8; None refuses them.
         report: filled while `documents` runs.
     """
 
@@ -69,6 +72,7 @@ class Source:
     files: tuple[Path, ...] = ()
     names: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    encoding: str | None = None
     report: SourceReport = field(init=False)
     _spool: IO[bytes] | None = None
 
@@ -102,21 +106,24 @@ class Source:
                 yield document
         elif self._spool is not None:
             self._spool.seek(0)
-            yield from self._read_file(self._spool, "stdin", "", reading)
+            yield from self._read_file(self._spool, "stdin", ("", ""), reading)
         for file in self.files:
             shown = printable(str(file))
             with _opened(file) as stream:
                 before = os.fstat(stream.fileno())
-                yield from self._read_file(stream, shown, file.suffix.lower(), reading)
+                yield from self._read_file(stream, shown, paths.suffixes(file), reading)
                 after = os.fstat(stream.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 self._drop(
                     Problem(shown, "changed while reading", "changed", "run again when it no longer changes"), reading
                 )
 
-    def _read_file(self, stream: IO[bytes], shown: str, suffix: str, reading: "_Reading") -> Iterator[Document]:
+    def _read_file(
+        self, stream: IO[bytes], shown: str, suffixes: tuple[str, str], reading: "_Reading"
+    ) -> Iterator[Document]:
         self.report.files += 1
-        items, kind = read_file(self.config.format, suffix, stream, shown)
+        how = Reading(self.config.format, self.config.container, self.encoding)
+        items, kind = read_file(how, suffixes, stream, shown)
         records = RecordReader("auto" if kind else self.config.format, self.index, reading.extra_keys)
         found = False
         for item in items:
@@ -161,7 +168,10 @@ class Source:
     def _drop(self, problem: Problem, reading: "_Reading") -> None:
         """Count a drop; what is empty or was only met on a walk is noted, all else is for the user to correct."""
         self.report.dropped[problem.reason] += 1
-        met_on_a_walk = self.config.format == "auto" and os.path.isdir(self.config.path)
+        self.report.drops.append(problem)
+        met_on_a_walk = (
+            self.config.format == "auto" and self.config.container == "auto" and os.path.isdir(self.config.path)
+        )
         if problem.reason == "empty":
             reading.empty.append(problem.where)
         elif problem.reason == "no_records" and met_on_a_walk:
@@ -202,8 +212,11 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
         raise explain(error, Path(printable(str(file))), "read") from error
 
 
-def open_sources(sources: Sequence[SourceConfig]) -> list[Source]:
+def open_sources(sources: Sequence[SourceConfig], encoding: str | None = None) -> list[Source]:
     """Find the files of every source; a real file is read once, for the first source that reaches it.
+
+    Args:
+        encoding: what files are in that are not UTF-8; None refuses them.
 
     Raises:
         DataError: paths that do not exist, match nothing, or are no regular files; all of them at once.
@@ -219,16 +232,16 @@ def open_sources(sources: Sequence[SourceConfig]) -> list[Source]:
             if again:
                 problems.add(printable(config.path), "named twice; it can be read once", "twice")
             spool = _spool_stdin() if config.path == STDIN and not again else None
-            opened.append(Source(name, config, index, _spool=spool))
+            opened.append(Source(name, config, index, encoding=encoding, _spool=spool))
             continue
-        found = paths.expand(config.path, _suffixes(config.format), seen)
+        found = paths.expand(config.path, _suffixes(config), seen)
         for problem in found.unusable:
             problems.add(problem.where, problem.what, problem.reason, hint=problem.hint)
         for problem in found.refused:
             refused.add(problem.where, problem.what, problem.reason)
         notes = _such_as("reached before by another name and read once", [printable(str(p)) for p in found.twins])
         names, files = tuple(name for name, _ in found.files), tuple(file for _, file in found.files)
-        opened.append(Source(name, config, index, files, names, notes))
+        opened.append(Source(name, config, index, files, names, notes, encoding))
     problems.raise_if_any()
     try:
         refused.raise_if_any()
@@ -237,11 +250,13 @@ def open_sources(sources: Sequence[SourceConfig]) -> list[Source]:
     return opened
 
 
-def _suffixes(format_: str) -> frozenset[str]:
+def _suffixes(config: SourceConfig) -> frozenset[str]:
     """What is taken from a walked folder."""
-    if format_ in ("text", "markdown"):
+    if config.container == "text" or config.format in ("text", "markdown"):
         return TEXT_SUFFIXES
-    return TEXT_SUFFIXES | RECORD_SUFFIXES if format_ == "auto" else RECORD_SUFFIXES
+    if config.container != "auto":
+        return frozenset({".json"} if config.container == "json" else LINE_SUFFIXES)
+    return TEXT_SUFFIXES | RECORD_SUFFIXES if config.format == "auto" else RECORD_SUFFIXES
 
 
 def _default_name(path: str) -> str:
@@ -283,7 +298,13 @@ def fingerprint(sources: Sequence[Source]) -> str:
             digest.update(len(data).to_bytes(8, "little") + data)
 
     for source in sources:
-        add(source.name, source.config.format, repr(source.config.weight), str(len(source.names)))
+        add(
+            source.name,
+            source.config.format,
+            source.config.container,
+            repr(source.config.weight),
+            str(len(source.names)),
+        )
         if source.config.path == BUILTIN_SOURCE:
             for name, version in sorted(builtin.builtin_versions().items()):
                 add(name, version)

@@ -1,0 +1,69 @@
+"""Which headings a line of a text stands under; knows nothing of pieces or tokens."""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nima_cli.engine.data.document import Kind
+from nima_cli.engine.data.markdown import blocks
+
+_UNDERLINE = re.compile(r"([=\-~^\"'*+#`.:_])\1{2,}\s*")
+
+
+def is_title(line: str, following: str) -> bool:
+    """Whether `following` underlines `line`, as titles of reStructuredText are."""
+    titled = bool(line.strip()) and line[0] not in " \t" and len(following.strip()) >= len(line.strip())
+    return titled and _UNDERLINE.fullmatch(following) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Heading:
+    line: int
+    level: int
+    text: str
+
+
+class HeadingPaths:
+    """The headings of a text, outermost first, for each of its lines.
+
+    Args:
+        lines: each with its line end.
+    """
+
+    def __init__(self, lines: Sequence[str], kind: Kind) -> None:
+        found = _titles(lines) if kind == "text" else _markdown_headings(lines)
+        self._starts: list[int] = []
+        self._above: list[tuple[str, ...]] = []
+        self._with: list[tuple[str, ...]] = []
+        path: list[_Heading] = []
+        for heading in found:
+            while path and path[-1].level >= heading.level:
+                path.pop()
+            self._starts.append(heading.line)
+            self._above.append(tuple(one.text for one in path))
+            path.append(heading)
+            self._with.append(tuple(one.text for one in path))
+
+    def above(self, line: int) -> tuple[str, ...]:
+        """The headings over the line with this index, each on lines of its own; a heading is not over itself."""
+        place = bisect_right(self._starts, line) - 1
+        if place < 0:
+            return ()
+        return self._above[place] if self._starts[place] == line else self._with[place]
+
+
+def _markdown_headings(lines: Sequence[str]) -> Iterable[_Heading]:
+    for block in blocks("".join(lines)):
+        if block.kind == "heading" and not block.depth:
+            yield _Heading(block.start, block.level, "".join(lines[block.start : block.end]).rstrip() + "\n")
+
+
+def _titles(lines: Sequence[str]) -> Iterable[_Heading]:
+    """Titles of reStructuredText; the level of an underline is the order in which it first occurs."""
+    levels: dict[str, int] = {}
+    for index, line in enumerate(lines[:-1]):
+        after_blank = index == 0 or not lines[index - 1].strip()
+        if after_blank and is_title(line, lines[index + 1]):
+            level = levels.setdefault(lines[index + 1][0], len(levels) + 1)
+            yield _Heading(index, level, f"{line.rstrip()}\n{lines[index + 1].rstrip()}\n")

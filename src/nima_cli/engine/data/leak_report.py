@@ -1,0 +1,96 @@
+"""Says what the held-out splits of a dataset share with its train split, and where it comes from; writes nothing."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nima_cli.engine.data.corpus import Corpus
+from nima_cli.engine.data.leaks import RUN_TOKENS, SharedRun, Stretch, shared_runs
+from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.files import explain
+
+EXAMPLES = 10
+_STRETCH_TOKENS = 2**20
+_SHOWN_TOKENS = 24
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitOnDisk:
+    """One split that has been written.
+
+    Attributes:
+        path: its token ids.
+        documents: int64 [d], the numbers of its documents in the corpus, in order.
+        lengths: int64 [d], the tokens of each document, boundary symbols included.
+    """
+
+    path: Path
+    dtype: np.dtype[Any]
+    documents: Numbers
+    lengths: Numbers
+
+
+def leak_report(splits: Mapping[str, SplitOnDisk], corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
+    """The `leaks` of the metadata: runs of `RUN_TOKENS` and more tokens that train shares with val and with test.
+
+    For each held-out split: `runs`, the `tokens` in them, the `documents` that hold them, `near_duplicates` (runs
+    between documents of one near-duplicate cluster), `sources` (runs by held-out and train source), and the longest
+    runs as `examples`.
+
+    Raises:
+        ResourceError: a file cannot be read.
+    """
+    boundaries = np.array([tokenizer.bos_id, tokenizer.eos_id])
+    train = partial(_stretches, splits["train"], boundaries)
+    report: dict[str, Any] = {"run_tokens": RUN_TOKENS}
+    for name, split in splits.items():
+        if name != "train":
+            runs = list(shared_runs(partial(_stretches, split, boundaries), train))
+            report[name] = _summary(runs, corpus, tokenizer)
+    return report
+
+
+def _stretches(split: SplitOnDisk, boundaries: npt.NDArray[np.int64]) -> Iterator[Stretch]:
+    try:
+        with split.path.open("rb") as stream:
+            place = np.cumsum(split.lengths) // _STRETCH_TOKENS
+            groups = np.split(np.arange(len(place)), np.flatnonzero(place[1:] != place[:-1]) + 1)
+            for group in groups:
+                lengths = split.lengths[group]
+                tokens = np.fromfile(stream, dtype=split.dtype, count=int(lengths.sum())).astype(np.uint32)
+                documents = np.repeat(split.documents[group], lengths)
+                content = ~np.isin(tokens, boundaries)
+                yield Stretch(tokens[content], documents[content])
+    except OSError as error:
+        raise explain(error, split.path, "read") from error
+
+
+def _summary(runs: list[SharedRun], corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
+    clusters, source = corpus.clusters, corpus.rows["source"]
+    pairs = Counter((int(source[run.document]), int(source[run.train_document])) for run in runs)
+    longest = sorted(runs, key=lambda run: (-run.tokens, run.document))[:EXAMPLES]
+    return {
+        "runs": len(runs),
+        "tokens": sum(run.tokens for run in runs),
+        "documents": len({run.document for run in runs}),
+        "near_duplicates": sum(bool(clusters[run.document] == clusters[run.train_document]) for run in runs),
+        "sources": [
+            {"source": corpus.reports[held].name, "train_source": corpus.reports[learned].name, "runs": count}
+            for (held, learned), count in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
+        ],
+        "examples": [_example(run, corpus, tokenizer) for run in longest],
+    }
+
+
+def _example(run: SharedRun, corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
+    held, learned = corpus.documents(np.array([run.document, run.train_document]))
+    text = " ".join(tokenizer.decode(run.ids[:_SHOWN_TOKENS]).split())
+    return {"where": held.where, "train_where": learned.where, "tokens": run.tokens, "begins": text}

@@ -1,0 +1,86 @@
+"""Maps pure functions over a stream of tasks on all cores, results in order; knows nothing of what is computed."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Protocol, TypeVar
+
+from nima_cli.errors import ResourceError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Tasks under way for each worker: enough that none waits, few enough that memory stays bounded.
+_AHEAD = 3
+
+
+class Mapper(Protocol):
+    """Applies a module-level function to every task; results come in the order of the tasks."""
+
+    def __call__(self, function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]: ...
+
+
+@contextlib.contextmanager
+def mapper(workers: int) -> Iterator[Mapper]:
+    """A map over `workers` processes, or in this process if that is 1.
+
+    Processes are spawned, never forked, so that no lock or thread of the caller is copied. Functions, tasks and results
+    must be picklable, and functions pure: the results do not depend on `workers`.
+    """
+    if workers == 1:
+        yield map
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker)
+    try:
+        yield _PoolMapper(pool, workers * _AHEAD)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _PoolMapper:
+    def __init__(self, pool: ProcessPoolExecutor, window: int) -> None:
+        self._pool = pool
+        self._window = window
+
+    def __call__(self, function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]:
+        """As `map`, with at most the window's number of tasks taken from the stream ahead of the results.
+
+        Raises:
+            ResourceError: a worker process died.
+        """
+        pending: deque[Future[R]] = deque()
+        try:
+            for task in tasks:
+                pending.append(self._pool.submit(function, task))
+                if len(pending) >= self._window:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool as error:
+            raise ResourceError(
+                "a worker process ended too early, perhaps for lack of memory",
+                hint="try `--workers 1`; a script of your own must start its work under `if __name__ == '__main__':`",
+            ) from error
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _begin_worker() -> None:
+    # Ctrl-C reaches every process of the terminal; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker of a killed process would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

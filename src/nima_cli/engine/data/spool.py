@@ -1,0 +1,74 @@
+"""Keeps documents in a file while a dataset is made, so that memory does not grow with the text; knows no formats.
+
+A document is stored as one JSON value; where it lies is the caller's to remember.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from nima_cli.engine.data.document import Document, Turn
+from nima_cli.files import explain
+
+
+def pack(document: Document) -> bytes:
+    """A document as bytes."""
+    turns = [[turn.role, turn.content] for turn in document.turns]
+    fields = [document.kind, document.source, document.where, document.text, turns]
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def unpack(data: bytes) -> Document:
+    """The inverse of `pack`."""
+    kind, source, where, text, turns = json.loads(data.decode("utf-8", "surrogatepass"))
+    return Document(kind, source, where, text, tuple(Turn(role, content) for role, content in turns))
+
+
+class Spool:
+    """Writes packed documents one after the other; closing it is the caller's part."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the file.
+
+        Raises:
+            ResourceError: it cannot be created.
+        """
+        self.path = path
+        self.size = 0
+        try:
+            self._stream: IO[bytes] = path.open("wb")
+        except OSError as error:
+            raise explain(error, path, "write") from error
+
+    def append(self, data: bytes) -> None:
+        """Add packed documents; what was added can be read back from any process.
+
+        Raises:
+            ResourceError: the disk refused.
+        """
+        try:
+            self._stream.write(data)
+            self._stream.flush()
+        except OSError as error:
+            raise explain(error, self.path, "write") from error
+        self.size += len(data)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._stream.close()
+
+
+def read_documents(path: Path, places: Iterable[tuple[int, int]]) -> Iterator[Document]:
+    """The documents at `places`, each (offset, bytes), in that order.
+
+    Raises:
+        ResourceError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            for offset, size in places:
+                stream.seek(offset)
+                yield unpack(stream.read(size))
+    except OSError as error:
+        raise explain(error, path, "read") from error
