@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from nima_cli.ui.console import safe_text
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import Nima, refused
 from tests.conftest import Ran
@@ -44,7 +45,7 @@ def test_once_answers_one_message(tiny_run: TinyRun, nima: Nima, tmp_path: Path)
     once = chat(nima, tiny_run, flags=("--once", "What is a queue?", "--seed", "3"))
     assert once.code == 0
     asked = messages_of(nima, tiny_run, tmp_path / "s.json", "What is a queue?", flags=("--seed", "3"))
-    assert once.stdout == asked[1]["content"] + "\n"
+    assert once.stdout == safe_text(asked[1]["content"]) + "\n"
 
 
 def test_closed_stdin_ends_quietly(tiny_run: TinyRun, nima: Nima) -> None:

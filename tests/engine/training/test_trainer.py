@@ -141,7 +141,7 @@ def test_events_tell_the_run_in_order(whole: tuple[Path, list[Event]]) -> None:
     assert [step for name, step in saved if name == BEST] == [event.step for event in evaluations(events) if event.best]
     for event in steps(events):
         assert event.tokens == event.step * 256
-        assert event.epoch == pytest.approx(event.step * 8 / 149)
+        assert event.epoch == pytest.approx(event.step * 8 / 168)
         assert event.train_seconds <= event.elapsed_seconds
     first, *_, last = [event.loss for event in steps(events)]
     assert last < 4.5 < first
@@ -164,7 +164,7 @@ def test_the_header_says_what_the_run_was(whole: tuple[Path, list[Event]], tiny_
     assert (header["step"], header["total_steps"], header["tokens"], header["evaluated_step"]) == (24, 24, 24 * 256, 24)
     best = min(evaluations(whole[1]), key=lambda event: event.loss)
     assert header["best"] == {"value": best.loss, "loss": best.loss, "step": best.step, "waited": 0}
-    assert header["epoch"] == pytest.approx(24 * 8 / 149)
+    assert header["epoch"] == pytest.approx(24 * 8 / 168)
     assert header["dtype"] == "float32"
     assert header["threads"] == 1
     assert header["loss_scale"] is None
