@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from nima_cli.config.schema import DataConfig, SourceConfig
+from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.events import DatasetReady
 

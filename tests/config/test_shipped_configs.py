@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from nima_cli.config import strict_yaml
+from nima_cli.config.data_schema import BUILTIN_SOURCE, SourceConfig
 from nima_cli.config.keys import KeyPath, dotted, leaves
 from nima_cli.config.load import dump_yaml, load_config
-from nima_cli.config.schema import BUILTIN_SOURCE, SourceConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SHIPPED = sorted(CONFIGS.glob("*.yaml"))

@@ -13,7 +13,7 @@ from nima_cli.config.data_help import DATA_HELP
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from nima_cli.config.schema import DataConfig
+    from nima_cli.config.data_schema import DataConfig
     from nima_cli.events import DatasetReady, Event
 
 app = typer.Typer(
@@ -131,8 +131,8 @@ def prepare(
     json: Json = False,
 ) -> None:
     """Turn documents into a dataset and its tokenizer."""
+    from nima_cli.config.data_schema import BUILTIN_SOURCE
     from nima_cli.config.load import load_config
-    from nima_cli.config.schema import BUILTIN_SOURCE
 
     overrides = {f"data.{key}": context.params[key] for key in _SETTINGS}
     overrides["data.sources"] = (

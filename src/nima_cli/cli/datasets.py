@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 from nima_cli.events import Event, Note
 
 if TYPE_CHECKING:
-    from nima_cli.config.schema import Config, DataConfig
+    from nima_cli.config.data_schema import DataConfig
+    from nima_cli.config.schema import Config
 
 
 def with_sources(config: "Config") -> "Config":
     """The configuration with the embedded source filled in where the user named no data at all."""
     if config.data.dir is not None or config.data.sources:
         return config
-    from nima_cli.config.schema import BUILTIN_SOURCE, Config, SourceConfig
+    from nima_cli.config.data_schema import BUILTIN_SOURCE, SourceConfig
+    from nima_cli.config.schema import Config
 
     sources = [SourceConfig(path=BUILTIN_SOURCE).model_dump()]
     return Config.model_validate({**config.model_dump(), "data": {**config.data.model_dump(), "sources": sources}})

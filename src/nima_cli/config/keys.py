@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from nima_cli.config.schema import Config, Section
+from nima_cli.config.schema import Config
+from nima_cli.config.section import Section
 
 # A place in the configuration: names of sections and keys, and indexes where a list is entered.
 KeyPath = tuple[str | int, ...]

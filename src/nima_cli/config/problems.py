@@ -20,7 +20,7 @@ from nima_cli.config.keys import (
     takes_text,
 )
 from nima_cli.config.layers import Layer, Problem, highest
-from nima_cli.config.schema import Section
+from nima_cli.config.section import Section
 from nima_cli.errors import ConfigError
 
 SHOWN = 20

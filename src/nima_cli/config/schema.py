@@ -7,17 +7,13 @@ default means "chosen from the rest of the run"; the description says how, and `
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from nima_cli.config.data_schema import DataConfig
+from nima_cli.config.section import Section
 from nima_cli.config.values import Float, Int, Name
 
 PresetName = Literal["gpt-tiny", "gpt-small", "gpt-medium"]
-
-
-class Section(BaseModel):
-    """A group of keys: unknown keys are errors, values never change after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ModelConfig(Section):
@@ -55,116 +51,6 @@ class ModelConfig(Section):
             )
         if self.n_heads and self.n_kv_heads and self.n_heads % self.n_kv_heads:
             raise ValueError(f"`n_heads` {self.n_heads} must be a multiple of `n_kv_heads` {self.n_kv_heads}")
-        return self
-
-
-class SourceConfig(Section):
-    """One source of documents."""
-
-    path: Name = Field(description="A file, folder, glob, or `builtin:python-docs`.")
-    format: Literal["auto", "text", "markdown", "qa", "chat", "doc"] = Field(
-        "auto", description="Shape of the contents; `auto` decides per file from its suffix and keys."
-    )
-    container: Literal["auto", "text", "json", "jsonl"] = Field(
-        "auto", description="What the files are and which of a folder are taken; `auto` goes by their suffix."
-    )
-    weight: Float = Field(
-        1.0, gt=0.0, le=100.0, description="How often the source is drawn in an epoch; train split only."
-    )
-    name: Name | None = Field(None, description="Name in reports; by default made from the path.")
-
-    @model_validator(mode="after")
-    def _check_container(self) -> "SourceConfig":
-        prose, records = self.format in ("text", "markdown"), self.format in ("qa", "chat", "doc")
-        if (prose and self.container in ("json", "jsonl")) or (records and self.container == "text"):
-            raise ValueError(f"`format` {self.format} and `container` {self.container} contradict each other")
-        return self
-
-
-def _check_encoding_name(name: str) -> None:
-    try:
-        b"x".decode(name, "ignore")
-    except (LookupError, ValueError) as error:
-        raise ValueError(f"`{name}` is no text encoding known here, such as `windows-1252` or `utf-16-le`") from error
-
-
-class DataConfig(Section):
-    """What to learn from, and how it becomes a prepared dataset."""
-
-    dir: Name | None = Field(None, description="The prepared dataset; made from `sources` when missing or stale.")
-    sources: list[SourceConfig] = Field(
-        default_factory=list, description="Documents to prepare from; with neither this nor `dir`, the embedded source."
-    )
-    tokenizer: Literal["bpe", "unigram", "char"] = Field("bpe", description="Kind of SentencePiece tokenizer to train.")
-    vocab_size: Int | None = Field(
-        None, ge=300, le=65536, description="Tokens in the vocabulary; by default chosen from the size of the corpus."
-    )
-    tokenizer_from: Name | None = Field(
-        None,
-        description="Reuse this tokenizer (a `.model` file or a prepared dataset) instead of training one.",
-    )
-    max_length: Int = Field(
-        512, ge=16, le=131072, description="Tokens in a sample; longer documents are split, not cut."
-    )
-    min_length: Int = Field(32, ge=1, description="Characters; shorter documents are dropped and counted.")
-    train_ratio: Float = Field(0.8, gt=0.0, lt=1.0, description="Share of the documents to train on.")
-    val_ratio: Float = Field(0.1, gt=0.0, lt=1.0, description="Share for validation; what is left is the test split.")
-    seed: Int = Field(42, ge=0, lt=2**63, description="Seed of the shuffle before the split.")
-    dedupe: Literal["near", "exact", "off"] = Field(
-        "near",
-        description="Before the split, remove documents that say nearly the same, only those that are equal up to case "
-        "and white space, or none.",
-    )
-    loss: Literal["all", "assistant"] = Field(
-        "all", description="Learn every token, or in Q&A and chats only what the assistant says."
-    )
-    on_error: Literal["stop", "skip"] = Field("stop", description="At a bad record: stop, or drop it and count it.")
-    encoding: Name | None = Field(
-        None, description="What files are in that are not UTF-8, such as `windows-1252`; by default they are errors."
-    )
-    normalize: Literal["none", "nfc"] = Field("none", description="Unicode normalisation; `none` changes nothing.")
-    strip_markup: bool = Field(
-        True, description="Take front matter, comments, shortcodes and layout tags out of Markdown, never out of code."
-    )
-    keep_links: bool = Field(True, description="Keep the targets of Markdown links; else only their text is left.")
-    heading_context: bool = Field(
-        True, description="Begin a piece of a split document with the headings that it is under."
-    )
-    max_characters: Int | None = Field(
-        None, ge=1, description="Characters; longer documents are dropped and counted. By default none is."
-    )
-    max_repetition: Float | None = Field(
-        None, gt=0.0, le=1.0, description="Drop documents of which a larger share repeats itself. By default none is."
-    )
-    max_non_text: Float | None = Field(
-        None, gt=0.0, le=1.0, description="Drop documents of which a larger share is no language. By default none is."
-    )
-    max_boilerplate: Float | None = Field(
-        None,
-        gt=0.0,
-        le=1.0,
-        description="Drop documents of which a larger share is lines that very many share. By default none is.",
-    )
-
-    @field_validator("encoding")
-    @classmethod
-    def _check_encoding(cls, value: str | None) -> str | None:
-        if value is not None:
-            _check_encoding_name(value)
-        return value
-
-    @model_validator(mode="after")
-    def _check_ratios(self) -> "DataConfig":
-        if self.train_ratio + self.val_ratio >= 1.0:
-            raise ValueError(
-                f"`train_ratio` {self.train_ratio} + `val_ratio` {self.val_ratio} leave nothing for the test split"
-            )
-        if self.max_characters is not None and self.max_characters < self.min_length:
-            raise ValueError(f"`max_characters` {self.max_characters} is below `min_length` {self.min_length}")
-        if self.min_length > self.max_length * 64:
-            raise ValueError(
-                f"`min_length` {self.min_length} characters can never fit `max_length` {self.max_length} tokens"
-            )
         return self
 
 
@@ -338,7 +224,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 PRESET_VOCAB_SIZES = {"gpt-tiny": 8192, "gpt-small": 8192, "gpt-medium": 16384}
-BUILTIN_SOURCE = "builtin:python-docs"
 
 
 def safe_name(name: str) -> bool:

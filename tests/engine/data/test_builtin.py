@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.config.schema import SourceConfig
+from nima_cli.config.data_schema import SourceConfig
 from nima_cli.engine.data.builtin import builtin_documents, builtin_versions
 from nima_cli.engine.data.docstrings import read_added, read_source, to_markdown
 from nima_cli.engine.data.document import Document

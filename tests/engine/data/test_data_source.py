@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.config.schema import DataConfig, SourceConfig
+from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine import DataSource
 from nima_cli.errors import InputError
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from nima_cli.config.schema import DataConfig, SourceConfig
+from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.dataset import IGNORED, Batch, TokenDataset, open_dataset
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.errors import DataError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nima_cli.config.schema import DataConfig, SourceConfig
+from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.engine.data.text_view import Entry, parse_entries
 from nima_cli.engine.data.tokenizer import Tokenizer

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nima_cli.config.schema import DataConfig, SourceConfig
+from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.encoding import open_utf8
 from nima_cli.engine.data.sources import Problems, open_sources

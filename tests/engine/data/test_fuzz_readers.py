@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nima_cli.config.schema import DataConfig
+from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.chunk import split_under_headings
 from nima_cli.engine.data.clean import CleanReport, clean
 from nima_cli.engine.data.document import Document

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nima_cli.config.schema import DataConfig
+from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.clean import CleanReport
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.front_matter import FrontMatter, read_front_matter

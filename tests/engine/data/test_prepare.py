@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nima_cli.config.schema import DataConfig, SourceConfig
+from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.encoder import CachingEncoder
 from nima_cli.engine.data.prepare import prepare, staleness
@@ -129,7 +129,7 @@ def test_the_metadata_says_what_it_promises(tiny_dataset: Path) -> None:
 _AGAIN = """
 import sys
 from pathlib import Path
-from nima_cli.config.schema import DataConfig
+from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data import corpus, prepare
 prepare.PARALLEL_FROM_BYTES = 0
 corpus.TASK_CHARACTERS = 2000
@@ -459,7 +459,7 @@ def test_stopping_in_the_middle_leaves_the_old_dataset_and_no_litter(
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from nima_cli.config.schema import DataConfig
+from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.prepare import prepare
 wanted, moved = int(sys.argv[3]), 0
 replace = os.replace

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from nima_cli.config.schema import DataConfig
+from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.quality import LineCounts, boilerplate_verdict, non_text, repetition, verdict
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nima_cli.config.schema import SourceConfig
+from nima_cli.config.data_schema import SourceConfig
 from nima_cli.engine.data import readers
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.sources import Problems, open_sources

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.config.schema import SourceConfig
+from nima_cli.config.data_schema import SourceConfig
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.problems import printable
 from nima_cli.engine.data.sources import Problems, Source, fingerprint, open_sources

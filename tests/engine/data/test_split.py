@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nima_cli.config.schema import DataConfig
+from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.split import split
 from nima_cli.errors import DataError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.config.schema import DataConfig, SourceConfig
+from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.document import Turn
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.engine.data.render import chat_prompt

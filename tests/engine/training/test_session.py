@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nima_cli.config.schema import DataConfig, SourceConfig
+from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint import BEST, LAST
 from nima_cli.engine.data.prepare import prepare

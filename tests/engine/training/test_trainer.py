@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nima_cli.config.schema import Config, DataConfig, SourceConfig
+from nima_cli.config.data_schema import DataConfig, SourceConfig
+from nima_cli.config.schema import Config
 from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint import BEST, LAST
 from nima_cli.engine.data.prepare import prepare

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from pydoc_data.topics import topics
 
-from nima_cli.config.schema import BUILTIN_SOURCE
+from nima_cli.config.data_schema import BUILTIN_SOURCE
 from nima_cli.engine.data.docstrings import Entry, read_added, read_source
 from nima_cli.engine.data.document import Document, Turn
 

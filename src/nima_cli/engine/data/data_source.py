@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nima_cli.config.schema import SourceConfig
+from nima_cli.config.data_schema import SourceConfig
 from nima_cli.errors import InputError
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli import __version__
-from nima_cli.config.schema import DataConfig
+from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.corpus import Corpus, kept_by_source, read_corpus
 from nima_cli.engine.data.dataset_files import FORMAT, token_dtype, tokenizer_name
 from nima_cli.engine.data.dataset_writer import DatasetWriter

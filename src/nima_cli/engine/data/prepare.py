@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from nima_cli.config.schema import BUILTIN_SOURCE, DataConfig, SourceConfig
+from nima_cli.config.data_schema import BUILTIN_SOURCE, DataConfig, SourceConfig
 from nima_cli.engine.data.dataset_files import METADATA, read_dataset
 from nima_cli.engine.data.dataset_writer import locked_folder, refuse_foreign_files, staged
 from nima_cli.engine.data.parallel import mapper

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from nima_cli.config.schema import DataConfig
+from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.problems import Problem
 

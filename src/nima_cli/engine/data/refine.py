@@ -7,7 +7,7 @@ keeps its markup: questions and answers may be about it.
 import unicodedata
 from dataclasses import replace
 
-from nima_cli.config.schema import DataConfig
+from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.clean import CleanReport, clean
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.markup import strip_links, strip_markup

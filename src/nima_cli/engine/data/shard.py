@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nima_cli.config.schema import DataConfig
+from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.clean import CleanReport
 from nima_cli.engine.data.dedupe import content_key
 from nima_cli.engine.data.document import KINDS, Document

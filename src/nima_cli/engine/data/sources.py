@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import IO
 
-from nima_cli.config.schema import BUILTIN_SOURCE, SourceConfig
+from nima_cli.config.data_schema import BUILTIN_SOURCE, SourceConfig
 from nima_cli.engine.data import builtin, paths
 from nima_cli.engine.data.document import Document, Kind
 from nima_cli.engine.data.problems import Problem, Problems, printable

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from nima_cli.config.schema import DataConfig
+from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.dataset_files import SPLITS
 from nima_cli.errors import DataError
 

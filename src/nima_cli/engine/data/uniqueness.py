@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nima_cli.config.schema import DataConfig
+from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.corpus import Corpus
 from nima_cli.engine.data.dedupe import first_of_each
 from nima_cli.engine.data.near_duplicates import candidates, judge
