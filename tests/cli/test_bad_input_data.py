@@ -423,15 +423,6 @@ def test_row_39_a_file_given_twice_is_read_once_with_a_warning(run_cli: RunCli, 
     assert said.count("read once: ") == 2
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_row_44_an_unreadable_file_is_the_machines_fault(run_cli: RunCli, tmp_path: Path) -> None:
-    (tmp_path / "x.md").write_text(WORDS)
-    (tmp_path / "x.md").chmod(0)
-    ran = run_cli("data", "prepare", "--output-dir", "out", "--text-files", "x.md", cwd=tmp_path)
-    assert ran.code == 4
-    assert ran.stderr.startswith("error: x.md: cannot read: permission denied")
-
-
 def test_row_47_another_dataset_is_in_the_way(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "good.json").write_text(dump(GOOD))
     prepared(run_cli, tmp_path, "--json-files", "good.json")
