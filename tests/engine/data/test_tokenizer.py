@@ -1,34 +1,14 @@
-"""The tokenizer is lossless, never produces a special symbol, and trusts no file."""
+"""The tokenizer is lossless, and its training is deterministic and says what it cannot do."""
 
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tokenizers
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from nima_cli.engine.data.tokenizer import TextStream, Tokenizer
-from nima_cli.engine.data.tokenizer_files import CONTROL_SYMBOLS
+from nima_cli.engine.data.tokenizer import PieceRules, TextStream, Tokenizer
 from nima_cli.errors import CheckpointError, DataError, InputError
-
-TEXTS = [
-    f"# Section {n}\n\nRun `kubectl get pods -n team-{n}` and wait {n * 7} seconds.\n\n```yaml\nkey:\n    - a{n}\n```\n"
-    for n in range(40)
-] + ["Größe und Überschrift: naïve café, 東京, Привет мир\n\tindented with a tab\n"] * 3
-KINDS = ("bpe", "unigram", "char")
-TRAINED = {kind: Tokenizer.train(TEXTS, kind=kind, vocab_size=420, exact=False) for kind in KINDS}
-
-# Everything UTF-8 can hold, and text made of what breaks tokenizers.
-ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-HOSTILE = st.lists(
-    st.sampled_from(["\u2581", "\u2585", "\0", "\t", "\n", " ", "   ", "\r\n", "<unk>", "<0x41>", "kubectl",
-                     "7", "a\u0301", "\ufeff", "\ufffd", "\u2028", "😀", "東京", "</s>", "\x1b[0m", *CONTROL_SYMBOLS]),
-    max_size=20,
-).map("".join)  # fmt: skip
+from tests.engine.data.small_tokenizers import ANY_TEXT, HOSTILE, KINDS, TEXTS, TRAINED
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,36 +22,6 @@ def test_decoding_gives_back_exactly_what_was_encoded_without_special_symbols(ki
     assert tokenizer.byte_lengths()[ids].sum() == len(text.encode())
 
 
-@pytest.mark.parametrize("kind", ["bpe", "char"])
-@settings(max_examples=150, deadline=None)
-@given(text=ANY_TEXT | HOSTILE)
-def test_the_json_twin_gives_the_same_ids_and_text(kind: str, text: str) -> None:
-    tokenizer = TRAINED[kind]
-    twin = TWINS[kind]
-    ids = twin.encode(text, add_special_tokens=False).ids
-    assert ids == tokenizer.encode(text)
-    assert twin.decode(ids) == text
-
-
-def _twin(kind: str) -> tokenizers.Tokenizer:
-    text = TRAINED[kind].json_twin()
-    assert text is not None
-    twin = tokenizers.Tokenizer.from_str(text)
-    twin.encode_special_tokens = True
-    return twin
-
-
-TWINS = {kind: _twin(kind) for kind in ("bpe", "char")}
-
-
-def test_the_twin_agrees_on_whole_documents_and_knows_the_special_symbols() -> None:
-    for text in TEXTS:
-        assert TWINS["bpe"].encode(text, add_special_tokens=False).ids == TRAINED["bpe"].encode(text)
-    for symbol in CONTROL_SYMBOLS:
-        assert TWINS["bpe"].token_to_id(symbol) == CONTROL_SYMBOLS.index(symbol) + 1
-    assert TRAINED["unigram"].json_twin() is None
-
-
 def test_the_vocabulary_has_the_asked_size_and_pieces_of_the_corpus() -> None:
     tokenizer = Tokenizer.train(TEXTS, kind="bpe", vocab_size=400)
     assert tokenizer.vocab_size == 400
@@ -79,6 +29,22 @@ def test_the_vocabulary_has_the_asked_size_and_pieces_of_the_corpus() -> None:
     assert max(map(len, pieces)) > 4
     assert any(piece == "    " for piece in pieces), "no piece for indentation"
     assert all(len(piece) == 1 for piece in pieces if any(c.isdigit() for c in piece)), "digits are not split"
+
+
+def test_the_rules_for_pieces_are_followed() -> None:
+    tokenizer = Tokenizer.train(
+        TEXTS, kind="bpe", vocab_size=400, rules=PieceRules(runs_of_spaces=False, split_digits=False)
+    )
+    pieces = [tokenizer.piece(token_id) for token_id in range(266, 400)]
+    assert not any(piece.isspace() and len(piece) > 1 for piece in pieces)
+    assert any(piece.strip().isdigit() and len(piece.strip()) > 1 for piece in pieces)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("texts", [["東京特許許可局" * 20], ["東京特許許可局" * 6000, "a b"]], ids=["none", "rare"])
+def test_spaces_come_back_even_where_the_corpus_has_none(kind: str, texts: list[str]) -> None:
+    tokenizer = Tokenizer.train(texts, kind=kind, vocab_size=300, exact=False)
+    assert tokenizer.decode(tokenizer.encode(" a b  東京 ")) == " a b  東京 "
 
 
 def test_training_is_deterministic_and_silent(capfd: pytest.CaptureFixture[str]) -> None:
@@ -167,18 +133,6 @@ def test_pieces_are_readable_and_special_symbols_stand_for_no_bytes() -> None:
     assert tokenizer.decode([tokenizer.bos_id, *tokenizer.encode("x"), tokenizer.eos_id]) == "x"
 
 
-@pytest.mark.parametrize("unit", ["a", "7", " ", "^", "\u0301", "ab "])
-def test_pathological_text_takes_near_linear_time(unit: str) -> None:
-    def seconds(size: int) -> float:
-        text = unit * (size // len(unit))
-        started = time.perf_counter()
-        assert len(TRAINED["bpe"].encode(text)) > 0
-        return time.perf_counter() - started
-
-    small = min(seconds(2**14) for _ in range(3))
-    assert seconds(2**18) < 60 * small + 0.2, "16 times the text"
-
-
 def test_a_tokenizer_is_loaded_from_a_file_or_a_folder(tmp_path: Path) -> None:
     tokenizer = TRAINED["bpe"]
     path = tmp_path / "tokenizer_bpe.model"
@@ -191,57 +145,3 @@ def test_a_tokenizer_is_loaded_from_a_file_or_a_folder(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_char.model").write_bytes(TRAINED["char"].proto)
     with pytest.raises(CheckpointError, match="2 files match"):
         Tokenizer.load(tmp_path)
-
-
-def test_files_of_another_kind_are_refused_with_their_name() -> None:
-    proto = TRAINED["bpe"].proto
-    broken = {
-        "empty": b"",
-        "text": b"hello, this is no tokenizer",
-        "cut short": proto[: len(proto) // 2],
-        "other special symbol": proto.replace(b"<|end|>", b"<|fin|>"),
-        "other normaliser": proto.replace(b"\x08identity", b"\x08nmt_nfkc"),
-        "a piece twice": proto + proto[: proto.index(b"<|bos|>")],
-    }
-    for name, data in broken.items():
-        with pytest.raises(CheckpointError, match=r"^here\.model: this is not a tokenizer that nima can use"):
-            Tokenizer.from_bytes(data, where="here.model")
-        assert data != proto, name
-
-
-_FUZZ = """
-import random, sys
-from pathlib import Path
-from nima_cli.engine.data.tokenizer import Tokenizer
-from nima_cli.errors import CheckpointError
-proto = Path(sys.argv[1]).read_bytes()
-generator = random.Random(7)
-refused = 0
-for _ in range(400):
-    data = bytearray(proto)
-    for _ in range(generator.choice((1, 1, 2, 8))):
-        where = generator.randrange(len(data)) if generator.random() < 0.5 else generator.randrange(-600, 0)
-        action = generator.random()
-        if action < 0.6:
-            data[where] = generator.randrange(256)
-        elif action < 0.8:
-            del data[where : where + generator.randrange(1, 50)]
-        else:
-            data[where:where] = generator.randbytes(generator.randrange(1, 50))
-    try:
-        tokenizer = Tokenizer.from_bytes(bytes(data), where="fuzzed")
-        assert tokenizer.decode(tokenizer.encode("a \\u00e9\\n")) == "a \\u00e9\\n"
-    except CheckpointError:
-        refused += 1
-print(refused)
-"""
-
-
-def test_damaged_files_never_crash_the_process(tmp_path: Path) -> None:
-    path = tmp_path / "good.model"
-    path.write_bytes(TRAINED["bpe"].proto)
-    done = subprocess.run(
-        [sys.executable, "-c", _FUZZ, str(path)], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 100

@@ -9,6 +9,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,28 @@ from nima_cli.engine.data.document import Role
 from nima_cli.errors import CheckpointError, DataError, InputError
 from nima_cli.files import explain
 
-# No piece is longer, so a text of n characters has at least n / 16 tokens.
-MAX_PIECE_CHARACTERS = 16
+MAX_PIECE_CHARACTERS = layout.MAX_PIECE_CHARACTERS
 # The result of unigram training depends on how many threads share the sums, so the number is part of the recipe.
 _TRAINING_THREADS = 4
 _MAX_SENTENCE_CHARACTERS = 4096
 _SENTENCE_BREAK = re.compile("[\n\t\0\u2581\u2585]+")
+
+
+@dataclass(frozen=True, slots=True)
+class PieceRules:
+    """What a piece may be, beside text without line ends and tabs.
+
+    Attributes:
+        runs_of_spaces: several spaces, as of an indentation, may be one piece.
+        split_digits: a digit is always a piece of its own.
+    """
+
+    runs_of_spaces: bool
+    split_digits: bool
+
+
+# Chosen by measurement (benchmarks/tokenizer_settings.py, docs/decisions/0011-tokenizer-settings.md).
+PIECE_RULES = PieceRules(runs_of_spaces=True, split_digits=True)
 
 
 class Tokenizer:
@@ -55,7 +72,9 @@ class Tokenizer:
         self._mark_ids = [first + byte for byte in layout.SPACE_MARK.encode("utf-8")]
 
     @classmethod
-    def train(cls, texts: Iterable[str], *, kind: str, vocab_size: int, exact: bool = True) -> "Tokenizer":
+    def train(
+        cls, texts: Iterable[str], *, kind: str, vocab_size: int, exact: bool = True, rules: PieceRules = PIECE_RULES
+    ) -> "Tokenizer":
         """Learn a vocabulary from `texts`; the same texts in the same order give the same bytes on any machine.
 
         Args:
@@ -63,11 +82,12 @@ class Tokenizer:
             kind: bpe, unigram or char.
             vocab_size: token ids wanted, special symbols and bytes included.
             exact: fail if the texts do not support that size; otherwise take the nearest size that works.
+            rules: what a piece may be; a tokenizer does not remember it, only its pieces.
 
         Raises:
             DataError: no text, or a size that the texts do not support; names the size that they do.
         """
-        proto = _train(texts, kind, vocab_size, exact=exact)
+        proto = _train(texts, kind, vocab_size, rules, exact=exact)
         return cls.from_bytes(proto, where="the trained tokenizer")
 
     @classmethod
@@ -117,7 +137,8 @@ class Tokenizer:
             ids: list[int] = self._native.encode(parts[0])
             for part in parts[1:]:  # SentencePiece would read its own mark for a space as a space
                 ids += self._mark_ids
-                ids += self._native.encode(part)
+                if part:
+                    ids += self._native.encode(part)
         except RuntimeError:
             raise InputError("the text is not valid Unicode: it holds a lone surrogate") from None
         return ids
@@ -190,19 +211,21 @@ def _sentences(texts: Iterable[str]) -> Iterator[str]:
                 yield line[start : start + _MAX_SENTENCE_CHARACTERS]
 
 
-def _train(texts: Iterable[str], kind: str, vocab_size: int, *, exact: bool) -> bytes:
+def _train(texts: Iterable[str], kind: str, vocab_size: int, rules: PieceRules, *, exact: bool) -> bytes:
     sentences = list(_sentences(texts))
     if not sentences:
         raise DataError("cannot train a tokenizer: there is no text")
+    if not any(" " in sentence for sentence in sentences):  # a character that never occurs gets a score of -infinity
+        sentences.append(" ")
     size = vocab_size
     if kind == "char":
-        proto = _run_trainer(sentences, kind, size, hard=False)
+        proto = _run_trainer(sentences, kind, size, rules, hard=False)
         found = len(layout.read_vocabulary(proto, "the trained tokenizer").pieces)
         if exact and found < size:
             raise _size_error(vocab_size, f"at most {found}")
         return proto
     try:
-        return _run_trainer(sentences, kind, size, hard=exact)
+        return _run_trainer(sentences, kind, size, rules, hard=exact)
     except RuntimeError as error:
         low, high = _supported_sizes(str(error))
         if high is not None:
@@ -211,7 +234,7 @@ def _train(texts: Iterable[str], kind: str, vocab_size: int, *, exact: bool) -> 
             raise DataError(f"cannot train a {kind} tokenizer on this text: {_one_line(error)}") from error
         if exact:
             raise _size_error(vocab_size, f"at least {low}") from error
-    return _run_trainer(sentences, kind, low + vocab_size, hard=False)
+    return _run_trainer(sentences, kind, low + vocab_size, rules, hard=False)
 
 
 def _size_error(wanted: int, possible: str) -> DataError:
@@ -228,7 +251,7 @@ def _supported_sizes(message: str) -> tuple[int | None, int | None]:
     return (int(least[1]) if least else None), (int(greatest[1]) if greatest else None)
 
 
-def _run_trainer(sentences: Sequence[str], kind: str, vocab_size: int, *, hard: bool) -> bytes:
+def _run_trainer(sentences: Sequence[str], kind: str, vocab_size: int, rules: PieceRules, *, hard: bool) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences),
@@ -237,11 +260,12 @@ def _run_trainer(sentences: Sequence[str], kind: str, vocab_size: int, *, hard: 
         vocab_size=vocab_size,
         hard_vocab_limit=hard,
         byte_fallback=True,
+        required_chars=layout.SPACE_MARK,  # spelled in bytes it would be decoded to the mark, not to a space
         normalization_rule_name="identity",
         add_dummy_prefix=False,
         remove_extra_whitespaces=False,
-        allow_whitespace_only_pieces=True,
-        split_digits=True,
+        allow_whitespace_only_pieces=rules.runs_of_spaces,
+        split_digits=rules.split_digits,
         control_symbols=list(layout.CONTROL_SYMBOLS[3:]),
         user_defined_symbols=list(layout.USER_SYMBOLS),
         unk_id=0,

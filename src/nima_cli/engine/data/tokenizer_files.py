@@ -8,11 +8,11 @@ Field numbers: sentencepiece_model.proto of sentencepiece 0.2.
 """
 
 import json
-import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from nima_cli.engine.data.document import Role
 from nima_cli.errors import CheckpointError
@@ -29,11 +29,16 @@ FIRST_BYTE_ID = 1 + len(CONTROL_SYMBOLS) + len(USER_SYMBOLS)
 FIRST_NORMAL_ID = FIRST_BYTE_ID + 256
 
 MODEL_TYPES = {1: "unigram", 2: "bpe", 4: "char"}
+# No piece is longer, so a text of n characters has at least n / 16 tokens, and no crafted piece makes encoding slow.
+MAX_PIECE_CHARACTERS = 16
 MAX_PROTO_BYTES = 16 * 2**20
-MAX_PIECES = 2**17
 
+# Fields in a message: of the whole file, of a section of settings, of a piece.
+_MAX_PARTS, _MAX_SETTINGS, _MAX_PIECE_FIELDS = 2**17, 64, 3
+# The score of a bpe piece is its negative rank; those of the other kinds are logarithms of probabilities.
+_MAX_SCORE = float(_MAX_PARTS)
 _NORMAL_TYPE, _UNKNOWN_TYPE, _CONTROL_TYPE, _USER_TYPE, _BYTE_TYPE = 1, 2, 3, 4, 6
-_Fields = dict[int, list[int | bytes]]
+_Fields = dict[int, list[int | float | bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +81,19 @@ class _RefusedError(Exception):
 def _read_checked(proto: bytes) -> Vocabulary:
     if not proto or len(proto) > MAX_PROTO_BYTES:
         raise _RefusedError(f"it has {len(proto)} bytes")
-    model = _fields(proto)
+    model = _fields(proto, _MAX_PARTS)
     if set(model) - {1, 2, 3, 5} or not {1, 2, 3} <= set(model):
         raise _RefusedError("it is no SentencePiece model, or holds sections that nima never writes")
-    _check_normalizer(_fields(_only(model, 3)))
-    if 5 in model and any(_fields(_only(model, 5)).get(2, [b""])):
+    _check_normalizer(_fields(_only(model, 3), _MAX_SETTINGS))
+    if 5 in model and any(_fields(_only(model, 5), _MAX_SETTINGS).get(2, [b""])):
         raise _RefusedError("it changes the text when decoding")
-    trainer = _fields(_only(model, 2))
+    trainer = _fields(_only(model, 2), _MAX_SETTINGS)
     kind = MODEL_TYPES.get(_integer(trainer, 3, default=1))
     if kind is None:
         raise _RefusedError("it is neither bpe, unigram nor char")
     if not _integer(trainer, 35, default=0) or _integer(trainer, 24, default=0):
         raise _RefusedError("it has no byte fallback, or treats white space as a suffix")
-    if len(model[1]) > MAX_PIECES:
-        raise _RefusedError(f"it has {len(model[1])} pieces")
-    return Vocabulary(kind, _checked_pieces([_piece(raw) for raw in model[1]]))
+    return Vocabulary(kind, _checked_pieces(kind, [_piece(raw) for raw in model[1]]))
 
 
 def _check_normalizer(normalizer: _Fields) -> None:
@@ -109,30 +112,40 @@ def _check_normalizer(normalizer: _Fields) -> None:
         raise _RefusedError("it normalises text, so it would not be lossless")
 
 
-def _checked_pieces(found: list[tuple[str, int]]) -> tuple[str, ...]:
+def _checked_pieces(kind: str, found: Sequence["_Piece"]) -> tuple[str, ...]:
     front = [
         (UNKNOWN, _UNKNOWN_TYPE),
         *((symbol, _CONTROL_TYPE) for symbol in CONTROL_SYMBOLS),
         *((symbol, _USER_TYPE) for symbol in USER_SYMBOLS),
         *((byte_piece(value), _BYTE_TYPE) for value in range(256)),
     ]
-    if found[: len(front)] != front:
+    if [(piece.text, piece.type) for piece in found[: len(front)]] != front:
         raise _RefusedError("its special symbols or byte pieces are not those of nima")
-    if any(kind != _NORMAL_TYPE or not text for text, kind in found[len(front) :]):
-        raise _RefusedError("a piece is empty or of an unexpected type")
-    pieces = tuple(text.replace(SPACE_MARK, " ") for text, _ in found)
-    if len(set(pieces)) != len(pieces):
-        raise _RefusedError("a piece occurs twice")
+    normal = found[len(front) :]
+    longest = 1 if kind == "char" else MAX_PIECE_CHARACTERS
+    if any(piece.type != _NORMAL_TYPE or not 0 < len(piece.text) <= longest or "\0" in piece.text for piece in normal):
+        raise _RefusedError("a piece is empty, too long, holds a NUL or is of an unexpected type")
+    if kind == "bpe" and any(piece.score <= after.score for piece, after in pairwise(normal)):
+        raise _RefusedError("its pieces are not in the order of their scores")
+    pieces = tuple(piece.text.replace(SPACE_MARK, " ") for piece in found)
+    if len(set(pieces)) != len(pieces) or " " not in pieces:
+        raise _RefusedError("a piece occurs twice, or there is none for a space")
     return pieces
 
 
-def _piece(raw: int | bytes) -> tuple[str, int]:
-    fields = _fields(raw)
-    score = fields.get(2, [b"\0\0\0\0"])[-1]
-    if not isinstance(score, bytes) or len(score) != 4 or not math.isfinite(struct.unpack("<f", score)[0]):
-        raise _RefusedError("a score is no finite number")
+class _Piece(NamedTuple):
+    text: str
+    type: int
+    score: float
+
+
+def _piece(raw: int | float | bytes) -> _Piece:
+    fields = _fields(raw, _MAX_PIECE_FIELDS)
+    score = fields.get(2, [0.0])[-1]
+    if not isinstance(score, float) or not abs(score) <= _MAX_SCORE:  # written so that it refuses NaN
+        raise _RefusedError("a score is no number, or too large")
     try:
-        return _only(fields, 1).decode("utf-8"), _integer(fields, 3, default=_NORMAL_TYPE)
+        return _Piece(_only(fields, 1).decode("utf-8"), _integer(fields, 3, default=_NORMAL_TYPE), score)
     except UnicodeDecodeError:
         raise _RefusedError("a piece is not UTF-8") from None
 
@@ -151,17 +164,20 @@ def _integer(fields: _Fields, number: int, *, default: int) -> int:
     return value
 
 
-def _fields(message: int | bytes) -> _Fields:
+def _fields(message: int | float | bytes, at_most: int) -> _Fields:
     """All fields of one protocol buffer message by number, in order of appearance."""
     if not isinstance(message, bytes):
         raise _RefusedError("a section is no message")
     fields: _Fields = {}
-    for number, value in _walk(message):
+    for count, (number, value) in enumerate(_walk(message)):
+        if count == at_most:
+            raise _RefusedError(f"a section has more than {at_most} parts")
         fields.setdefault(number, []).append(value)
     return fields
 
 
-def _walk(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+def _walk(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
+    """(field number, value): integers, 32-bit floats, and bytes; nima's files hold nothing else."""
     position = 0
     while position < len(data):
         key, position = _varint(data, position)
@@ -172,13 +188,14 @@ def _walk(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             continue
         if wire == 2:
             size, position = _varint(data, position)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
+        elif wire == 5:
+            size = 4
         else:
             raise _RefusedError(f"unreadable at byte {position}")
         if size > len(data) - position:
             raise _RefusedError(f"cut short at byte {position}")
-        yield key >> 3, data[position : position + size]
+        content = data[position : position + size]
+        yield key >> 3, struct.unpack("<f", content)[0] if wire == 5 else content
         position += size
 
 
@@ -187,8 +204,10 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
     for index, byte in enumerate(data[position : position + 10]):
         value |= (byte & 127) << (7 * index)
         if byte < 128:
+            if value >= 2**64:  # other readers drop the upper bits, and would see another number
+                break
             return value, position + index + 1
-    raise _RefusedError(f"cut short at byte {position}")
+    raise _RefusedError(f"unreadable at byte {position}")
 
 
 def json_twin(vocabulary: Vocabulary) -> str | None:
@@ -197,7 +216,8 @@ def json_twin(vocabulary: Vocabulary) -> str | None:
     BPE merges are every way to cut a piece into two pieces, in the order of the pieces' scores, which is their id
     order. A char tokenizer is BPE without merges. Spaces stay spaces: without SentencePiece's mark for them there is
     nothing that text could be confused with. A unigram model is left out: there the two libraries add up scores in
-    different precision, so that ties can fall differently.
+    different precision, so that ties fall differently, as in every longer rule of dashes; and that format reads byte
+    pieces that text spells out, such as `<0x41>`, as bytes.
     """
     if vocabulary.kind == "unigram":
         return None
