@@ -1,23 +1,28 @@
 """Times `nima data prepare` against Hugging Face `tokenizers` on the same text, with peak memory, and at more text.
 
     python benchmarks/prepare.py --times 10 -- --text-files docs --json-files qa.json
+    python benchmarks/prepare.py --generate 2e9
 
 What follows `--` goes to `nima data prepare`. The peer trains a BPE of the same size on all documents and encodes them
 in one batch, on all cores, from memory: no reading, cleaning, deduplication, splitting, checking or writing. Memory is
 the largest sum of proportional set sizes (Linux) over a process and its children. For `--times N` the documents are
 written to one JSON Lines file, once and N times with other letters each time, so that no copy is a duplicate.
+`--generate N` prepares N bytes of made-up JSON Lines, without a peer; what follows `--` is added to the command.
 """
 
 import argparse
 import json
+import os
 import string
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from generated import write_documents
 
 from nima_cli.engine.data.text_view import parse_entries
 
@@ -39,12 +44,13 @@ print(trained - begin, time.perf_counter() - trained)
 
 def _tree(pid: int) -> Iterator[int]:
     yield pid
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return
-    for child in children:
-        yield from _tree(int(child))
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found = children.read_text().split()
+        except OSError:
+            continue
+        for child in found:
+            yield from _tree(int(child))
 
 
 def _memory(pid: int) -> int:
@@ -56,9 +62,27 @@ def _memory(pid: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
-def measured(command: Sequence[str]) -> tuple[float, int, str]:
-    """Wall seconds, peak bytes and standard output of a command that must succeed."""
-    begin, peak = time.perf_counter(), 0
+@dataclass(frozen=True)
+class Measured:
+    """One command: wall and processor seconds, peak bytes, standard output."""
+
+    seconds: float
+    processor: float
+    peak: int
+    out: str
+
+    def __str__(self) -> str:
+        return f"{self.seconds:7.1f} s  {self.processor:7.1f} s of processors  {self.peak / 1e6:7.0f} MB"
+
+
+def _processor() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def measured(command: Sequence[str]) -> Measured:
+    """Run a command that must succeed."""
+    begin, before, peak = time.perf_counter(), _processor(), 0
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(command, stdout=out)
         while process.poll() is None:
@@ -68,15 +92,13 @@ def measured(command: Sequence[str]) -> tuple[float, int, str]:
         if process.returncode:
             raise SystemExit(f"{command[:6]} ended with {process.returncode}")
         out.seek(0)
-        return seconds, peak, out.read()
+        return Measured(seconds, _processor() - before, peak, out.read())
 
 
-def prepared(folder: Path, sources: Sequence[str]) -> tuple[float, int, dict[str, Any]]:
-    """Wall seconds, peak bytes and result of one preparation."""
+def prepared(folder: Path, sources: Sequence[str]) -> Measured:
+    """One preparation; its output is one JSON object."""
     command = [sys.executable, "-m", "nima_cli", "data", "prepare", "--json", "--output-dir", str(folder), *sources]
-    seconds, peak, out = measured(command)
-    result: dict[str, Any] = json.loads(out)
-    return seconds, peak, result
+    return measured(command)
 
 
 def texts_of(folder: Path) -> list[str]:
@@ -99,32 +121,49 @@ def write_copies(texts: Sequence[str], path: Path, times: int) -> None:
                 stream.write(json.dumps({"text": text.translate(table)}) + "\n")
 
 
+def compare(work: Path, sources: Sequence[str]) -> list[str]:
+    """Print nima's figures beside the peer's; returns the texts."""
+    ours = prepared(work / "data", sources)
+    vocab_size = json.loads(ours.out)["vocab_size"]
+    texts = texts_of(work / "data")
+    (work / "texts").write_text("\0".join(texts), "utf-8")
+    peer = measured([sys.executable, "-c", _PEER, str(work / "texts"), str(vocab_size)])
+    training, encoding = map(float, peer.out.split())
+    print(f"{len(texts):,} documents, {sum(map(len, texts)):,} characters, vocabulary {vocab_size:,}")
+    print(f"nima data prepare        {ours}")
+    print(f"tokenizers               {peer}")
+    print(f"  without starting: train {training:.1f} s, encode {encoding:.1f} s")
+    print(f"ratio                    {ours.seconds / (training + encoding):7.2f}", flush=True)
+    return texts
+
+
+def enlarge(work: Path, texts: Sequence[str], most: int) -> None:
+    """Print the figures for the text once and `most` times."""
+    found = []
+    for times in (1, most):
+        write_copies(texts, work / f"{times}.jsonl", times)
+        found.append(prepared(work / f"data-{times}", ["--jsonl-files", str(work / f"{times}.jsonl")]))
+        print(f"{times:>3} times the text       {found[-1]}", flush=True)
+    wall, processor = (getattr(found[1], unit) / getattr(found[0], unit) for unit in ("seconds", "processor"))
+    print(f"ratio                    {wall:7.2f}    {processor:7.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Times `nima data prepare` against Hugging Face `tokenizers`.")
     parser.add_argument("--times", type=int, default=0, help="also time this many times the text")
-    parser.add_argument("sources", nargs="+", help="flags of `nima data prepare`, after `--`")
+    parser.add_argument("--generate", type=float, default=0, metavar="BYTES", help="prepare made-up text instead")
+    parser.add_argument("sources", nargs="*", help="flags of `nima data prepare`, after `--`")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        seconds, peak, result = prepared(work / "data", arguments.sources)
-        texts = texts_of(work / "data")
-        (work / "texts").write_text("\0".join(texts), "utf-8")
-        command = [sys.executable, "-c", _PEER, str(work / "texts"), str(result["vocab_size"])]
-        _, peer_peak, out = measured(command)
-        training, encoding = map(float, out.split())
-        peer = training + encoding
-        print(f"{len(texts):,} documents, {sum(map(len, texts)):,} characters, vocabulary {result['vocab_size']:,}")
-        print(f"nima data prepare        {seconds:7.1f} s  {peak / 1e6:7.0f} MB")
-        print(f"tokenizers               {peer:7.1f} s  {peer_peak / 1e6:7.0f} MB")
-        print(f"  train {training:.1f} s, encode {encoding:.1f} s")
-        print(f"ratio                    {seconds / peer:7.2f}")
+        if arguments.generate:
+            count = write_documents(work / "made-up.jsonl", int(arguments.generate))
+            print(f"{count:,} documents, {(work / 'made-up.jsonl').stat().st_size / 1e6:,.0f} MB", flush=True)
+            print(prepared(work / "data", ["--jsonl-files", str(work / "made-up.jsonl"), *arguments.sources]))
+            return
+        texts = compare(work, arguments.sources)
         if arguments.times:
-            found = []
-            for times in (1, arguments.times):
-                write_copies(texts, work / f"{times}.jsonl", times)
-                found.append(prepared(work / f"data-{times}", ["--jsonl-files", str(work / f"{times}.jsonl")]))
-                print(f"{times:>3} times the text       {found[-1][0]:7.1f} s  {found[-1][1] / 1e6:7.0f} MB")
-            print(f"ratio                    {found[1][0] / found[0][0]:7.2f}")
+            enlarge(work, texts, arguments.times)
 
 
 if __name__ == "__main__":

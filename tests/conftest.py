@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import settings
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.events import DatasetReady
+
+# Machines are shared: how long an example takes says nothing.
+settings.register_profile("nima", deadline=None)
+settings.load_profile("nima")
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,19 @@
 """`nima data`: prepare and inspect datasets."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nima_cli.cli.cluster import cluster
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples
 from nima_cli.config.data_help import DATA_HELP
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from nima_cli.config.data_schema import DataConfig
     from nima_cli.events import DatasetReady, Event
 
 app = typer.Typer(
@@ -124,6 +124,23 @@ def prepare(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes. By default one a core.", show_default=False)
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            help="What runs the processes: this program, or Ray (`pip install 'nima[ray]'`). The dataset is the same.",
+            metavar="local|ray",
+        ),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address",
+            help="A running Ray cluster to use, with all its processors. By default one is started on this machine.",
+            metavar="HOST:PORT",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset that is there.")] = False,
     debug: Debug = False,
     quiet: Quiet = False,
@@ -151,14 +168,15 @@ def prepare(
     folder = output_dir or (Path(data.dir) if data.dir else None)
     if folder is None:
         raise InputError("no place for the dataset", hint="give `--output-dir`")
-    _prepare(data, folder, report, overwrite=overwrite, workers=workers or _cores(), quiet=quiet, as_json=json)
-
-
-def _prepare(
-    data: "DataConfig", folder: Path, report: Path | None, *, overwrite: bool, workers: int, quiet: bool, as_json: bool
-) -> None:
-    from nima_cli.cli.views import follow, print_json
+    on = cluster(engine, ray_address, workers)
     from nima_cli.engine.data.prepare import prepare as run
+
+    events = run(data, folder, overwrite=overwrite, workers=workers or _cores(), cluster=on)
+    _prepare(events, folder, report, quiet=quiet, as_json=json)
+
+
+def _prepare(events: Iterator["Event"], folder: Path, report: Path | None, *, quiet: bool, as_json: bool) -> None:
+    from nima_cli.cli.views import follow, print_json
     from nima_cli.sinks.drops import DropsSink
     from nima_cli.ui.console import out, safe_text, say
     from nima_cli.ui.prepare_view import prepare_view
@@ -166,7 +184,7 @@ def _prepare(
     result = _Result()
     drops = DropsSink(report) if report is not None else None
     views = [prepare_view(quiet=quiet), *([drops] if drops else []), result]
-    follow(run(data, folder, overwrite=overwrite, workers=workers), views)
+    follow(events, views)
     if drops is not None and not drops.written and not quiet:
         say("nothing was read, so there is no report; pass `--overwrite` to prepare again", "warning")
     ready = result.ready

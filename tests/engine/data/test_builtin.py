@@ -14,6 +14,7 @@ from nima_cli.engine.data.builtin import builtin_documents, builtin_versions
 from nima_cli.engine.data.docstrings import read_added, read_source, to_markdown
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.sources import Problems, open_sources
+from tests.engine.data.reading import documents_of
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_versions_name_python_and_packages() -> None:
 def test_it_is_a_source_like_any_other(documents: list[Document]) -> None:
     [source] = open_sources([SourceConfig(path="builtin:python-docs")])
     assert source.name == "python-docs"
-    stream = source.documents(Problems(20))
+    stream = documents_of(source, Problems(20))
     assert next(stream).text == documents[0].text
 
 

@@ -22,7 +22,7 @@ PARTS = st.sampled_from(
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram", "char"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=st.one_of(st.text(max_size=60), st.lists(PARTS, max_size=25).map("".join)))
 def test_ids_are_those_of_the_tokenizer(kind: str, text: str) -> None:
     encoder = ENCODERS[kind]

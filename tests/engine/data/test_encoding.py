@@ -15,6 +15,7 @@ from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.encoding import open_utf8
 from nima_cli.engine.data.sources import Problems, open_sources
 from nima_cli.errors import DataError
+from tests.engine.data.reading import documents_of
 
 TEXT = "Grüße — 你好 😀\nzweite Zeile\n" * 3
 
@@ -23,7 +24,7 @@ def read(path: Path, data: bytes, encoding: str | None = None) -> list[Document]
     path.write_bytes(data)
     [source] = open_sources([SourceConfig(path=str(path))], encoding)
     problems = Problems(20)
-    documents = list(source.documents(problems))
+    documents = list(documents_of(source, problems))
     problems.raise_if_any()
     return documents
 
@@ -102,7 +103,7 @@ def test_packed_lines_of_any_size_take_bounded_memory(tmp_path: Path) -> None:
             stream.write(line)
     [source] = open_sources([SourceConfig(path=str(path))])
     tracemalloc.start()
-    assert sum(1 for _ in source.documents(Problems(20))) == 40_000
+    assert sum(1 for _ in documents_of(source, Problems(20))) == 40_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8e6  # the lines are 48 MB
@@ -115,5 +116,7 @@ def test_every_text_comes_back(text: str, codec: str, packed: bool) -> None:
         wanted = text.encode()
     except UnicodeEncodeError:
         return
+    if codec == "utf-16" and text.startswith("\0"):
+        return  # the same bytes as the mark of UTF-32
     result = converted(gzip.compress(data) if packed else data)
     assert result.removeprefix(b"\xef\xbb\xbf") == wanted.removeprefix(b"\xef\xbb\xbf") or text.startswith("\ufeff")

@@ -114,7 +114,7 @@ def mangled(data: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".md", ".json.gz", ""])
 @given(mangled(JSON), st.sampled_from(["auto", "qa", "chat", "doc"]))
-@settings(max_examples=250, deadline=2000)
+@settings(max_examples=250)
 def test_readers_of_records(suffix: str, data: bytes, format_: str) -> None:
     suffixes = (f".{suffix.split('.')[1]}" if suffix else "", ".gz" if suffix.endswith("gz") else suffix)
     values, kind = read_file(Reading(format_), suffixes, io.BytesIO(data), "x")
@@ -131,7 +131,7 @@ def test_readers_of_records(suffix: str, data: bytes, format_: str) -> None:
 
 
 @given(MARKDOWN, st.booleans(), st.integers(8, 60))
-@settings(max_examples=400, deadline=2000)
+@settings(max_examples=400)
 def test_markdown_is_refined_and_split_without_loss(text: str, links: bool, limit: int) -> None:
     config = DataConfig(keep_links=links)
     refined = refine(Document("markdown", 0, "x", text=text), config, CleanReport()).text
@@ -141,7 +141,7 @@ def test_markdown_is_refined_and_split_without_loss(text: str, links: bool, limi
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=250, deadline=2000)
+@settings(max_examples=250)
 def test_bytes_read_as_text_are_text_or_a_problem(data: bytes) -> None:
     values, kind = read_file(Reading("markdown", encoding="cp1252"), (".md", ".md"), io.BytesIO(data), "x")
     assert kind == "markdown"

@@ -58,7 +58,7 @@ def corpora(draw: st.DrawFn) -> tuple[list[list[int]], list[list[int]]]:
     return held_out, train
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(corpora())
 def test_the_runs_are_those_of_a_naive_search(pair: tuple[list[list[int]], list[list[int]]]) -> None:
     held_out, train = pair

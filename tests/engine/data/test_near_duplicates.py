@@ -2,12 +2,16 @@
 
 import itertools
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nima_cli.engine.data import sketch_files
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.near_duplicates import ALIKE, SAME, candidates, jaccard, judge, shingles, sketch
+from nima_cli.engine.data.sketch_files import SketchFiles
+from nima_cli.errors import ResourceError
 
 # From a run of this code; a change would regroup the documents of everybody.
 FIXED_SHINGLES = [2001333411022872915, 7183604577622841180]
@@ -48,6 +52,29 @@ def test_candidates_hold_every_pair_that_is_alike_but_few_others() -> None:
     assert len(alike) > 200
     assert all(clusters[one] == clusters[other] for one, other in alike)
     assert all(one // 6 == other // 6 for one, other in proposed)
+
+
+@pytest.mark.parametrize("held", [1, 50, 10_000])
+def test_candidates_are_the_same_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    monkeypatch.setattr(sketch_files, "_HELD", held)
+    documents = families(10, 6)
+    files = SketchFiles(tmp_path / "sketches")
+    for start in range(0, len(documents), 7):
+        files.append(sketch(documents[start : start + 7]))
+    numbers = np.delete(np.arange(len(documents)), [3, 20])
+    found = candidates(files, numbers)
+    assert len(found) > 50
+    assert found.tolist() == candidates(sketch(documents), numbers).tolist()
+
+
+def test_no_sketches_are_no_candidates(tmp_path: Path) -> None:
+    assert len(candidates(SketchFiles(tmp_path / "sketches"), np.arange(0))) == 0
+
+
+def test_a_folder_that_cannot_be_made_is_the_environments_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError, match="file"):
+        SketchFiles(tmp_path / "file" / "sketches")
 
 
 def test_only_exact_similarity_decides() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from nima_cli.config.data_schema import SourceConfig
-from nima_cli.engine.data import readers
+from nima_cli.engine.data import values
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.sources import Problems, open_sources
 from nima_cli.errors import DataError
+from tests.engine.data.reading import documents_of
 
 QA = {"question": "What is a pod?", "answer": "A group of containers."}
 ASK = {"role": "user", "content": "hi"}
@@ -23,7 +24,7 @@ def read(path: Path, data: bytes | str, format_: str = "auto") -> list[Document]
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
     [source] = open_sources([SourceConfig.model_validate({"path": str(path), "format": format_})])
     problems = Problems(20)
-    documents = list(source.documents(problems))
+    documents = list(documents_of(source, problems))
     problems.raise_if_any()
     return documents
 
@@ -199,13 +200,13 @@ def test_a_refused_record_does_not_hide_the_next_problems(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])
 def test_a_record_has_a_largest_size(tmp_path: Path, suffix: str) -> None:
-    long = json.dumps({"text": "a" * readers.MAX_RECORD_BYTES})
+    long = json.dumps({"text": "a" * values.MAX_RECORD_BYTES})
     short = json.dumps({"text": "short"})
     data = f"{long}\n{short}\n" if suffix == ".jsonl" else f"[{long},\n{short}]"
     (tmp_path / f"x{suffix}").write_text(data)
     [source] = open_sources([SourceConfig(path=str(tmp_path / f"x{suffix}"))])
     problems = Problems(20)
-    assert [document.text for document in source.documents(problems)] == ["short"]
+    assert [document.text for document in documents_of(source, problems)] == ["short"]
     with pytest.raises(DataError, match="record larger than 16 MB"):
         problems.raise_if_any()
 
@@ -221,7 +222,7 @@ def test_a_huge_text_comes_in_parts_and_loses_nothing(tmp_path: Path) -> None:
 
 def test_a_huge_text_without_lines_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line larger than 16 MB"):
-        read(tmp_path / "x.txt", b"a" * (readers.MAX_RECORD_BYTES + 2))
+        read(tmp_path / "x.txt", b"a" * (values.MAX_RECORD_BYTES + 2))
 
 
 def test_reading_is_near_linear(tmp_path: Path) -> None:

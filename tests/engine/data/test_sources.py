@@ -13,9 +13,13 @@ import pytest
 
 from nima_cli.config.data_schema import SourceConfig
 from nima_cli.engine.data.document import Document
+from nima_cli.engine.data.fingerprint import fingerprint
+from nima_cli.engine.data.pieces import Piece, read_piece
 from nima_cli.engine.data.problems import printable
-from nima_cli.engine.data.sources import Problems, Source, fingerprint, open_sources
+from nima_cli.engine.data.source_report import SourceReport
+from nima_cli.engine.data.sources import Problems, open_sources
 from nima_cli.errors import DataError, NimaError, ResourceError
+from tests.engine.data.reading import documents_of
 
 QA = {"question": "What is a pod?", "answer": "A group of containers."}
 
@@ -25,12 +29,12 @@ def read(path: Path | str, **config: object) -> list[Document]:
     return read_source(path, **config)[1]
 
 
-def read_source(path: Path | str, **config: object) -> tuple[Source, list[Document]]:
+def read_source(path: Path | str, **config: object) -> tuple[SourceReport, list[Document]]:
     [source] = open_sources([SourceConfig.model_validate({"path": str(path), **config})])
-    problems = Problems(20)
-    documents = list(source.documents(problems))
+    problems, gathering = Problems(20), source.gathering()
+    documents = list(documents_of(source, problems, gathering))
     problems.raise_if_any()
-    return source, documents
+    return gathering.finish(), documents
 
 
 def failure(path: Path | str, **config: object) -> NimaError:
@@ -116,9 +120,9 @@ def test_the_fingerprint_follows_the_settings(tmp_path: Path) -> None:
 def test_globs(tmp_path: Path, pattern: str, expected: list[str]) -> None:
     for name in ("a.md", "one/b.md", "one/two/c.md", "one/two/d.txt", "one/e.png", ".hidden/f.md"):
         write(tmp_path / "docs" / name, f"text {name}")
-    source, documents = read_source(tmp_path / pattern)
+    [source] = open_sources([SourceConfig(path=str(tmp_path / pattern))])
     assert [name.removeprefix("one/") if "[" in pattern else name for name in source.names] == expected
-    assert len(documents) == len(expected)
+    assert len(list(documents_of(source, Problems(20)))) == len(expected)
 
 
 def test_a_name_with_glob_characters_is_taken_literally(tmp_path: Path) -> None:
@@ -132,9 +136,9 @@ def test_a_real_file_is_read_once_and_a_note_says_so(tmp_path: Path) -> None:
     os.symlink("a.md", tmp_path / "docs/b.md")
     os.symlink(".", tmp_path / "docs/loop")
     os.symlink("..", tmp_path / "docs/up")
-    source, documents = read_source(tmp_path / "docs")
+    report, documents = read_source(tmp_path / "docs")
     assert [document.text for document in documents] == ["the only text"]
-    assert any("b.md" in note and "read once" in note for note in source.report.notes)
+    assert any("b.md" in note and "read once" in note for note in report.notes)
     again = open_sources([SourceConfig(path=str(tmp_path / name)) for name in ("docs/a.md", "docs/../docs/a.md")])
     assert [len(source.files) for source in again] == [1, 0]
 
@@ -185,20 +189,21 @@ def test_a_file_that_vanishes_is_the_environments_fault(tmp_path: Path) -> None:
     [source] = open_sources([SourceConfig(path=str(tmp_path / "a.md"))])
     (tmp_path / "a.md").unlink()
     with pytest.raises(ResourceError, match=r"a\.md: cannot read"):
-        list(source.documents(Problems(20)))
+        list(documents_of(source, Problems(20)))
     with pytest.raises(ResourceError, match=r"a\.md: cannot read"):
         fingerprint([source])
 
 
-def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+def test_a_file_that_changes_before_it_is_read_to_its_end_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path / "qa.jsonl", f"{json.dumps(QA)}\n" * 3)
     [source] = open_sources([SourceConfig(path=str(path))])
-    problems = Problems(20)
-    stream = source.documents(problems)
-    next(stream)
+    [piece] = source.parts(0)
+    assert isinstance(piece, Piece)
     with path.open("a") as more:
         more.write(json.dumps(QA))
-    list(stream)
+    problems, gathering = Problems(20), source.gathering()
+    for batch in read_piece(piece):
+        gathering.add(batch.tally, problems)
     with pytest.raises(DataError, match="changed while reading"):
         problems.raise_if_any()
 
@@ -213,10 +218,10 @@ def test_empty_files_are_counted_and_noted(tmp_path: Path) -> None:
     }.items():
         write(tmp_path / name, data)
     write(tmp_path / "z.md", "something")
-    source, documents = read_source(tmp_path)
+    report, documents = read_source(tmp_path)
     assert [document.text for document in documents] == ["something"]
-    assert source.report.dropped == {"empty": 5}
-    assert any("a.md and 4 more" in note for note in source.report.notes)
+    assert report.dropped == {"empty": 5}
+    assert any("a.md and 4 more" in note for note in report.notes)
 
 
 def test_the_report_counts_what_was_read(tmp_path: Path) -> None:
@@ -224,23 +229,21 @@ def test_the_report_counts_what_was_read(tmp_path: Path) -> None:
     write(tmp_path / "a.md", text)
     records = [QA, {**QA, "answer": " "}, {**QA, "id": 7}]
     size = len(write(tmp_path / "qa.json", records).read_bytes())
-    source, documents = read_source(tmp_path)
-    report = source.report
+    report, documents = read_source(tmp_path)
     assert (report.files, report.documents, report.bytes) == (2, 3, len(text.encode()) + size)
     assert len(documents) == 3
     assert report.dropped == {"empty": 1}
     assert "keys not used: `id`" in report.notes
-    assert list(source.documents(Problems(20))) == documents
-    assert source.report.documents == 3
+    assert read_source(tmp_path) == (report, documents)
 
 
 def test_bad_records_are_skipped_and_counted_on_request(tmp_path: Path) -> None:
     lines = [json.dumps(QA), "{broken", json.dumps({"question": "?"}), "5", json.dumps(QA)]
     [source] = open_sources([SourceConfig(path=str(write(tmp_path / "qa.jsonl", "\n".join(lines))))])
-    problems = Problems(20, skip=True)
-    assert len(list(source.documents(problems))) == 2
+    problems, gathering = Problems(20, skip=True), source.gathering()
+    assert len(list(documents_of(source, problems, gathering))) == 2
     problems.raise_if_any()
-    assert source.report.dropped == problems.counts == {"malformed": 1, "missing_key": 1, "not_a_record": 1}
+    assert gathering.report.dropped == problems.counts == {"malformed": 1, "missing_key": 1, "not_a_record": 1}
 
 
 def test_the_first_twenty_problems_are_listed(tmp_path: Path) -> None:
@@ -254,9 +257,9 @@ def test_the_first_twenty_problems_are_listed(tmp_path: Path) -> None:
 def test_json_without_records_met_on_a_walk_is_noted_not_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.md", "text")
     write(tmp_path / "package.json", {"name": "site", "private": True})
-    source, documents = read_source(tmp_path)
+    report, documents = read_source(tmp_path)
     assert len(documents) == 1
-    assert any("package.json" in note for note in source.report.notes)
+    assert any("package.json" in note for note in report.notes)
     assert "expected a list of objects" in failure(tmp_path / "package.json").message
 
 
@@ -308,11 +311,12 @@ def test_the_container_decides_for_standard_input_and_odd_names(tmp_path: Path) 
 )
 def test_standard_input(format_: str, data: str, kinds: list[str]) -> None:
     code = (
-        "from nima_cli.config.schema import SourceConfig\n"
+        "from nima_cli.config.data_schema import SourceConfig\n"
+        "from nima_cli.engine.data.fingerprint import fingerprint\n"
         "from nima_cli.engine.data.sources import *\n"
         f"s = open_sources([SourceConfig(path='-', format='{format_}')])\n"
         "f = fingerprint(s)\n"
-        "print(s[0].name, [d.kind for d in s[0].documents(Problems(20))], f == fingerprint(s))\n"
+        "print(s[0].name, [d.kind for b in s[0].parts(0) for d in b.documents], f == fingerprint(s))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"stdin {kinds} True"
@@ -339,7 +343,8 @@ def test_odd_file_names_work_and_stay_on_one_line(tmp_path: Path, name: str) -> 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a file system with byte names")
 def test_a_file_name_that_is_not_utf8(tmp_path: Path) -> None:
     write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff.md")), "good text")
-    source, documents = read_source(tmp_path)
+    [source] = open_sources([SourceConfig(path=str(tmp_path))])
+    documents = list(documents_of(source, Problems(20)))
     documents[0].where.encode("utf-8")
     assert len(fingerprint([source])) == 64
 
@@ -351,6 +356,6 @@ def test_the_corpus_reads_without_a_problem() -> None:
         pytest.skip("set NIMA_TEST_CORPUS to the folder of the shared corpus")
     names = ("docs/prometheus", "qa.json", "docs.json", "chat.json", "qa.jsonl")
     for name in names:
-        source, documents = read_source(Path(root) / name)
+        report, documents = read_source(Path(root) / name)
         assert documents
-        assert not source.report.dropped
+        assert not report.dropped

@@ -12,7 +12,7 @@ from tests.engine.data.small_tokenizers import ANY_TEXT, HOSTILE, KINDS, TEXTS, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=ANY_TEXT | HOSTILE)
 def test_decoding_gives_back_exactly_what_was_encoded_without_special_symbols(kind: str, text: str) -> None:
     tokenizer = TRAINED[kind]
@@ -93,7 +93,7 @@ def test_a_batch_is_the_same_as_one_by_one() -> None:
         assert TRAINED["bpe"].encode_batch(texts, threads=2) == [TRAINED["bpe"].encode(text) for text in texts]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=ANY_TEXT | HOSTILE)
 def test_a_stream_gives_whole_characters_that_join_to_the_text(text: str) -> None:
     stream = TextStream(TRAINED["bpe"])

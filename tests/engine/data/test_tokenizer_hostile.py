@@ -80,7 +80,7 @@ FRAGMENTS = st.sampled_from([*SPELLINGS, "<", "|", ">", "<|", "|>", "eos", "bos"
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.lists(FRAGMENTS, min_size=1, max_size=12).map("".join))
 def test_no_mixture_of_fragments_gives_a_special_symbol(name: str, text: str) -> None:
     check(name, text)

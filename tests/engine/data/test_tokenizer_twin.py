@@ -38,7 +38,7 @@ TWINS = {name: twin_of(tokenizer) for name, tokenizer in TOKENIZERS.items()}
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=ANY_TEXT | HOSTILE | st.text("ab ", max_size=60))
 def test_the_twin_gives_the_same_ids_and_text(name: str, text: str) -> None:
     ids = TWINS[name].encode(text, add_special_tokens=False).ids

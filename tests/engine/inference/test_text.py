@@ -58,7 +58,7 @@ def cut_text(draw: st.DrawFn) -> tuple[list[str], list[str]]:
     return pieces, stops
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(cut_text())
 def test_a_stop_string_ends_the_text_however_its_pieces_fall(case: tuple[list[str], list[str]]) -> None:
     pieces, stops = case
@@ -101,7 +101,7 @@ def test_the_beginning_of_a_stop_string_is_shown_when_it_does_not_come() -> None
     assert filtered.flush() == "\n"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_streamed_ids_say_what_they_decode_to(tokenizer: Tokenizer, data: st.DataObject) -> None:
     """Any ids at all, also halves of characters."""

@@ -64,8 +64,10 @@ def clean(text: str, kind: Kind, report: CleanReport | None = None) -> str:
     if not text.isprintable():
         report.control_characters += len(_CONTROL.findall(text))
         report.invisible_characters += len(_INVISIBLE.findall(text))
-    if not _UNTIDY.search(text):
-        return text
+    # Nearly every file ends with a line end, and that alone is no reason to parse it.
+    body = text.removesuffix("\n")
+    if body and not _UNTIDY.search(body):
+        return body
     lines = text.split("\n")
     verbatim = _text_verbatim(lines) if kind == "text" else _markdown_verbatim(text, lines)
     return _tidy(lines, verbatim, report)

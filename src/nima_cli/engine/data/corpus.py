@@ -1,11 +1,12 @@
 """Reads sources into a spool of clean, unique documents, on all cores; knows nothing of tokens.
 
-The calling process reads, the workers refine and sketch, and only a row of numbers stays in memory of each document.
+The workers read what they can, refine and sketch, and only a row of numbers stays in memory of each document.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ import numpy.typing as npt
 from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.clean import CleanReport
 from nima_cli.engine.data.document import Document
-from nima_cli.engine.data.near_duplicates import Sketches
 from nima_cli.engine.data.parallel import Mapper
+from nima_cli.engine.data.pieces import Batch, Piece, Tally
 from nima_cli.engine.data.problems import Problem
 from nima_cli.engine.data.quality import LineCounts
 from nima_cli.engine.data.shard import (
@@ -26,7 +27,9 @@ from nima_cli.engine.data.shard import (
     boilerplate_shard,
     make_shard,
 )
-from nima_cli.engine.data.sources import Problems, Source, SourceReport
+from nima_cli.engine.data.sketch_files import SketchFiles
+from nima_cli.engine.data.source_report import Gathering, SourceReport
+from nima_cli.engine.data.sources import Problems, Source
 from nima_cli.engine.data.spool import Spool, read_documents
 from nima_cli.events import Dropped, Event, Note, Progress
 
@@ -39,8 +42,8 @@ class Corpus:
     """Documents in a spool, and what was counted on the way.
 
     Attributes:
-        reports: one a source; sources of one name, format and weight, such as the files that a shell made out of
-            `docs/*.md`, count as one. `Document.source` is an index into it.
+        reports: one a source; sources of one name, format, container and weight, such as the files that a shell made
+            out of `docs/*.md`, count as one. `Document.source` is an index into it.
         spool: the file with the documents.
         rows: `ROW_DTYPE` [n], one a document of the spool.
         sketches: of all n, when near duplicates are looked for.
@@ -53,7 +56,7 @@ class Corpus:
     reports: list[SourceReport]
     spool: Path
     rows: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, dtype=ROW_DTYPE))
-    sketches: Sketches | None = None
+    sketches: SketchFiles | None = None
     kept: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     clusters: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     cleaning: CleanReport = field(default_factory=CleanReport)
@@ -72,7 +75,8 @@ class Corpus:
 
     def documents(self, numbers: npt.NDArray[np.int64]) -> Iterator[Document]:
         """Read documents back."""
-        return read_documents(self.spool, self.places(numbers))
+        for batch in self.batches(numbers):
+            yield from read_documents(self.spool, self.places(batch))
 
     def batches(self, numbers: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
         """`numbers` in runs of about `TASK_CHARACTERS`."""
@@ -102,10 +106,14 @@ def read_corpus(
     """
     place, reports = _merged(sources)
     corpus = Corpus(reports, spool.path)
+    if config.dedupe == "near":
+        corpus.sketches = SketchFiles(spool.path.with_name("sketches"))
     problems = Problems(skip=config.on_error == "skip")
-    lines = yield from _read(config, sources, place, corpus, problems, spool, run)
-    for source in sources:
-        yield from _add_report(corpus, reports[place[source.index]], source.report)
+    gatherings = [source.gathering() for source in sources]
+    tasks = _tasks(config, sources, place)
+    lines = yield from _read(run(make_shard, tasks), corpus, _Gathered(gatherings, problems, _size(sources)), spool)
+    for source, gathering in zip(sources, gatherings, strict=True):
+        yield from _add_report(reports[place[source.index]], gathering.finish())
     problems.raise_if_any()
     yield from _reading_notes(corpus)
     if config.max_boilerplate is not None:
@@ -119,7 +127,8 @@ def _merged(sources: Sequence[Source]) -> tuple[list[int], list[SourceReport]]:
     for source in sources:
         config = source.config
         own = source.index if config.name is None else None
-        groups.setdefault((own, config.name, config.format, config.weight), []).append(source)
+        key = (own, config.name, config.format, config.container, config.weight)
+        groups.setdefault(key, []).append(source)
     place = [0] * len(sources)
     reports = []
     for number, members in enumerate(groups.values()):
@@ -131,64 +140,72 @@ def _merged(sources: Sequence[Source]) -> tuple[list[int], list[SourceReport]]:
     return place, reports
 
 
+@dataclass(slots=True)
+class _Gathered:
+    """What has come back from reading, and how much there is."""
+
+    sources: Sequence[Gathering]
+    problems: Problems
+    total: int
+    bytes: int = 0
+
+    def add(self, tallies: Iterable[Tally]) -> Progress:
+        for tally in tallies:
+            self.sources[tally.source].add(tally, self.problems)
+            self.bytes += tally.bytes
+        return Progress("read", self.bytes, self.total, "bytes")
+
+
 def _read(
-    config: DataConfig,
-    sources: Sequence[Source],
-    place: Sequence[int],
-    corpus: Corpus,
-    problems: Problems,
-    spool: Spool,
-    run: Mapper,
+    shards: Iterable[Shard], corpus: Corpus, gathered: _Gathered, spool: Spool
 ) -> Generator[Event, None, dict[int, LineCounts]]:
-    total = sum(_size(file) for source in sources for file in source.files) if all(s.files for s in sources) else 0
     rows: list[npt.NDArray[np.void]] = []
-    sketches: list[Sketches] = []
     lines: dict[int, LineCounts] = {}
-    for shard in run(make_shard, _tasks(config, sources, place, problems)):
+    for shard in shards:
         rows.append(shard.rows)
         shard.rows["offset"] += spool.size
         spool.append(shard.packed)
-        if shard.sketches is not None:
-            sketches.append(shard.sketches)
+        if corpus.sketches is not None and shard.sketches is not None:
+            corpus.sketches.append(shard.sketches)
         for source, counted in shard.lines.items():
             lines.setdefault(source, LineCounts()).merge(counted)
         yield from _count(shard, corpus)
-        yield Progress("read", sum(source.report.bytes for source in sources), total, "bytes")
+        yield gathered.add(shard.tallies)
+    # A file that is shared between machines shows all of it to the others once it is closed.
+    spool.close()
     if rows:
         corpus.rows = np.concatenate(rows)
-    if sketches:
-        parts = [np.concatenate(part) for part in zip(*((one.bands, one.marks) for one in sketches), strict=True)]
-        corpus.sketches = Sketches(*parts)
     corpus.kept = np.ones(len(corpus.rows), dtype=bool)
     corpus.clusters = np.arange(len(corpus.rows))
-    done = sum(source.report.bytes for source in sources)
-    yield Progress("read", done, done, "bytes")
+    yield Progress("read", gathered.bytes, gathered.bytes, "bytes")
     return lines
 
 
-def _tasks(
-    config: DataConfig, sources: Sequence[Source], place: Sequence[int], problems: Problems
-) -> Iterator[ShardTask]:
+def _tasks(config: DataConfig, sources: Sequence[Source], place: Sequence[int]) -> Iterator[ShardTask]:
     # Thousands of files named on a command line need not travel with every task.
     options = config.model_copy(update={"sources": []})
-    batch: list[Document] = []
+    parts: list[Piece | Batch] = []
     size = 0
     for source in sources:
-        for document in source.documents(problems):
-            batch.append(replace(document, source=place[source.index]))
-            size += document.characters
+        for part in source.parts(place[source.index]):
+            parts.append(part)
+            size += part.size
             if size >= TASK_CHARACTERS:
-                yield ShardTask(options, tuple(batch))
-                batch, size = [], 0
-    if batch:
-        yield ShardTask(options, tuple(batch))
+                yield ShardTask(options, tuple(parts))
+                parts, size = [], 0
+    if parts:
+        yield ShardTask(options, tuple(parts))
 
 
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:  # reading it will say so
+def _size(sources: Sequence[Source]) -> int:
+    """Bytes of all files; 0 when there is more to read than files."""
+    if not all(source.files for source in sources):
         return 0
+    total = 0
+    for file in (file for source in sources for file in source.files):
+        with contextlib.suppress(OSError):  # reading it will say so
+            total += file.stat().st_size
+    return total
 
 
 def _count(shard: Shard, corpus: Corpus) -> Iterator[Dropped]:
@@ -199,7 +216,7 @@ def _count(shard: Shard, corpus: Corpus) -> Iterator[Dropped]:
         yield corpus.dropped(source, problem)
 
 
-def _add_report(corpus: Corpus, report: SourceReport, part: SourceReport) -> Iterator[Dropped]:
+def _add_report(report: SourceReport, part: SourceReport) -> Iterator[Dropped]:
     report.files += part.files
     report.documents += part.documents
     report.bytes += part.bytes

@@ -64,6 +64,11 @@ def open_utf8(stream: IO[bytes], suffix: str, encoding: str | None) -> io.Buffer
     return opened() if encoding is not None else plain
 
 
+def is_plain(head: bytes) -> bool:
+    """Whether a file that begins with `head` (4 bytes or more) is neither gzip nor marked as UTF-16 or UTF-32."""
+    return not head.startswith((_GZIP_MARK, *(mark for mark, _ in _MARKS)))
+
+
 def _unpacked(stream: IO[bytes], suffix: str) -> io.BufferedIOBase:
     packed = stream.read(2) == _GZIP_MARK
     stream.seek(0)

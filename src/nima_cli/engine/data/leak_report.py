@@ -1,5 +1,7 @@
 """Says what the held-out splits of a dataset share with its train split, and where it comes from; writes nothing."""
 
+import heapq
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ from nima_cli.engine.data.tokenizer import Tokenizer
 from nima_cli.files import explain
 
 EXAMPLES = 10
-_STRETCH_TOKENS = 2**20
+# Hashing takes about 100 bytes a token, and larger stretches are no faster.
+_STRETCH_TOKENS = 2**17
 _SHOWN_TOKENS = 24
 
 Numbers = npt.NDArray[np.int64]
@@ -53,7 +56,7 @@ def leak_report(splits: Mapping[str, SplitOnDisk], corpus: Corpus, tokenizer: To
     report: dict[str, Any] = {"run_tokens": RUN_TOKENS}
     for name, split in splits.items():
         if name != "train":
-            runs = list(shared_runs(partial(_stretches, split, boundaries), train))
+            runs = shared_runs(partial(_stretches, split, boundaries), train)
             report[name] = _summary(runs, corpus, tokenizer)
     return report
 
@@ -73,15 +76,23 @@ def _stretches(split: SplitOnDisk, boundaries: npt.NDArray[np.int64]) -> Iterato
         raise explain(error, split.path, "read") from error
 
 
-def _summary(runs: list[SharedRun], corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
+def _summary(runs: Iterator[SharedRun], corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
+    numbers = array("q")  # of each run: its document, that of the train split, its tokens
+
+    def counted() -> Iterator[SharedRun]:
+        for run in runs:
+            numbers.extend((run.document, run.train_document, run.tokens))
+            yield run
+
+    longest = heapq.nsmallest(EXAMPLES, counted(), key=lambda run: (-run.tokens, run.document))
+    held_out, learned_from, tokens = np.array(numbers, dtype=np.int64).reshape(-1, 3).T
     clusters, source = corpus.clusters, corpus.rows["source"]
-    pairs = Counter((int(source[run.document]), int(source[run.train_document])) for run in runs)
-    longest = sorted(runs, key=lambda run: (-run.tokens, run.document))[:EXAMPLES]
+    pairs = Counter(zip(source[held_out].tolist(), source[learned_from].tolist(), strict=True))
     return {
-        "runs": len(runs),
-        "tokens": sum(run.tokens for run in runs),
-        "documents": len({run.document for run in runs}),
-        "near_duplicates": sum(bool(clusters[run.document] == clusters[run.train_document]) for run in runs),
+        "runs": len(tokens),
+        "tokens": int(tokens.sum()),
+        "documents": len(np.unique(held_out)),
+        "near_duplicates": int((clusters[held_out] == clusters[learned_from]).sum()),
         "sources": [
             {"source": corpus.reports[held].name, "train_source": corpus.reports[learned].name, "runs": count}
             for (held, learned), count in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))

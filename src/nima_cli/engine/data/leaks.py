@@ -5,7 +5,7 @@ numpy. To keep memory small the held-out side is indexed twice: first only every
 50 holds one of these), then the windows of 50 around those that the train split has too.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,14 +62,14 @@ def shared_runs(held_out: Reader, train: Reader) -> Iterator[SharedRun]:
         held_out: reads a split from its start; called more than once.
         train: the same for the split that is learned.
     """
-    wanted = _sorted_unique([_anchors(stretch) for stretch in held_out()])
+    wanted = _sorted_unique(map(_anchors, held_out()))
     if not len(wanted):
         return
     present, _ = _present(wanted, train, _ANCHOR)
     hits = wanted[present]
     if not len(hits):
         return
-    wanted = _sorted_unique([_around(stretch, hits) for stretch in held_out()])
+    wanted = _sorted_unique(_around(stretch, hits) for stretch in held_out())
     present, where = _present(wanted, train, RUN_TOKENS)
     common, origin = wanted[present], where[present]
     if len(common):
@@ -87,8 +87,15 @@ def _every_25th(windows: tuple[U64, npt.NDArray[np.bool_]]) -> tuple[U64, npt.ND
     return hashes[::_STRIDE], valid[::_STRIDE]
 
 
-def _sorted_unique(parts: list[U64]) -> U64:
-    return np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.uint64)
+def _sorted_unique(parts: Iterable[U64]) -> U64:
+    # As `np.unique` of all parts, with no more than two copies at a time: they may be as many as the tokens.
+    held = list(parts)
+    found = np.concatenate([*held, np.zeros(0, dtype=np.uint64)])
+    held.clear()
+    found.sort()
+    new = np.ones(len(found), dtype=bool)
+    new[1:] = found[1:] != found[:-1]
+    return found[new]
 
 
 def _windows(stretch: Stretch, width: int) -> tuple[U64, npt.NDArray[np.bool_]]:

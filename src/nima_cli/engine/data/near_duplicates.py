@@ -10,6 +10,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +77,21 @@ class Sketches:
     bands: npt.NDArray[np.uint32]
     marks: npt.NDArray[np.uint8]
 
+    def band(self, number: int) -> npt.NDArray[np.uint32]:
+        """One column of `bands`."""
+        return self.bands[:, number]
+
+    def marks_of(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Rows of `marks`."""
+        return self.marks[numbers]
+
+
+class Sketched(Protocol):
+    """Sketches wherever they are kept; see `Sketches`."""
+
+    def band(self, number: int, /) -> npt.NDArray[np.uint32]: ...
+    def marks_of(self, numbers: npt.NDArray[np.int64], /) -> npt.NDArray[np.uint8]: ...
+
 
 def sketch(documents: Sequence[Document]) -> Sketches:
     """Sketch every document."""
@@ -107,7 +123,7 @@ def jaccard(one: U64, other: U64) -> float:
     return common / union if union else 1.0
 
 
-def candidates(sketches: Sketches, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def candidates(sketches: Sketched, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Pairs of documents worth comparing.
 
     Args:
@@ -119,7 +135,7 @@ def candidates(sketches: Sketches, numbers: npt.NDArray[np.int64]) -> npt.NDArra
     """
     found = np.zeros(0, dtype=np.uint64)
     for band in range(BANDS):
-        keys = sketches.bands[numbers, band]
+        keys = sketches.band(band)[numbers]
         order = np.argsort(keys, kind="stable")
         keys, members = keys[order], numbers[order].astype(np.uint64)
         begins = np.concatenate([[True], keys[1:] != keys[:-1]]) if len(keys) else np.zeros(0, dtype=bool)
@@ -129,15 +145,16 @@ def candidates(sketches: Sketches, numbers: npt.NDArray[np.int64]) -> npt.NDArra
         pairs = [(side[later] << np.uint64(32)) | members[later] for side in (firsts, befores)]
         found = np.unique(np.concatenate([found, *pairs]))
     pairs_of = np.stack([found >> np.uint64(32), found & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
-    return pairs_of[_estimate(sketches.marks, pairs_of) >= _WORTH_COMPARING]
+    return pairs_of[_estimate(sketches, pairs_of) >= _WORTH_COMPARING]
 
 
-def _estimate(marks: npt.NDArray[np.uint8], pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _estimate(sketches: Sketched, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Similarity of each pair, from the share of equal marks less what chance makes equal."""
     equal = np.zeros(len(pairs))
     for start in range(0, len(pairs), _BLOCK):
         block = pairs[start : start + _BLOCK]
-        equal[start : start + _BLOCK] = (marks[block[:, 0]] == marks[block[:, 1]]).mean(axis=1)
+        marks, others = sketches.marks_of(block[:, 0]), sketches.marks_of(block[:, 1])
+        equal[start : start + _BLOCK] = (marks == others).mean(axis=1)
     return (equal - 1 / 256) / (1 - 1 / 256)
 
 
@@ -162,11 +179,11 @@ def judge(documents: int, pairs: npt.NDArray[np.int64], similarity: npt.NDArray[
         pairs: int64 [pairs, 2], each (earlier, later).
         similarity: exact Jaccard similarity of each pair.
     """
-    parent = list(range(documents))
+    parent: dict[int, int] = {}  # of those that are not alone
 
     def root(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = number = parent[parent[number]]
+        while (above := parent.setdefault(number, number)) != number:
+            parent[number] = number = parent[above]
         return number
 
     removed: dict[int, int] = {}
@@ -177,5 +194,7 @@ def judge(documents: int, pairs: npt.NDArray[np.int64], similarity: npt.NDArray[
             parent[high] = low
         if value >= SAME and earlier not in removed and later not in removed:
             removed[later] = earlier
-    clusters = np.fromiter(map(root, range(documents)), dtype=np.int64, count=documents)
+    clusters = np.arange(documents)
+    for number in parent:
+        clusters[number] = root(number)
     return Verdicts(tuple(sorted(removed.items())), clusters)

@@ -17,7 +17,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 # Tasks under way for each worker: enough that none waits, few enough that memory stays bounded.
-_AHEAD = 3
+AHEAD = 3
 
 
 class Mapper(Protocol):
@@ -38,7 +38,7 @@ def mapper(workers: int) -> Iterator[Mapper]:
         return
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker)
     try:
-        yield _PoolMapper(pool, workers * _AHEAD)
+        yield _PoolMapper(pool, workers * AHEAD)
     finally:
         pool.shutdown(cancel_futures=True)
 

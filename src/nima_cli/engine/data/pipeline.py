@@ -19,7 +19,8 @@ from nima_cli.engine.data.dataset_writer import DatasetWriter
 from nima_cli.engine.data.encode_shard import EncodedShard, EncodeTask, encode_shard
 from nima_cli.engine.data.leak_report import SplitOnDisk, leak_report
 from nima_cli.engine.data.parallel import Mapper
-from nima_cli.engine.data.sources import Source, SourceReport
+from nima_cli.engine.data.source_report import SourceReport
+from nima_cli.engine.data.sources import Source
 from nima_cli.engine.data.split import split
 from nima_cli.engine.data.spool import Spool
 from nima_cli.engine.data.tokenizer import Tokenizer
@@ -103,7 +104,9 @@ def _vocab_size_for(corpus: Corpus, train: Numbers) -> tuple[int, int]:
 def _tokenizer_sample(corpus: Corpus, train: Numbers) -> Iterator[str]:
     """The first documents in shuffled order, as many as training needs."""
     left = TOKENIZER_SAMPLE_CHARACTERS
-    for document in corpus.documents(train):
+    characters = np.cumsum(corpus.rows["characters"][train], dtype=np.int64)
+    enough = int(np.searchsorted(characters, left)) + 1
+    for document in corpus.documents(train[:enough]):
         for text in (document.text, *(turn.content for turn in document.turns)):
             yield text[:left]
             left -= len(text)

@@ -4,6 +4,7 @@ Every decision is a function of the inputs, the options and the seed, never of t
 sources, working folder or number of workers, so the same call gives the same bytes.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 from nima_cli.config.data_schema import BUILTIN_SOURCE, DataConfig, SourceConfig
 from nima_cli.engine.data.dataset_files import METADATA, read_dataset
 from nima_cli.engine.data.dataset_writer import locked_folder, refuse_foreign_files, staged
-from nima_cli.engine.data.parallel import mapper
+from nima_cli.engine.data.fingerprint import fingerprint
+from nima_cli.engine.data.parallel import Mapper, mapper
 from nima_cli.engine.data.pipeline import make_dataset
-from nima_cli.engine.data.sources import Source, fingerprint, open_sources
+from nima_cli.engine.data.ray_mapper import ray_mapper
+from nima_cli.engine.data.sources import Source, open_sources
 from nima_cli.engine.data.tokenizer import Tokenizer
 from nima_cli.errors import DataError, NimaError
 from nima_cli.events import DatasetReady, Event, Note
@@ -23,7 +26,12 @@ PARALLEL_FROM_BYTES = 4 * 2**20
 
 
 def prepare(
-    config: DataConfig | Sequence[SourceConfig], output_dir: Path, *, overwrite: bool, workers: int
+    config: DataConfig | Sequence[SourceConfig],
+    output_dir: Path,
+    *,
+    overwrite: bool,
+    workers: int,
+    cluster: str | None = None,
 ) -> Iterator[Event]:
     """Make the dataset in `output_dir`, yielding Progress and Note events and finally DatasetReady.
 
@@ -34,11 +42,13 @@ def prepare(
         overwrite: replace what is there.
         workers: processes; has no influence on the result. With more than 1, a script of your own must begin its work
             under `if __name__ == "__main__":`, because the processes import it.
+        cluster: address of a Ray cluster whose processes do the work, `local` for one of `workers` processes that is
+            started here; None does without Ray. Has no influence on the result either.
 
     Raises:
         DataError: sources or options that cannot be used, or another dataset in the way; nothing has been written.
         CheckpointError: `tokenizer_from` is no tokenizer of nima.
-        ResourceError: the machine refused; an old dataset is then still there, or none.
+        ResourceError: the machine or the cluster refused; an old dataset is then still there, or none.
     """
     if not isinstance(config, DataConfig):
         config = DataConfig(sources=list(config))
@@ -50,7 +60,9 @@ def prepare(
             return
         if not overwrite:
             refuse_foreign_files(output_dir)
-        with staged(output_dir, loss=config.loss) as writer, mapper(_workers(sources, workers)) as run:
+        # The processes of a cluster have working folders of their own.
+        folder = output_dir if cluster is None else output_dir.absolute()
+        with staged(folder, loss=config.loss) as writer, _mapper(sources, writer.staging, workers, cluster) as run:
             metadata = yield from make_dataset(config, sources, identity, writer, run)
         yield _ready(output_dir, metadata)
 
@@ -63,6 +75,15 @@ def _opened(config: DataConfig) -> list[Source]:
     sources = config.sources or [SourceConfig(path=BUILTIN_SOURCE)]
     ranked = sorted(sources, key=lambda one: (-len(PurePath(one.path).parts), one.model_dump_json()))
     return open_sources(ranked, config.encoding)
+
+
+def _mapper(
+    sources: Sequence[Source], staging: Path, workers: int, cluster: str | None
+) -> contextlib.AbstractContextManager[Mapper]:
+    if cluster is None:
+        return mapper(_workers(sources, workers))
+    folders = {source.files[0].absolute().parent for source in sources if source.files}
+    return ray_mapper(cluster, workers, [staging, *sorted(folders)])
 
 
 def _workers(sources: Sequence[Source], workers: int) -> int:

@@ -4,32 +4,22 @@ import codecs
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
-from nima_cli.engine.data import records, strict_json
+from nima_cli.engine.data import strict_json
 from nima_cli.engine.data.document import Kind
-from nima_cli.engine.data.encoding import GZIP_ERRORS, EncodingError, open_utf8
+from nima_cli.engine.data.encoding import GZIP_ERRORS, GZIP_SUFFIX, EncodingError, is_plain, open_utf8
+from nima_cli.engine.data.json_document import read_json
 from nima_cli.engine.data.problems import Problem
 from nima_cli.engine.data.strict_json import JsonError
+from nima_cli.engine.data.values import MAX_RECORD_BYTES, TOO_LARGE, Value, decode
+
+__all__ = ["LINE_SUFFIXES", "RECORD_SUFFIXES", "TEXT_SUFFIXES", "Reading", "Value", "read_file"]
 
 MARKDOWN_SUFFIXES = frozenset({".md", ".mdx", ".markdown"})
 TEXT_SUFFIXES = MARKDOWN_SUFFIXES | {".rst", ".txt"}
 LINE_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 RECORD_SUFFIXES = LINE_SUFFIXES | {".json"}
-MAX_RECORD_BYTES = 16 * 2**20
-_TOO_LARGE = f"record larger than {MAX_RECORD_BYTES // 2**20} MB"
-
-
-class _NoRecordsError(JsonError):
-    """Good JSON that holds no list of records."""
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """Text of a document, or a decoded JSON value, and where it began."""
-
-    where: str
-    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +63,7 @@ def read_file(
             if kind is not None:
                 yield from read_text(text, name)
             elif container == "json" or (container == "auto" and _opens_document(text)):
-                yield from read_json(text, name)
+                yield from read_json(lambda: open_utf8(stream, last, how.encoding), name)
             else:
                 yield from read_jsonl(text, name)
         except EncodingError as error:
@@ -83,6 +73,18 @@ def read_file(
             yield Problem(name, f"damaged gzip: {what[:1].lower()}{what[1:]}", "damaged", "pack it again with `gzip`")
 
     return values(), kind
+
+
+def holds_lines(how: Reading, suffixes: tuple[str, str], stream: io.BufferedReader) -> bool:
+    """Whether a file is JSON Lines that can be read from any line on: neither packed nor perhaps to be converted.
+
+    Args:
+        stream: at the start of the file.
+    """
+    container = _container(how, suffixes[0])
+    lines = container == "jsonl" or (container == "auto" and not _opens_document(stream))
+    plain = how.encoding is None and suffixes[1] != GZIP_SUFFIX and is_plain(stream.peek(4))
+    return lines and plain
 
 
 def _container(how: Reading, suffix: str) -> str:
@@ -121,7 +123,7 @@ def read_text(stream: io.BufferedIOBase, name: str) -> Iterator[Value | Problem]
             blank = data.rfind(b"\n\n", MAX_RECORD_BYTES // 2)
             cut = blank + 2 if blank >= 0 else data.rfind(b"\n") + 1
             if not cut:
-                yield Problem(name, _TOO_LARGE.replace("record", "line"), "too_large")
+                yield Problem(name, TOO_LARGE.replace("record", "line"), "too_large")
                 return
         part, rest = data[:cut], data[cut:]
         text = decode(part, name, offset, line)
@@ -132,34 +134,18 @@ def read_text(stream: io.BufferedIOBase, name: str) -> Iterator[Value | Problem]
         offset, line = offset + cut, line + part.count(b"\n")
 
 
-def decode(data: bytes, name: str, offset: int = 0, line: int = 1) -> str | Problem:
-    """Strict UTF-8 with its byte-order mark dropped; anything else is a problem with byte, offset and line.
+def read_jsonl(stream: io.BufferedIOBase, name: str, offset: int = 0, line: int = 1) -> Iterator[Value | Problem]:
+    """Yield the values of JSON Lines; lines end at LF only, so that no character inside a string can end one.
 
     Args:
-        data: bytes of the file `name` from byte `offset`, which is on `line`.
+        stream: binary, at byte `offset` of the file `name`, where line number `line` starts.
     """
-    if offset == 0 and data.startswith(codecs.BOM_UTF8):
-        data, offset = data[3:], 3
-    nul = data.find(b"\0")
-    if nul >= 0:
-        return Problem(name, f"looks binary (NUL at byte {offset + nul})", "binary")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        at = line + data.count(b"\n", 0, error.start)
-        what = f"byte 0x{data[error.start]:02x} at offset {offset + error.start} (line {at}) is not UTF-8"
-        hint = "name its encoding, such as `--encoding windows-1252`, or convert it: `iconv -f WINDOWS-1252 -t UTF-8`"
-        return Problem(name, what, "not_utf8", hint)
-
-
-def read_jsonl(stream: io.BufferedIOBase, name: str) -> Iterator[Value | Problem]:
-    """Yield the values of JSON Lines; lines end at LF only, so that no character inside a string can end one."""
-    offset, first = 0, True
-    for number, raw in enumerate(iter(lambda: stream.readline(MAX_RECORD_BYTES + 1), b""), start=1):
+    first = offset == 0
+    for number, raw in enumerate(iter(lambda: stream.readline(MAX_RECORD_BYTES + 1), b""), start=line):
         where = f"{name}:{number}"
         begin, offset = offset, offset + len(raw)
         if len(raw) > MAX_RECORD_BYTES:
-            yield Problem(where, _TOO_LARGE, "too_large")
+            yield Problem(where, TOO_LARGE, "too_large")
             offset += _rest_of_line(stream, raw)
             continue
         text = decode(raw, name, begin, number)
@@ -202,64 +188,3 @@ def _is_document(text: str, item: Value | Problem) -> bool:
     if isinstance(item, Problem):
         return text.strip() in ("[", "{") or text.lstrip().startswith("[{")
     return isinstance(item.value, list) and all(isinstance(element, dict) for element in item.value)
-
-
-def read_json(stream: io.BufferedIOBase, name: str) -> Iterator[Value | Problem]:
-    """Yield the records of a JSON document: a list, or an object that holds exactly one list."""
-    text = decode(stream.read(), name)
-    if isinstance(text, Problem):
-        yield text
-        return
-    start = strict_json.space(text, 0)
-    if start == len(text):
-        return
-    try:
-        opening = start if text.startswith("[", start) else _list_inside(text, start)
-        yield from _records(text, opening, name, whole=opening == start)
-    except JsonError as error:
-        line, column = strict_json.place(text, error.position or 0)
-        where = name if error.position is None else f"{name}:{line}:{column}"
-        reason = "no_records" if isinstance(error, _NoRecordsError) else "malformed"
-        yield Problem(where, error.what, reason, _hint(error.what))
-
-
-def _hint(what: str) -> str | None:
-    if "JSON Lines" in what:
-        return "give it to `--jsonl-files`, or end its name in `.jsonl`"
-    return "put the record in a list: `[` … `]`" if "one record" in what else None
-
-
-def _list_inside(text: str, start: int) -> int:
-    """The index of the one list in the object at `start`."""
-    value, end = strict_json.decode(text, start)
-    after = strict_json.space(text, end)
-    if after < len(text):
-        lines = text.startswith("{", after) and "\n" in text[end:after]
-        raise JsonError("looks like JSON Lines, not JSON" if lines else "more after the end of the document", after)
-    if not isinstance(value, dict):
-        found = {str: "text", type(None): "null", bool: "true or false"}.get(type(value), "number")
-        raise _NoRecordsError(f"expected a list of objects, found {found}")
-    shape = records.detect(value)
-    if shape is not None:
-        raise _NoRecordsError(f"expected a list of objects, found one record of format `{shape.format}`")
-    lists = [key for key, inside in value.items() if isinstance(inside, list)]
-    if len(lists) != 1:
-        several = f" with {len(lists)} lists" if lists else ""
-        raise _NoRecordsError(f"expected a list of objects, found object{several}")
-    return strict_json.member(text, start, lists[0])
-
-
-def _records(text: str, opening: int, name: str, *, whole: bool) -> Iterator[Value | Problem]:
-    line, last, end = 1, 0, opening + 1
-    for number, (start, stop, value) in enumerate(strict_json.elements(text, opening), start=1):
-        line, last, end = line + text.count("\n", last, start), start, stop
-        where = f"{name}:{line} (record {number})"
-        if isinstance(value, JsonError):
-            yield Problem(where, value.what, "malformed")
-        elif stop - start > MAX_RECORD_BYTES:
-            yield Problem(where, _TOO_LARGE, "too_large")
-        else:
-            yield Value(where, value)
-    after = strict_json.space(text, strict_json.space(text, end) + 1)
-    if whole and after < len(text):
-        raise JsonError("more after the end of the list", after)

@@ -53,12 +53,13 @@ class RecordReader:
         format: `qa`, `chat`, `doc`, or `auto`.
         source: index of the source, passed on to the documents.
         extra_keys: keys seen and not used.
+        shape: of the records, once one has fitted.
     """
 
     format: str
     source: int
     extra_keys: set[str] = field(default_factory=set)
-    _shape: Shape | None = None
+    shape: Shape | None = None
 
     def convert(self, value: Any, where: str) -> Document | Problem:
         """One decoded JSON value to a document, or to what is wrong with it (`empty`: nothing to learn)."""
@@ -72,24 +73,24 @@ class RecordReader:
             return Problem(where, error.what, error.reason, error.hint)
 
     def _choose(self, record: dict[str, Any]) -> Shape:
-        candidates = [self._shape] if self._shape else [s for s in SHAPES if self.format in ("auto", s.format)]
+        candidates = [self.shape] if self.shape else [s for s in SHAPES if self.format in ("auto", s.format)]
         for shape in candidates:
             if record.keys() >= set(shape.required):
-                self._shape = shape
+                self.shape = shape
                 return shape
         raise self._no_fit(record, candidates)
 
     def _no_fit(self, record: dict[str, Any], candidates: list[Shape]) -> _RefusedError:
         found = ", ".join(f"`{printable(key)}`" for key in record) or "none"
         nearest = max(candidates, key=lambda shape: len(record.keys() & set(shape.required)))
-        if self.format == "auto" and self._shape is None and not record.keys() & set(nearest.required):
+        if self.format == "auto" and self.shape is None and not record.keys() & set(nearest.required):
             return _RefusedError(f"no known kind of record; keys found: {found}", "missing_key", f"known are {KNOWN}")
         missing = ", ".join(f"`{key}`" for key in nearest.required if key not in record)
         other = detect(record)
         hint = None
         if other is not None:
             same = "the records of one file must have one shape; split the file"
-            hint = f"such records fit `--format {other.format}`" if self._shape is None else same
+            hint = f"such records fit `--format {other.format}`" if self.shape is None else same
         return _RefusedError(f"missing {missing}; keys found: {found}", "missing_key", hint)
 
 

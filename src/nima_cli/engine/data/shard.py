@@ -1,4 +1,4 @@
-"""What is done to a batch of documents on any core: refine, judge, sketch, pack; pure functions, writes no files."""
+"""What is done to a part of the input on any core: read, refine, judge, sketch, pack; writes no files."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ from nima_cli.engine.data.clean import CleanReport
 from nima_cli.engine.data.dedupe import content_key
 from nima_cli.engine.data.document import KINDS, Document
 from nima_cli.engine.data.near_duplicates import Sketches, jaccard, shingles, sketch
+from nima_cli.engine.data.pieces import Batch, Piece, Tally, read_piece
 from nima_cli.engine.data.problems import Problem
 from nima_cli.engine.data.quality import LineCounts, boilerplate_verdict, content_length, verdict
 from nima_cli.engine.data.refine import refine
@@ -34,10 +35,10 @@ ROW_DTYPE = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """Documents as they were read; `config` may come without its sources."""
+    """What is to be read, and what was read already; `config` may come without its sources."""
 
     config: DataConfig
-    documents: tuple[Document, ...]
+    parts: tuple[Piece | Batch, ...]
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class Shard:
     """What became of the documents of one task.
 
     Attributes:
+        tallies: what was read, in the order of the parts.
         packed: the documents that are kept, one after the other.
         rows: `ROW_DTYPE`, one a kept document; offsets count from the beginning of `packed`.
         sketches: of the kept documents, when near duplicates are looked for.
@@ -53,6 +55,7 @@ class Shard:
         longest: characters of the longest document, kept or not.
     """
 
+    tallies: tuple[Tally, ...]
     packed: bytes
     rows: npt.NDArray[np.void]
     sketches: Sketches | None
@@ -63,13 +66,18 @@ class Shard:
 
 
 def make_shard(task: ShardTask) -> Shard:
-    """Refine every document of the task and keep what is worth learning from."""
+    """Refine every document of the task and keep what is worth learning from.
+
+    Raises:
+        ResourceError: a file cannot be read.
+    """
     config, cleaning = task.config, CleanReport()
     kept: list[Document] = []
     dropped: list[tuple[int, Problem]] = []
     longest = 0
+    tallies: list[Tally] = []
     lines: dict[int, LineCounts] = {}
-    for raw in task.documents:
+    for raw in _documents(task, tallies):
         document = refine(raw, config, cleaning)
         longest = max(longest, content_length(document))
         problem = verdict(document, config)
@@ -82,7 +90,14 @@ def make_shard(task: ShardTask) -> Shard:
     packed = [pack(document) for document in kept]
     sketches = sketch(kept) if config.dedupe == "near" else None
     rows = _rows(kept, packed, config.seed)
-    return Shard(b"".join(packed), rows, sketches, tuple(dropped), cleaning, lines, longest)
+    return Shard(tuple(tallies), b"".join(packed), rows, sketches, tuple(dropped), cleaning, lines, longest)
+
+
+def _documents(task: ShardTask, tallies: list[Tally]) -> Iterator[Document]:
+    for part in task.parts:
+        for batch in [part] if isinstance(part, Batch) else read_piece(part):
+            tallies.append(batch.tally)
+            yield from batch.documents
 
 
 def _rows(documents: Sequence[Document], packed: Sequence[bytes], seed: int) -> npt.NDArray[np.void]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from nima_cli.engine.data.problems import printable
@@ -17,7 +16,7 @@ class JsonError(ValueError):
 
     Attributes:
         what: lower-case, no final stop.
-        position: character index where reading must stop, or None when the value can be skipped (see `skip`).
+        position: character index where reading must stop, or None when the value is JSON and was refused.
     """
 
     def __init__(self, what: str, position: int | None = None) -> None:
@@ -58,15 +57,6 @@ def decode(text: str, start: int = 0) -> tuple[Any, int]:
     return _decode(_STRICT, text, start)
 
 
-def skip(text: str, start: int) -> int:
-    """The index after the value at `start`, for a value that is JSON but was refused.
-
-    Raises:
-        JsonError: not JSON.
-    """
-    return _decode(_LENIENT, text, start)[1]
-
-
 def _decode(decoder: json.JSONDecoder, text: str, start: int) -> tuple[Any, int]:
     try:
         return decoder.raw_decode(text, start)
@@ -84,44 +74,15 @@ def space(text: str, start: int) -> int:
     return match.end()
 
 
-def place(text: str, position: int) -> tuple[int, int]:
-    """Line and column of a character index, both from 1."""
-    return text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
-
-
-def elements(text: str, start: int) -> Iterator[tuple[int, int, Any]]:
-    """Yield (index, index after, value) for the elements of the list that opens at `start`.
-
-    A value that is JSON but was refused comes as its `JsonError`.
+def value_or_refusal(text: str, start: int) -> tuple[Any, int]:
+    """As `decode`, but a value that is JSON and was refused comes as its `JsonError`.
 
     Raises:
-        JsonError: not JSON; what came before was yielded.
+        JsonError: not JSON, or nested too deeply.
     """
-    position = space(text, start + 1)
-    if text.startswith("]", position):
-        return
-    while True:
-        try:
-            value, end = decode(text, position)
-        except JsonError as error:
-            if error.position is not None:
-                raise
-            value, end = error, skip(text, position)
-        yield position, end, value
-        position = space(text, end)
-        if text.startswith("]", position):
-            return
-        if not text.startswith(",", position):
-            raise JsonError("expected `,` or `]` after a record", position)
-        position = space(text, position + 1)
-
-
-def member(text: str, start: int, key: str) -> int:
-    """The index of the value of `key` in the object that opens at `start`, which must be valid and have that key."""
-    position = space(text, start + 1)
-    while True:
-        name, end = decode(text, position)
-        position = space(text, space(text, end) + 1)
-        if name == key:
-            return position
-        position = space(text, space(text, skip(text, position)) + 1)
+    try:
+        return decode(text, start)
+    except JsonError as error:
+        if error.position is not None:
+            raise
+        return error, _decode(_LENIENT, text, start)[1]

@@ -31,7 +31,7 @@ def make_unique(config: DataConfig, corpus: Corpus, run: Mapper) -> Iterator[Eve
     if config.dedupe != "off":
         yield Progress("dedupe", 0, documents, "documents")
         yield from _exact(corpus)
-        if config.dedupe == "near" and corpus.sketches is not None:  # without documents there are none
+        if config.dedupe == "near":
             yield from _near(corpus, run)
         yield Progress("dedupe", documents, documents, "documents")
     if len(corpus.numbers()) < MIN_DOCUMENTS:
@@ -48,19 +48,18 @@ def _exact(corpus: Corpus) -> Iterator[Event]:
 
 
 def _near(corpus: Corpus, run: Mapper) -> Iterator[Event]:
-    if corpus.sketches is None:  # nothing was read
-        return
+    assert corpus.sketches is not None
     pairs = candidates(corpus.sketches, corpus.numbers())
-    corpus.sketches = None
     blocks = np.array_split(pairs, max(1, -(-len(pairs) // _PAIRS_IN_A_TASK)))
     tasks = (
         Pairs(corpus.spool, tuple(corpus.places(block[:, 0])), tuple(corpus.places(block[:, 1]))) for block in blocks
     )
-    values: list[float] = []
+    values, done = np.zeros(len(pairs)), 0
     for part in run(similarities, tasks):
-        values += part
-        yield Progress("dedupe", len(values), len(pairs), "pairs")
-    found = judge(len(corpus.rows), pairs, np.array(values))
+        values[done : done + len(part)] = part
+        done += len(part)
+        yield Progress("dedupe", done, len(pairs), "pairs")
+    found = judge(len(corpus.rows), pairs, values)
     corpus.clusters = found.clusters
     corpus.near = len(found.removed)
     again = np.array([later for later, _ in found.removed], dtype=np.int64)
