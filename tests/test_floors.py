@@ -17,7 +17,7 @@ FLOORS = {
 }  # fmt: skip
 ENGINE_LADDER = {
     "": 6, "device": 1, "data": 2, "model": 2, "checkpoint": 3, "checkpoint_header": 3, "checkpoint_scan": 3,
-    "inference": 4, "training": 5,
+    "inference": 4, "training": 5, "export": 5,
 }  # fmt: skip
 # Modules of one floor that stand beside each other, and which of them may still use which.
 BESIDE = {
