@@ -89,11 +89,8 @@ def with_nima(model: GPT, tokenizer: Tokenizer) -> Program:
     def answer(questions: Questions) -> Answers:
         generator = TextGenerator(model, tokenizer).generator
         stops = Stops(frozenset(questions.ends), questions.tokens)
-        rows = [
-            [row[0] for row in generator.decode(prompt, sampling=Sampling(temperature=0.0), stops=stops, seeds=[0])]
-            for prompt in questions.prompts
-        ]
-        found = [[token for token in row if token is not None] for row in rows]
+        greedy = Sampling(temperature=0.0)
+        found = [list(generator.decode(prompt, sampling=greedy, stops=stops, seed=0)) for prompt in questions.prompts]
         return Answers([tokenizer.encode(text) for text in questions.texts], found)
 
     return answer
