@@ -16,8 +16,8 @@ FLOORS = {
     "cli": 4, "__main__": 5,
 }  # fmt: skip
 ENGINE_LADDER = {
-    "": 6, "device": 1, "data": 2, "model": 2, "checkpoint": 3, "checkpoint_header": 3, "checkpoint_scan": 3,
-    "inference": 4, "training": 5,
+    "": 7, "device": 1, "data": 2, "model": 2, "checkpoint": 3, "checkpoint_header": 3, "checkpoint_scan": 3,
+    "inference": 4, "training": 5, "export": 5, "evaluation": 6,
 }  # fmt: skip
 # Modules of one floor that stand beside each other, and which of them may still use which.
 BESIDE = {
@@ -35,10 +35,13 @@ ROOMS = {
 }  # fmt: skip
 
 
-# A data source validates its settings like the config does; front matter is YAML.
+# A data source validates its settings like the config does; front matter
+# is YAML, and so may be what a model writes.
 GUESTS = {
     ("nima_cli.engine.data.data_source", "pydantic"),
     ("nima_cli.engine.data.front_matter", "yaml"),
+    ("nima_cli.engine.evaluation.written", "yaml"),
+    ("nima_cli.ui.chat_prompt", "prompt_toolkit"),  # which is itself imported only where there is a terminal
 }
 
 

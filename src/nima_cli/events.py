@@ -129,6 +129,26 @@ class DatasetReady:
 
 
 @dataclass(frozen=True, slots=True)
+class Exported:
+    """A model in somebody else's format is complete on disk.
+
+    Attributes:
+        path: the file or folder.
+        files: all that was written, the model card last.
+        bytes: of all files together.
+        verified: what was compared after reading the files back, one clause each.
+        unverified: what nobody here could check, and why.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    bytes: int
+    parameters: int
+    verified: tuple[str, ...]
+    unverified: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """Once, last. `reason` is completed, early_stopped, interrupted or diverged."""
 
@@ -138,7 +158,19 @@ class RunEnded:
     best_step: int
 
 
-Event = RunStarted | StepDone | EvalDone | SampleDrawn | Saved | Note | Dropped | Progress | DatasetReady | RunEnded
+Event = (
+    RunStarted
+    | StepDone
+    | EvalDone
+    | SampleDrawn
+    | Saved
+    | Note
+    | Dropped
+    | Progress
+    | DatasetReady
+    | Exported
+    | RunEnded
+)
 
 
 class View(Protocol):

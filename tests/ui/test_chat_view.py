@@ -132,7 +132,14 @@ def answer(message):
 def reset(argument):
     return "forgotten"
 
-chat_loop(answer, {"/reset": reset}, history_file=HISTORY)
+def save(argument):
+    return f"saved {argument!r}"
+
+def set_one(argument):
+    return f"set {argument!r}"
+
+chat_loop(answer, {"/reset": reset, "/save": save, "/set": set_one}, arguments={"/save": None, "/set": ("warmth=",)},
+          history_file=HISTORY)
 print("left the loop")
 """
 
@@ -146,6 +153,7 @@ def test_closed_stdin_leaves_at_once() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_on_a_terminal(tmp_path: Path) -> None:
     history = tmp_path / "deep" / "history"
+    (tmp_path / "notes [1].json").touch()
     status, output = run_on_terminal(
         CHAT.replace("HISTORY", f"Path({str(history)!r})"),
         keys=[
@@ -161,6 +169,16 @@ def test_on_a_terminal(tmp_path: Path) -> None:
             ("/reset", b"\t"),
             ("/reset", b"\r"),
             ("forgotten", b""),
+            ("> ", f"/save {tmp_path}/not".encode()),
+            ("es [1].json", b"\t"),
+            ("es [1].json", b"\r"),
+            ("saved '", b""),
+            ("> ", b"/set w"),
+            ("warmth=", b"\t"),
+            ("warmth=", b"9\r"),
+            ("set 'warmth=9'", b""),
+            ("> ", b"first \\\rsecond\r"),  # Enter after a backslash
+            ("heard 'first \\nsecond'", b""),
             ("> ", b"\x04"),
         ],
     )
@@ -173,7 +191,11 @@ def test_on_a_terminal(tmp_path: Path) -> None:
     assert "hint: train it" in plain
     assert plain.rstrip().endswith("left the loop")
     remembered = [line for line in history.read_text("utf-8").splitlines() if line.startswith("+")]
-    assert remembered == ["+first", "+second", "+endless", "+fail", "+/reset"]
+    saved = f"+/save {tmp_path}/notes [1].json"
+    assert remembered == [
+        "+first", "+second", "+endless", "+fail", "+/reset", saved, "+/set warmth=9", "+first ", "+second",
+    ]  # fmt: skip
+    assert f"saved '{tmp_path}/notes [1].json'" in plain
     assert stat.S_IMODE(history.stat().st_mode) == 0o600
 
 
@@ -187,10 +209,86 @@ def test_history_that_cannot_be_kept_is_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_on_a_terminal_without_colour_there_are_no_escape_codes() -> None:
+@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_on_a_terminal_that_wants_no_escape_codes_there_are_none(env: dict[str, str]) -> None:
     status, output = run_on_terminal(
-        CHAT.replace("HISTORY", "None"), keys=[("", b"hello\n"), ("closed", b"\x04")], env={"NO_COLOR": "1"}
+        CHAT.replace("HISTORY", "None"),
+        keys=[
+            ("> ", b"hello\n"),
+            ("closed", b""),
+            ("> ", b"endless\n"),
+            ("heard 'endless'", b"\x03"),
+            ("(stopped)", b""),
+            ("> ", b"half a line\x03"),
+            ("> ", b"fail\n"),
+            ("hint: ", b""),
+            ("> ", b"caf\xe9\n"),
+            ("not valid UTF-8", b""),
+            ("> ", b"\x04"),
+        ],
+        env=env,
     )
     assert status == 0
     assert "heard 'hello'" in output
+    assert "Alt-Enter" not in output, "there is no line editing here"
+    assert "left the loop" in output
     assert "\x1b" not in output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_what_is_pasted_steers_nothing_and_is_sent_as_it_is(tmp_path: Path) -> None:
+    """Bracketed paste: control characters, text that turns lines around, and bytes that are no text."""
+    status, output = run_on_terminal(
+        CHAT.replace("HISTORY", f"Path({str(tmp_path / 'history')!r})"),
+        keys=[
+            ("> ", b"\x1b[200~a\x1b]0;t\x07b\xc2\x9bc\xe2\x80\xaed\x1b[201~\r"),
+            ("closed after", b""),
+            ("> ", b"caf\xe9\r"),
+            ("not valid UTF-8", b""),
+            ("> ", b"\x04"),
+        ],
+    )
+    assert status == 0, output
+    assert "heard 'a\\x1b]0;t\\x07b\\x9bc\\u202ed'" in output
+    assert not set(output) & {"\x07", "\x9b", "\u202e"}
+    assert "\x1b]" not in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_markdown_is_formatted_on_a_terminal_and_stays_harmless() -> None:
+    text = "# Title\n\nUse `kubectl <name>` and **bold**\nnow.\n\n```yaml\na:\n\n  b: 1\n```\n1. one\n\n"
+    text += "&#27;]52;c;AA &#8238; &#13; \x1b[2J"
+    code = (
+        "from nima_cli.ui.answer_view import show_answer\n"
+        f"pieces = iter([{text!r}[at:at + 3] for at in range(0, {len(text)}, 3)])\n"
+        "show_answer(pieces, markdown=True)"
+    )
+    status, output = run_on_terminal(code)
+    assert status == 0, output
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    assert "\x1b" not in plain
+    assert "Use kubectl <name> and bold" in plain
+    assert "`" not in plain
+    assert "]52;c;AA \\u202e  \\x1b[2J" in plain
+    assert re.search(r"a: +\r\n +\r\n +b: 1", plain), "an empty line does not end a fence"
+    assert "**bold**" in run_on_terminal(code, env={"NO_COLOR": "1"})[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_of_a_few_columns_is_enough() -> None:
+    """The prompt, an answer and the completion menu in 6 rows of 10."""
+    shrink = "import fcntl, struct, termios\nfcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack('HHHH', 6, 10, 0, 0))\n"
+    status, output = run_on_terminal(
+        shrink + CHAT.replace("HISTORY", "None"),
+        keys=[
+            ("> ", b"first and a long line\r"),
+            ("closed", b""),
+            ("> ", b"/re"),
+            ("s", b"\t\r"),
+            ("forg", b""),
+            ("> ", b"\x04"),
+        ],
+    )
+    assert status == 0, output
+    assert "Traceback" not in output

@@ -1,6 +1,7 @@
 """The consoles: exact text, no control characters, no wrapping, no markup."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from nima_cli.ui.console import err, is_rich, out, safe_text, say, say_error
+from nima_cli.ui.console import err, is_rich, out, safe_json, safe_text, say, say_error
 
 
 class Terminal(io.StringIO):
@@ -36,6 +37,13 @@ def test_safe_text_leaves_no_control_character_of_unicode() -> None:
     overrides = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
     assert left == {"\n", "\t"}
     assert not {char for char in set(everything) if unicodedata.bidirectional(char) in overrides}
+
+
+def test_safe_json_means_the_same() -> None:
+    value = "a\x1b\x7f\x9b\u202e\u2028\ud800 é 日本 🙂"
+    shown = safe_json(json.dumps(value, ensure_ascii=False))
+    assert json.loads(shown) == value
+    assert safe_text(shown) == shown
 
 
 def test_safe_text_needs_no_memory_of_earlier_pieces() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nima_cli import __version__
-from nima_cli.cli import chat, data, evaluate, generate, plot, train
+from nima_cli.cli import chat, data, evaluate, export, generate, plot, train
 from nima_cli.cli.argv import spread
 from nima_cli.cli.door import guarded_by_the_door
 
@@ -25,6 +25,7 @@ app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=generate.EXAMPLES)(generate.generate)
 app.command(epilog=chat.EXAMPLES)(chat.chat)
 app.command(epilog=plot.EXAMPLES)(plot.plot)
+app.command(epilog=export.EXAMPLES)(export.export)
 
 
 def _show_version(wanted: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nima_cli.cli.inference import load_model, require_text, say_unreachable_top_k
 from nima_cli.cli.options import (
     CheckpointPath,
     Debug,
@@ -27,6 +28,7 @@ from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
     from nima_cli.cli.chat_session import ChatSession
+    from nima_cli.cli.inference import LoadedModel
 
 EXAMPLES = examples(
     "nima chat --checkpoint best.pt",
@@ -49,6 +51,9 @@ def chat(
     repetition_penalty: RepetitionPenalty = 1.1,
     seed: Seed = 0,
     stop: Stop = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="On a terminal, format answers as Markdown, paragraph by paragraph.")
+    ] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     debug: Debug = False,
@@ -62,39 +67,49 @@ def chat(
         raise InputError("`--max-new-tokens` must be at least 1")
     if once is not None and not once.strip():
         raise InputError("`--once` is empty", hint="give a message")
+    require_text("--once", once or "")
+    require_text("--system", system)
     from nima_cli.cli.chat_session import ChatSession
     from nima_cli.engine.inference.conversation import Conversation
-    from nima_cli.engine.inference.sampling import Sampling
+    from nima_cli.engine.inference.sampling import Sampling, check_seed
     from nima_cli.engine.inference.text import TextGenerator
-    from nima_cli.ui.console import say
 
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
-    from nima_cli.cli.inference import load_model
-
+    check_seed(seed)
     loaded = load_model(checkpoint, device=device, dtype=dtype)
-    conversation = Conversation(TextGenerator(loaded.model, loaded.tokenizer), system=system)
+    # A header without the number is of a file that somebody else wrote: it gets the benefit of the doubt.
+    in_turns = loaded.checkpoint.header.get("conversations") != 0
+    conversation = Conversation(TextGenerator(loaded.model, loaded.tokenizer), system=system, in_turns=in_turns)
     session = ChatSession(conversation, sampling, max_new_tokens=max_new_tokens, seed=seed, stop=tuple(stop or ()))
-    if not quiet and loaded.checkpoint.header.get("conversations") == 0:
-        say(
-            "this model has seen no questions and answers: it continues text rather than answering; "
-            "prepare data with --json-files of Q&A or chats to change that",
-            "warning",
-        )
-    if once is not None:
-        _answer_once(session, once)
-        return
+    if not quiet:
+        _say_what_to_expect(loaded, in_turns=in_turns)
+        say_unreachable_top_k(top_k, loaded.tokenizer.vocab_size)
+    from nima_cli.ui.answer_view import show_answer
     from nima_cli.ui.chat_view import chat_loop
 
-    chat_loop(session.answer, _commands(session), history_file=_history_file())
+    if once is not None:
+        show_answer(session.answer(once), markdown=markdown)
+        return
+    conversation.warm()
+    chat_loop(
+        session.answer,
+        _commands(session),
+        arguments=_arguments(),
+        history_file=_history_file(),
+        markdown=markdown,
+        welcome=not quiet,
+    )
 
 
-def _answer_once(session: "ChatSession", message: str) -> None:
-    from nima_cli.ui.console import safe_text
+def _say_what_to_expect(loaded: "LoadedModel", *, in_turns: bool) -> None:
+    from nima_cli.ui.console import say
 
-    for piece in session.answer(message):
-        sys.stdout.write(safe_text(piece))
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+    shape = loaded.checkpoint.shape
+    if not in_turns:
+        say("this model has seen no questions and answers: it goes on with what you write", "warning")
+        say("to change that, prepare Q&A or chats with `nima data prepare --json-files` and train again", "hint")
+    elif sys.stdin is not None and sys.stdin.isatty():
+        say(f"{loaded.path}: {shape.parameters():,} parameters, {shape.context_length} tokens of context")
 
 
 def _commands(session: "ChatSession") -> Mapping[str, Callable[[str], str | Iterator[str] | None]]:
@@ -108,6 +123,13 @@ def _commands(session: "ChatSession") -> Mapping[str, Callable[[str], str | Iter
         "/save": session.save,
         "/load": session.load,
     }
+
+
+def _arguments() -> Mapping[str, tuple[str, ...] | None]:
+    """What a command's argument may begin with; None stands for the name of a file."""
+    from nima_cli.cli.chat_session import OPTIONS
+
+    return {"/set": tuple(f"{name}=" for name in OPTIONS), "/save": None, "/load": None}
 
 
 def _history_file() -> Path:

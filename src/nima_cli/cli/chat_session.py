@@ -36,34 +36,36 @@ class ChatSession:
         self.max_new_tokens = max_new_tokens
         self.seed = seed
         self.stop = stop
-        self._dropped = 0
-        self._rate = 0.0
+        self._told = False
+        self._speed = ""
 
     def answer(self, message: str) -> Iterator[str]:
-        """Stream the answer; says once whenever old turns leave the context."""
-        turns = len(self.conversation.turns)
+        """The pieces of the answer; says at once what does not fit the context, of old turns only the first time."""
+        earlier = len(self.conversation.turns)
         pieces = self.conversation.ask(
-            message, sampling=self.sampling, max_new_tokens=self.max_new_tokens, seed=self.seed + turns, stop=self.stop
+            message,
+            sampling=self.sampling,
+            max_new_tokens=self.max_new_tokens,
+            seed=self.seed + earlier,
+            stop=self.stop,
         )
-        start, text = time.perf_counter(), ""
-        for piece in pieces:
-            text += piece
-            yield piece
-        tokens = len(self.conversation.generator.tokenizer.encode(text))
-        self._rate = tokens / max(time.perf_counter() - start, 1e-9)
-        dropped = self.conversation.first_kept(self.max_new_tokens)
-        if dropped > self._dropped:
-            say(f"the oldest {dropped} turns no longer fit the context and are left out")
-        self._dropped = dropped
+        sent = self.conversation.last
+        assert sent is not None, "it has just been made"
+        if sent.cut:
+            say(f"the message is longer than the context: its first {sent.cut} tokens are left out", "warning")
+        if sent.turns < earlier and not self._told:
+            self._told = True
+            say("the conversation is longer than the context: from now on its oldest turns are left out")
+        return self._timed(pieces)
 
     def reset(self, _: str) -> str:
         """Forget the conversation; the system text stays."""
         self.conversation.reset()
-        self._dropped = 0
+        self._told = False
         return "forgotten"
 
     def retry(self, _: str) -> Iterator[str]:
-        """Answer the last question again, differently."""
+        """Answer the last question again, with another seed."""
         question = self.conversation.undo()
         if question is None:
             raise InputError("there is nothing to retry")
@@ -75,9 +77,9 @@ class ChatSession:
         return "nothing to take back" if self.conversation.undo() is None else "taken back"
 
     def set_system(self, text: str) -> str:
-        """Show or change the system text."""
+        """Show the system text, or change it: /system Be brief. A lone - removes it."""
         if text:
-            self.conversation.system = text
+            self.conversation.set_system("" if text == "-" else text)
         return f"system: {self.conversation.system or '(none)'}"
 
     def set_option(self, assignment: str) -> str:
@@ -91,29 +93,41 @@ class ChatSession:
         return "  ".join(f"{name}={value}" for name, value in values.items())
 
     def stats(self, _: str) -> str:
-        """Show the speed of the last answer and how full the context is."""
-        used, context = self.conversation.tokens_used(), self.conversation.generator.generator.context_length
-        return (
-            f"{len(self.conversation.turns)} turns, {used} of {context} tokens of context, "
-            f"last answer {self._rate:.0f} tokens/s"
-        )
+        """Show how full the context is and how fast the last answer came."""
+        next_one = self.conversation.prompt("", self.max_new_tokens)
+        turns = len(self.conversation.turns)
+        text = f"{len(next_one.ids)} of {self.conversation.context_length} tokens of context, "
+        text += f"{turns} turns" if next_one.turns == turns else f"{next_one.turns} of {turns} turns"
+        return text + self._speed
 
-    def save(self, path: str) -> str:
+    def save(self, file: str) -> str:
         """Write the conversation to a JSON file."""
-        if not path:
-            raise InputError("/save needs a file name")
-        self.conversation.save(Path(path))
+        path = _path(file, "/save")
+        self.conversation.save(path)
         return f"saved to {path}; `nima data prepare --json-files` reads it"
 
-    def load(self, path: str) -> str:
+    def load(self, file: str) -> str:
         """Go on from a saved conversation."""
-        if not path:
-            raise InputError("/load needs a file name")
-        self.conversation.load(Path(path))
-        self._dropped = 0
+        self.conversation.load(_path(file, "/load"))
+        self._told = False
         return f"{len(self.conversation.turns)} turns loaded"
 
+    def _timed(self, pieces: Iterator[str]) -> Iterator[str]:
+        generator = self.conversation.generator.generator
+        start, before, first = time.perf_counter(), generator.decoded, 0.0
+        try:
+            for piece in pieces:
+                first = first or time.perf_counter() - start
+                yield piece
+        finally:  # also when the answer is stopped
+            pieces.close()  # type: ignore[attr-defined]
+            seconds, tokens = max(time.perf_counter() - start, 1e-9), generator.decoded - before
+            self._speed = f"; last answer: {tokens} tokens, {tokens / seconds:.0f} tokens/s"
+            self._speed += f", the first after {first:.2f} s" if first else ""
+
     def _change(self, name: str, text: str) -> None:
+        from nima_cli.engine.inference.sampling import check_seed
+
         try:
             value = OPTIONS[name](text)
         except ValueError as error:
@@ -123,6 +137,23 @@ class ChatSession:
                 raise InputError("max_new_tokens must be at least 1")
             self.max_new_tokens = int(value)
         elif name == "seed":
+            check_seed(int(value))
             self.seed = int(value)
         else:
             self.sampling = dataclasses.replace(self.sampling, **{name: value})
+
+
+def _path(text: str, command: str) -> Path:
+    """The file that a command names; `~` is the user's own folder.
+
+    Raises:
+        InputError: none is named, or no file can have that name.
+    """
+    if not text:
+        raise InputError(f"{command} needs a file name")
+    if "\0" in text:
+        raise InputError(f"{command}: a file name cannot hold a NUL")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no such user
+        return Path(text)

@@ -1,22 +1,30 @@
-"""`nima eval`: loss, perplexity, accuracy and bits per byte of a checkpoint over a split."""
+"""`nima eval`: what a checkpoint is worth: its figures over a split, against baselines, and what it writes."""
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nima_cli.cli.options import CheckpointPath, Debug, Device, Dtype, Json, Quiet, examples
-from nima_cli.errors import CheckpointError, DataError, InputError
+from nima_cli.cli.options import CheckpointPath, Debug, Device, Dtype, Json, Quiet, Seed, examples
+from nima_cli.errors import CheckpointError, DataError, InputError, ResourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from nima_cli.engine.checkpoint import Checkpoint
+    from nima_cli.engine.evaluation.run import Evaluation
+    from nima_cli.events import Progress
 
 EXAMPLES = examples(
     "nima eval --checkpoint experiments/technical",
+    "nima eval --checkpoint experiments/technical --by source,kind --baselines",
+    "nima eval --checkpoint best.pt --samples 50 --questions 200 --report report.html",
     "nima eval --checkpoint best.pt --data data/k8s --split test --json",
 )
 SPLITS = ("test", "val", "train")
+_MOST_TEXTS = 1000
 
 
 def evaluate(
@@ -26,6 +34,22 @@ def evaluate(
         typer.Option("--data", help="A prepared dataset; by default the one it was trained on.", show_default=False),
     ] = None,
     split: Annotated[str, typer.Option("--split", help="test, val or train.", metavar="NAME")] = "test",
+    by: Annotated[
+        str, typer.Option("--by", help="Break the figures down: source, kind, or source,kind.", metavar="NAMES")
+    ] = "",
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Measure unigram, 5-gram, xz and zstd on the same text.")
+    ] = False,
+    samples: Annotated[
+        int, typer.Option("--samples", help="Continue this many held-out beginnings and check what was written.")
+    ] = 0,
+    questions: Annotated[
+        int, typer.Option("--questions", help="Ask this many held-out questions and score the answers.")
+    ] = 0,
+    seed: Seed = 0,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write all of it to one HTML file too.", show_default=False)
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     debug: Debug = False,
@@ -33,24 +57,44 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a checkpoint on a split: every token once, exactly."""
-    evaluate_checkpoint(checkpoint, data=data, split=split, json=json, device=device, dtype=dtype, quiet=quiet)
+    for flag, number in (("--samples", samples), ("--questions", questions)):
+        if not 0 <= number <= _MOST_TEXTS:
+            raise InputError(f"`{flag} {number}`: give a number from 0 to {_MOST_TEXTS}")
+    wanted = {"by": _dimensions(by), "baselines": baselines, "samples": samples, "questions": questions, "seed": seed}
+    if report is not None:
+        _refuse_report(report)
+    evaluate_checkpoint(
+        checkpoint, data=data, split=split, json=json, device=device, dtype=dtype, quiet=quiet, report=report, **wanted
+    )
 
 
 def evaluate_checkpoint(
-    path: Path, *, data: Path | None, split: str, json: bool, device: str, dtype: str, quiet: bool
+    path: Path,
+    *,
+    data: Path | None,
+    split: str,
+    json: bool,
+    device: str,
+    dtype: str,
+    quiet: bool,
+    report: Path | None = None,
+    **wanted: Any,
 ) -> None:
     """Print the figures of one checkpoint over one split.
+
+    Args:
+        report: where to write the HTML page, if anywhere.
+        wanted: fields of `engine.evaluation.run.Wanted`.
 
     Raises:
         NimaError: the checkpoint, dataset, split or device cannot be used.
     """
     if split not in SPLITS:
         raise InputError(f"`--split {split}`: no such split", hint=f"use {', '.join(SPLITS)}")
+    from nima_cli.cli.eval_result import found_fields
     from nima_cli.cli.inference import load_model
     from nima_cli.engine.data.dataset import open_dataset
-    from nima_cli.engine.training.evaluator import evaluate as measure
-    from nima_cli.ui.console import err, out
-    from nima_cli.ui.tables import eval_table
+    from nima_cli.engine.evaluation.run import Wanted, evaluate_split
 
     loaded = load_model(path, device=device, dtype=dtype, batched=True)
     folder = data if data is not None else _dataset_of(loaded.checkpoint, path)
@@ -60,9 +104,7 @@ def evaluate_checkpoint(
             f"{folder}: its tokenizer is not the one that {loaded.path} was trained with",
             hint="give the dataset it was trained on, or prepare this one with --tokenizer-from",
         )
-    busy = err().is_terminal and not quiet
-    with err().status(f"evaluating {split}") if busy else contextlib.nullcontext():
-        metrics = measure(loaded.model, dataset.split(split), loaded.tokenizer.byte_lengths())
+    found = _follow(evaluate_split(loaded.model, dataset, split, Wanted(**wanted)), quiet=quiet)
     result: dict[str, Any] = {
         "checkpoint": str(loaded.path),
         "data": str(folder),
@@ -70,19 +112,67 @@ def evaluate_checkpoint(
         "dtype": str(loaded.model.compute_dtype).removeprefix("torch."),
         "step": loaded.checkpoint.header.get("step"),
         "parameters": loaded.checkpoint.shape.parameters(),
-        "loss": metrics.loss,
-        "perplexity": metrics.perplexity,
-        "accuracy": metrics.accuracy,
-        "bits_per_byte": metrics.bits_per_byte,
-        "tokens": metrics.tokens,
-        "bytes": metrics.bytes,
+        **found_fields(found),
     }
+    if report is not None:
+        from nima_cli.sinks.eval_report import write_report
+
+        write_report(report, result)
+    _print(result, json=json)
+
+
+def _dimensions(text: str) -> tuple[str, ...]:
+    """The names in `--by`, each once.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text else ()
+    for name in names:
+        if name not in ("source", "kind"):
+            raise InputError(f"`--by {text}`: no such name `{name}`", hint="use source, kind, or source,kind")
+    return names
+
+
+def _refuse_report(path: Path) -> None:
+    """Say before the work, not after it, that the report could not be written."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"`--report {path}`: a report is an HTML page", hint="end the name in `.html`")
+    if not path.parent.is_dir():
+        raise InputError(f"`--report {path}`: there is no folder {path.parent}", hint="make it first")
+    if path.is_dir():
+        raise InputError(f"`--report {path}`: it is a folder")
+    if not os.access(path.parent, os.W_OK):
+        raise ResourceError(f"{path}: cannot write: permission denied")
+
+
+def _follow(steps: "Generator[Progress, None, Evaluation]", *, quiet: bool) -> "Evaluation":
+    """Show the phases on a terminal; returns what the steps return."""
+    from nima_cli.ui.console import err
+
+    status = err().status("") if err().is_terminal and not quiet else None
+    with status if status is not None else contextlib.nullcontext():
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as ended:
+                found: Evaluation = ended.value
+                return found
+            if status is not None:
+                share = f" {progress.done:,} of {progress.total:,}" if progress.unit else ""
+                status.update(progress.phase + share)
+
+
+def _print(result: dict[str, Any], *, json: bool) -> None:
     if json:
         from nima_cli.cli.views import print_json
 
         print_json(result)
-    else:
-        out().print(eval_table(result))
+        return
+    from nima_cli.ui.console import out
+    from nima_cli.ui.eval_view import eval_view
+
+    out().print(eval_view(result))
 
 
 def _dataset_of(checkpoint: "Checkpoint", path: Path) -> Path:

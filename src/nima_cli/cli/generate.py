@@ -1,12 +1,14 @@
 """`nima generate`: continues prompts."""
 
 import dataclasses
+import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from nima_cli.cli.inference import load_model, require_text, say_unreachable_top_k
 from nima_cli.cli.options import (
     CheckpointPath,
     Debug,
@@ -28,13 +30,24 @@ from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
     from nima_cli.engine.inference.sampling import Sampling
-    from nima_cli.engine.inference.text import TextGenerator
+    from nima_cli.engine.inference.text import Completion, TextGenerator
 
 EXAMPLES = examples(
     'nima generate --checkpoint best.pt --prompt "Kubernetes is"',
     'nima generate --checkpoint best.pt --prompt "def main" "class App" --num-samples 3 --temperature 0.7',
     "cat question.txt | nima generate --checkpoint best.pt --prompt-file - --json",
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Options:
+    """How each continuation is made."""
+
+    sampling: "Sampling"
+    max_new_tokens: int
+    seed: int
+    num_samples: int
+    stop: tuple[str, ...]
 
 
 def generate(
@@ -60,25 +73,33 @@ def generate(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Continue one or more prompts; the text goes to stdout."""
+    """Continue one or more prompts; the text goes to stdout.
+
+    A continuation depends on its prompt and its seed alone, not on what else is asked for.
+    """
     prompts = _prompts(prompt or [], prompt_file)
     if max_new_tokens < 1 or num_samples < 1:
         name = "--max-new-tokens" if max_new_tokens < 1 else "--num-samples"
         raise InputError(f"`{name}` must be at least 1")
-    from nima_cli.engine.inference.sampling import Sampling
+    from nima_cli.engine.inference.sampling import Sampling, check_seed
     from nima_cli.engine.inference.text import TextGenerator
 
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
-    from nima_cli.cli.inference import load_model
-
+    check_seed(seed)
+    check_seed(seed + num_samples - 1)
+    options = _Options(sampling, max_new_tokens, seed, num_samples, tuple(stop or ()))
     loaded = load_model(checkpoint, device=device, dtype=dtype)
     generator = TextGenerator(loaded.model, loaded.tokenizer)
-    if json or len(prompts) * num_samples > 1:
-        _print_all(generator, prompts, sampling, max_new_tokens, seed, num_samples, stop or [], json=json)
-    else:
-        _stream(generator, prompts[0], sampling, max_new_tokens, seed, stop or [])
     if not quiet:
-        _say_what_was_cut(generator, prompts, max_new_tokens)
+        say_unreachable_top_k(top_k, loaded.tokenizer.vocab_size)
+    if json:
+        from nima_cli.cli.views import print_json
+
+        found = [_complete(generator, prompts, number, options, quiet=quiet) for number in range(len(prompts))]
+        print_json({"completions": [dataclasses.asdict(one) for several in found for one in several]})
+        return
+    for number in range(len(prompts)):
+        _print(generator, prompts, number, options, quiet=quiet)
 
 
 def _prompts(given: list[str], file: Path | None) -> list[str]:
@@ -95,16 +116,13 @@ def _prompts(given: list[str], file: Path | None) -> list[str]:
     for text in prompts:
         if not text:
             raise InputError("the prompt is empty", hint="give at least one character")
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise InputError("the prompt is not valid UTF-8") from error
+        require_text("the prompt", text)
     return prompts
 
 
 def _read(path: Path) -> str:
     try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        data = _stdin() if str(path) == "-" else path.read_bytes()
         return data.decode("utf-8-sig").removesuffix("\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {(error.strerror or '').lower()}") from error
@@ -112,59 +130,59 @@ def _read(path: Path) -> str:
         raise InputError(f"{path}: byte {error.start} is not UTF-8") from error
 
 
-def _stream(
-    generator: "TextGenerator", prompt: str, sampling: "Sampling", max_new_tokens: int, seed: int, stop: list[str]
-) -> None:
-    """Print the prompt and its continuation as it comes."""
-    from nima_cli.ui.console import safe_text
-
-    sys.stdout.write(safe_text(prompt))
-    sys.stdout.flush()
-    ids = generator.encode_prompt(prompt)
-    for piece in generator.stream(ids, sampling=sampling, max_new_tokens=max_new_tokens, seed=seed, stop=stop):
-        sys.stdout.write(safe_text(piece))
-        sys.stdout.flush()
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+def _stdin() -> bytes:
+    """All of stdin; nothing where its descriptor was closed when Python started."""
+    stream: IO[str] | None = sys.stdin
+    return stream.buffer.read() if isinstance(stream, io.TextIOWrapper) else b""
 
 
-def _print_all(
-    generator: "TextGenerator",
-    prompts: list[str],
-    sampling: "Sampling",
-    max_new_tokens: int,
-    seed: int,
-    num_samples: int,
-    stop: list[str],
-    *,
-    json: bool,
-) -> None:
-    from nima_cli.ui.console import safe_text
-
-    completions = [
-        completion
-        for prompt in prompts
-        for completion in generator.complete(
-            prompt, sampling=sampling, max_new_tokens=max_new_tokens, seed=seed, num_samples=num_samples, stop=stop
-        )
-    ]
-    if json:
-        from nima_cli.cli.views import print_json
-
-        print_json({"completions": [dataclasses.asdict(completion) for completion in completions]})
-        return
-    for number, completion in enumerate(completions, 1):
-        sys.stdout.write(f"--- {number} of {len(completions)} (seed {completion.seed}) ---\n")
-        sys.stdout.write(safe_text(completion.prompt + completion.text) + "\n")
-    sys.stdout.flush()
+def _complete(
+    generator: "TextGenerator", prompts: list[str], number: int, options: _Options, *, quiet: bool
+) -> "list[Completion]":
+    """All continuations of one prompt."""
+    found = generator.complete(
+        prompts[number],
+        sampling=options.sampling,
+        max_new_tokens=options.max_new_tokens,
+        seed=options.seed,
+        num_samples=options.num_samples,
+        stop=options.stop,
+    )
+    if not quiet:
+        _say_what_was_cut(found[0].prompt_tokens_dropped, prompts, number)
+    return found
 
 
-def _say_what_was_cut(generator: "TextGenerator", prompts: list[str], max_new_tokens: int) -> None:
+def _print(generator: "TextGenerator", prompts: list[str], number: int, options: _Options, *, quiet: bool) -> None:
+    """One prompt and its continuations as they come; a line stands above each where there are several in all."""
+    from nima_cli.ui.console import out, safe_text
+
+    ids = generator.encode_prompt(prompts[number])
+    if not quiet:
+        _say_what_was_cut(generator.dropped(ids, options.max_new_tokens), prompts, number)
+    stream, total = out().file, len(prompts) * options.num_samples
+    for sample in range(options.num_samples):
+        seed = options.seed + sample
+        if total > 1:
+            stream.write(f"--- {number * options.num_samples + sample + 1} of {total} (seed {seed}) ---\n")
+        stream.write(safe_text(prompts[number]))
+        stream.flush()
+        for piece in generator.stream(
+            ids,
+            sampling=options.sampling,
+            max_new_tokens=options.max_new_tokens,
+            seed=seed,
+            stop=options.stop,
+        ):
+            stream.write(safe_text(piece))
+            stream.flush()
+        stream.write("\n")
+        stream.flush()
+
+
+def _say_what_was_cut(dropped: int, prompts: list[str], number: int) -> None:
     from nima_cli.ui.console import say
 
-    for number, prompt in enumerate(prompts, 1):
-        ids = generator.encode_prompt(prompt)
-        dropped = len(ids) - len(generator.generator.fit(ids, max_new_tokens))
-        if dropped:
-            which = f"prompt {number}" if len(prompts) > 1 else "the prompt"
-            say(f"{which} has {len(ids)} tokens; its first {dropped} did not fit the context", "warning")
+    if dropped:
+        which = f"prompt {number + 1}" if len(prompts) > 1 else "the prompt"
+        say(f"{which} is longer than the context: its first {dropped} tokens did not fit", "warning")

@@ -1,4 +1,4 @@
-"""What eval, generate and chat share: a model that is loaded and placed."""
+"""What eval, generate and chat share: a model that is loaded and placed, and what is checked before and said after."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,3 +43,23 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False) ->
     file = checkpoints.find(path)
     model, tokenizer, checkpoint = checkpoints.load_for_inference(file, compute_dtype=place.dtype)
     return LoadedModel(file, model.to(place.device, place.dtype), tokenizer, checkpoint)
+
+
+def require_text(where: str, text: str) -> None:
+    """Refuse what a shell passed on as bytes that are no UTF-8; `where` is the flag.
+
+    Raises:
+        InputError: the text holds such bytes.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where}: not valid UTF-8", hint="convert it, for example with `iconv`") from error
+
+
+def say_unreachable_top_k(top_k: int, vocab_size: int) -> None:
+    """Say that a `--top-k` beyond the vocabulary is as good as none."""
+    from nima_cli.ui.console import say
+
+    if top_k > vocab_size:
+        say(f"`--top-k` {top_k} is more than the {vocab_size} tokens there are: all of them are kept", "warning")

@@ -69,6 +69,8 @@ def run_views(monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: in
 
 
 def print_json(value: object) -> None:
-    """Exactly one JSON object on stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    """Exactly one JSON object on stdout, which may be a terminal."""
+    from nima_cli.ui.console import safe_json
+
+    sys.stdout.write(safe_json(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")
     sys.stdout.flush()

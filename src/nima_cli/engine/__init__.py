@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nima_cli.engine.data.prepare import prepare as prepare
     from nima_cli.engine.data.tokenizer import Tokenizer as Tokenizer
     from nima_cli.engine.device import pick_device as pick_device
+    from nima_cli.engine.export.run import export_checkpoint as export_checkpoint
     from nima_cli.engine.inference.sampling import Sampling as Sampling
     from nima_cli.engine.inference.text import TextGenerator as TextGenerator
     from nima_cli.engine.model.gpt import GPT as GPT
@@ -27,6 +28,7 @@ _HOMES = {
     "Tokenizer": "data.tokenizer",
     "Trainer": "training.trainer",
     "evaluate": "training.evaluator",
+    "export_checkpoint": "export.run",
     "load_for_inference": "checkpoint",
     "open_dataset": "data.dataset",
     "pick_device": "device",

@@ -236,7 +236,6 @@ def build_model(checkpoint: Checkpoint, *, compute_dtype: torch.dtype = torch.fl
     with torch.device("meta"):
         model = GPT(checkpoint.shape, dropout=dropout, compute_dtype=compute_dtype)
     model.load_state_dict(checkpoint.model, strict=True, assign=True)
-    model.rebuild_rotary()
     return model.eval()
 
 

@@ -1,135 +1,160 @@
-"""The prompt loop of `nima chat`: lines in, streamed text out; knows nothing of models, tokens or conversations."""
+"""The loop of `nima chat`: lines in, streamed text out; knows nothing of models, tokens or conversations."""
 
-import contextlib
 import io
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO
 
 from nima_cli.errors import InputError, NimaError
-from nima_cli.ui.console import is_rich, out, safe_text, say, say_error
-
-if TYPE_CHECKING:
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.history import History
+from nima_cli.ui.answer_view import show_answer
+from nima_cli.ui.console import err, is_rich, say, say_error
 
 Answer = Callable[[str], Iterator[str]]
 Command = Callable[[str], str | Iterator[str] | None]
 
-WELCOME = "Alt-Enter starts a new line, /help lists the commands, Ctrl-D leaves."
+WELCOME = "Alt-Enter or \\ starts a new line, /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."
+PLAIN_WELCOME = "/help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."
 EXITS = ("/exit", "/quit")
 # A slash and one word: `/etc/hosts is empty` is a message, not a command.
 _COMMAND = re.compile(r"(/\w*)(?:\s+(.*))?", re.DOTALL)
 
 
-def chat_loop(answer: Answer, commands: Mapping[str, Command], *, history_file: Path | None) -> None:
+def chat_loop(
+    answer: Answer,
+    commands: Mapping[str, Command],
+    *,
+    arguments: Mapping[str, tuple[str, ...] | None] | None = None,
+    history_file: Path | None,
+    markdown: bool = False,
+    welcome: bool = True,
+) -> None:
     """Read messages and print answers until the input ends or `/exit` is typed.
 
-    On a terminal: line editing, history, completion of commands; Ctrl-C stops an answer; failures are shown and the
-    loop goes on. Otherwise each line of stdin is a message, stdout holds the answers and nothing else, and the first
-    failure ends the loop.
+    At a terminal Ctrl-C stops an answer, and failures are shown and the loop goes on; where the terminal takes escape
+    codes, there is line editing, history and completion. Otherwise each line of stdin is a message, stdout holds the
+    answers and nothing else, and the first failure ends the loop.
 
     Args:
-        answer: a message -> the pieces of the answer, printed as they come. It is closed when stopped early.
+        answer: a message -> the pieces of the answer, printed as they come. They are closed when stopped early.
         commands: name with its slash -> what it does with the rest of the line. A returned text is talk for stderr; an
             iterator is printed as an answer. The first line of its docstring is its help.
+        arguments: what a command's argument may begin with, for completion; None stands for the name of a file.
         history_file: where messages are remembered between sessions; None remembers them for this one only.
+        markdown: format answers, where the terminal takes it.
+        welcome: begin by naming the most important keys.
 
     Raises:
         InputError: a message is not valid UTF-8 (without a terminal).
         NimaError: what `answer` or a command failed with (without a terminal).
     """
+    loop = _Loop(answer, commands, markdown=markdown)
     if is_rich(_stdin()) and is_rich(sys.stdout):
-        _terminal_loop(answer, commands, history_file)
+        from nima_cli.ui.chat_prompt import prompt_reader
+
+        _at_terminal(loop, prompt_reader(loop.helps(), arguments or {}, history_file), WELCOME if welcome else None)
+    elif _is_terminal(_stdin()):
+        _at_terminal(loop, _ask_plainly, PLAIN_WELCOME if welcome else None)
     else:
-        for line in _plain_lines():
-            if not _turn(line, answer, commands):
-                return
+        while (line := _read_line()) and loop.turn(line):
+            pass
 
 
-def _terminal_loop(answer: Answer, commands: Mapping[str, Command], history_file: Path | None) -> None:
-    session = _prompt_session([*commands, "/help", *EXITS], history_file)
-    say(WELCOME)
+class _Loop:
+    """What one message does."""
+
+    def __init__(self, answer: Answer, commands: Mapping[str, Command], *, markdown: bool) -> None:
+        self._answer = answer
+        self._commands = commands
+        self._markdown = markdown
+        self.answering = False
+
+    def turn(self, message: str) -> bool:
+        """Act on one message; False when it asks to leave."""
+        try:
+            message.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError("message: not valid UTF-8", hint="convert it, for example with `iconv`") from error
+        message = message.strip()
+        command = _COMMAND.fullmatch(message)
+        if command is not None:
+            if command[1] in EXITS:
+                return False
+            self._run(command[1], command[2] or "")
+        elif message:
+            self._show(lambda: self._answer(message))
+        return True
+
+    def helps(self) -> dict[str, str]:
+        """Each command and what it does, in one line."""
+        texts = {name: (command.__doc__ or "").strip().split("\n", 1)[0] for name, command in self._commands.items()}
+        return texts | {"/help": "Show this list.", "/exit": "Leave, as Ctrl-D does."}
+
+    def _run(self, name: str, argument: str) -> None:
+        if name == "/help":
+            helps = self.helps()
+            width = max(len(name) for name in helps)
+            say("\n".join(f"{name:<{width}}  {text}".rstrip() for name, text in helps.items()))
+        elif name not in self._commands:
+            say(f"unknown command `{name}`; there are {' '.join([*self._commands, '/help', '/exit'])}")
+        else:
+            result = self._commands[name](argument)
+            if isinstance(result, str):
+                say(result)
+            elif result is not None:
+                self._show(lambda: result)
+
+    def _show(self, begin: Callable[[], Iterator[str]]) -> None:
+        self.answering = True
+        show_answer(begin(), markdown=self._markdown)
+        self.answering = False
+
+
+def _at_terminal(loop: _Loop, read: Callable[[], str], welcome: str | None) -> None:
+    """Messages of somebody who sees the answers, and who means to go on after a failure."""
+    if welcome is not None:
+        say(welcome)
     while True:
         try:
-            message = session.prompt([("", "\n"), ("ansicyan bold", "> ")])
+            if loop.answering:  # the answer before this was stopped
+                loop.answering = False
+                say("\n(stopped)")
+            if not loop.turn(read()):
+                return
         except KeyboardInterrupt:
             continue
         except EOFError:
             return
-        try:
-            if not _turn(message, answer, commands):
-                return
-        except KeyboardInterrupt:
-            say("\n(stopped)")
         except NimaError as error:
+            loop.answering = False
             say_error(error.message, hint=error.hint)
 
 
-def _turn(message: str, answer: Answer, commands: Mapping[str, Command]) -> bool:
-    """Act on one message; False when it asks to leave."""
-    try:
-        message.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError("message: not valid UTF-8", hint="convert it, for example with `iconv`") from error
-    message = message.strip()
-    command = _COMMAND.fullmatch(message)
-    if command is not None:
-        name, argument = command.group(1), command.group(2) or ""
-        if name in EXITS:
-            return False
-        _run_command(name, argument, commands)
-    elif message:
-        _stream(answer(message))
-    return True
+def _ask_plainly() -> str:
+    """One line from a terminal without escape codes.
+
+    Raises:
+        EOFError: there are no more.
+    """
+    talk = err().file
+    talk.write("\n> ")
+    talk.flush()
+    line = _read_line()
+    if not line:
+        talk.write("\n")
+        raise EOFError
+    return line
 
 
-def _run_command(name: str, argument: str, commands: Mapping[str, Command]) -> None:
-    if name in commands:
-        result = commands[name](argument)
-        if isinstance(result, str):
-            say(result)
-        elif result is not None:
-            _stream(result)
-    elif name == "/help":
-        say(_help(commands))
-    else:
-        say(f"unknown command `{name}`; there are {' '.join([*commands, '/help', '/exit'])}")
-
-
-def _help(commands: Mapping[str, Command]) -> str:
-    texts = {name: (command.__doc__ or "").strip().split("\n", 1)[0] for name, command in commands.items()}
-    texts |= {"/help": "Show this list.", "/exit": "Leave, as Ctrl-D does."}
-    width = max(len(name) for name in texts)
-    return "\n".join(f"{name:<{width}}  {text}".rstrip() for name, text in texts.items())
-
-
-def _stream(pieces: Iterator[str]) -> None:
-    """Print pieces as they come, exactly but for control characters, and end the line."""
-    stream = out().file
-    try:
-        for piece in pieces:
-            stream.write(safe_text(piece))
-            stream.flush()
-    finally:
-        # A stopped answer must not go on computing behind the next prompt.
-        with contextlib.suppress(AttributeError):
-            pieces.close()  # type: ignore[attr-defined]
-    stream.write("\n")
-    stream.flush()
-
-
-def _plain_lines() -> Iterator[str]:
-    """The lines of stdin until it ends; a line that is not UTF-8 comes with surrogates, which a turn refuses."""
+def _read_line() -> str:
+    """The next line of stdin, empty at its end; what is not UTF-8 comes as surrogates, which a turn refuses."""
     stdin = _stdin()
     if stdin is None:
-        return
-    if isinstance(stdin, io.TextIOWrapper):
+        return ""
+    if isinstance(stdin, io.TextIOWrapper) and stdin.errors != "surrogateescape":
         stdin.reconfigure(errors="surrogateescape")
-    while line := stdin.readline():
-        yield line
+    return stdin.readline()
 
 
 def _stdin() -> IO[str] | None:
@@ -137,49 +162,5 @@ def _stdin() -> IO[str] | None:
     return sys.stdin
 
 
-def _prompt_session(names: list[str], history_file: Path | None) -> "PromptSession[str]":
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.completion import WordCompleter
-    from prompt_toolkit.key_binding import KeyBindings
-
-    keys = KeyBindings()
-
-    @keys.add("enter")
-    def _(event: Any) -> None:
-        event.current_buffer.validate_and_handle()
-
-    @keys.add("escape", "enter")
-    def _(event: Any) -> None:
-        event.current_buffer.insert_text("\n")
-
-    return PromptSession(
-        multiline=True,
-        prompt_continuation="  ",
-        key_bindings=keys,
-        history=_history(history_file),
-        completer=WordCompleter(sorted(names), sentence=True),
-        complete_while_typing=True,
-    )
-
-
-def _history(path: Path | None) -> "History":
-    """Messages of earlier sessions, in a file that only its owner can read; in memory where that is not possible."""
-    from prompt_toolkit.history import FileHistory, InMemoryHistory
-
-    if path is None:
-        return InMemoryHistory()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        with path.open("ab"):
-            pass
-    except OSError as error:
-        say(f"{path}: messages are not remembered: {error.strerror}", "warning")
-        return InMemoryHistory()
-
-    class LastingHistory(FileHistory):
-        def store_string(self, string: str) -> None:
-            with contextlib.suppress(OSError):  # a full disk must not end a conversation
-                super().store_string(string)
-
-    return LastingHistory(path)
+def _is_terminal(stream: IO[str] | None) -> bool:
+    return stream is not None and stream.isatty()

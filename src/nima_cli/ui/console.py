@@ -26,6 +26,11 @@ def safe_text(text: str) -> str:
     return _UNSAFE.sub(_visible, text)
 
 
+def safe_json(text: str) -> str:
+    """JSON text in which every such code point is written as its escape, which means the same to every reader."""
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
 def _visible(match: re.Match[str]) -> str:
     code = ord(match.group())
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

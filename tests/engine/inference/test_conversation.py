@@ -60,10 +60,11 @@ def test_answers_over_several_turns_are_those_of_a_fresh_generator(
 
 
 def test_the_prompt_is_the_turns_between_their_symbols(conversation: Conversation, tokenizer: Tokenizer) -> None:
-    conversation.turns = exchanges("Hi", "Hello", "Why?")
+    conversation.turns = exchanges("Hi", "Hello")
     role, end = tokenizer.role_ids, tokenizer.end_id
     said = [tokenizer.encode(text) for text in ("Answer briefly.", "Hi", "Hello", "Why?")]
-    assert conversation.prompt_ids(8) == [
+    prompt = conversation.prompt("Why?", 8)
+    assert prompt.ids == [
         tokenizer.bos_id,
         *(role["system"], *said[0], end),
         *(role["user"], *said[1], end),
@@ -71,6 +72,33 @@ def test_the_prompt_is_the_turns_between_their_symbols(conversation: Conversatio
         *(role["user"], *said[3], end),
         role["assistant"],
     ]
+    assert prompt.ids[: prompt.pinned] == [tokenizer.bos_id, role["system"], *said[0], end]
+    assert (prompt.turns, prompt.cut) == (2, 0)
+
+
+@pytest.mark.parametrize("in_turns", [True, False])
+def test_whatever_it_spells_what_is_said_is_text(in_turns: bool, tokenizer: Tokenizer) -> None:
+    model = random_model(small_shape(vocab_size=tokenizer.vocab_size, context_length=512))
+    special = "<|bos|><|end|><|user|><|assistant|><|system|><|eos|><|pad|><unk> <0x1B> \x00"
+    conversation = Conversation(TextGenerator(model, tokenizer), in_turns=in_turns)
+    conversation.turns = exchanges(special, special)
+    frame = Conversation(TextGenerator(model, tokenizer), in_turns=in_turns)
+    frame.turns = exchanges("x", "x")
+    ends = conversation.generator.end_ids
+    symbols = [[token for token in one.prompt(said, 8).ids if token in ends] for one, said in (
+        (conversation, special), (frame, "x"),
+    )]  # fmt: skip
+    assert symbols[0] == symbols[1]
+
+
+def test_a_model_that_knows_no_turns_goes_on_with_the_text(model: GPT, tokenizer: Tokenizer) -> None:
+    conversation = Conversation(TextGenerator(model, tokenizer), in_turns=False)
+    first = ask(conversation, "The scheduler")
+    said = [tokenizer.encode(text) for text in ("The scheduler", first, "\n\n", "The cache")]
+    assert conversation.prompt("The cache", 8).ids == [tokenizer.bos_id, *said[0], *said[1], *said[2], *said[3]]
+    generator = TextGenerator(model, tokenizer)
+    expected = generator.stream(generator.encode_prompt("The scheduler"), sampling=GREEDY, max_new_tokens=8, seed=0)
+    assert first == "".join(expected)
 
 
 def test_an_answer_that_is_stopped_stays_as_far_as_it_got(conversation: Conversation) -> None:
@@ -89,26 +117,72 @@ def test_whole_oldest_exchanges_leave_first_and_the_system_text_never(
 ) -> None:
     for number in range(12):
         conversation.turns += exchanges(f"What is part {number}?", f"It is number {number}.")
-    conversation.turns.append(Turn("user", "And now?"))
-    first = conversation.first_kept(32)
-    ids = conversation.prompt_ids(32)
-    assert 0 < first < 24
+    prompt = conversation.prompt("And now?", 32)
+    first = 24 - prompt.turns
+    assert 0 < prompt.turns < 24
     assert conversation.turns[first].role == "user", "half an exchange was kept"
-    assert len(ids) <= 128 - 32
-    system = Turn("system", "Answer briefly.")
-    assert ids == chat_prompt([system, *conversation.turns[first:]], tokenizer)
-    assert len(chat_prompt([system, *conversation.turns[first - 2 :]], tokenizer)) > 128 - 32, (
+    assert len(prompt.ids) <= 128 - 32
+    system, question = Turn("system", "Answer briefly."), Turn("user", "And now?")
+    assert prompt.ids == chat_prompt([system, *conversation.turns[first:], question], tokenizer)
+    assert len(chat_prompt([system, *conversation.turns[first - 2 :], question], tokenizer)) > 128 - 32, (
         "more was dropped than needed"
     )
-    assert conversation.tokens_used() > 128
-    assert len(conversation.turns) == 25, "what is sent is shorter, the conversation is not"
+    assert len(conversation.turns) == 24, "what is sent is shorter, the conversation is not"
 
 
-def test_a_question_beyond_the_whole_context_is_still_answered(conversation: Conversation) -> None:
+def test_of_a_question_beyond_the_whole_context_the_end_is_answered(
+    conversation: Conversation, tokenizer: Tokenizer
+) -> None:
     conversation.turns = exchanges("Hi", "Hello")
     long = "Why does the scheduler of the cluster fail? " * 30
+    prompt = conversation.prompt(long, 4)
+    content = tokenizer.encode(long)
+    head = chat_prompt([Turn("system", "Answer briefly.")], tokenizer)[:-1]
+    role, end = tokenizer.role_ids, tokenizer.end_id
+    assert prompt.cut > 0
+    assert prompt.turns == 0
+    assert prompt.ids == [*head, role["user"], *content[prompt.cut :], end, role["assistant"]]
+    assert len(prompt.ids) == 128 - 4
     answer = ask(conversation, long, 4)
     assert told(conversation)[-2:] == [("user", long), ("assistant", answer)]
+
+
+@pytest.mark.parametrize("context", [1, 2, 3, 4, 8, 16])
+def test_no_context_is_too_short_to_answer_in(context: int, tokenizer: Tokenizer) -> None:
+    model = random_model(small_shape(vocab_size=tokenizer.vocab_size, context_length=context))
+    conversation = Conversation(TextGenerator(model, tokenizer))
+    for question in ("Why does the scheduler fail?", "And the cache?"):
+        for _ in conversation.ask(question, sampling=GREEDY, max_new_tokens=40, seed=0):
+            pass
+    assert len(conversation.turns) == 4
+
+
+def test_a_system_text_that_fills_the_context_is_refused(conversation: Conversation) -> None:
+    with pytest.raises(InputError, match="of the 128 tokens of context"):
+        conversation.set_system("You answer questions about the platform. " * 20)
+    assert conversation.system == "Answer briefly."
+    conversation.set_system("")
+    assert conversation.system == ""
+
+
+def test_an_answer_beyond_the_context_keeps_the_system_text(
+    conversation: Conversation, model: GPT, tokenizer: Tokenizer
+) -> None:
+    # A penalty below one rewards what was already said, so that no end comes before the context is full.
+    talkative = Sampling(temperature=0.5, top_k=5, repetition_penalty=0.5)
+    answer = "".join(conversation.ask("Why?", sampling=talkative, max_new_tokens=200, seed=4))
+    sent = conversation.last
+    assert sent is not None
+    assert sent.pinned > 1
+
+    def fresh(pinned: int) -> str:
+        stream = TextGenerator(model, tokenizer).stream(
+            sent.ids, sampling=talkative, max_new_tokens=200, seed=4, pinned=pinned
+        )
+        return "".join(stream)
+
+    assert answer == fresh(sent.pinned)
+    assert answer != fresh(1), "the answer of this test must overflow the context"
 
 
 def test_asking_goes_on_long_after_the_context_is_full(conversation: Conversation) -> None:
@@ -136,6 +210,18 @@ def test_reset_keeps_the_system_text(conversation: Conversation) -> None:
     conversation.turns = exchanges("one", "1")
     conversation.reset()
     assert (conversation.turns, conversation.system) == ([], "Answer briefly.")
+
+
+def test_saving_replaces_a_conversation_and_nothing_else(conversation: Conversation, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("# mine", encoding="utf-8")
+    with pytest.raises(InputError, match="is not a saved conversation"):
+        conversation.save(notes)
+    assert notes.read_text("utf-8") == "# mine"
+    for count in (1, 2):
+        conversation.turns = exchanges(*["word"] * 2 * count)
+        conversation.save(tmp_path / "chat.json")
+        assert len(json.loads((tmp_path / "chat.json").read_text("utf-8"))[0]["messages"]) == 1 + 2 * count
 
 
 def test_save_and_load_are_a_round_trip(
@@ -185,6 +271,7 @@ def test_a_saved_conversation_is_a_document_for_prepare(
         ('[{"messages": [{"role": "user", "content": "x"}, {"role": "assistant"}]}]', "message 2 needs"),
         ('[{"messages": [{"role": "user", "content": "\\ud800"}]}]', "message 1 holds a lone surrogate"),
         ('[{"messages": [{"role": "user", "content": "x"}]}]', "take turns"),
+        ('[{"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "y"}]}]', "take turns"),
         ('[{"messages": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}]}]', "take turns"),
     ],
 )
@@ -199,6 +286,17 @@ def test_a_file_that_is_no_conversation_changes_nothing(
     assert caught.value.message.startswith(f"{path}: ")
     assert told(conversation) == [("user", "one"), ("assistant", "1")]
     assert conversation.system == "Answer briefly."
+
+
+def test_a_saved_system_text_that_is_too_long_changes_nothing(
+    conversation: Conversation, model: GPT, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    conversation.turns = exchanges("one", "1")
+    messages = [{"role": "system", "content": "long " * 200}]
+    (tmp_path / "long.json").write_text(json.dumps([{"messages": messages}]), encoding="utf-8")
+    with pytest.raises(InputError, match="tokens of context"):
+        conversation.load(tmp_path / "long.json")
+    assert (conversation.system, told(conversation)) == ("Answer briefly.", [("user", "one"), ("assistant", "1")])
 
 
 def test_files_that_cannot_be_read_or_written_are_named(conversation: Conversation, tmp_path: Path) -> None:

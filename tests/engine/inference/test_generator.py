@@ -1,4 +1,4 @@
-"""Decoding: the cache never changes what is said, rows keep to their own seeds, and the context is no wall."""
+"""Decoding: the cache never changes what is said, company never does, and the context is no wall."""
 
 from collections.abc import Sequence
 
@@ -29,10 +29,10 @@ def decode(
     sampling: Sampling = GREEDY,
     seed: int = 0,
     stop: int = -1,
+    reuse: bool = True,
 ) -> list[int]:
-    stops = Stops(frozenset({stop}), count)
-    rows = list(generator.decode(prompt, sampling=sampling, stops=stops, seeds=[seed]))
-    return [token for (token,) in rows if token is not None]
+    stops = Stops(frozenset({stop} if stop >= 0 else ()), count)
+    return list(generator.decode(prompt, sampling=sampling, stops=stops, seed=seed, reuse=reuse))
 
 
 @torch.inference_mode()
@@ -58,10 +58,10 @@ def test_a_second_prompt_that_shares_a_beginning_is_answered_as_if_fresh(model: 
 
 def test_an_answer_cut_short_leaves_a_cache_that_is_still_right(model: GPT) -> None:
     generator = Generator(model)
-    stream = generator.decode(PROMPT, sampling=GREEDY, stops=Stops(frozenset(), 10), seeds=[0])
-    begun = [next(stream)[0] for _ in range(3)]
+    stream = generator.decode(PROMPT, sampling=GREEDY, stops=Stops(frozenset(), 10), seed=0, reuse=True)
+    begun = [next(stream) for _ in range(3)]
     del stream
-    prompt = [*PROMPT, *(token for token in begun if token is not None), 11]
+    prompt = [*PROMPT, *begun, 11]
     assert decode(generator, prompt, 6) == without_cache(model, prompt, 6)
 
 
@@ -72,10 +72,14 @@ def test_what_is_already_cached_is_not_computed_again(model: GPT) -> None:
     try:
         generator = Generator(model)
         answer = decode(generator, PROMPT, 5)
-        assert computed == [4, 1, 1, 1, 1]
+        assert computed == [3, 1, 1, 1, 1, 1]
         computed.clear()
         decode(generator, [*PROMPT, *answer[:4], 33, 34], 1)
-        assert computed == [2]
+        assert computed == [1, 1]
+        computed.clear()
+        generator.warm([*PROMPT, 7])
+        decode(generator, [*PROMPT, 7, 8], 1)
+        assert computed == [4, 1, 1]
     finally:
         hook.remove()
 
@@ -86,30 +90,37 @@ def test_the_same_seed_says_the_same_and_another_something_else(model: GPT) -> N
     assert decode(Generator(model), PROMPT, 12, sampling=WARM, seed=2) != first
 
 
-def test_a_row_is_the_same_whatever_its_neighbours(model: GPT) -> None:
-    alone = [decode(Generator(model), PROMPT, 30, sampling=WARM, seed=seed) for seed in (3, 4, 5)]
-    rows = list(Generator(model).decode(PROMPT, sampling=WARM, stops=Stops(frozenset(), 30), seeds=[3, 4, 5]))
-    assert [[row[index] for row in rows] for index in range(3)] == alone
+def predictions(generator: Generator, prompt: Sequence[int], seed: int) -> tuple[list[int], list[torch.Tensor]]:
+    """The continuation, and the logits that each of its ids was drawn from."""
+    seen: list[torch.Tensor] = []
+    hook = generator.model.register_forward_hook(lambda _, __, output: seen.append(output.clone()))
+    try:
+        return decode(generator, prompt, 60, sampling=WARM, seed=seed, reuse=False), seen
+    finally:
+        hook.remove()
 
 
-def test_many_rows_after_one_and_one_after_many(model: GPT) -> None:
+def test_what_is_said_before_changes_no_bit_of_what_is_said_now(model: GPT) -> None:
+    """Prompts that begin alike, samples of one prompt, and a prompt that goes on where an answer ended."""
+    first = decode(Generator(model), PROMPT, 6, sampling=WARM, seed=0)
+    prompts = [PROMPT, PROMPT, [*PROMPT, *first[:3]], [*PROMPT, 9], [*PROMPT, *first], [5], [5], PROMPT]
     generator = Generator(model)
-    alone = decode(generator, PROMPT, 6)
-    rows = list(generator.decode(PROMPT, sampling=GREEDY, stops=Stops(frozenset(), 6), seeds=[0, 1]))
-    assert [list(row) for row in zip(*rows, strict=True)] == [alone, alone]
-    rows = list(generator.decode([*PROMPT, 8], sampling=GREEDY, stops=Stops(frozenset(), 6), seeds=[0, 1]))
-    assert [row[0] for row in rows] == without_cache(model, [*PROMPT, 8], 6)
-    assert decode(generator, PROMPT, 6) == alone
+    for seed, prompt in enumerate(prompts):
+        together, alone = predictions(generator, prompt, seed), predictions(Generator(model), prompt, seed)
+        assert together[0] == alone[0]
+        assert all(torch.equal(one, other) for one, other in zip(together[1], alone[1], strict=True)), (seed, prompt)
 
 
-def test_rows_that_went_apart_share_their_prompt_only(model: GPT) -> None:
-    generator = Generator(model)
-    rows = list(generator.decode(PROMPT, sampling=WARM, stops=Stops(frozenset(), 6), seeds=[0, 1]))
-    first, second = ([row[index] for row in rows] for index in range(2))
-    assert first != second
-    prompt = [*PROMPT, *(token for token in first if token is not None), 8]
-    answers = list(generator.decode(prompt, sampling=GREEDY, stops=Stops(frozenset(), 6), seeds=[0, 1]))
-    assert [list(row) for row in zip(*answers, strict=True)] == [without_cache(model, prompt, 6)] * 2
+def test_samples_of_one_prompt_pay_for_it_once(model: GPT) -> None:
+    computed: list[int] = []
+    hook = model.layers[0].register_forward_hook(lambda _, inputs, __: computed.append(inputs[0].shape[1]))
+    try:
+        generator = Generator(model)
+        for seed in range(3):
+            decode(generator, PROMPT, 1, seed=seed, reuse=False)
+        assert computed == [3, 1, 1, 1]
+    finally:
+        hook.remove()
 
 
 def test_an_interrupted_pass_leaves_a_cache_that_is_still_right(model: GPT) -> None:
@@ -130,50 +141,55 @@ def test_an_interrupted_pass_leaves_a_cache_that_is_still_right(model: GPT) -> N
     assert decode(generator, again, 6) == without_cache(model, again, 6)
 
 
-def test_a_row_that_has_ended_stays_silent_while_the_others_go_on(model: GPT) -> None:
-    seeds = [0, 1, 2, 3]
-    alone = [decode(Generator(model), PROMPT, 15, sampling=WARM, seed=seed) for seed in seeds]
-    stop = alone[0][4]
-    expected = [ids[: ids.index(stop)] if stop in ids else ids for ids in alone]
-    assert len({len(ids) for ids in expected}) > 1, "the rows of this test must end at different places"
-    rows = list(Generator(model).decode(PROMPT, sampling=WARM, stops=Stops(frozenset({stop}), 15), seeds=seeds))
-    found = [[row[index] for row in rows] for index in range(4)]
-    assert [[token for token in row if token is not None] for row in found] == expected
-    for row, ids in zip(found, expected, strict=True):
-        assert row[len(ids) :] == [None] * (len(rows) - len(ids))
-
-
 def test_a_stop_symbol_is_not_returned_and_ends_the_stream(model: GPT) -> None:
     free = decode(Generator(model), PROMPT, 10)
     stop = free[3]
     assert decode(Generator(model), PROMPT, 10, stop=stop) == free[: free.index(stop)]
 
 
+def test_the_penalty_on_repetition_does_not_keep_a_text_from_ending(model: GPT) -> None:
+    """The end of a turn is in the prompt of every later turn."""
+    said = [*PROMPT, *without_cache(model, PROMPT, 18)]
+    at = next(at for at in range(len(PROMPT), len(said)) if said[at] in said[:at])
+    harsh = Sampling(temperature=0.0, repetition_penalty=100.0)
+    assert decode(Generator(model), said[:at], 1, sampling=harsh) != [said[at]]
+    assert decode(Generator(model), said[:at], 1, sampling=harsh, stop=said[at]) == []
+
+
 @pytest.mark.parametrize("length", [23, 24, 25, 240])
 def test_a_prompt_longer_than_the_context_keeps_its_end(model: GPT, length: int) -> None:
     ids = torch.randint(0, 97, (length,), generator=torch.Generator().manual_seed(length)).tolist()
     generator = Generator(model)
-    assert generator.fit(ids, 6) == ids[-18:]
-    assert generator.fit(ids, 10_000) == ids[-12:]
-    assert decode(generator, ids, 6) == without_cache(model, ids[-18:], 6)
+    kept = [ids[0], *ids[-17:]]
+    assert generator.fit(ids, 6) == kept
+    assert generator.fit(ids, 10_000) == [ids[0], *ids[-11:]]
+    assert generator.fit(ids, 6, pinned=3) == [*ids[:3], *ids[-15:]]
+    assert decode(generator, ids, 6) == without_cache(model, kept, 6)
+
+
+def test_what_is_pinned_stays_when_the_context_overflows(model: GPT) -> None:
+    """24 positions: what follows the 24th id comes from the first two and the newest 16."""
+    stops = Stops(frozenset(), 40)
+    answer = list(Generator(model).decode(PROMPT, sampling=GREEDY, stops=stops, seed=0, pinned=2))
+    said = [*PROMPT, *answer]
+    assert said[25] == without_cache(model, [*PROMPT[:2], *said[9:25]], 1)[0]
+    assert said[26] == without_cache(model, [*PROMPT[:2], *said[9:25]], 2)[1]
 
 
 def test_generation_goes_on_far_past_the_context(model: GPT) -> None:
     ids = decode(Generator(model), PROMPT, 130, sampling=WARM)
     assert len(ids) == 130
     assert all(0 <= token < 97 for token in ids)
-    rows = list(Generator(model).decode(PROMPT, sampling=WARM, stops=Stops(frozenset(), 130), seeds=[0, 1]))
-    assert [row[0] for row in rows] == ids
 
 
 @torch.inference_mode()
-def test_when_the_context_is_full_the_newest_half_goes_on(model: GPT) -> None:
+def test_when_the_context_is_full_its_first_id_and_its_newest_three_quarters_go_on(model: GPT) -> None:
     said = list(PROMPT)
     window = list(PROMPT)
     for _ in range(60):
         token = int(model(torch.tensor([window]))[0, -1].argmax())
         said.append(token)
-        window = said[-12:] if len(window) == 24 else [*window, token]
+        window = [said[0], *said[-17:]] if len(window) == 24 else [*window, token]
     assert decode(Generator(model), PROMPT, 60) == said[len(PROMPT) :]
 
 

@@ -204,11 +204,10 @@ def test_tied_weights_are_one_parameter() -> None:
     assert untied.head_weight_VC is untied.lm_head.weight
 
 
-def test_rotary_tables_are_rebuilt_after_a_start_without_memory() -> None:
+def test_a_model_built_without_memory_needs_only_its_weights() -> None:
     model = random_model(small_shape())
     with torch.device("meta"):
         empty = GPT(model.shape)
     empty.load_state_dict(model.state_dict(), assign=True)
-    empty.rebuild_rotary()
     ids_BT = some_ids(model.shape, 1, 8)
     assert torch.equal(empty.eval()(ids_BT), model(ids_BT))

@@ -179,6 +179,14 @@ class PreparedDataset:
         """Samples of the train split that are questions and answers or chats."""
         return int((self._files.arrays("train").index["kind"] >= KINDS.index("qa")).sum())
 
+    def arrays(self, name: str) -> SplitArrays:
+        """The mapped files of `train`, `val` or `test`: token ids, loss mask and index of samples.
+
+        Raises:
+            DataError: no such split, or its files contradict the metadata.
+        """
+        return self._files.arrays(name)
+
     def split(self, name: str) -> TokenDataset:
         """Open `train`, `val` or `test`; the weights of sources act on `train` only.
 

@@ -170,6 +170,10 @@ class Tokenizer:
         """The bytes that one id stands for."""
         return self._bytes[token_id]
 
+    def scores(self) -> list[float]:
+        """What SentencePiece weighs each piece with: for bpe the order of merges, for unigram a log probability."""
+        return [float(self._native.get_score(token_id)) for token_id in range(self.vocab_size)]
+
     def json_twin(self) -> str | None:
         """This tokenizer as a Hugging Face `tokenizers` JSON file, or None where that format cannot say the same."""
         return layout.json_twin(self._vocabulary)

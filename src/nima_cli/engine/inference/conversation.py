@@ -1,73 +1,116 @@
 """A conversation and its budget: which turns fit the context, and the model's next answer; knows no terminal."""
 
-import json
-import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.render import chat_prompt
 from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.saved import read_conversation, write_conversation
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import InputError
-from nima_cli.files import explain, write_text
+
+_PARAGRAPH = "\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model is given for its next answer.
+
+    Attributes:
+        ids: from the boundary symbol to where the assistant begins to speak.
+        pinned: how many of them, the boundary and the system text, stay if the answer overflows the context.
+        turns: earlier turns that are in it; the older ones did not fit.
+        cut: tokens at the beginning of the question that did not fit.
+    """
+
+    ids: list[int]
+    pinned: int
+    turns: int
+    cut: int
 
 
 class Conversation:
-    """Turns so far, the system text that never leaves, and the generator whose cache spans them."""
+    """Turns so far, the system text that never leaves, and the generator whose cache spans them.
 
-    def __init__(self, generator: TextGenerator, *, system: str = "") -> None:
+    Attributes:
+        turns: questions and answers, in pairs.
+        system: stands before every question.
+        last: the newest prompt; None before the first question.
+    """
+
+    def __init__(self, generator: TextGenerator, *, system: str = "", in_turns: bool = True) -> None:
+        """Begin with nothing said.
+
+        Args:
+            in_turns: whether the model has learnt from conversations. One that has not knows no turns: what is said
+                to it is a text that it continues.
+
+        Raises:
+            InputError: the system text is too long, or no text.
+        """
         self.generator = generator
-        self.system = system
+        self.in_turns = in_turns
         self.turns: list[Turn] = []
+        self.last: Prompt | None = None
+        self.set_system(system)
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that the model sees at once."""
+        return self.generator.generator.context_length
+
+    def set_system(self, text: str) -> None:
+        """Change the text that stands before every question; an empty one removes it.
+
+        Raises:
+            InputError: it would leave too little of the context for anything else; the old one stays.
+        """
+        head = self._head(text)
+        most = 3 * self.context_length // 8
+        if text and len(head) > most:
+            raise InputError(
+                f"the system text takes {len(head)} of the {self.context_length} tokens of context",
+                hint=f"shorten it to {most} tokens",
+            )
+        self.system = text
+
+    def warm(self) -> None:
+        """Run what every prompt begins with, so that the first answer comes at once."""
+        self.generator.generator.warm(self._head(self.system))
 
     def ask(
         self, question: str, *, sampling: Sampling, max_new_tokens: int, seed: int, stop: tuple[str, ...] = ()
     ) -> Iterator[str]:
         """Stream the answer to `question`; when the stream ends or is closed, both turns are part of the conversation.
 
-        An answer that is stopped midway stays as far as it got.
+        An answer that is stopped midway stays as far as it got. `last` says at once what will be sent.
 
         Raises:
             InputError: the question is not valid Unicode; the conversation is then as before.
         """
-        self.turns.append(Turn("user", question))
-        pieces: list[str] = []
-        try:
-            ids = self.prompt_ids(max_new_tokens)
-        except InputError:  # a question that cannot be encoded was never asked
-            self.turns.pop()
-            raise
-        try:
-            for piece in self.generator.stream(
-                ids, sampling=sampling, max_new_tokens=max_new_tokens, seed=seed, stop=stop
-            ):
-                pieces.append(piece)
-                yield piece
-        finally:
-            self.turns.append(Turn("assistant", "".join(pieces)))
+        self.last = self.prompt(question, max_new_tokens)
+        return self._answer(question, self.last, sampling, max_new_tokens, seed, stop)
 
-    def prompt_ids(self, max_new_tokens: int) -> list[int]:
-        """The ids to answer from."""
-        first = self.first_kept(max_new_tokens)
-        return chat_prompt(self._with_system(self.turns[first:]), self.generator.tokenizer)
+    def prompt(self, question: str, max_new_tokens: int) -> Prompt:
+        """What would be sent for a question: the newest whole exchanges that fit beside the system text and an answer.
 
-    def first_kept(self, max_new_tokens: int) -> int:
-        """Index of the oldest turn that still fits: whole oldest exchanges leave first, the system text never."""
-        context = self.generator.generator.context_length
-        budget = context - min(max_new_tokens, context // 2)
-        first = 0
-        while first < len(self.turns) - 1:
-            ids = chat_prompt(self._with_system(self.turns[first:]), self.generator.tokenizer)
-            if len(ids) <= budget:
+        Of a question that is too long alone, its end is sent.
+
+        Raises:
+            InputError: the question is not valid Unicode.
+        """
+        head, tail = self._head(self.system), self._tail()
+        room = self.context_length - min(max_new_tokens, self.context_length // 2) - len(head) - len(tail)
+        body, cut = self._end_of(self._ids(Turn("user", question)), room)
+        used, kept = len(body), 0
+        for index in range(len(self.turns) - 2, -1, -2):
+            exchange = self._ids(self.turns[index]) + self._ids(self.turns[index + 1])
+            used += len(exchange)
+            if used > room:
                 break
-            first += 2  # a question and its answer
-        return min(first, len(self.turns) - 1) if self.turns else 0
-
-    def tokens_used(self) -> int:
-        """Tokens that the whole conversation would take."""
-        return len(chat_prompt(self._with_system(self.turns), self.generator.tokenizer))
+            body, kept = exchange + body, kept + 2
+        return Prompt(head + body + tail, len(head), kept, cut)
 
     def undo(self) -> str | None:
         """Take back the last question and its answer; returns the question, or None when there is none."""
@@ -80,56 +123,66 @@ class Conversation:
     def reset(self) -> None:
         """Forget every turn; the system text stays."""
         self.turns.clear()
+        self.last = None
 
     def save(self, path: Path) -> None:
         """Write the conversation as the JSON that `nima data prepare` reads.
 
         Raises:
+            InputError: the file exists and is something else.
             ResourceError: the file cannot be written.
         """
-        messages = [{"role": turn.role, "content": turn.content} for turn in self._with_system(self.turns)]
-        write_text(path, json.dumps([{"messages": messages}], indent=2, ensure_ascii=False) + "\n")
+        write_conversation(path, self.system, self.turns)
 
     def load(self, path: Path) -> None:
         """Go on from a saved conversation.
 
         Raises:
-            InputError: not such a file; the conversation is then as before.
+            InputError: not such a file, or its system text is too long; the conversation is then as before.
             ResourceError: it cannot be read.
         """
+        system, turns = read_conversation(path)
+        self.set_system(system)
+        self.turns, self.last = turns, None
+
+    def _answer(
+        self, question: str, prompt: Prompt, sampling: Sampling, max_new_tokens: int, seed: int, stop: tuple[str, ...]
+    ) -> Iterator[str]:
+        pieces: list[str] = []
         try:
-            value = json.loads(path.read_text("utf-8"))
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: no such file") from error
-        except OSError as error:
-            raise explain(error, path, "read") from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: not JSON: {error}") from error
-        turns = _read_turns(value, path)
-        system = [turn.content for turn in turns if turn.role == "system"]
-        self.turns = [turn for turn in turns if turn.role != "system"]
-        self.system = system[0] if system else ""
+            for piece in self.generator.stream(
+                prompt.ids,
+                sampling=sampling,
+                max_new_tokens=max_new_tokens,
+                seed=seed,
+                stop=stop,
+                pinned=prompt.pinned,
+                reuse=True,
+            ):
+                pieces.append(piece)
+                yield piece
+        finally:
+            self.turns += [Turn("user", question), Turn("assistant", "".join(pieces))]
 
-    def _with_system(self, turns: list[Turn]) -> list[Turn]:
-        return [Turn("system", self.system), *turns] if self.system else list(turns)
+    def _head(self, system: str) -> list[int]:
+        """What every prompt begins with."""
+        return [self.generator.tokenizer.bos_id, *(self._ids(Turn("system", system)) if system else [])]
 
+    def _end_of(self, asked: list[int], room: int) -> tuple[list[int], int]:
+        """A question's ids without as many of its first tokens, but for one, as there is no room for; and how many."""
+        frame = 1 if self.in_turns else 0  # the symbols around what is said
+        content = asked[frame : len(asked) - frame]
+        cut = max(0, min(len(asked) - room, len(content) - 1))
+        return [*asked[:frame], *content[cut:], *asked[len(asked) - frame :]], cut
 
-def _read_turns(value: Any, path: Path) -> list[Turn]:
-    """Messages of the first conversation in a file: optional system, then pairs of user and assistant."""
-    first = value[0] if isinstance(value, list) and value else value
-    messages = first.get("messages") if isinstance(first, dict) else None
-    if not isinstance(messages, list):
-        raise InputError(f"{path}: expected a list with one object that has `messages`")
-    turns = []
-    for index, message in enumerate(messages):
-        role = message.get("role") if isinstance(message, dict) else None
-        content = message.get("content") if isinstance(message, dict) else None
-        if role not in ("system", "user", "assistant") or not isinstance(content, str):
-            raise InputError(f"{path}: message {index + 1} needs `role` (system, user, assistant) and text `content`")
-        if re.search("[\ud800-\udfff]", content):
-            raise InputError(f"{path}: message {index + 1} holds a lone surrogate, which is no character")
-        turns.append(Turn(role, content))
-    spoken = [turn.role for turn in turns if turn.role != "system"]
-    if len(spoken) % 2 or spoken != ["user", "assistant"] * (len(spoken) // 2):
-        raise InputError(f"{path}: questions and answers must take turns, ending with an answer")
-    return turns
+    def _tail(self) -> list[int]:
+        """Where the assistant begins to speak."""
+        return [self.generator.tokenizer.role_ids["assistant"]] if self.in_turns else []
+
+    def _ids(self, turn: Turn) -> list[int]:
+        """One turn between its symbols, as `render.py` frames it; or a text whose answers end paragraphs."""
+        tokenizer = self.generator.tokenizer
+        if self.in_turns:
+            return [tokenizer.role_ids[turn.role], *tokenizer.encode(turn.content), tokenizer.end_id]
+        ends = "" if turn.role == "user" else _PARAGRAPH
+        return tokenizer.encode(turn.content) + tokenizer.encode(ends)

@@ -1,4 +1,9 @@
-"""Continues token sequences with a KV cache; knows no tokenizer, no text and no conversation."""
+"""Continues token sequences with a KV cache; knows no tokenizer, no text and no conversation.
+
+One sequence at a time, whatever else is asked for in the same call: the same prompt and seed must give the same text
+alone and in company. A batch cannot promise that. Matrix products, attention and activations of several rows at once
+round differently from those of one row, and one other last bit can turn one draw into another.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,105 +24,144 @@ class Stops:
 
 
 class Generator:
-    """Decodes rows that start from one prompt; keeps its cache between calls, so a chat pays only for what is new."""
+    """Decodes one sequence after the other; keeps its cache between calls.
+
+    Attributes:
+        context_length: positions that the model sees at once.
+        decoded: new tokens given out since the beginning.
+    """
 
     def __init__(self, model: GPT) -> None:
         self.model = model.eval()
         self.context_length = model.shape.context_length
+        self.decoded = 0
         self._cache: KVCache | None = None
         self._cached_ids: list[int] = []
+        self._prefilled = 0  # so many of them went through the model in one pass from the first position on
 
-    def fit(self, prompt_ids: Sequence[int], max_new_tokens: int) -> list[int]:
-        """The end of the prompt that leaves room for an answer: all of it, or its last tokens.
+    def fit(self, prompt_ids: Sequence[int], max_new_tokens: int, *, pinned: int = 1) -> list[int]:
+        """The part of the prompt that leaves room for an answer: its first `pinned` ids, and as many of its last ones.
 
         The answer is given up to half of the context; its own overflow is handled while decoding.
         """
-        room = min(max_new_tokens, self.context_length // 2)
-        return list(prompt_ids[-(self.context_length - room) :])
+        limit = self.context_length - min(max_new_tokens, self.context_length // 2)
+        return _shorten(prompt_ids, limit, pinned)
 
     @torch.inference_mode()
     def decode(
-        self, prompt_ids: Sequence[int], *, sampling: Sampling, stops: Stops, seeds: Sequence[int]
-    ) -> Iterator[list[int | None]]:
-        """Continue one prompt in as many rows as there are seeds.
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        sampling: Sampling,
+        stops: Stops,
+        seed: int,
+        pinned: int = 1,
+        reuse: bool = False,
+    ) -> Iterator[int]:
+        """Continue one prompt, id by id.
 
         Args:
             prompt_ids: at least one id; longer prompts than `fit` allows are cut to it.
-            seeds: one per row; a row's text depends on its own seed only.
+            seed: the ids depend on the prompt, the options and this number alone.
+            pinned: ids at the beginning that stay when the context overflows.
+            reuse: start from the longest beginning that the cache still holds, as a chat does over its turns. The
+                predictions are then equal up to rounding, not bit by bit.
 
-        Yields:
-            For each position, the new id of every row, None where the row has ended.
+        Raises:
+            DivergedError: the model's predictions are not finite.
         """
         assert prompt_ids, "the caller starts from at least a boundary symbol"
-        device = self.model.embed_tokens.weight.device
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        rows = [self.fit(prompt_ids, stops.max_new_tokens) for _ in seeds]
-        seen_BV = torch.zeros(len(rows), self.model.shape.vocab_size, dtype=torch.bool, device=device)
-        seen_BV[:, rows[0]] = True
-        active = [True] * len(rows)
-        logits_BV = self._prefill(rows)
+        generator = torch.Generator().manual_seed(seed)
+        ids = self.fit(prompt_ids, stops.max_new_tokens, pinned=pinned)
+        seen_BV = torch.zeros(1, self.model.shape.vocab_size, dtype=torch.bool, device=self._device)
+        seen_BV[0, ids] = True
+        # A penalty on the end of a turn, which every earlier turn holds, would keep the model from ever stopping.
+        seen_BV[0, list(stops.ids)] = False
+        logits_BV = self._prefill(ids, reuse=reuse)
         for count in range(stops.max_new_tokens):
-            uniforms_B = torch.cat([torch.rand(1, generator=generator) for generator in generators])
-            ids_B = pick(logits_BV, sampling, uniforms_B, seen_BV)
-            seen_BV.scatter_(1, ids_B.unsqueeze(1), True)
-            ids = ids_B.tolist()
-            active = [still and token not in stops.ids for still, token in zip(active, ids, strict=True)]
-            if not any(active):
+            if count:
+                logits_BV = self._next(ids, pinned)
+            token = int(pick(logits_BV, sampling, torch.rand(1, generator=generator), seen_BV))
+            if token in stops.ids:
                 return
-            for row, token in zip(rows, ids, strict=True):
-                row.append(token)
-            yield [token if still else None for still, token in zip(active, ids, strict=True)]
-            if count + 1 < stops.max_new_tokens:
-                logits_BV = self._next(rows, ids_B)
+            seen_BV[0, token] = True
+            ids.append(token)
+            self.decoded += 1
+            yield token
 
-    def _prefill(self, rows: list[list[int]]) -> torch.Tensor:
-        """Logits `[B, V]` after the rows' common prompt, reusing the longest prefix that the cache already holds."""
-        prompt = rows[0]
-        cache = self._cache
-        if cache is None or cache.keys_BHTD[0].shape[0] != len(rows):
-            cache = self._cache = self._new_cache(len(rows))
-            self._cached_ids = []
-        shared = 0
-        # The last prompt token is always run again: its logits are what is wanted.
-        for old, new in zip(self._cached_ids, prompt[:-1], strict=False):
-            if old != new:
-                break
-            shared += 1
-        cache.truncate(shared)
-        self._cached_ids = prompt[:shared]
-        ids_BT = torch.tensor([prompt[shared:]] * len(rows), device=self.model.embed_tokens.weight.device)
-        logits_BV: torch.Tensor = self.model(ids_BT, cache, last_only=True)[:, -1]
-        self._cached_ids = list(prompt)  # only now: an interrupted pass leaves the cache at `shared`
-        return logits_BV
+    @torch.inference_mode()
+    def warm(self, prompt_ids: Sequence[int]) -> None:
+        """Run a prompt that later ones will begin with, so that the first answer need not wait for it."""
+        self._prefill(list(prompt_ids[: self.context_length]), reuse=False)
 
-    def _next(self, rows: list[list[int]], ids_B: torch.Tensor) -> torch.Tensor:
-        """Logits `[B, V]` after the newest token of each row."""
-        cache = self._cache
-        assert cache is not None
-        if cache.length == cache.capacity:
-            return self._slide(rows)
-        logits_BV: torch.Tensor = self.model(ids_B.unsqueeze(1), cache, last_only=True)[:, -1]
-        if len(rows) == 1:  # several rows differ from here on: only their common prompt may be reused
-            self._cached_ids.append(rows[0][-1])
-        return logits_BV
+    @property
+    def _device(self) -> torch.device:
+        device: torch.device = self.model.embed_tokens.weight.device
+        return device
 
-    def _slide(self, rows: list[list[int]]) -> torch.Tensor:
-        """The context is full: go on from the newest half of it."""
+    def _prefill(self, prompt: list[int], *, reuse: bool) -> torch.Tensor:
+        """Logits `[1, V]` after the prompt.
+
+        The last token goes through alone: so a prompt that is already in the cache, for the next sample of it, is
+        continued by the very same operations as one that is new.
+        """
+        if self._cache is None:
+            self._cache = self._new_cache()
+        body = prompt[:-1]
+        known = len(body) if self._prefilled == len(body) and self._cached_ids[: len(body)] == body else 0
+        if reuse and not known:
+            known = _common(self._cached_ids, body)
+        self._forget_from(known)
+        if known < len(body):
+            self.model.hidden(self._row(body[known:]), self._cache)
+            self._cached_ids = body  # only now: an interrupted pass leaves the cache at `known`
+            self._prefilled = 0 if known else len(body)
+        return self._step(prompt[-1])
+
+    def _next(self, ids: list[int], pinned: int) -> torch.Tensor:
+        """Logits `[1, V]` after the newest id; where the context is full, from its pinned and its newest part."""
         assert self._cache is not None
-        keep = self.context_length // 2
-        recent_BT = torch.tensor([row[-keep:] for row in rows], device=self.model.embed_tokens.weight.device)
-        self._cache.truncate(0)
-        self._cached_ids = []
-        logits_BV: torch.Tensor = self.model(recent_BT, self._cache, last_only=True)[:, -1]
-        self._cached_ids = rows[0][-keep:] if len(rows) == 1 else []
-        return logits_BV
+        if self._cache.length < self._cache.capacity:
+            return self._step(ids[-1])
+        recent = _shorten(ids, max(1, self.context_length - max(1, self.context_length // 4)), pinned)
+        self._forget_from(0)
+        return self._prefill(recent, reuse=False)
 
-    def _new_cache(self, batch: int) -> KVCache:
-        weight = self.model.embed_tokens.weight
+    def _step(self, token: int) -> torch.Tensor:
+        logits_BTV: torch.Tensor = self.model(self._row([token]), self._cache, last_only=True)
+        self._cached_ids.append(token)
+        return logits_BTV[:, -1]
+
+    def _forget_from(self, length: int) -> None:
+        assert self._cache is not None
+        self._cached_ids = self._cached_ids[:length]
+        self._prefilled = self._prefilled if self._prefilled <= length else 0
+        self._cache.truncate(length)
+
+    def _row(self, ids: list[int]) -> torch.Tensor:
+        return torch.tensor([ids], device=self._device)
+
+    def _new_cache(self) -> KVCache:
         return KVCache(
             self.model.shape,
-            batch=batch,
+            batch=1,
             capacity=self.context_length,
-            device=weight.device,
+            device=self._device,
             dtype=self.model.compute_dtype,
         )
+
+
+def _shorten(ids: Sequence[int], limit: int, pinned: int) -> list[int]:
+    """At most `limit` ids: the first `pinned` and the last ones, of which there is at least one."""
+    if len(ids) <= limit:
+        return list(ids)
+    pinned = min(pinned, limit - 1)
+    return [*ids[:pinned], *ids[len(ids) - limit + pinned :]]
+
+
+def _common(old: Sequence[int], new: Sequence[int]) -> int:
+    """How many ids both begin with."""
+    for index, (one, other) in enumerate(zip(old, new, strict=False)):
+        if one != other:
+            return index
+    return min(len(old), len(new))

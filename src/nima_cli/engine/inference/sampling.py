@@ -3,7 +3,6 @@
 Axis letters: B rows · V vocabulary
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -43,8 +42,17 @@ class Sampling:
         _check("repetition-penalty", self.repetition_penalty, in_range, "above 0 and at most 100")
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that is no seed.
+
+    Raises:
+        InputError: it is negative or has more than 63 bits.
+    """
+    _check("seed", seed, 0 <= seed < 2**63, "from 0 to 2**63 - 1")
+
+
 def _check(name: str, value: float, valid: bool, expected: str) -> None:
-    if not valid or not math.isfinite(value):
+    if not valid:
         raise InputError(f"`--{name}` {value} is out of range", hint=f"give a number {expected}")
 
 
@@ -74,7 +82,9 @@ def pick(logits_BV: torch.Tensor, sampling: Sampling, uniforms_B: torch.Tensor, 
     sorted_BV, ids_BV = torch.sort(logits_BV, dim=-1, descending=True, stable=True)
     if 0 < sampling.top_k < sorted_BV.shape[-1]:
         sorted_BV, ids_BV = sorted_BV[:, : sampling.top_k], ids_BV[:, : sampling.top_k]
-    probs_BV = torch.softmax(sorted_BV / sampling.temperature, dim=-1)
+    # Below the greatest and in float64, so that the smallest temperature still divides to a number.
+    below_BV = (sorted_BV - sorted_BV[:, :1]).double()
+    probs_BV = torch.softmax(below_BV / sampling.temperature, dim=-1)
     before_BV = probs_BV.cumsum(dim=-1) - probs_BV
     dropped_BV = (before_BV >= sampling.top_p) | (probs_BV < sampling.min_p * probs_BV[:, :1])
     dropped_BV[:, 0] = False  # the most likely token always stays
@@ -83,7 +93,7 @@ def pick(logits_BV: torch.Tensor, sampling: Sampling, uniforms_B: torch.Tensor, 
 
 def _draw(weights_BV: torch.Tensor, uniforms_B: torch.Tensor) -> torch.Tensor:
     """Inverse-transform sampling: the position `[B, 1]` where the cumulative weight passes the uniform number."""
-    cumulative_BV = weights_BV.double().cumsum(dim=-1)
+    cumulative_BV = weights_BV.cumsum(dim=-1)
     goal_B1 = uniforms_B.double().unsqueeze(1).to(weights_BV.device) * cumulative_BV[:, -1:]
     positions_B1 = torch.searchsorted(cumulative_BV, goal_B1, right=True)
     last_B1 = (weights_BV > 0).sum(dim=-1, keepdim=True) - 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from nima_cli.engine.data.tokenizer import TextStream, Tokenizer
 from nima_cli.engine.inference.generator import Generator, Stops
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.sampling import Sampling, check_seed
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import InputError
 
@@ -62,6 +62,30 @@ class StopFilter:
         return next((size for size in range(limit, 0, -1) if self._held.endswith(stop[:size])), 0)
 
 
+class _Writer:
+    """One continuation on its way from ids to text."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
+        self._text = TextStream(tokenizer)
+        self._filter = StopFilter(stop)
+        self.tokens = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has come."""
+        return self._filter.stopped
+
+    def push(self, token: int) -> str:
+        """The text that is certain with this token."""
+        self.tokens += 1
+        return self._filter.push(self._text.push(token))
+
+    def finish(self) -> str:
+        """What is left when no more tokens come."""
+        rest = self._filter.push(self._text.flush())
+        return rest if self.stopped else rest + self._filter.flush()
+
+
 class TextGenerator:
     """Completes prompts with one model."""
 
@@ -76,27 +100,46 @@ class TextGenerator:
         """A prompt's ids, after the boundary symbol that begins every document.
 
         Raises:
-            InputError: the prompt is empty.
+            InputError: the prompt is empty, or holds lone surrogates.
         """
         if not prompt:
             raise InputError("the prompt is empty", hint="give at least one character")
         return [self.tokenizer.bos_id, *self.tokenizer.encode(prompt)]
 
+    def dropped(self, prompt_ids: Sequence[int], max_new_tokens: int) -> int:
+        """How many ids of a prompt, after its first, do not fit the context beside an answer of that length."""
+        return len(prompt_ids) - len(self.generator.fit(prompt_ids, max_new_tokens))
+
     def stream(
-        self, prompt_ids: Sequence[int], *, sampling: Sampling, max_new_tokens: int, seed: int, stop: Sequence[str] = ()
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        sampling: Sampling,
+        max_new_tokens: int,
+        seed: int,
+        stop: Sequence[str] = (),
+        pinned: int = 1,
+        reuse: bool = False,
     ) -> Iterator[str]:
-        """Pieces of one continuation as they come, never half a character and never part of a stop string."""
-        text, filtered = TextStream(self.tokenizer), StopFilter(stop)
-        stops = Stops(self.end_ids, max_new_tokens)
-        for (token,) in self.generator.decode(prompt_ids, sampling=sampling, stops=stops, seeds=[seed]):
-            assert token is not None, "a single row is active while it is yielded"
-            piece = filtered.push(text.push(token))
+        """Pieces of one continuation as they come, never half a character and never part of a stop string.
+
+        Args:
+            pinned: see `Generator.decode`.
+            reuse: see `Generator.decode`.
+
+        Raises:
+            InputError: the seed is out of range.
+            DivergedError: the model's predictions are not finite.
+        """
+        writer = _Writer(self.tokenizer, stop)
+        for token in self._tokens(prompt_ids, sampling, max_new_tokens, seed, pinned=pinned, reuse=reuse):
+            piece = writer.push(token)
             if piece:
                 yield piece
-            if filtered.stopped:
+            if writer.stopped:
                 return
-        rest = filtered.push(text.flush())
-        yield rest + ("" if filtered.stopped else filtered.flush())
+        if rest := writer.finish():
+            yield rest
 
     def complete(
         self,
@@ -108,29 +151,46 @@ class TextGenerator:
         num_samples: int = 1,
         stop: Sequence[str] = (),
     ) -> list[Completion]:
-        """`num_samples` continuations of one prompt, decoded side by side; the first has seed `seed`, then `seed + 1`.
+        """`num_samples` continuations of one prompt; the first has seed `seed`, then `seed + 1`.
 
         Raises:
-            InputError: the prompt is empty.
+            InputError: the prompt is empty or no text, or a seed is out of range.
+            DivergedError: the model's predictions are not finite.
         """
         prompt_ids = self.encode_prompt(prompt)
-        dropped = len(prompt_ids) - len(self.generator.fit(prompt_ids, max_new_tokens))
-        seeds = [seed + index for index in range(num_samples)]
-        rows: list[list[int]] = [[] for _ in seeds]
-        stops = Stops(self.end_ids, max_new_tokens)
-        for ids in self.generator.decode(prompt_ids, sampling=sampling, stops=stops, seeds=seeds):
-            for row, token in zip(rows, ids, strict=True):
-                if token is not None:
-                    row.append(token)
         return [
-            self._finish(prompt, row, row_seed, stop, len(row) < max_new_tokens, dropped)
-            for row, row_seed in zip(rows, seeds, strict=True)
+            self._complete(prompt, prompt_ids, sampling, max_new_tokens, seed + sample, stop)
+            for sample in range(num_samples)
         ]
 
-    def _finish(
-        self, prompt: str, ids: list[int], seed: int, stop: Sequence[str], ended: bool, dropped: int
+    def _complete(
+        self, prompt: str, ids: list[int], sampling: Sampling, max_new_tokens: int, seed: int, stop: Sequence[str]
     ) -> Completion:
-        filtered = StopFilter(stop)
-        text = filtered.push(self.tokenizer.decode(ids))
-        text += "" if filtered.stopped else filtered.flush()
-        return Completion(prompt, text, seed, len(ids), ended or filtered.stopped, dropped)
+        writer, text = _Writer(self.tokenizer, stop), ""
+        for token in self._tokens(ids, sampling, max_new_tokens, seed):
+            text += writer.push(token)
+            if writer.stopped:
+                break
+        text += writer.finish()
+        return Completion(
+            prompt=prompt,
+            text=text,
+            seed=seed,
+            tokens=writer.tokens,
+            finished=writer.stopped or writer.tokens < max_new_tokens,
+            prompt_tokens_dropped=self.dropped(ids, max_new_tokens),
+        )
+
+    def _tokens(
+        self,
+        prompt_ids: Sequence[int],
+        sampling: Sampling,
+        max_new_tokens: int,
+        seed: int,
+        *,
+        pinned: int = 1,
+        reuse: bool = False,
+    ) -> Iterator[int]:
+        check_seed(seed)
+        stops = Stops(self.end_ids, max_new_tokens)
+        return self.generator.decode(prompt_ids, sampling=sampling, stops=stops, seed=seed, pinned=pinned, reuse=reuse)

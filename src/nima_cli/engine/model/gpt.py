@@ -34,6 +34,17 @@ class Linear(nn.Linear):
         return F.linear(x, self.weight.to(x.dtype))
 
 
+class Embedding(nn.Embedding):
+    """One vector for each token id."""
+
+    def reset_parameters(self) -> None:
+        """Leave them as they are: `init_weights` or a checkpoint fills them.
+
+        Where a model is built without memory, to be loaded, torch would import a compiler to draw this start, and that
+        takes longer than all the rest of loading.
+        """
+
+
 class RMSNorm(nn.Module):
     """Divide by the root mean square over the last axis, times a learned gain."""
 
@@ -60,9 +71,13 @@ class Rotary(nn.Module):
 
     @staticmethod
     def table(shape: ModelShape) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines `[context, D]`, a pure function of the shape."""
-        exponents = torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim
-        angles = torch.outer(torch.arange(shape.context_length, dtype=torch.float32), shape.rope_theta**-exponents)
+        """Cosines and sines `[context, D]` on the CPU, a pure function of the shape: they are in no checkpoint.
+
+        Also where a model is built without memory to be loaded; there, torch would import a compiler to count to ten.
+        """
+        exponents = torch.arange(0, shape.head_dim, 2, dtype=torch.float32, device="cpu") / shape.head_dim
+        positions = torch.arange(shape.context_length, dtype=torch.float32, device="cpu")
+        angles = torch.outer(positions, shape.rope_theta**-exponents)
         angles_TD = torch.cat((angles, angles), dim=-1)
         return angles_TD.cos(), angles_TD.sin()
 
@@ -167,7 +182,7 @@ class GPT(nn.Module):
         self.shape = shape
         self.dropout = dropout
         self.compute_dtype = compute_dtype
-        self.embed_tokens = nn.Embedding(shape.vocab_size, shape.d_model)
+        self.embed_tokens = Embedding(shape.vocab_size, shape.d_model)
         self.layers = nn.ModuleList(Block(shape, dropout) for _ in range(shape.n_layers))
         self.norm = RMSNorm(shape.d_model)
         self.lm_head = None if shape.tie_embeddings else Linear(shape.d_model, shape.vocab_size)
@@ -197,10 +212,6 @@ class GPT(nn.Module):
                 bound = math.sqrt(3.0 / parameter.shape[1])
                 values.uniform_(-bound, bound, generator=generator)
             parameter.copy_(values)
-
-    def rebuild_rotary(self) -> None:
-        """Fill the rotary tables of a model that was built without memory: they are in no checkpoint."""
-        self.rotary = Rotary(self.shape)
 
     @property
     def head_weight_VC(self) -> torch.Tensor:

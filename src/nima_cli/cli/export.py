@@ -1,0 +1,104 @@
+"""`nima export`: a checkpoint in the formats of other programs."""
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nima_cli.cli.options import CheckpointPath, Debug, Json, Quiet, examples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nima_cli.events import Event, Exported
+
+EXAMPLES = examples(
+    "nima export --checkpoint experiments/technical --format hf --output exports/technical",
+    "nima export --checkpoint best.pt --format gguf --output technical.gguf --dtype float16",
+    "nima export --checkpoint best.pt --format safetensors --output technical.safetensors --license mit",
+)
+
+
+def export(
+    checkpoint: CheckpointPath,
+    format: Annotated[  # noqa: A002
+        str,
+        typer.Option(
+            "--format", help="hf (transformers), gguf (llama.cpp) or safetensors.", metavar="NAME", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", help="A folder for hf, else a file; an earlier export is replaced.", show_default=False
+        ),
+    ],
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Type of the weights: float32, bfloat16 or float16.", metavar="TYPE")
+    ] = "float32",
+    licence: Annotated[
+        str, typer.Option("--license", help="For the model card, such as mit or cc-by-4.0.", metavar="ID")
+    ] = "unknown",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="The dataset it was trained on, for the model card; by default where it was then.",
+            show_default=False,
+        ),
+    ] = None,
+    debug: Debug = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Write a checkpoint for other programs, and prove it by reading it back."""
+    from nima_cli.engine.export.run import export_checkpoint
+
+    events = export_checkpoint(checkpoint, output, format=format, dtype=dtype, licence=licence, data=data)
+    exported = _follow(events, quiet=quiet)
+    if json:
+        from nima_cli.cli.views import print_json
+
+        print_json(_result(exported, format, dtype))
+    else:
+        _print(exported, format, dtype)
+
+
+def _follow(events: "Iterator[Event]", *, quiet: bool) -> "Exported":
+    """Show the phases on a terminal; returns the last event."""
+    from nima_cli.events import Exported, Progress
+    from nima_cli.ui.console import err
+
+    status = err().status("") if err().is_terminal and not quiet else None
+    with status if status is not None else contextlib.nullcontext():
+        for event in events:
+            if isinstance(event, Progress) and status is not None:
+                status.update(event.phase)
+            if isinstance(event, Exported):
+                return event
+    raise AssertionError("an export ends with its result")
+
+
+def _result(exported: "Exported", format: str, dtype: str) -> dict[str, Any]:  # noqa: A002
+    return {
+        "output": str(exported.path),
+        "format": format,
+        "dtype": dtype,
+        "parameters": exported.parameters,
+        "files": [str(path) for path in exported.files],
+        "bytes": exported.bytes,
+        "verified": list(exported.verified),
+        "unverified": list(exported.unverified),
+    }
+
+
+def _print(exported: "Exported", format: str, dtype: str) -> None:  # noqa: A002
+    from nima_cli.ui import quantities
+    from nima_cli.ui.console import out, safe_text
+
+    what = f"{quantities.count(exported.parameters)} parameters, {dtype}, {quantities.size(exported.bytes)}"
+    lines = [f"{exported.path}: {format}, {what}", f"verified: {'; '.join(exported.verified)}"]
+    lines += [f"not verified: {clause}" for clause in exported.unverified]
+    for line in lines:
+        out().print(safe_text(line), soft_wrap=True)

@@ -1,0 +1,123 @@
+"""A 5-gram model of tokens, the strongest simple predictor there is; knows no text and no files.
+
+Interpolated modified Kneser-Ney smoothing (Chen and Goodman, "An Empirical Study of Smoothing Techniques for Language
+Modeling", 1999, section 3): the highest order counts occurrences, lower orders count how many different tokens precede,
+and three discounts an order come from the counts of counts. As in KenLM (Heafield et al., ACL 2013), what begins with
+the boundary symbol keeps its plain count, since nothing can precede it.
+
+An n-gram is the number of its first n-1 tokens and its last token; so each order is one sorted array of 64-bit keys.
+Axis letters: N positions · U different n-grams · H histories
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_Ints = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float64]
+_FALLBACK = (0.5, 1.0, 1.5)  # discounts where the counts of counts allow no estimate, as KenLM has them
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """One order: sorted keys, each one's own share of probability, and what each history leaves to the order below."""
+
+    keys_U: _Ints
+    own_U: npt.NDArray[np.float32]
+    left_H: npt.NDArray[np.float32]
+
+
+class NgramModel:
+    """Probabilities of tokens after up to `order` - 1 others, never looking back past the start of a sample."""
+
+    def __init__(self, tokens_N: npt.NDArray[Any], places_N: _Ints, *, vocab_size: int, order: int = 5) -> None:
+        """Count.
+
+        Args:
+            tokens_N: the training tokens.
+            places_N: the place of each within its sample; 0 is the boundary symbol, which is never predicted.
+            order: tokens of the longest n-grams, at least 2.
+        """
+        self.vocab_size, self.order = vocab_size, order
+        self._levels: list[_Level] = []
+        ids_N = tokens_N.astype(np.int64)  # of the n-gram that ends at each position
+        keys_U, size, plain_U = np.arange(vocab_size), 1, np.zeros(vocab_size, dtype=np.int64)
+        for length in range(2, order + 2):
+            ends_N = np.flatnonzero(places_N >= length - 1)
+            if length > order:
+                self._levels.append(_level(keys_U, plain_U, size, vocab_size))
+                return
+            longer_N = ids_N[ends_N - 1] * vocab_size + tokens_N[ends_N]
+            longer_U, first_U, of_N, plain = np.unique(
+                longer_N, return_index=True, return_inverse=True, return_counts=True
+            )
+            preceded_U = np.bincount(ids_N[ends_N[first_U]], minlength=len(keys_U))
+            at_start = places_N == length - 2
+            if length > 2:
+                preceded_U = preceded_U + np.bincount(ids_N[at_start], minlength=len(keys_U))
+            self._levels.append(_level(keys_U, preceded_U, size, vocab_size))
+            size = len(keys_U)
+            keys_U, plain_U = longer_U, plain.astype(np.int64)
+            ids_N = np.full(len(tokens_N), -1, dtype=np.int64)
+            ids_N[ends_N] = of_N
+
+    def nats(self, tokens_N: npt.NDArray[Any], places_N: _Ints) -> _Floats:
+        """The loss of every token; of a boundary symbol too, which the caller leaves out."""
+        probability_N = np.full(len(tokens_N), 1.0 / self.vocab_size)
+        ids_N = np.zeros(len(tokens_N), dtype=np.int64)  # before the first order: the empty history
+        for length, level in enumerate(self._levels, start=1):
+            if not len(level.keys_U):  # no sample is that long
+                break
+            ends_N = np.flatnonzero(places_N >= length - 1)
+            history_N = ids_N[ends_N - 1] if length > 1 else ids_N[ends_N]
+            known = history_N >= 0
+            ends_N, history_N = ends_N[known], history_N[known]
+            found_N = _find(level.keys_U, history_N * self.vocab_size + tokens_N[ends_N])
+            own_N = np.where(found_N >= 0, level.own_U[found_N], 0.0)
+            probability_N[ends_N] = own_N + level.left_H[history_N] * probability_N[ends_N]
+            ids_N = np.full(len(tokens_N), -1, dtype=np.int64)
+            ids_N[ends_N] = found_N
+        nats_N: _Floats = -np.log(probability_N)
+        return nats_N
+
+
+def _level(keys_U: _Ints, counts_U: npt.NDArray[Any], histories: int, vocab_size: int) -> _Level:
+    history_U = keys_U // vocab_size
+    counted_U = np.minimum(counts_U, 3)
+    discounts = np.array([0.0, *_discounts(counts_U)])
+    total_H = np.bincount(history_U, weights=counts_U, minlength=histories)
+    taken_H = np.bincount(history_U, weights=discounts[counted_U], minlength=histories)
+    seen_H = total_H > 0
+    left_H = np.where(seen_H, taken_H / np.where(seen_H, total_H, 1.0), 1.0)
+    own_U = (counts_U - discounts[counted_U]) / np.where(seen_H, total_H, 1.0)[history_U]
+    return _Level(keys_U, own_U.astype(np.float32), left_H.astype(np.float32))
+
+
+def _discounts(counts_U: npt.NDArray[Any]) -> tuple[float, float, float]:
+    """What is taken from counts of 1, 2, and 3 or more (equation 26 of Chen and Goodman)."""
+    n1, n2, n3, n4 = (int((counts_U == count).sum()) for count in (1, 2, 3, 4))
+    if not (n1 and n2 and n3):
+        return _FALLBACK
+    y = n1 / (n1 + 2 * n2)
+    found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
+    inside = all(0.0 < value <= limit for value, limit in zip(found, (1.0, 2.0, 3.0), strict=True))
+    return found if inside else _FALLBACK
+
+
+def _find(keys_U: _Ints, wanted_N: _Ints) -> _Ints:
+    """Where each key is in an array that holds some, -1 for what is not there."""
+    at_N = np.minimum(np.searchsorted(keys_U, wanted_N), len(keys_U) - 1)
+    found_N: _Ints = np.where(keys_U[at_N] == wanted_N, at_N, -1)
+    return found_N
+
+
+def unigram_nats(train_N: npt.NDArray[Any], tokens_N: npt.NDArray[Any], *, vocab_size: int, boundary: int) -> _Floats:
+    """The loss of every token by its frequency alone (Witten and Bell, 1991, interpolated with equal shares)."""
+    counts_V = np.bincount(train_N, minlength=vocab_size).astype(np.float64)
+    counts_V[boundary] = 0.0
+    total, kinds = counts_V.sum(), int((counts_V > 0).sum())
+    probability_V = (counts_V + kinds / vocab_size) / (total + kinds)
+    nats_N: _Floats = -np.log(np.maximum(probability_V, np.finfo(np.float64).tiny))[tokens_N]
+    return nats_N

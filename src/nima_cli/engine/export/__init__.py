@@ -1,0 +1,1 @@
+"""A checkpoint in other people's formats, each proved by reading it back."""
