@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 SCRIPTS := benchmarks/*.py docs/*.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit references fmt docs bench clean
+.PHONY: help demo test lint types unit references torture fmt docs bench clean
 
 help: ## Show this list
 	@echo "usage: make TARGET"
@@ -47,6 +47,9 @@ unit: $(INSTALLED) ## Run the tests; TEST_WORKERS=4 spreads them over processes
 
 references: $(INSTALLED) ## Check that docs/cli.md and docs/config.md say what the program says
 	$(BIN)/python docs/make_reference.py --check
+
+torture: $(INSTALLED) ## Kill runs at every moment and fail every write; takes an hour
+	$(BIN)/pytest -s tests/crash/torture.py tests/crash/ranks_torture.py tests/crash/ranks_two_hosts.py
 
 fmt: $(INSTALLED) ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .

@@ -38,6 +38,7 @@ def step(number: int, loss: float = 3.0, *, elapsed: float | None = None) -> Ste
         tokens_per_second=4096.0,
         train_seconds=number * 0.5,
         elapsed_seconds=number * 1.0 if elapsed is None else elapsed,
+        skipped_steps=0,
     )
 
 
@@ -52,6 +53,7 @@ def evaluation(number: int, loss: float = 3.2, *, best: bool = True, split: str 
         train_seconds=number * 0.5,
         elapsed_seconds=number * 1.0,
         best=best,
+        train_loss=loss - 0.1,
     )
 
 

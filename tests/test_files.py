@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 
 from nima_cli.errors import CheckpointError, ResourceError
-from nima_cli.files import atomic_write, explain, folder_lock, make_folder, sha256_file, write_json, write_text
+from nima_cli.files import (
+    atomic_write,
+    check_free_space,
+    check_writable,
+    explain,
+    folder_lock,
+    make_folder,
+    sha256_file,
+    sweep_temporary,
+    write_json,
+    write_text,
+)
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions, limits and signals")
 
@@ -37,6 +48,28 @@ def test_a_finished_write_replaces_the_file_and_leaves_nothing_else(tmp_path: Pa
         assert path.read_bytes() == b"old", "a reader must see the old file until the new one is complete"
     assert path.read_bytes() == b"new and longer"
     assert names(tmp_path) == ["weights.bin"]
+
+
+@posix
+def test_the_data_is_durable_before_the_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        sync(descriptor)
+
+    def rename(part: Path, path: Path) -> None:
+        assert Path(part).parent == Path(path).parent
+        calls.append("replace")
+        replace(part, path)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", rename)
+    write_text(tmp_path / "a.txt", "text")
+    assert calls == ["file", "replace", "folder"]
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), KeyboardInterrupt()])
@@ -173,6 +206,47 @@ def test_a_folder_is_made_and_proved_writable(tmp_path: Path) -> None:
         make_folder(tmp_path / "file")
     with pytest.raises(ResourceError, match="cannot create this folder: a parent of it is a file"):
         make_folder(tmp_path / "file" / "below")
+
+
+@posix
+def test_a_folder_that_takes_no_file_is_not_left_behind(tmp_path: Path) -> None:
+    script = [sys.executable, "-c", textwrap.dedent(NO_ROOM), str(tmp_path / "a" / "b"), str(tmp_path)]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=30, check=True)
+    assert [line.split(": ")[1] for line in done.stdout.splitlines()] == ["cannot write in this folder"] * 3
+    assert names(tmp_path) == []
+
+
+NO_ROOM = """
+import resource, sys
+from pathlib import Path
+from nima_cli.errors import ResourceError
+from nima_cli.files import check_writable, make_folder
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+for check, path in (make_folder, sys.argv[1]), (check_writable, sys.argv[1]), (check_writable, sys.argv[2]):
+    try:
+        check(Path(path))
+    except ResourceError as error:
+        print(error.message)
+"""
+
+
+def test_a_place_can_be_asked_about_without_making_it(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    check_free_space(tmp_path / "a" / "b", 1)
+    with pytest.raises(ResourceError, match=r"a/b: 1,000,000,000,000 MB are needed for checkpoints, .* MB are free"):
+        check_free_space(tmp_path / "a" / "b", 10**18)
+    assert names(tmp_path) == []
+
+
+def test_only_what_writers_left_is_swept(tmp_path: Path) -> None:
+    litter = [".weights.bin.12.tmp", ".probe.7.tmp", ".probe.7.done.tmp"]
+    others = ["weights.bin.12.tmp", ".weights.bin.tmp", ".weights.bin.12.tmp.bak", ".weights.bin.x.tmp", "weights.bin"]
+    for name in litter + others:
+        (tmp_path / name).touch()
+    (tmp_path / ".folder.1.tmp").mkdir()
+    sweep_temporary(tmp_path)
+    assert names(tmp_path) == sorted([*others, ".folder.1.tmp"])
+    sweep_temporary(tmp_path / "missing")
 
 
 def test_an_unknown_failure_keeps_the_system_s_own_words() -> None:

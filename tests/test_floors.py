@@ -16,16 +16,19 @@ FLOORS = {
     "cli": 4, "__main__": 5,
 }  # fmt: skip
 ENGINE_LADDER = {
-    "": 7, "device": 1, "data": 2, "model": 2, "checkpoint": 3, "checkpoint_header": 3, "checkpoint_scan": 3,
+    "": 7, "device": 1, "data": 2, "model": 2, "checkpoint": 3, "checkpoint_files": 3, "checkpoint_header": 3,
+    "checkpoint_pickle": 3, "checkpoint_scan": 3,
     "inference": 4, "training": 5, "export": 5, "evaluation": 6,
 }  # fmt: skip
 # Modules of one floor that stand beside each other, and which of them may still use which.
 BESIDE = {
     ("files", "errors"),
     ("curves", "events"),
+    ("checkpoint", "checkpoint_files"),
     ("checkpoint", "checkpoint_header"),
     ("checkpoint", "checkpoint_scan"),
     ("checkpoint_header", "checkpoint_scan"),
+    ("checkpoint_scan", "checkpoint_pickle"),
 }
 # library: (where it may be used anywhere, where only inside functions).
 ROOMS = {

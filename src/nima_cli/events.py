@@ -36,7 +36,10 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """After optimizer step `step` (the first is 1); means and rates cover the steps since the last such event."""
+    """After optimizer step `step` (the first is 1); means and rates cover the steps since the last such event.
+
+    `skipped_steps` counts the steps of the run whose update was refused because it was not finite.
+    """
 
     step: int
     epoch: float
@@ -47,11 +50,16 @@ class StepDone:
     tokens_per_second: float
     train_seconds: float
     elapsed_seconds: float
+    skipped_steps: int
 
 
 @dataclass(frozen=True, slots=True)
 class EvalDone:
-    """A split was evaluated; `accuracy` is the share of tokens whose most likely prediction was right."""
+    """A split was evaluated; `accuracy` is the share of tokens whose most likely prediction was right.
+
+    `split` is `val`, or `val_ema` for the averaged weights; `train_loss` is the mean over the steps since the
+    evaluation before.
+    """
 
     step: int
     split: str
@@ -62,6 +70,7 @@ class EvalDone:
     train_seconds: float
     elapsed_seconds: float
     best: bool
+    train_loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,13 @@ class Note:
 
     level: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """The run went back to optimizer step `step`; what was told of later steps no longer holds."""
+
+    step: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +181,7 @@ Event = (
     | SampleDrawn
     | Saved
     | Note
+    | RolledBack
     | Dropped
     | Progress
     | DatasetReady

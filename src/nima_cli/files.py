@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -30,6 +31,8 @@ _REASONS = {
     errno.ENOTDIR: "a parent of it is a file, not a folder",
     errno.EISDIR: "it is a folder, not a file",
 }
+# What `atomic_write` and `_probe` call their temporary files: the name, the process, the ending.
+_TEMPORARY = re.compile(r"\..+\.\d+(\.done)?\.tmp")
 
 
 def explain(error: OSError, path: Path, doing: str) -> ResourceError:
@@ -110,40 +113,94 @@ def sha256_file(path: Path) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Create `path` and prove that a file can be written in it.
+    """Create `path` and prove that a file can be written in it; what cannot be used is not left behind.
 
     Raises:
         ResourceError: it exists as a file, or cannot be created or written.
     """
+    missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise ResourceError(f"{path}: is a file, not a folder", hint="choose another folder") from error
     except OSError as error:
         raise explain(error, path, "create this folder") from error
-    probe = path / f".probe.{os.getpid()}"
     try:
-        probe.write_bytes(b"nima")
-        probe.unlink()
+        _probe(path)
     except OSError as error:
+        for folder in missing:  # the innermost first
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise explain(error, path, "write in this folder") from error
+
+
+def check_writable(folder: Path) -> None:
+    """Prove that files can be written in `folder`, or where it would be created; leaves nothing behind.
+
+    Raises:
+        ResourceError: it is a file, or cannot be written.
+    """
+    existing = _existing(folder)
+    try:
+        _probe(existing)
+    except OSError as error:
+        raise explain(error, folder, "write in this folder") from error
+
+
+def _probe(folder: Path) -> None:
+    """Every call that an atomic write makes, once."""
+    part, whole = (folder / f".probe.{os.getpid()}.{suffix}" for suffix in ("tmp", "done.tmp"))
+    try:
+        with part.open("wb") as stream:
+            stream.write(b"nima")
+            stream.flush()
+            os.fsync(stream.fileno())
+        with contextlib.suppress(FileNotFoundError):  # the folder's holder has swept it: writing works
+            _replace(part, whole)
+            whole.unlink()
+    finally:
+        for path in (part, whole):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _existing(folder: Path) -> Path:
+    """`folder`, or the nearest one above it that is there."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
 
 
 def check_free_space(folder: Path, needed: int) -> None:
     """Refuse to begin what the disk cannot hold.
 
     Args:
+        folder: it need not exist yet.
         needed: bytes.
 
     Raises:
         ResourceError: names what is needed and what is free.
     """
-    free = shutil.disk_usage(folder).free
-    if free < needed:
+    free = free_bytes(folder)
+    if free is not None and free < needed:
         raise ResourceError(
             f"{folder}: {needed / 1e6:,.0f} MB are needed for checkpoints, {free / 1e6:,.0f} MB are free",
             hint="free some space or choose another --output-dir",
         )
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Bytes free on the disk that holds `folder`, or would; None where the system does not say."""
+    try:
+        return shutil.disk_usage(_existing(folder)).free
+    except OSError:
+        return None
+
+
+def sweep_temporary(folder: Path) -> None:
+    """Remove what killed writers left in `folder`; to be called by its only writer, who holds its lock."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if _TEMPORARY.fullmatch(path.name) and not path.is_symlink() and path.is_file():
+                path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -162,14 +219,26 @@ def folder_lock(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        held_by = owner.read_text("utf-8").strip() if owner.exists() else "another process"
+        held_by = _read_owner(owner)
         raise ResourceError(
             f"{folder}: in use by {held_by}", hint="wait for it, stop it, or choose another --output-dir"
         ) from error
+    except OSError as error:
+        raise explain(error, folder, "lock this folder") from error
     try:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         write_text(owner, f"pid {os.getpid()} on {socket.gethostname()} since {since}\n")
         yield
     finally:
-        owner.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            owner.unlink(missing_ok=True)
         lock.release()
+
+
+def _read_owner(owner: Path) -> str:
+    """Who holds the lock; a holder that has only just taken it gets a moment to say so."""
+    for _ in range(20):
+        with contextlib.suppress(OSError):
+            return owner.read_text("utf-8").strip()
+        time.sleep(0.05)
+    return "another process"

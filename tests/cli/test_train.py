@@ -15,11 +15,11 @@ from tests.cli.programs import CONFIG, Nima, contents, refused, rows, start, wai
 
 STEP_FIELDS = {
     "event", "step", "epoch", "tokens", "loss", "perplexity", "learning_rate", "grad_norm", "tokens_per_second",
-    "train_seconds", "elapsed_seconds",
+    "train_seconds", "elapsed_seconds", "skipped_steps",
 }  # fmt: skip
 EVAL_FIELDS = {
     "event", "step", "split", "loss", "perplexity", "bits_per_byte", "accuracy", "tokens", "train_seconds",
-    "elapsed_seconds", "best",
+    "elapsed_seconds", "best", "train_loss",
 }  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def test_a_run_leaves_every_promised_file(tiny_run: TinyRun) -> None:
     names = {path.name for path in tiny_run.run_dir.iterdir()}
     assert names >= {
         "config.yaml", "checkpoint_best.pt", "checkpoint_last.pt", "metrics.jsonl", "tensorboard", "plots",
-        "samples.jsonl",
+        "samples.jsonl", "logs",
     }  # fmt: skip
     assert not [name for name in names if name.endswith((".tmp", ".part", ".owner"))]
     for name in ("loss", "perplexity", "learning_rate"):

@@ -68,8 +68,8 @@ BAD_VALUES = [
     ("model: {preset: gpt-huge}\n",
      "run.yaml:1: `model.preset` must be `gpt-tiny`, `gpt-small`, `gpt-medium` or `null`, got `gpt-huge`"),
     ("training: {early_stopping: {metric: val_los}}\n",
-     "run.yaml:1: `training.early_stopping.metric` must be `val_loss`, `val_perplexity`, `val_bits_per_byte` or "
-     "`val_accuracy`, got `val_los` | did you mean `val_loss`?"),
+     "run.yaml:1: `training.early_stopping.metric` must be `val_loss`, `val_perplexity`, `val_bits_per_byte`, "
+     "`val_accuracy`, `train_loss` or `train_perplexity`, got `val_los` | did you mean `val_loss`?"),
     ("training: {use_mixed_precision: fp8}\n",
      "run.yaml:1: `training.use_mixed_precision` must be `true`, `false`, `bf16` or `fp16`, got `fp8`"),
     ("monitoring:\n  wandb:\n    name: 2024\n",

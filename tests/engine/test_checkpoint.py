@@ -13,19 +13,19 @@ import pytest
 import torch
 
 from nima_cli import __version__
+from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.checkpoint import (
-    BEST,
-    LAST,
     Checkpoint,
     build_model,
-    find,
     load,
     load_for_inference,
     newest_valid,
     save,
     save_best,
 )
+from nima_cli.engine.checkpoint_files import BEST, LAST, find
 from nima_cli.engine.checkpoint_scan import load_untrusted
+from nima_cli.engine.data.prepare import prepare
 from nima_cli.engine.data.tokenizer import Tokenizer
 from nima_cli.errors import CheckpointError, ResourceError
 from tests.engine.small_models import random_model, small_checkpoint, small_shape
@@ -150,6 +150,22 @@ def test_a_corrupt_tokenizer_is_refused(checkpoint: Checkpoint, tmp_path: Path) 
         load_for_inference(tmp_path / "a.pt")
 
 
+def test_the_tokenizer_of_another_run_is_refused_even_if_it_has_the_same_size(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    options = {"sources": [SourceConfig(path=str(tiny_corpus / "qa.json"))], "vocab_size": tokenizer.vocab_size}
+    list(prepare(DataConfig.model_validate(options), tmp_path / "data", overwrite=False, workers=1))
+    other = Tokenizer.load(tmp_path / "data")
+    assert other.vocab_size == tokenizer.vocab_size
+    checkpoint.header["tokenizer_sha256"] = tokenizer.sha256
+    save(tmp_path / "a.pt", checkpoint)
+    assert load(tmp_path / "a.pt").tokenizer_proto == tokenizer.proto
+    checkpoint.tokenizer_proto = other.proto
+    save(tmp_path / "b.pt", checkpoint)
+    with pytest.raises(CheckpointError, match="its tokenizer is not the one that it was trained with"):
+        load(tmp_path / "b.pt")
+
+
 def test_the_best_has_a_note_for_people(checkpoint: Checkpoint, tmp_path: Path) -> None:
     save_best(tmp_path / BEST, checkpoint)
     note = json.loads((tmp_path / "checkpoint_best.json").read_text("utf-8"))
@@ -210,6 +226,26 @@ def test_a_damaged_last_checkpoint_is_passed_over_and_named(checkpoint: Checkpoi
     (tmp_path / BEST).write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"checkpoint_last.*; .*checkpoint_best.*it is empty"):
         newest_valid(tmp_path)
+
+
+def test_an_earlier_step_is_what_is_left_when_both_are_damaged(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    for step in (2, 4):
+        checkpoint.header["step"] = step
+        save(tmp_path / f"checkpoint_step_{step}.pt", checkpoint)
+    for name in (LAST, BEST):
+        (tmp_path / name).write_bytes(b"")
+    path, found, refused = newest_valid(tmp_path)
+    assert (path.name, found.header["step"], len(refused)) == ("checkpoint_step_4.pt", 4, 2)
+    assert find(tmp_path) == tmp_path / BEST
+    (tmp_path / "checkpoint_step_4.pt").write_bytes(b"")
+    assert newest_valid(tmp_path)[0].name == "checkpoint_step_2.pt"
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
+    if sys.platform != "win32":
+        os.mkfifo(tmp_path / "pipe.pt")
+        with pytest.raises(CheckpointError, match="it is no regular file"):
+            load(tmp_path / "pipe.pt")
 
 
 def test_weights_without_an_optimizer_are_nothing_to_resume_from(checkpoint: Checkpoint, tmp_path: Path) -> None:

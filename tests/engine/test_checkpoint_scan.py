@@ -18,7 +18,7 @@ from nima_cli.errors import CheckpointError
 from tests.engine.crafted import Evaluates, LoadsInside, RunsACommand, contents, payload_of, refusal, write_archive
 from tests.engine.small_models import small_checkpoint
 
-TRUNCATIONS, FLIPS = 60, 120
+TRUNCATIONS, FLIPS = 200, 500
 
 
 @pytest.fixture(scope="module")

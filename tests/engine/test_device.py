@@ -1,11 +1,9 @@
 """The machine is asked, not assumed; dropout's generator depends on the position alone."""
 
-import itertools
-
 import pytest
 import torch
 
-from nima_cli.engine.device import Device, cpu_count, pick_device, seed_dropout
+from nima_cli.engine.device import Device, cpu_count, pick_device
 from nima_cli.errors import DeviceError
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -56,20 +54,6 @@ def test_a_gpu_is_found_by_name() -> None:
 def test_every_type_has_its_public_name() -> None:
     names = [Device(torch.device("cpu"), dtype).dtype_name for dtype in (torch.float32, torch.bfloat16, torch.float16)]
     assert names == ["float32", "bfloat16", "float16"]
-
-
-def draw(seed: int, step: int, micro: int, rank: int) -> float:
-    seed_dropout(seed, step, micro, rank)
-    return torch.rand(()).item()
-
-
-def test_dropout_depends_on_the_position_alone() -> None:
-    first = draw(42, 3, 1, 0)
-    torch.rand(1000)
-    assert draw(42, 3, 1, 0) == first
-    positions = list(itertools.product((0, 42), (0, 1, 2), (0, 1, 2), (0, 1, 2)))
-    assert len({draw(*position) for position in positions}) == len(positions), "two positions share their randomness"
-    assert draw(2**63 - 1, 10**9, 65535, 4095) != first
 
 
 def test_at_least_one_core() -> None:

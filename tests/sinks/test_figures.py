@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nima_cli.errors import InputError
-from nima_cli.events import Event
+from nima_cli.events import Event, RolledBack
 from nima_cli.sinks.figures import FiguresSink, draw_figure
 from nima_cli.sinks.jsonl import metrics_row
 from tests import recorded_run as run
@@ -58,7 +58,7 @@ class Clock:
         return self.now
 
 
-def test_redrawing_takes_two_percent_of_the_time_at_most_but_the_end_is_always_drawn(tmp_path: Path) -> None:
+def test_redrawing_takes_half_a_percent_of_the_time_at_most_but_the_end_is_always_drawn(tmp_path: Path) -> None:
     clock = Clock()
     sink = FiguresSink(tmp_path, clock=clock)
     loss = tmp_path / "loss.png"
@@ -71,7 +71,7 @@ def test_redrawing_takes_two_percent_of_the_time_at_most_but_the_end_is_always_d
     sink(run.step(10))
     assert redrawn(run.evaluation(10))
     assert not redrawn(run.evaluation(20))
-    clock.now += 1.0 / 0.02
+    clock.now += 1.0 / 0.005
     assert redrawn(run.evaluation(30))
     assert not redrawn(run.step(40))
     assert redrawn(run.ended(40))
@@ -83,6 +83,15 @@ def test_a_resumed_run_draws_what_came_before(tmp_path: Path) -> None:
         sink(run.step(110))
         sink(run.ended(110))
     assert (tmp_path / "fresh" / "loss.png").read_bytes() != (tmp_path / "resumed" / "loss.png").read_bytes()
+
+
+def test_a_run_that_went_back_draws_each_step_once(tmp_path: Path) -> None:
+    kept, given_up, again = run.step(10, 3.0), run.step(20, 9.0), run.step(20, 2.0)
+    for name, events in (("straight", [kept, again]), ("back", [kept, given_up, RolledBack(10), again])):
+        sink = FiguresSink(tmp_path / name)
+        for event in (*events, run.ended(20)):
+            sink(event)
+    assert (tmp_path / "straight" / "loss.png").read_bytes() == (tmp_path / "back" / "loss.png").read_bytes()
 
 
 def test_a_run_without_a_finite_number_draws_what_it_can(tmp_path: Path) -> None:

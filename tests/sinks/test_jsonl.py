@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,17 @@ from typing import Any
 import pytest
 
 from nima_cli.errors import DataError, ResourceError
-from nima_cli.events import DatasetReady, Event, Progress
+from nima_cli.events import DatasetReady, Event, Progress, RolledBack
 from nima_cli.sinks.jsonl import JsonlSink, read_metrics, samples_row
 from tests import recorded_run as run
 
 STEP_FIELDS = {
     "step", "epoch", "tokens", "loss", "perplexity", "learning_rate", "grad_norm", "tokens_per_second",
-    "train_seconds", "elapsed_seconds",
+    "train_seconds", "elapsed_seconds", "skipped_steps",
 }  # fmt: skip
 EVAL_FIELDS = {
     "step", "split", "loss", "perplexity", "bits_per_byte", "accuracy", "tokens", "train_seconds", "elapsed_seconds",
-    "best",
+    "best", "train_loss",
 }  # fmt: skip
 
 
@@ -162,3 +163,40 @@ def test_samples_are_kept_exactly(tmp_path: Path) -> None:
     assert rows[0]["text"] == text
     assert path.read_bytes().count(b"\n") == 2
     assert "日本 🙂" in path.read_text("utf-8")
+
+
+def test_what_a_full_disk_refuses_is_written_when_there_is_room(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="limits the size of files, which POSIX systems can")
+    path = tmp_path / "metrics.jsonl"
+    heard: list[str] = []
+    sink = JsonlSink(path, keep_until_step=None, tell=heard.append)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        sink(run.step(1))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, hard))
+        for number in (2, 3, 4):  # the first fits in part
+            sink(run.step(number))
+        assert [row["step"] for row in read_metrics(path)] == [1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sink(run.step(5))
+        assert [row["step"] for row in read_metrics(path)] == [1, 2, 3, 4, 5]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, hard))
+        sink(run.step(6))
+        with pytest.raises(ResourceError, match="cannot write the last 1 rows"):
+            sink.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert len(heard) == 1
+    assert str(path) in heard[0]
+    assert [row["step"] for row in read_metrics(path)] == [1, 2, 3, 4, 5]
+
+
+def test_a_run_that_went_back_tells_each_step_once(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    before: list[Event] = [run.step(1, 5.0), run.step(2, 4.0), run.step(3, 9.0), run.evaluation(3)]
+    write(path, [run.started(), *before, RolledBack(2), run.step(3, 3.5), run.step(4, 3.0)])
+    steps = [(row["step"], row["loss"]) for row in read_metrics(path) if row["event"] == "step"]
+    assert steps == [(1, 5.0), (2, 4.0), (3, 3.5), (4, 3.0)]
+    assert not [row for row in read_metrics(path) if row["event"] == "eval"]

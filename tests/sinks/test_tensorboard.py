@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nima_cli.events import Event
+from nima_cli.events import Event, RolledBack
 from nima_cli.sinks.tensorboard import TensorboardSink
 from tests import recorded_run as run
 
@@ -71,6 +71,35 @@ def test_after_a_resume_later_steps_of_the_first_process_are_gone(tmp_path: Path
     assert scalars(tmp_path, "train/loss") == {10: 1.0, 20: 1.0, 30: 2.0}
 
 
+def test_the_pages_of_tensorboard_forget_them_too_text_included(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+
+    write(tmp_path, [run.started(), run.step(10), run.step(20), run.sample(20), run.step(30), run.sample(30)])
+    write(tmp_path, [run.started(first_step=21), run.step(30, 2.0), run.sample(30)], keep_until_step=20)
+    accumulator = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
+    accumulator.Reload()
+    assert [event.step for event in accumulator.Tensors("train/loss")] == [10, 20, 30]
+    assert [event.step for event in accumulator.Tensors("samples/The module")] == [20, 30]
+
+
 def test_a_loss_that_is_not_finite_is_kept(tmp_path: Path) -> None:
     write(tmp_path, [run.step(1, math.nan)])
     assert math.isnan(scalars(tmp_path, "train/loss")[1])
+
+
+def test_a_run_that_went_back_shows_each_step_once(tmp_path: Path) -> None:
+    before = [run.step(number, 9.0) for number in (10, 20, 30)]
+    write(tmp_path, [run.started(), *before, RolledBack(20), run.step(30, 2.0), run.step(40, 1.0)])
+    assert scalars(tmp_path, "train/loss") == {10: 9.0, 20: 9.0, 30: 2.0, 40: 1.0}
+
+
+def test_hyper_parameters_are_those_of_the_model_and_the_training(tmp_path: Path) -> None:
+    from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG, parse_session_start_info_plugin_data
+
+    write(tmp_path, [run.started(tmp_path / "my run"), run.step(1, 3.0)])
+    write(tmp_path, [run.started(tmp_path / "my run", first_step=2), run.step(2, 3.0)], keep_until_step=1)
+    metadata = read(tmp_path).SummaryMetadata(SESSION_START_INFO_TAG)
+    found = parse_session_start_info_plugin_data(metadata.plugin_data.content)
+    assert found.group_name == "my run"
+    assert found.hparams["model.preset"].string_value == "gpt-tiny"
+    assert found.hparams["training.learning_rate"].number_value == 0.006

@@ -17,7 +17,8 @@ def guarded_by_the_door(*, debug: bool) -> Iterator[None]:
     """Let no traceback of an expected failure out: one line, a hint, the failure's exit code."""
     try:
         yield
-        sys.stdout.flush()  # here, where a reader that went away is handled, and not while Python shuts down
+        if sys.stdout is not None:  # None where the descriptor was closed when Python started
+            sys.stdout.flush()  # here, where a reader that went away is handled, and not while Python shuts down
     except NimaError as error:
         _refuse(error.message, error.hint, debug=debug)
         raise SystemExit(error.exit_code) from None

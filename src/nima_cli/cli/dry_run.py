@@ -38,7 +38,7 @@ def _rows(found: "Estimate", folder: Path, *, ready: bool) -> list[tuple[str, st
         ("model", f"{found.parameters:,} parameters", found.shape_text),
         ("device", found.device, found.dtype),
         ("memory", quantities.size(found.memory_bytes), "weights, gradients, optimizer and activations, estimated"),
-        ("disk", quantities.size(found.disk_bytes), "two checkpoints and one being written"),
+        ("disk", quantities.size(found.disk_bytes), "the checkpoints that are kept, the best, and one being written"),
     ]
     if not ready:
         return [*rows, ("data", str(folder), "not prepared yet: tokens, steps and time are known once it is")]

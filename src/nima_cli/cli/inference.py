@@ -37,10 +37,11 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False) ->
     if dtype not in DTYPES:
         raise InputError(f"`--dtype {dtype}`: no such type", hint=f"use {', '.join(DTYPES)}")
     from nima_cli.engine import checkpoint as checkpoints
+    from nima_cli.engine.checkpoint_files import find
     from nima_cli.engine.device import pick_inference_device
 
     place = pick_inference_device(device, dtype, batched=batched)
-    file = checkpoints.find(path)
+    file = find(path)
     model, tokenizer, checkpoint = checkpoints.load_for_inference(file, compute_dtype=place.dtype)
     return LoadedModel(file, model.to(place.device, place.dtype), tokenizer, checkpoint)
 

@@ -15,29 +15,35 @@ ROOT = Path("experiments")
 LAST_RUN = ".last"
 
 
-def new_run_dir(output_dir: Path | None, name: str) -> Path:
+def new_run_dir(output_dir: Path | None, name: str, *, again: bool = False) -> Path:
     """A directory for a new run; nothing is created.
+
+    Args:
+        again: the one of a run that has no checkpoint yet may be used again.
 
     Raises:
         InputError: `output_dir` already holds a run, or the name is no plain folder name.
-        ResourceError: that run is still going on.
+        ResourceError: that run is still going on, or nothing can be written there.
     """
-    if output_dir is not None:
-        if holds_run(output_dir):
-            from nima_cli.files import folder_lock
+    from nima_cli.config.schema import safe_name
+    from nima_cli.files import check_writable, folder_lock
 
-            with folder_lock(output_dir):  # a run that is still going on says by whom it is held
+    taken = holds_checkpoint if again else holds_run
+    if output_dir is not None:
+        run_dir = output_dir
+        if taken(run_dir):
+            with folder_lock(run_dir):  # a run that is still going on says by whom it is held
                 pass
             raise InputError(
-                f"{output_dir}: already holds a run",
+                f"{run_dir}: already holds a run",
                 hint="go on with it with --resume auto, or choose another --output-dir",
             )
-        return output_dir
-    from nima_cli.config.schema import safe_name
-
-    if not safe_name(name):
-        raise InputError(f"`{name}` cannot be the name of a run directory", hint="choose one with --output-dir")
-    return next(path for path in _candidates(name) if not path.exists())
+    else:
+        if not safe_name(name):
+            raise InputError(f"`{name}` cannot be the name of a run directory", hint="choose one with --output-dir")
+        run_dir = next(path for path in _candidates(name) if not path.exists() or (holds_run(path) and not taken(path)))
+    check_writable(run_dir)
+    return run_dir
 
 
 def find_run_dir(output_dir: Path | None, name: str | None) -> Path | None:
@@ -67,12 +73,14 @@ def remember(run_dir: Path) -> None:
 
 def holds_run(folder: Path) -> bool:
     """Whether a run has begun in `folder`."""
-    return any((folder / name).exists() for name in ("checkpoint_last.pt", "checkpoint_best.pt", "metrics.jsonl"))
+    return (folder / "metrics.jsonl").exists() or holds_checkpoint(folder)
 
 
 def holds_checkpoint(folder: Path) -> bool:
     """Whether there is something to go on from in `folder`."""
-    return any((folder / name).exists() for name in ("checkpoint_last.pt", "checkpoint_best.pt"))
+    from nima_cli.engine.checkpoint_files import checkpoint_files
+
+    return bool(checkpoint_files(folder))
 
 
 def _candidates(name: str) -> Iterator[Path]:

@@ -1,13 +1,11 @@
 """`nima train`: turns the command line into a session, shows its events, and ends with the right exit code."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nima_cli.cli import rundir, stop
+from nima_cli.cli import processes, rundir, stop
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples
 from nima_cli.errors import InputError
 
@@ -15,8 +13,7 @@ if TYPE_CHECKING:
     from nima_cli.config.load import Resolved
     from nima_cli.config.schema import Config
     from nima_cli.engine.checkpoint import Checkpoint
-    from nima_cli.engine.training.session import OpenSession, Session
-    from nima_cli.events import Event, RunEnded, View
+    from nima_cli.engine.training.session import Session
 
 EXAMPLES = examples(
     "nima train --preset gpt-tiny --epochs 1",
@@ -76,6 +73,12 @@ def train(
         typer.Option("--set", help="Any setting: section.key=value; may be repeated.", show_default=False),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and exit.")] = False,
+    verify_resume: Annotated[
+        bool,
+        typer.Option(
+            "--verify-resume", help="Prove here, in a few steps, that a stopped and resumed run is the same run; exit."
+        ),
+    ] = False,
     debug: Debug = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -95,37 +98,48 @@ def train(
         "training.seed": seed,
         "hardware.device": device,
     }
+    stop.install_save()  # a save that is asked for before training begins is done at its first step
     name = config.stem if config is not None else preset
-    resume_path, checkpoint = _find_resume(resume, output_dir, name)
-    if eval_only:
-        from nima_cli.cli.evaluate import evaluate_checkpoint
 
-        chosen = resume_path or output_dir or rundir.find_run_dir(None, name)
-        if chosen is None:
-            raise InputError("--eval-only: there is no run to evaluate", hint="name its checkpoint with --resume PATH")
-        evaluate_checkpoint(
-            chosen, data=data, split="test", json=json, device=device or "auto", dtype="auto", quiet=quiet
+    def decide() -> "Session | None":
+        resume_path, checkpoint = _find_resume(resume, output_dir, name)
+        if eval_only:
+            from nima_cli.cli.evaluate import evaluate_checkpoint
+
+            chosen = resume_path or output_dir or rundir.find_run_dir(None, name)
+            if chosen is None:
+                hint = "name its checkpoint with --resume PATH"
+                raise InputError("--eval-only: there is no run to evaluate", hint=hint)
+            evaluate_checkpoint(
+                chosen, data=data, split="test", json=json, device=device or "auto", dtype="auto", quiet=quiet
+            )
+            return None
+        resolved = _load(config, overrides, set_ or [], preset, checkpoint)
+        from nima_cli.cli.datasets import data_dir, with_sources
+
+        settings = with_sources(resolved.config)
+        if verbose:
+            _show_sources(resolved)
+        if dry_run:
+            from nima_cli.cli.dry_run import show_plan
+
+            show_plan(settings, data_dir(settings.data), json=json)
+            return None
+        if verify_resume:
+            from nima_cli.cli.verify import show_verdict
+
+            _prepare(settings, quiet=quiet)
+            show_verdict(settings, data_dir(settings.data), json=json)
+            return None
+        run_dir = (
+            resume_path.parent
+            if resume_path is not None
+            else rundir.new_run_dir(output_dir, name or _run_name(settings), again=resume is not None)
         )
-        return
-    resolved = _load(config, overrides, set_ or [], preset, checkpoint)
-    from nima_cli.cli.datasets import data_dir, with_sources
+        _prepare(settings, quiet=quiet)
+        return _session(settings, run_dir, resume_path, init_from, allow_data_change)
 
-    settings = with_sources(resolved.config)
-    if verbose:
-        _show_sources(resolved)
-    _prepare(settings, quiet=quiet, dry_run=dry_run)
-    stop.install()  # only now: whatever came before can simply be dropped
-    if dry_run:
-        from nima_cli.cli.dry_run import show_plan
-
-        show_plan(settings, data_dir(settings.data), json=json)
-        return
-    run_dir = (
-        resume_path.parent if resume_path is not None else rundir.new_run_dir(output_dir, name or _run_name(settings))
-    )
-    session = _session(settings, run_dir, resume_path, init_from, allow_data_change)
-    del checkpoint
-    _run(session, quiet=quiet, json=json)
+    processes.run(decide, quiet=quiet, json=json)
 
 
 def _find_resume(
@@ -160,16 +174,17 @@ def _load(
     return load_config(config, overrides=overrides, set_=set_, preset=preset, base=base)
 
 
-def _prepare(settings: "Config", *, quiet: bool, dry_run: bool) -> None:
-    """Make the dataset when its sources changed; a dry run prepares nothing."""
-    if dry_run:
-        return
+def _prepare(settings: "Config", *, quiet: bool) -> None:
+    """Make the dataset when its sources changed."""
     from nima_cli.cli.datasets import ensure_prepared
     from nima_cli.cli.views import follow
     from nima_cli.engine.device import cpu_count
+    from nima_cli.sinks import guarded
+    from nima_cli.ui.console import say
     from nima_cli.ui.prepare_view import prepare_view
 
-    follow(ensure_prepared(settings.data, workers=cpu_count()), [prepare_view(quiet=quiet)])
+    view = guarded(prepare_view(quiet=quiet), "the display", say)
+    follow(ensure_prepared(settings.data, workers=cpu_count()), [view])
 
 
 def _session(
@@ -179,104 +194,6 @@ def _session(
     from nima_cli.engine.training.session import Session
 
     return Session(settings, data_dir(settings.data), run_dir, resume, init_from, allow_data_change)
-
-
-def _run(session: "Session", *, quiet: bool, json: bool) -> None:
-    """Train in this process, in the world that a launcher made, or in processes of our own."""
-    from nima_cli.engine.training.launch import launch, process_count
-
-    count = process_count(session.config.hardware)
-    if count == 1 or "WORLD_SIZE" in os.environ:
-        code = _train_here(session, quiet=quiet, json=json)
-    else:
-        _check(session, count)
-        code = launch(_worker, (session, quiet, json), processes=count)
-    if code:
-        raise typer.Exit(code)
-
-
-def _check(session: "Session", processes: int) -> None:
-    """Refuse what cannot be trained once, before every process does."""
-    from nima_cli.engine.training.session import open_session
-    from nima_cli.engine.training.state import plan_run
-
-    plan_run(session.config, open_session(session).dataset, world_size=processes)
-
-
-def _worker(session: "Session", quiet: bool, json: bool) -> None:
-    """What each process of our own runs; leaves with the exit code that the parent passes on."""
-    from nima_cli.cli.door import guarded_by_the_door
-
-    stop.install(again_ends=False)  # the terminal and the launcher may both deliver the same signal
-    with guarded_by_the_door(debug=False):
-        code = _train_here(session, quiet=quiet, json=json)
-    if code:
-        raise SystemExit(code)
-
-
-def _train_here(session: "Session", *, quiet: bool, json: bool) -> int:
-    """One process's part; the first one shows the events and prints the result. Returns the exit code."""
-    from nima_cli.cli.views import follow
-    from nima_cli.engine.training import session as sessions
-    from nima_cli.engine.training.ranks import joined
-
-    hardware = session.config.hardware
-    with joined(os.environ, device=hardware.device, backend=hardware.backend) as ranks:
-        opened = sessions.open_session(session)
-        ended = opened.already_ended
-        if ended is None:
-            events = sessions.train(opened, ranks=ranks, should_stop=stop.requested)
-            ended = follow(_remembered(events), _views(opened, quiet=quiet) if ranks.is_first else [])
-        elif ranks.is_first:
-            _say_that_nothing_is_left(session, ended)
-        if json and ended is not None and ranks.is_first:
-            _print_result(session, ended)
-        return stop.EXIT_CODES[stop.requested() or "TERM"] if ended and ended.reason == "interrupted" else 0
-
-
-def _remembered(events: "Iterator[Event]") -> "Iterator[Event]":
-    """The same events; the run becomes the last one as soon as it starts, however it will end."""
-    from nima_cli.events import RunStarted
-
-    for event in events:
-        if isinstance(event, RunStarted):
-            rundir.remember(event.run_dir)
-        yield event
-
-
-def _views(opened: "OpenSession", *, quiet: bool) -> "list[View]":
-    from nima_cli.cli.views import run_views
-
-    session = opened.session
-    resumed = int(opened.resume.header["step"]) if opened.resume is not None else None
-    return run_views(session.config.monitoring, session.run_dir, resumed_step=resumed, quiet=quiet)
-
-
-def _say_that_nothing_is_left(session: "Session", ended: "RunEnded") -> None:
-    from nima_cli.ui.console import say
-
-    if ended.reason == "completed":
-        say(f"{session.run_dir}: already complete at step {ended.step}")
-    else:
-        patience = session.config.training.early_stopping.patience
-        say(
-            f"{session.run_dir}: already stopped early at step {ended.step}, "
-            f"after {patience} evaluations without improvement"
-        )
-
-
-def _print_result(session: "Session", ended: "RunEnded") -> None:
-    from nima_cli.cli.views import print_json
-
-    print_json(
-        {
-            "run_dir": str(session.run_dir),
-            "reason": ended.reason,
-            "step": ended.step,
-            "best_loss": ended.best_loss if ended.best_step else None,
-            "best_step": ended.best_step,
-        }
-    )
 
 
 def _run_name(settings: "Config") -> str:

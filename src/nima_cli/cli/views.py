@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nima_cli.events import Event, RunEnded, View
+from nima_cli.files import explain
 
 if TYPE_CHECKING:
     from nima_cli.config.schema import MonitoringConfig
@@ -30,13 +31,14 @@ def follow(events: Iterator[Event], views: Sequence[View]) -> RunEnded | None:
 
 
 def run_views(monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: int | None, quiet: bool) -> list[View]:
-    """The views of a training run: the terminal, `metrics.jsonl`, and what `monitoring` switches on.
+    """The views of a training run: the terminal, `metrics.jsonl`, the log, and what `monitoring` switches on.
 
     Args:
         resumed_step: what lies after this step is from a future that was given up; None for a new run.
     """
     from nima_cli.sinks import guarded
     from nima_cli.sinks.jsonl import JsonlSink, read_metrics, samples_row, until_step
+    from nima_cli.sinks.log import LogSink
     from nima_cli.ui.console import say
     from nima_cli.ui.train_view import train_view
 
@@ -47,8 +49,9 @@ def run_views(monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: in
     metrics = run_dir / "metrics.jsonl"
     views: list[View] = [
         guarded(train_view(quiet=quiet), "the display", tell),  # a closed terminal must not end the run
-        JsonlSink(metrics, keep_until_step=resumed_step),
-        JsonlSink(run_dir / "samples.jsonl", keep_until_step=resumed_step, to_row=samples_row),
+        JsonlSink(metrics, keep_until_step=resumed_step, tell=tell),
+        JsonlSink(run_dir / "samples.jsonl", keep_until_step=resumed_step, to_row=samples_row, tell=tell),
+        guarded(LogSink(run_dir / "logs"), "the log file", tell),
     ]
     if monitoring.tensorboard:
         from nima_cli.sinks.tensorboard import TensorboardSink
@@ -69,8 +72,19 @@ def run_views(monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: in
 
 
 def print_json(value: object) -> None:
-    """Exactly one JSON object on stdout, which may be a terminal."""
+    """Exactly one JSON object on stdout, which may be a terminal.
+
+    Raises:
+        ResourceError: stdout is a file that cannot take it.
+    """
     from nima_cli.ui.console import safe_json
 
-    sys.stdout.write(safe_json(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")
-    sys.stdout.flush()
+    if sys.stdout is None:  # the descriptor was closed when Python started
+        return
+    try:
+        sys.stdout.write(safe_json(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise explain(error, Path("stdout"), "write") from error

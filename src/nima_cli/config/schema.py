@@ -54,7 +54,14 @@ class ModelConfig(Section):
         return self
 
 
-METRIC_MODES = {"val_loss": "min", "val_perplexity": "min", "val_bits_per_byte": "min", "val_accuracy": "max"}
+METRIC_MODES = {
+    "val_loss": "min",
+    "val_perplexity": "min",
+    "val_bits_per_byte": "min",
+    "val_accuracy": "max",
+    "train_loss": "min",
+    "train_perplexity": "min",
+}
 
 
 class EarlyStoppingConfig(Section):
@@ -63,8 +70,12 @@ class EarlyStoppingConfig(Section):
     enabled: bool = Field(True, description="Stop when the metric has not improved for `patience` evaluations.")
     patience: Int = Field(5, ge=1, description="Evaluations without improvement before stopping.")
     min_delta: Float = Field(0.0, ge=0.0, description="Smallest change that counts as an improvement.")
-    metric: Literal["val_loss", "val_perplexity", "val_bits_per_byte", "val_accuracy"] = Field(
-        "val_loss", description="What is watched; it also decides which checkpoint is the best."
+    metric: Literal[
+        "val_loss", "val_perplexity", "val_bits_per_byte", "val_accuracy", "train_loss", "train_perplexity"
+    ] = Field(
+        "val_loss",
+        description="What is watched; it also decides which checkpoint is the best. "
+        "Training's own are means since the evaluation before.",
     )
     mode: Literal["min", "max"] | None = Field(
         None, description="Whether lower or higher is better; by default what fits the metric."
@@ -104,6 +115,13 @@ class TrainingConfig(Section):
     max_grad_norm: Float = Field(
         1.0, ge=0.0, description="Clip the global gradient norm to this; 0 turns clipping off."
     )
+    ema_decay: Float | None = Field(
+        None,
+        ge=0.0,
+        lt=1.0,
+        description="Keep an average of the weights that moves by this slowly, such as 0.999, evaluate it too, and use "
+        "the better of both; `null` keeps none.",
+    )
     use_mixed_precision: bool | Literal["bf16", "fp16"] = Field(
         True, description="Compute in 16 bit where the device is faster that way (`true`), never, or in the named type."
     )
@@ -113,6 +131,23 @@ class TrainingConfig(Section):
     log_steps: Int = Field(10, ge=1, description="Steps between logged metrics.")
     save_steps: Int | None = Field(
         None, ge=1, description="Steps between `checkpoint_last.pt`; by default `eval_steps`."
+    )
+    save_total_limit: Int = Field(
+        2,
+        ge=2,
+        description="Last checkpoints to keep: the newest, and the ones before it as `checkpoint_step_<n>.pt`. "
+        "The best comes on top.",
+    )
+    auto_batch: bool = Field(
+        False,
+        description="When memory runs out, compute each batch in smaller pieces: the same rows, the same learning.",
+    )
+    max_rollbacks: Int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="When the run diverges, go back to the last good checkpoint with half the learning rate, so many "
+        "times; 0 ends the run.",
     )
     seed: Int = Field(42, ge=0, lt=2**63, description="Seed of initial weights, data order and dropout.")
     early_stopping: EarlyStoppingConfig = Field(default_factory=EarlyStoppingConfig, description="Early stopping.")

@@ -5,9 +5,8 @@ and resume. Only plain values and dense CPU tensors are in it; the facts are JSO
 library is ever pickled.
 """
 
+import hashlib
 import json
-import math
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeGuard
@@ -15,15 +14,15 @@ from typing import IO, Any, TypeGuard
 import torch
 
 from nima_cli import __version__
-from nima_cli.engine.checkpoint_header import FORMAT, read_header
-from nima_cli.engine.checkpoint_scan import load_untrusted, shown
+from nima_cli.engine.checkpoint_files import checkpoint_files, find, step_files
+from nima_cli.engine.checkpoint_header import FORMAT, MIGRATIONS, read_header
+from nima_cli.engine.checkpoint_scan import check_untrusted, load_untrusted, shown
 from nima_cli.engine.data.tokenizer import Tokenizer
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
-from nima_cli.errors import CheckpointError
+from nima_cli.errors import CheckpointError, ResourceError
 from nima_cli.files import atomic_write, explain, write_json
 
-BEST, LAST = "checkpoint_best.pt", "checkpoint_last.pt"
 _DTYPES = {torch.float32, torch.bfloat16, torch.float16}
 
 OptimizerState = dict[str, dict[str, torch.Tensor]]
@@ -39,6 +38,7 @@ class Checkpoint:
         tokenizer_proto: the SentencePiece model's bytes.
         header: plain facts: config, step, best value, seed, dataset hash and so on; strict JSON.
         optimizer: parameter name to its tensors; None in a file made for use, not for resuming.
+        ema: parameter name to its moving average; None where the run keeps none.
     """
 
     shape: ModelShape
@@ -46,10 +46,21 @@ class Checkpoint:
     tokenizer_proto: bytes
     header: dict[str, Any] = field(default_factory=dict)
     optimizer: OptimizerState | None = None
+    ema: dict[str, torch.Tensor] | None = None
+
+    @property
+    def inference_weights(self) -> dict[str, torch.Tensor]:
+        """The weights to use the model with: the average where the run found that it predicts better."""
+        return self.ema if self.ema is not None and self.header.get("inference_weights") == "ema" else self.model
+
+    def nbytes(self) -> int:
+        """Bytes of all its tensors; the file is a little larger."""
+        groups = [self.model, *(self.optimizer or {}).values(), self.ema or {}]
+        return sum(tensor.nbytes for group in groups for tensor in group.values())
 
 
 def save(path: Path, checkpoint: Checkpoint) -> int:
-    """Write `path`, all or nothing, and read its header back before the name exists; returns its size in bytes.
+    """Write `path`, all or nothing, and check its every byte before the name exists; returns its size in bytes.
 
     Raises:
         ResourceError: the disk or permissions refused; an earlier file of that name is untouched.
@@ -70,7 +81,9 @@ def save(path: Path, checkpoint: Checkpoint) -> int:
         payload["optimizer"] = {
             name: {key: _plain(tensor) for key, tensor in state.items()} for name, state in checkpoint.optimizer.items()
         }
-    with atomic_write(path, verify=_verify) as stream:
+    if checkpoint.ema is not None:
+        payload["ema"] = {name: _plain(tensor) for name, tensor in checkpoint.ema.items()}
+    with atomic_write(path, verify=check_untrusted) as stream:
         _write(payload, stream)
     return path.stat().st_size
 
@@ -102,12 +115,6 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", copy=True).contiguous()
 
 
-def _verify(path: Path) -> None:
-    """The file that was just written parses and passes its checksums."""
-    if load_untrusted(path).get("nima_format") != FORMAT:
-        raise CheckpointError(f"{path}: could not be read back after writing")
-
-
 def load(path: Path) -> Checkpoint:
     """Read and validate a checkpoint file.
 
@@ -122,21 +129,38 @@ def load(path: Path) -> Checkpoint:
     except OSError as error:
         raise explain(error, path, "read") from error
     header = read_header(path, payload)
+    for migrate in MIGRATIONS[payload["nima_format"] - 1 :]:
+        payload, header = migrate(payload, header)
     try:
         shape = ModelShape.from_dict(header.get("model_shape", {}))
     except ValueError as error:
         raise CheckpointError(f"{path}: unusable: {error}") from error
     _check_tensors(path, payload.get("model"), shape.tensors())
-    proto = payload.get("tokenizer")
-    if not _is_plain(proto) or proto.dtype is not torch.uint8 or proto.ndim != 1:
-        raise CheckpointError(f"{path}: holds no tokenizer")
+    if payload.get("ema") is not None:
+        _check_tensors(path, payload["ema"], shape.tensors())
+    proto = _read_tokenizer(path, payload, header)
     return Checkpoint(
         shape=shape,
         model=payload["model"],
-        tokenizer_proto=proto.numpy().tobytes(),
+        tokenizer_proto=proto,
         header=header,
         optimizer=_read_optimizer(path, payload, shape),
+        ema=payload.get("ema"),
     )
+
+
+def _read_tokenizer(path: Path, payload: dict[str, Any], header: dict[str, Any]) -> bytes:
+    tensor = payload.get("tokenizer")
+    if not _is_plain(tensor) or tensor.dtype is not torch.uint8 or tensor.ndim != 1:
+        raise CheckpointError(f"{path}: holds no tokenizer")
+    proto: bytes = tensor.numpy().tobytes()
+    found = hashlib.sha256(proto).hexdigest()
+    if header.get("tokenizer_sha256", found) != found:
+        raise CheckpointError(
+            f"{path}: its tokenizer is not the one that it was trained with: "
+            f"its hash is {found[:12]}, was {shown(header['tokenizer_sha256'][:12])}"
+        )
+    return proto
 
 
 def _is_plain(tensor: Any) -> TypeGuard[torch.Tensor]:
@@ -183,59 +207,41 @@ def _read_optimizer(path: Path, payload: dict[str, Any], shape: ModelShape) -> O
     return found
 
 
-def find(path: Path) -> Path:
-    """The checkpoint that `--checkpoint` means: a file, or a run directory's best (else last).
-
-    Raises:
-        CheckpointError: neither; lists what the directory holds.
-        ResourceError: the system does not let us look.
-    """
-    try:
-        if not path.is_dir():
-            if path.exists():
-                return path
-            raise CheckpointError(f"{path}: no such checkpoint", hint="give a `.pt` file or a run directory")
-        for name in (BEST, LAST):
-            if (path / name).is_file():
-                return path / name
-        inside = sorted(entry.name for entry in path.iterdir())
-    except OSError as error:  # no permission, or a name that the system does not take
-        raise explain(error, path, "look for a checkpoint there") from error
-    listed = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "") if inside else "nothing"
-    raise CheckpointError(f"{path}: a folder without a nima checkpoint; it holds {listed}")
-
-
 def newest_valid(run_dir: Path) -> tuple[Path, Checkpoint, list[str]]:
     """The furthest checkpoint of a run that loads, and one message for each that did not.
 
     Raises:
         CheckpointError: none loads.
     """
-    loaded: list[tuple[int, Path, Checkpoint]] = []
+    best: tuple[int, Path, Checkpoint] | None = None
     refused: list[str] = []
-    for name in (LAST, BEST):
-        path = run_dir / name
-        if not path.is_file():
-            continue
+    try:
+        steps = {path: step for step, path in step_files(run_dir).items()}
+        files = checkpoint_files(run_dir)
+    except OSError as error:
+        raise explain(error, run_dir, "look for a checkpoint there") from error
+    for path in files:
+        if best is not None and steps.get(path, best[0] + 1) <= best[0]:
+            continue  # an earlier step need not be read
         try:
             checkpoint = load(path)
-        except CheckpointError as error:
+        except (CheckpointError, ResourceError) as error:
             refused.append(error.message)
             continue
-        if checkpoint.optimizer is not None:
-            loaded.append((int(checkpoint.header.get("step", 0)), path, checkpoint))
-    if not loaded:
+        step = int(checkpoint.header.get("step", 0))
+        if checkpoint.optimizer is not None and (best is None or step > best[0]):
+            best = step, path, checkpoint
+    if best is None:
         problem = "; ".join(refused) or f"{run_dir}: no checkpoint to resume from"
         raise CheckpointError(problem, hint="start again without --resume")
-    _, path, checkpoint = max(loaded, key=lambda item: item[0])
-    return path, checkpoint, refused
+    return best[1], best[2], refused
 
 
 def build_model(checkpoint: Checkpoint, *, compute_dtype: torch.dtype = torch.float32, dropout: float = 0.0) -> GPT:
     """A model with the checkpoint's weights, on the CPU, in evaluation mode."""
     with torch.device("meta"):
         model = GPT(checkpoint.shape, dropout=dropout, compute_dtype=compute_dtype)
-    model.load_state_dict(checkpoint.model, strict=True, assign=True)
+    model.load_state_dict(checkpoint.inference_weights, strict=True, assign=True)
     return model.eval()
 
 
@@ -252,15 +258,3 @@ def load_for_inference(path: Path, *, compute_dtype: torch.dtype = torch.float32
             f"{path}: its tokenizer has {tokenizer.vocab_size} tokens, its model {checkpoint.shape.vocab_size}"
         )
     return build_model(checkpoint, compute_dtype=compute_dtype), tokenizer, checkpoint
-
-
-def finite_or_none(value: float) -> float | None:
-    """A number for strict JSON: infinity, the best loss before there is one, becomes null."""
-    return value if math.isfinite(value) else None
-
-
-def timed_save(path: Path, checkpoint: Checkpoint) -> tuple[int, float]:
-    """Save and say the size in bytes and the seconds it took."""
-    start = time.perf_counter()
-    size = save_best(path, checkpoint) if path.name == BEST else save(path, checkpoint)
-    return size, time.perf_counter() - start

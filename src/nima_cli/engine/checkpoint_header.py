@@ -1,6 +1,7 @@
 """Reads the facts of an untrusted checkpoint and refuses those of the wrong kind; knows no tensor and no trainer."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,11 @@ from nima_cli import __version__
 from nima_cli.engine.checkpoint_scan import shown
 from nima_cli.errors import CheckpointError
 
-FORMAT = 1
+Facts = dict[str, Any]
+# MIGRATIONS[n - 1] turns the payload and header of format n into those of format n + 1. Every format that was ever
+# released has its golden file under `tests/golden/`.
+MIGRATIONS: tuple[Callable[[Facts, Facts], tuple[Facts, Facts]], ...] = ()
+FORMAT = 1 + len(MIGRATIONS)
 _NUMBER = (int, float)
 # What a reader of the header may rely on where the key exists: a type, or an object of such keys, and whether it may be
 # null. Keys that are not listed are for people.
@@ -21,6 +26,11 @@ _KINDS: dict[str, Any] = {
     "evaluated_step": int,
     "best": {"value": (*_NUMBER, type(None)), "loss": (*_NUMBER, type(None)), "step": int, "waited": int},
     "open_window": {"loss_sum": _NUMBER, "seconds": _NUMBER, "tokens": int},
+    "eval_window": {"loss_sum": _NUMBER, "tokens": int},
+    "refused": {"in_a_row": int, "steps": int},
+    "parts": int,
+    "rollbacks": int,
+    "inference_weights": str,
     "loss_scale": {"value": _NUMBER, "calm_steps": int},
     "train_seconds": _NUMBER,
     "elapsed_seconds": _NUMBER,

@@ -1,41 +1,20 @@
 """Reads an untrusted `.pt` file without letting it do anything: the only module that calls `torch.load`.
 
 `weights_only=True` is necessary and not sufficient: its own list of allowed functions has had memory-safety bugs. So
-the archive and its pickle are checked first, against a far shorter list: ordered dicts, and dense tensors over plain
-storages. There is no unsafe fallback.
+the archive and its pickle are checked first, against a far shorter list. There is no unsafe fallback.
 """
 
-import pickletools
+import os
 import zipfile
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
+from nima_cli.engine.checkpoint_pickle import ForbiddenPickleError, check_pickle
 from nima_cli.errors import CheckpointError
 
-_STORAGES = (
-    "FloatStorage",
-    "BFloat16Storage",
-    "HalfStorage",
-    "LongStorage",
-    "IntStorage",
-    "ByteStorage",
-    "BoolStorage",
-)
-_ALLOWED = {
-    "collections OrderedDict",
-    "torch._utils _rebuild_tensor_v2",
-    *(f"torch {storage}" for storage in _STORAGES),
-}
-# The opcodes that plain containers, numbers, text and the calls above need; everything else is refused.
-_OPCODES = {
-    "PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1",
-    "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE",
-    "TUPLE1", "TUPLE2", "TUPLE3", "SETITEM", "SETITEMS", "APPEND", "APPENDS", "BINPUT", "LONG_BINPUT",
-    "BINGET", "LONG_BINGET", "BINPERSID", "REDUCE", "GLOBAL",
-}  # fmt: skip
-_MAX_PICKLE = 64 << 20  # bytes; the pickle of a 350M-parameter checkpoint with optimizer is under 1 MB
+_MAX_PICKLE = 8 << 20  # bytes; that of the largest model that a config allows, with optimizer, is about 1 MB
 _LOOKS_LIKE = {
     b"GGUF": "a GGUF file",
     b"\x89HDF": "an HDF5 file",
@@ -53,7 +32,7 @@ def load_untrusted(path: Path) -> dict[str, Any]:
         CheckpointError: not such a file, damaged, or asking for anything beyond plain tensors.
         OSError: it cannot be read.
     """
-    with path.open("rb") as stream:
+    with _opened(path) as stream:
         _check_archive(stream, path)
         stream.seek(0)
         try:
@@ -63,6 +42,22 @@ def load_untrusted(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: not a nima checkpoint: holds a {type(value).__name__}, not a dict")
     return value
+
+
+def check_untrusted(path: Path) -> None:
+    """All that `load_untrusted` checks before torch gets to see the file: structure, every checksum, the pickle.
+
+    Raises:
+        CheckpointError, OSError: see `load_untrusted`.
+    """
+    with _opened(path) as stream:
+        _check_archive(stream, path)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise CheckpointError(f"{path}: not a nima checkpoint: it is no regular file")
+    return path.open("rb")
 
 
 def shown(text: Any, limit: int = 60) -> str:
@@ -79,7 +74,7 @@ def _check_archive(stream: IO[bytes], path: Path) -> None:
         raise CheckpointError(f"{path}: not a nima checkpoint: {_describe(head)}")
     try:
         with zipfile.ZipFile(stream) as archive:
-            _check_entries(archive, path)
+            _check_entries(archive, os.fstat(stream.fileno()).st_size, path)
             corrupt = archive.testzip()  # reads everything once and compares each entry's CRC-32
             if corrupt is not None:
                 raise _damaged(path, f"`{shown(corrupt)}` fails its checksum")
@@ -96,7 +91,7 @@ def _check_archive(stream: IO[bytes], path: Path) -> None:
     _check_pickle(zip_view, path)
 
 
-def _check_entries(archive: zipfile.ZipFile, path: Path) -> None:
+def _check_entries(archive: zipfile.ZipFile, size: int, path: Path) -> None:
     """Every entry stored as it is, once, under one folder, and together no larger than the file."""
     entries = archive.infolist()
     names = [entry.filename for entry in entries]
@@ -106,8 +101,10 @@ def _check_entries(archive: zipfile.ZipFile, path: Path) -> None:
         raise _damaged(path, "its archive holds names twice or in several folders")
     if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 0x1 for entry in entries):
         raise _damaged(path, "its archive is compressed or encrypted")
-    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+    if sum(entry.file_size for entry in entries) > size:
         raise _damaged(path, "its entries are larger than the file")
+    if any(entry.file_size > _MAX_PICKLE for entry in entries if entry.filename.endswith("/data.pkl")):
+        raise _damaged(path, f"its pickle is larger than {_MAX_PICKLE >> 20} MB")
 
 
 def _torch_view(stream: IO[bytes], path: Path) -> bytes:
@@ -120,24 +117,17 @@ def _torch_view(stream: IO[bytes], path: Path) -> bytes:
 
 
 def _check_pickle(data: bytes, path: Path) -> None:
-    """Walk the opcodes without executing any; refuse every opcode and every function that plain tensors do not need."""
-    if len(data) > _MAX_PICKLE:
-        raise _damaged(path, f"its pickle has {len(data)} bytes")
     try:
-        for opcode, argument, _ in pickletools.genops(data):
-            _check_opcode(opcode.name, argument, path)
+        check_pickle(data)
+    except ForbiddenPickleError as error:
+        if error.call is None:
+            raise CheckpointError(f"{path}: not a nima checkpoint: another program's torch file ({error})") from error
+        raise CheckpointError(
+            f"{path}: not a nima checkpoint: wants to call `{shown(error.call).replace(' ', '.')}`",
+            hint="nothing was executed; do not open this file with other tools unless you trust its author",
+        ) from error
     except (ValueError, IndexError, UnicodeDecodeError) as error:
         raise _damaged(path, str(error)) from error
-
-
-def _check_opcode(name: str, argument: Any, path: Path) -> None:
-    if name == "GLOBAL" and argument not in _ALLOWED:
-        raise CheckpointError(
-            f"{path}: not a nima checkpoint: wants to call `{shown(str(argument)).replace(' ', '.')}`",
-            hint="nothing was executed; do not open this file with other tools unless you trust its author",
-        )
-    if name not in _OPCODES:
-        raise CheckpointError(f"{path}: not a nima checkpoint: another program's torch file (its pickle uses `{name}`)")
 
 
 def _describe(head: bytes) -> str:

@@ -140,17 +140,3 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def seed_dropout(seed: int, step: int, micro: int, rank: int) -> None:
-    """Reseed the generators from the position alone, so that nothing else can disturb dropout and resume is exact.
-
-    The mix is one round of splitmix64 (Steele et al., OOPSLA 2014) per value.
-    """
-    state = seed & 0xFFFFFFFFFFFFFFFF
-    for value in (step, micro, rank):
-        state = (state + 0x9E3779B97F4A7C15 * (value + 1)) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    torch.manual_seed(state & 0x7FFFFFFFFFFFFFFF)

@@ -20,9 +20,9 @@ from nima_cli.curves import (
     time_unit,
 )
 from nima_cli.errors import InputError
-from nima_cli.events import EvalDone, Event, RunEnded
+from nima_cli.events import EvalDone, Event, RolledBack, RunEnded
 from nima_cli.files import atomic_write, make_folder
-from nima_cli.sinks.jsonl import metrics_row
+from nima_cli.sinks.jsonl import metrics_row, until_step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,13 +34,13 @@ _INCHES, _DPI = (8.0, 5.0), 150
 
 RUN_FIGURES = {"loss.png": "loss", "perplexity.png": "perplexity", "learning_rate.png": "learning_rate"}
 # Of the time between two drawings, at most this share may have gone into the first.
-_DRAWING_SHARE = 0.02
+_DRAWING_SHARE = 0.005
 
 
 class FiguresSink:
     """Keeps `loss.png`, `perplexity.png` and `learning_rate.png` of a run fresh.
 
-    They are drawn at the first evaluation, at each later one as far as drawing takes no more than 2% of the time, and
+    They are drawn at the first evaluation, at each later one as far as drawing takes no more than 0.5% of the time, and
     at the end of the run.
     """
 
@@ -53,7 +53,7 @@ class FiguresSink:
             clock: seconds.
         """
         self._folder = folder
-        self._rows = list(rows)
+        self._rows = [dict(row) for row in rows]
         self._clock = clock
         self._not_before = 0.0
 
@@ -62,6 +62,8 @@ class FiguresSink:
         row = metrics_row(event)
         if row is not None and row["event"] in ("step", "eval"):
             self._rows.append(row)
+        if isinstance(event, RolledBack):
+            self._rows = until_step(self._rows, event.step)
         if isinstance(event, RunEnded) or (isinstance(event, EvalDone) and self._clock() >= self._not_before):
             self._draw()
 

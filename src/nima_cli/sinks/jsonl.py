@@ -1,17 +1,21 @@
 """`metrics.jsonl` and `samples.jsonl`: one strict JSON object a line, each step once; knows nothing of drawing."""
 
+import contextlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from nima_cli.errors import DataError
 from nima_cli.events import (
     EvalDone,
     Event,
     Note,
+    RolledBack,
     RunEnded,
     RunStarted,
     SampleDrawn,
@@ -54,7 +58,12 @@ def samples_row(event: Event) -> MetricsRow | None:
 
 
 class JsonlSink:
-    """Appends a row for each event that has one, flushed at once."""
+    """Appends a row for each event that has one, written at once.
+
+    A disk that is full for a while costs no row and no training: what cannot be written waits, and goes out with the
+    next row for which there is room. What a failed write left behind is cut off, so that no line is ever half there
+    with another after it.
+    """
 
     def __init__(
         self,
@@ -62,6 +71,7 @@ class JsonlSink:
         *,
         keep_until_step: int | None,
         to_row: Callable[[Event], MetricsRow | None] = metrics_row,
+        tell: Callable[[str], None] = lambda message: None,
     ) -> None:
         """Open `path` at the first event.
 
@@ -70,35 +80,77 @@ class JsonlSink:
             keep_until_step: on resume, the step of the checkpoint: the file is cut before its first row of a later
                 step. None for a new run: the file starts empty.
             to_row: `metrics_row` or `samples_row`.
+            tell: gets one sentence at the first row that has to wait.
         """
         self._path = path
         self._keep_until_step = keep_until_step
         self._to_row = to_row
-        self._stream: IO[bytes] | None = None
+        self._tell = tell
+        self._stream: FileIO | None = None
+        self._written = 0
+        self._waiting: list[bytes] = []
+        self._told = False
 
     def __call__(self, event: Event, /) -> None:
         """Take one event.
 
         Raises:
-            ResourceError: the row cannot be written.
+            ResourceError: the file cannot be made.
             DataError: the file to go on with is damaged.
         """
         row = self._to_row(event)
         if self._stream is None:
-            self._stream = self._open()
+            self._open()
+        if isinstance(event, RolledBack):
+            self._forget_after(event.step)
         if row is not None:
-            try:
-                self._stream.write(encode_row(row))
-                self._stream.flush()
-            except OSError as error:
-                raise explain(error, self._path, "write") from error
+            self._waiting.append(encode_row(row))
+        problem = self._write() if self._waiting else None
+        if problem is not None and not self._told:
+            self._told = True
+            self._tell(f"{explain(problem, self._path, 'write').message}; its rows wait until they can be written")
 
     def close(self) -> None:
-        """Close the file."""
-        if self._stream is not None:
-            self._stream.close()
+        """Close the file.
 
-    def _open(self) -> IO[bytes]:
+        Raises:
+            ResourceError: rows were waiting and still cannot be written.
+        """
+        if self._stream is None:
+            return
+        problem = self._write() if self._waiting else None
+        with contextlib.suppress(OSError):
+            self._stream.close()
+        if problem is not None:
+            raise explain(problem, self._path, f"write the last {len(self._waiting)} rows") from problem
+
+    def _write(self) -> OSError | None:
+        """Write all that waits, or nothing of it."""
+        assert self._stream is not None
+        data = b"".join(self._waiting)
+        try:
+            self._stream.seek(self._written)
+            self._stream.truncate()
+            view = memoryview(data)
+            while view:
+                view = view[self._stream.write(view) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._stream.truncate(self._written)
+            return error
+        self._written += len(data)
+        self._waiting.clear()
+        return None
+
+    def _forget_after(self, step: int) -> None:
+        """Begin anew with the rows up to `step`; those that wait are of later steps, or would be lost all the same."""
+        assert self._stream is not None
+        self._stream.close()
+        self._waiting.clear()
+        self._keep_until_step = step
+        self._open()
+
+    def _open(self) -> None:
         make_folder(self._path.parent)
         kept: Iterable[MetricsRow] = ()
         if self._keep_until_step is not None and self._path.exists():
@@ -106,7 +158,8 @@ class JsonlSink:
         with atomic_write(self._path) as stream:
             stream.writelines(encode_row(row) for row in kept)
         try:
-            return self._path.open("ab")
+            self._stream = self._path.open("r+b", buffering=0)
+            self._written = self._stream.seek(0, os.SEEK_END)
         except OSError as error:
             raise explain(error, self._path, "write") from error
 

@@ -3,10 +3,11 @@
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nima_cli.events import EvalDone, Event, RunStarted, SampleDrawn, StepDone
+from nima_cli.events import EvalDone, Event, RolledBack, RunStarted, SampleDrawn, StepDone
 from nima_cli.files import make_folder
 from nima_cli.sinks.scalars import eval_scalars, step_scalars
 
@@ -38,6 +39,9 @@ class TensorboardSink:
             case RunStarted():
                 config = json.dumps(json.loads(event.config_json), indent=2)
                 self._write(event.first_step - 1, texts={"config": config})
+                self._write_hyper_parameters(event)
+            case RolledBack():
+                self._forget_after(event.step)
             case StepDone():
                 self._write(event.step, scalars=step_scalars(event))
             case EvalDone():
@@ -52,7 +56,6 @@ class TensorboardSink:
 
     def _open(self) -> None:
         from tensorboard.compat.proto.event_pb2 import Event as Record
-        from tensorboard.compat.proto.event_pb2 import SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         make_folder(self._folder)
@@ -60,9 +63,25 @@ class TensorboardSink:
         path = self._folder / f"events.out.tfevents.{time.time_ns():020d}.{os.getpid()}"
         self._writer = RecordWriter(path.open("xb"))
         self._put(Record(wall_time=time.time(), file_version="brain.Event:2"))
-        if self._keep_until_step is not None:
-            start = SessionLog(status=SessionLog.START)
-            self._put(Record(wall_time=time.time(), step=self._keep_until_step + 1, session_log=start))
+        # In a new run, too: the pages take the first start that they see for the beginning, and only later ones for
+        # a restart.
+        self._forget_after(-1 if self._keep_until_step is None else self._keep_until_step)
+
+    def _forget_after(self, step: int) -> None:
+        """Make readers drop what they know of later steps: what other writers call `purge_step`."""
+        from tensorboard.compat.proto.event_pb2 import Event as Record
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+
+        self._put(Record(wall_time=time.time(), step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+
+    def _write_hyper_parameters(self, event: RunStarted) -> None:
+        """Flat settings for the HParams tab; a run's first process writes them, for they do not change."""
+        if self._keep_until_step is None:
+            from tensorboard.compat.proto.event_pb2 import Event as Record
+            from tensorboard.compat.proto.summary_pb2 import Summary
+
+            value = _hyper_parameters(json.loads(event.config_json), name=event.run_dir.name)
+            self._put(Record(wall_time=time.time(), summary=Summary(value=[value])))
 
     def _write(self, step: int, scalars: dict[str, float] | None = None, texts: dict[str, str] | None = None) -> None:
         from tensorboard.compat.proto.event_pb2 import Event as Record
@@ -87,3 +106,31 @@ def _text_value(tag: str, text: str) -> Any:
     tensor = TensorProto(dtype=DT_STRING, string_val=[block.encode("utf-8", "backslashreplace")])
     metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
     return Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
+
+
+def _hyper_parameters(config: dict[str, Any], *, name: str) -> Any:
+    """The value by which TensorBoard's HParams plugin knows a run: `section.key` to a number, a truth or a text."""
+    from google.protobuf.struct_pb2 import Value
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.plugins.hparams.metadata import PLUGIN_NAME, SESSION_START_INFO_TAG
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
+
+    info = SessionStartInfo(group_name=name, start_time_secs=time.time())
+    for key, value in _flat(config):
+        if isinstance(value, bool):
+            info.hparams[key].CopyFrom(Value(bool_value=value))
+        elif isinstance(value, int | float):
+            info.hparams[key].CopyFrom(Value(number_value=value))
+        else:
+            info.hparams[key].CopyFrom(Value(string_value=str(value)))
+    content = HParamsPluginData(version=0, session_start_info=info).SerializeToString()
+    plugin = SummaryMetadata.PluginData(plugin_name=PLUGIN_NAME, content=content)
+    return Summary.Value(tag=SESSION_START_INFO_TAG, metadata=SummaryMetadata(plugin_data=plugin))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif prefix.startswith(("model.", "training.")):
+            yield prefix + key, value

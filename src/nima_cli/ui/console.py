@@ -1,5 +1,6 @@
 """The two consoles (data: stdout, talk: stderr) and the guard for foreign text; knows nothing of what is said."""
 
+import contextlib
 import functools
 import io
 import os
@@ -62,13 +63,21 @@ def _accept_any_character(stream: IO[str]) -> None:
         stream.reconfigure(errors="backslashreplace")
 
 
+class _Console(Console):
+    """Rich ends the process when the reader of its output goes away; whoever prints decides that here."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the BrokenPipeError that is being handled out."""
+        raise
+
+
 @functools.lru_cache(maxsize=8)
 def _console(*, to_stderr: bool, styled: bool, narrow: bool) -> Console:
     """One console per stream and look, so that talk and a live display on the same stream know of each other.
 
     It writes to whatever `sys.stdout` or `sys.stderr` is at that moment.
     """
-    return Console(
+    return _Console(
         stderr=to_stderr,
         force_terminal=styled,
         force_interactive=styled,
@@ -85,10 +94,14 @@ _STYLES = {"error": "bold red", "warning": "bold yellow", "hint": "bold cyan"}
 
 
 def say(message: str, level: str = "info") -> None:
-    """One piece of talk on stderr; `level` is info, warning, error or hint. Each line of a message is labelled."""
+    """One piece of talk on stderr; `level` is info, warning, error or hint. Each line of a message is labelled.
+
+    Talk that nobody can hear any more is no reason to stop what it is about.
+    """
     for line in message.rstrip("\n").split("\n"):
         label = [(f"{level}: ", _STYLES[level])] if level in _STYLES else []
-        err().print(Text.assemble(*label, safe_text(line)), soft_wrap=True)
+        with contextlib.suppress(OSError, ValueError):  # the terminal is gone, the pipe is closed, the disk is full
+            err().print(Text.assemble(*label, safe_text(line)), soft_wrap=True)
 
 
 def say_error(message: str, hint: str | None = None) -> None:

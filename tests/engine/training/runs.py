@@ -44,7 +44,7 @@ def make_trainer(
     run_dir.mkdir(exist_ok=True)
     opened = open_dataset(dataset) if isinstance(dataset, Path) else dataset
     checkpoint = checkpoints.load(run_dir / resume) if resume is not None else None
-    return Trainer(config, opened, run_dir, CPU, resume=checkpoint, **options)
+    return Trainer(config, opened, run_dir, options.pop("device", CPU), resume=checkpoint, **options)
 
 
 def stop_after(trainers: Sequence[Trainer], step: int) -> Callable[[], str | None]:

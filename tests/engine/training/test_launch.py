@@ -1,10 +1,10 @@
-"""How many processes a config asks for, and joining them."""
+"""How many processes a config asks for."""
 
 import pytest
+import torch
 
 from nima_cli.config.schema import HardwareConfig
 from nima_cli.engine.training.launch import process_count
-from nima_cli.engine.training.ranks import SINGLE, joined
 from nima_cli.errors import DeviceError
 
 
@@ -27,29 +27,12 @@ def test_nothing_to_spread_over_is_refused() -> None:
     assert refused.value.exit_code == 4
 
 
-def test_without_a_launcher_a_process_is_alone() -> None:
-    with joined({}, device="cpu", backend="auto") as ranks:
-        assert ranks is SINGLE
-        assert ranks.is_first
-        assert (ranks.sum_int(3), ranks.max_int(3)) == (3, 3)
-
-
 def test_nccl_without_a_gpu_is_refused() -> None:
-    environ = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
-    with pytest.raises(DeviceError, match="needs CUDA GPUs"), joined(environ, device="cpu", backend="nccl"):
-        pass
+    with pytest.raises(DeviceError, match="needs CUDA GPUs"):
+        process_count(hardware(distributed=True, gpu_ids=[0, 1], device="cpu", backend="nccl"))
 
 
-def test_one_launched_process_talks_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    environ = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    with joined(environ, device="cpu", backend="auto") as ranks:
-        assert (ranks.rank, ranks.world_size) == (0, 1)
-        tensor = torch.ones(3)
-        ranks.sum_tensors_([tensor])
-        ranks.barrier()
-        assert tensor.tolist() == [1.0, 1.0, 1.0]
-    assert not torch.distributed.is_initialized()
+def test_more_gpus_than_the_machine_has_are_refused() -> None:
+    absent = torch.cuda.device_count() + 1
+    with pytest.raises(DeviceError, match=f"GPU {absent} was asked for"):
+        process_count(hardware(distributed=True, gpu_ids=[absent], device="cuda"))

@@ -1,6 +1,8 @@
 """Muon and AdamW: orthogonal updates, refused steps, and states that survive a checkpoint."""
 
 import copy
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from torch import nn
 
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
-from nima_cli.engine.training.optim import Muon, Optimizer, orthogonalize
+from nima_cli.engine.training.optim import ADAM_BETAS, ADAM_EPSILON, AdamW, Muon, Optimizer, orthogonalize
 
 SHAPE = ModelShape(
     vocab_size=50, n_layers=2, d_model=16, n_heads=2, n_kv_heads=1, d_ff=24, context_length=8,
@@ -148,3 +150,32 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
     set_gradients(model, 0)
     optimizer.step(0.01, GO)
     assert set(optimizer.adamw.state()) == {name for name, _ in model.named_parameters()} - hidden
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_adamw_is_torchs_own_bit_for_bit(decay: float) -> None:
+    ours, theirs = make_model(), make_model()
+    named = list(ours.named_parameters())
+    mine = AdamW([(named[:3], 3.0, decay), (named[3:], 1.0, 0.0)], fused=True)
+    first, second = list(theirs.parameters())[:3], list(theirs.parameters())[3:]
+    groups = [{"params": first, "weight_decay": decay}, {"params": second, "weight_decay": 0.0}]
+    reference = torch.optim.AdamW(groups, betas=ADAM_BETAS, eps=ADAM_EPSILON, fused=True)
+    for step in range(5):
+        set_gradients(ours, step)
+        set_gradients(theirs, step)
+        mine.step(0.01 * (step + 1), GO)
+        for group, factor in zip(reference.param_groups, (3.0, 1.0), strict=True):
+            group["lr"] = 0.01 * (step + 1) * factor
+        reference.step()
+    assert_equal(dict(ours.named_parameters()), dict(theirs.named_parameters()))
+
+
+def test_a_step_does_not_load_the_compiler() -> None:
+    """Importing it takes seconds, at the start of each run."""
+    program = (
+        "import sys, torch; from torch import nn; from nima_cli.engine.training.optim import AdamW\n"
+        "weight = nn.Parameter(torch.ones(3)); weight.grad = torch.ones(3)\n"
+        "AdamW([([('weight', weight)], 1.0, 0.1)], fused=True).step(0.1, torch.tensor(0.0))\n"
+        "assert weight[0] < 1.0 and 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -1,12 +1,15 @@
 """What may change between the parts of a run."""
 
+import functools
+import operator
+import re
 from typing import Any
 
 import pytest
 
 from nima_cli.config.keys import dotted, leaves
 from nima_cli.config.schema import Config
-from nima_cli.engine.training.resume import FREE, IDENTITY, check_same_run, flatten
+from nima_cli.engine.training.resume import FREE, IDENTITY, check_same_run, flatten, free_changes
 from nima_cli.errors import ConfigError
 
 
@@ -18,6 +21,23 @@ def test_every_key_is_classed_exactly_once(key: str) -> None:
 def test_no_class_names_a_key_that_is_gone() -> None:
     keys = [dotted(path) for path in leaves()]
     assert [prefix for prefix in IDENTITY + FREE if not any(key.startswith(prefix) for key in keys)] == []
+
+
+@pytest.mark.parametrize("key", [dotted(path) for path in leaves()])
+def test_a_key_that_defines_the_run_is_refused_and_any_other_is_told(key: str) -> None:
+    wanted = Config()
+    saved: dict[str, Any] = wanted.model_dump(mode="json")
+    *path, name = key.split(".")
+    section = functools.reduce(operator.getitem, path, saved)
+    section[name] = "something else"
+    if key.startswith(IDENTITY):
+        with pytest.raises(ConfigError, match=re.escape(f"`{key}` was 'something else', is now")):
+            check_same_run(saved, wanted)
+        assert free_changes(saved, wanted) == []
+    else:
+        check_same_run(saved, wanted)
+        told = [line for line in free_changes(saved, wanted) if line.startswith(f"`{key}` was 'something else'")]
+        assert len(told) == (0 if key.startswith("data.") else 1)
 
 
 def changed(section: str, **values: Any) -> Config:

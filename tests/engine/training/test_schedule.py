@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nima_cli.engine.training.optim import EMBEDDING_LR_FACTOR
+from nima_cli.engine.training.optim import EMBEDDING_LR_FACTOR, AdamW, Muon
 from nima_cli.engine.training.schedule import WSD_COOLDOWN, Schedule
 from tests.engine.training.runs import make_config, make_trainer, steps
 
@@ -60,25 +60,28 @@ def test_the_optimizer_uses_the_scheduled_rate_at_every_step(
     trainer = make_trainer(config, tiny_dataset, tmp_path)
     muon = trainer.optimizer.muon
     assert (muon is not None) == (optimizer == "muon")
-    handed: list[float] = []
-    if muon is not None:
-        muon_step = muon.step
+    handed: dict[str, list[float]] = {"muon": [], "adamw": []}
+
+    def watch(stepper: Muon | AdamW, name: str) -> None:
+        step = stepper.step
 
         def spy(rate: float, found_inf: torch.Tensor) -> None:
-            handed.append(rate)
-            muon_step(rate, found_inf)
+            handed[name].append(rate)
+            step(rate, found_inf)
 
-        monkeypatch.setattr(muon, "step", spy)
+        monkeypatch.setattr(stepper, "step", spy)
+
+    watch(trainer.optimizer.adamw, "adamw")
+    if muon is not None:
+        watch(muon, "muon")
+    factors = [factor for _, factor, _ in trainer.optimizer.adamw.groups]
+    assert factors == [EMBEDDING_LR_FACTOR if muon else 1.0, 1.0]
     for event in steps(trainer.run()):  # one by one: the run stands still meanwhile
         wanted = trainer.plan.schedule(event.step)
         assert event.learning_rate == wanted
-        groups = trainer.optimizer.adamw.inner.param_groups
-        assert [group["lr"] for group in groups] == [
-            wanted * (EMBEDDING_LR_FACTOR if muon and not index else 1.0) for index in (0, 1)
-        ]
-        assert muon is None or handed[-1] == wanted
+        assert [rates[-1] for rates in handed.values() if rates] == [wanted] * (2 if muon else 1)
     assert trainer.step == 12
-    assert muon is None or len(handed) == 12
+    assert [len(rates) for rates in handed.values()] == [12 if muon else 0, 12]
 
 
 def test_the_size_of_an_update_follows_the_schedule(tiny_dataset: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.checkpoint import BEST, LAST
+from nima_cli.engine.checkpoint_files import BEST, LAST
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.engine.training.session import Session, open_session, train
 from nima_cli.errors import CheckpointError, ConfigError, DataError, NimaError, ResourceError
@@ -190,3 +190,11 @@ def test_a_missing_dataset_is_named(tmp_path: Path) -> None:
 def test_a_config_in_the_header_is_strict_json(begun: Path) -> None:
     header = checkpoints.load(begun / LAST).header
     assert json.loads(json.dumps(header, allow_nan=False)) == header
+
+
+@pytest.mark.parametrize("resume", [None, Path("runs/ünusual 1/checkpoint_best.pt")])
+def test_a_session_travels_as_text(resume: Path | None) -> None:
+    session = Session(
+        make_config(max_steps=7, warmup_steps=2), Path("data"), Path("run"), resume, Path("weights.pt"), resume is None
+    )
+    assert Session.from_json(session.to_json()) == session

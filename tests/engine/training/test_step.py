@@ -1,5 +1,7 @@
 """One optimizer step: what accumulation, dropout, clipping and refusal do to the weights."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -19,6 +21,16 @@ SHAPE = ModelShape(
 CPU = Device(torch.device("cpu"), torch.float32)
 
 
+class Watched(Optimizer):
+    """An optimizer that remembers the gradient it was last given."""
+
+    given: torch.Tensor
+
+    def step(self, learning_rate: float, found_inf: torch.Tensor) -> None:
+        self.given = torch.cat([p.grad.flatten() for p in self.parameters if p.grad is not None])
+        super().step(learning_rate, found_inf)
+
+
 def make_step(*, dropout: float = 0.0, max_grad_norm: float = 0.0) -> TrainStep:
     model = GPT(SHAPE, dropout=dropout)
     model.init_weights(0)
@@ -27,7 +39,7 @@ def make_step(*, dropout: float = 0.0, max_grad_norm: float = 0.0) -> TrainStep:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
-    optimizer = Optimizer(model, kind="adamw", weight_decay=0.1)
+    optimizer = Watched(model, kind="adamw", weight_decay=0.1)
     return TrainStep(model, optimizer, CPU, SINGLE, seed=7, max_grad_norm=max_grad_norm)
 
 
@@ -41,15 +53,17 @@ def make_batch(rows: int = 8) -> Batch:
     return Batch(inputs_BT, targets_BT)
 
 
-def gradients_of(step: TrainStep, batches: list[Batch], number: int = 1) -> tuple[torch.Tensor, float, float]:
+def rows_of(batches: list[Batch], first: int = 0) -> list[range]:
+    """Row numbers of micro-batches that follow each other."""
+    starts = itertools.accumulate((len(batch.inputs_BT) for batch in batches), initial=first)
+    return [range(start, start + len(batch.inputs_BT)) for start, batch in zip(starts, batches, strict=False)]
+
+
+def gradients_of(step: TrainStep, batches: list[Batch], first_row: int = 0) -> tuple[torch.Tensor, float, float]:
     """The gradient that the optimizer gets, the loss sum, and the norm that is reported."""
-    caught: list[torch.Tensor] = []
-    handle = step.optimizer.adamw.inner.register_step_pre_hook(
-        lambda *_: caught.append(torch.cat([p.grad.flatten() for p in step.model.parameters() if p.grad is not None]))
-    )
-    outcome = step(batches, step=number, learning_rate=1e-3)
-    handle.remove()
-    return caught[0], outcome.loss_sum.item(), outcome.grad_norm.item()
+    assert isinstance(step.optimizer, Watched)
+    outcome = step(batches, rows=rows_of(batches, first_row), learning_rate=1e-3)
+    return step.optimizer.given, outcome.loss_sum.item(), outcome.grad_norm.item()
 
 
 @pytest.mark.parametrize("parts", [2, 4, 8])
@@ -69,17 +83,30 @@ def test_accumulating_micro_batches_equals_one_big_batch(parts: int) -> None:
 
 def test_tokens_count_what_carries_loss() -> None:
     batch = make_batch()
-    assert make_step()([batch, batch], step=1, learning_rate=0.0).tokens == 2 * (8 * 16 - 14 - 9)
+    assert make_step()([batch, batch], rows=rows_of([batch, batch]), learning_rate=0.0).tokens == 2 * (8 * 16 - 14 - 9)
 
 
 def test_dropout_depends_on_the_position_alone() -> None:
     batch = make_batch()
-    first, *_ = gradients_of(make_step(dropout=0.3), [batch], number=5)
+    first, *_ = gradients_of(make_step(dropout=0.3), [batch], first_row=40)
     torch.rand(100)  # whatever else draws random numbers
-    again, *_ = gradients_of(make_step(dropout=0.3), [batch], number=5)
-    other, *_ = gradients_of(make_step(dropout=0.3), [batch], number=6)
+    again, *_ = gradients_of(make_step(dropout=0.3), [batch], first_row=40)
+    other, *_ = gradients_of(make_step(dropout=0.3), [batch], first_row=48)
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 8])
+def test_dropout_does_not_depend_on_how_rows_are_grouped(parts: int) -> None:
+    whole = make_batch()
+    micro = [
+        Batch(*pair)
+        for pair in zip(whole.inputs_BT.chunk(parts), whole.targets_BT.chunk(parts), strict=True)
+    ]  # fmt: skip
+    big, big_loss, _ = gradients_of(make_step(dropout=0.3), [whole], first_row=3)
+    small, small_loss, _ = gradients_of(make_step(dropout=0.3), micro, first_row=3)
+    torch.testing.assert_close(small, big, rtol=1e-5, atol=1e-6)
+    assert small_loss == pytest.approx(big_loss, rel=1e-6)
 
 
 def test_dropout_differs_between_micro_batches() -> None:
@@ -107,11 +134,11 @@ def test_a_gradient_that_is_not_finite_is_refused(value: float) -> None:
     poisoned = step.model.norm.weight.register_hook(  # type: ignore[no-untyped-call]
         lambda gradient: gradient * value
     )
-    outcome = step([make_batch()], step=1, learning_rate=0.1)
+    outcome = step([make_batch()], rows=[range(8)], learning_rate=0.1)
     assert outcome.skipped.item() == 1.0
     assert all(torch.equal(before[name], parameter) for name, parameter in step.model.named_parameters())
     poisoned.remove()
-    assert step([make_batch()], step=2, learning_rate=0.1).skipped.item() == 0.0
+    assert step([make_batch()], rows=[range(8, 16)], learning_rate=0.1).skipped.item() == 0.0
     assert not torch.equal(before["norm.weight"], step.model.norm.weight)
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from nima_cli.config.schema import EarlyStoppingConfig
+from nima_cli.config.schema import METRIC_MODES, EarlyStoppingConfig
 from nima_cli.engine.training.evaluator import Metrics
 from nima_cli.engine.training.stopping import Best, EarlyStopping
 
@@ -68,3 +68,21 @@ def test_each_metric_has_its_direction(metric: str, better: Metrics, worse: Metr
 @pytest.mark.parametrize("best", [Best(), Best(value=0.5, loss=1.25, step=40, waited=3)])
 def test_the_best_survives_a_checkpoint_header(best: Best) -> None:
     assert Best.from_dict(best.to_dict()) == best
+
+
+@pytest.mark.parametrize("metric", ["train_loss", "train_perplexity"])
+def test_training_s_own_loss_can_be_watched(metric: str) -> None:
+    watched = stopping(metric=metric, patience=2)
+    seen = [(3.0, 2.5), (3.1, 2.4), (2.0, 2.4), (1.0, math.nan)]
+    taken = [watched.take(metrics(loss), step, train_loss=train) for step, (loss, train) in enumerate(seen, 1)]
+    assert taken == [True, True, False, False]
+    assert (watched.best.step, watched.best.loss) == (2, 3.1)
+    assert watched.out_of_patience
+
+
+def test_a_direction_that_would_keep_the_worst_is_refused() -> None:
+    for metric, mode in METRIC_MODES.items():
+        wrong = "max" if mode == "min" else "min"
+        with pytest.raises(ValueError, match=f"use `{mode}`"):
+            stopping(metric=metric, mode=wrong)
+        assert stopping(metric=metric, mode=mode).config.mode == mode

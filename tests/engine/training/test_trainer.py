@@ -8,7 +8,7 @@ import torch
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.config.schema import Config
 from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.checkpoint import BEST, LAST
+from nima_cli.engine.checkpoint_files import BEST, LAST
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.events import Event, Note, RunEnded, RunStarted, SampleDrawn, Saved
 from tests.engine.training.runs import (
@@ -32,47 +32,12 @@ def told(events: list[Event]) -> tuple[dict[int, str], dict[int, tuple[str, bool
     return losses(events), {event.step: (event.loss.hex(), event.best) for event in evaluations(events)}
 
 
-def facts(path: Path) -> dict[str, object]:
-    """What a checkpoint says about the run, without times."""
-    header = checkpoints.load(path).header
-    times = ("train_seconds", "elapsed_seconds", "open_window")
-    return {key: value for key, value in header.items() if key not in times}
-
-
 @pytest.fixture(scope="module")
 def whole(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
     """A run of 24 steps that nobody disturbs."""
     torch.set_num_threads(1)
     run_dir = tmp_path_factory.mktemp("whole")
     return run_dir, run_to_end(CONFIG, tiny_dataset, run_dir)
-
-
-@pytest.mark.parametrize(
-    "stops",
-    [
-        pytest.param([5], id="at a step whose evaluation is then made up for"),
-        pytest.param([18], id="before the end of an epoch"),
-        pytest.param([24], id="at the last step"),
-        pytest.param([4, 6, 8, 19], id="before and after an evaluation, at a save, after an epoch"),
-        pytest.param([1, 2, 5, 7, 10, 11, 20, 23], id="again and again"),
-    ],
-)
-def test_interrupted_and_resumed_equals_undisturbed(
-    stops: list[int], whole: tuple[Path, list[Event]], tiny_dataset: Path, tmp_path: Path
-) -> None:
-    events: list[Event] = []
-    for index, stop in enumerate(stops):
-        part = run_until(CONFIG, tiny_dataset, tmp_path, stop, resume=LAST if index else None)
-        assert part[-1] == RunEnded("interrupted", stop, part[-1].best_loss, part[-1].best_step)  # type: ignore[union-attr]
-        events += part
-    events += run_to_end(CONFIG, tiny_dataset, tmp_path, resume=LAST)
-    run_dir, undisturbed = whole
-    assert told(events) == told(undisturbed)
-    assert len(list(steps(events))) == len(losses(events)) == 8
-    for name in (LAST, BEST):
-        assert same_tensors(weights(tmp_path / name), weights(run_dir / name))
-        assert facts(tmp_path / name) == facts(run_dir / name)
-    assert events[-1] == undisturbed[-1]
 
 
 def test_a_wish_in_the_middle_of_a_step_waits_for_its_end(

@@ -86,6 +86,16 @@ class TokenDataset:
             places[chosen] = self._places(plan, numbers[chosen] % per_epoch, context_length)
         return self._gather(places)
 
+    def samples_in(self, rows: Sequence[int], *, context_length: int, seed: int) -> list[int]:
+        """The numbers of the samples that these rows hold tokens of, counted from 0 in file order."""
+        per_epoch = self.rows_per_epoch(context_length)
+        found: set[int] = set()
+        for row in rows:
+            plan = self._plan(seed, row // per_epoch, context_length)
+            places = self._places(plan, np.array([row % per_epoch]), context_length)
+            found.update((np.searchsorted(self._offsets_S, places[0], side="right") - 1).tolist())
+        return sorted(found)
+
     def windows(self, context_length: int) -> int:
         """Evaluation windows of the split."""
         return max(1, math.ceil((self.tokens - 1) / context_length))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nima_cli.engine.model.cache import KVCache
+from nima_cli.engine.model.dropout import RowDropout
 from nima_cli.engine.model.shape import ModelShape
 
 NORM_EPSILON = 1e-6
@@ -151,21 +152,22 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """One layer: attention and MLP, each on a normalised copy of the residual stream."""
 
-    def __init__(self, shape: ModelShape, dropout: float) -> None:
+    def __init__(self, shape: ModelShape, drop: RowDropout) -> None:
         super().__init__()
         self.input_layernorm = RMSNorm(shape.d_model)
         self.self_attn = Attention(shape)
         self.post_attention_layernorm = RMSNorm(shape.d_model)
         self.mlp = MLP(shape)
-        self.dropout = dropout
+        self.drop = drop
 
     def forward(
         self, x_BTC: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor, cache: KVCache | None, layer: int
     ) -> torch.Tensor:
         """`[B, T, C]` to `[B, T, C]`."""
         attended_BTC = self.self_attn(self.input_layernorm(x_BTC), cos_TD, sin_TD, cache, layer)
-        x_BTC = x_BTC + F.dropout(attended_BTC, self.dropout, self.training)
-        return x_BTC + F.dropout(self.mlp(self.post_attention_layernorm(x_BTC)), self.dropout, self.training)
+        x_BTC = x_BTC + self.drop(attended_BTC)
+        out_BTC: torch.Tensor = x_BTC + self.drop(self.mlp(self.post_attention_layernorm(x_BTC)))
+        return out_BTC
 
 
 class GPT(nn.Module):
@@ -180,10 +182,10 @@ class GPT(nn.Module):
     def __init__(self, shape: ModelShape, *, dropout: float = 0.0, compute_dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.shape = shape
-        self.dropout = dropout
+        self.drop = RowDropout(dropout)
         self.compute_dtype = compute_dtype
         self.embed_tokens = Embedding(shape.vocab_size, shape.d_model)
-        self.layers = nn.ModuleList(Block(shape, dropout) for _ in range(shape.n_layers))
+        self.layers = nn.ModuleList(Block(shape, self.drop) for _ in range(shape.n_layers))
         self.norm = RMSNorm(shape.d_model)
         self.lm_head = None if shape.tie_embeddings else Linear(shape.d_model, shape.vocab_size)
         self.rotary = Rotary(shape)
@@ -222,7 +224,7 @@ class GPT(nn.Module):
         """Token ids to the last layer's normalised states `[B, T, C]`, for a loss that makes its own logits."""
         start = cache.length if cache is not None else 0
         x_BTC = F.embedding(ids_BT, self.embed_tokens.weight).to(self.compute_dtype)
-        x_BTC = F.dropout(x_BTC, self.dropout, self.training)
+        x_BTC = self.drop(x_BTC)
         cos_TD, sin_TD = self.rotary.slice(start, ids_BT.shape[1], self.compute_dtype)
         for index, layer in enumerate(self.layers):
             x_BTC = layer(x_BTC, cos_TD, sin_TD, cache, index)

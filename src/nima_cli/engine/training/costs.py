@@ -15,9 +15,14 @@ def optimizer_bytes(shape: ModelShape, config: Config) -> int:
     return 4 * matrices + 8 * (total - matrices)
 
 
+def ema_bytes(shape: ModelShape, config: Config) -> int:
+    """The averaged weights, in float32, where the run keeps them."""
+    return 4 * shape.parameters() if config.training.ema_decay is not None else 0
+
+
 def checkpoint_bytes(shape: ModelShape, config: Config) -> int:
-    """Size of one resumable checkpoint: float32 weights and the optimizer."""
-    return 4 * shape.parameters() + optimizer_bytes(shape, config)
+    """Size of one resumable checkpoint: float32 weights, their average, and the optimizer."""
+    return 4 * shape.parameters() + ema_bytes(shape, config) + optimizer_bytes(shape, config)
 
 
 def memory_bytes(shape: ModelShape, config: Config, *, bytes_per_number: int) -> int:
@@ -29,4 +34,4 @@ def memory_bytes(shape: ModelShape, config: Config, *, bytes_per_number: int) ->
     positions = config.training.batch_size * shape.context_length
     activations = positions * shape.n_layers * (16 * shape.d_model + 4 * shape.d_ff) * bytes_per_number
     head = 4 * shape.vocab_size * shape.d_model + 2 * 4 * 512 * shape.vocab_size
-    return 8 * shape.parameters() + optimizer_bytes(shape, config) + activations + head
+    return 8 * shape.parameters() + ema_bytes(shape, config) + optimizer_bytes(shape, config) + activations + head

@@ -64,7 +64,7 @@ def estimate(config: Config, dataset: PreparedDataset | None, *, vocab_size: int
         "device": device.name,
         "dtype": device.dtype_name,
         "memory_bytes": memory_bytes(shape, config, bytes_per_number=torch.finfo(device.dtype).bits // 8),
-        "disk_bytes": 3 * checkpoint_bytes(shape, config),
+        "disk_bytes": (config.training.save_total_limit + 2) * checkpoint_bytes(shape, config),
         "train_tokens": 0, "tokens_per_step": 0, "total_steps": 0, "total_epochs": 0.0, "warmup_steps": 0,
         "eval_steps": 0, "tokens_per_second": 0.0, "seconds": 0.0, "notes": (),
     }  # fmt: skip
@@ -105,10 +105,11 @@ def _measure(shape: ModelShape, config: Config, device: Device) -> float:
     size = (config.training.batch_size, shape.context_length)
     ids_BT = torch.randint(0, shape.vocab_size, size, generator=torch.Generator().manual_seed(0))
     batches = [Batch(ids_BT, ids_BT)] * config.training.gradient_accumulation_steps
-    step(batches, step=1, learning_rate=1e-4)
+    rows = [range(len(ids_BT))] * len(batches)
+    step(batches, rows=rows, learning_rate=1e-4)
     device.synchronize()
     start = time.perf_counter()
-    for number in range(_MEASURED_STEPS):
-        step(batches, step=2 + number, learning_rate=1e-4)
+    for _ in range(_MEASURED_STEPS):
+        step(batches, rows=rows, learning_rate=1e-4)
     device.synchronize()
     return _MEASURED_STEPS * len(batches) * ids_BT.numel() / (time.perf_counter() - start)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy.typing as npt
 import torch
 
-from nima_cli.engine.data.dataset import TokenDataset
+from nima_cli.engine.data.dataset import Batch, TokenDataset
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.loss import IGNORE, loss_and_hits
 from nima_cli.engine.training.ranks import SINGLE, Ranks
@@ -69,31 +69,37 @@ def evaluate(
         byte_lengths_V: UTF-8 bytes that each token id stands for.
         max_tokens: with a limit, windows spread evenly over the split are taken instead of all.
         ranks: processes share the windows out; the sums are exact for any number of them.
-        progress: told (windows done, windows in all) after each batch.
+        progress: told (windows done, windows in all) after each batch, equally often in every process.
     """
     context = model.shape.context_length
     windows = pick_windows(split.windows(context), context, max_tokens)
     mine = windows[ranks.rank :: ranks.world_size]
+    most = math.ceil(len(windows) / ranks.world_size)
     device = model.embed_tokens.weight.device
     bytes_V = torch.as_tensor(byte_lengths_V).long()
     was_training = model.training
     model.eval()
     sums = torch.zeros(4, dtype=torch.float64)
     size = max(1, _TOKENS_PER_BATCH // context)
-    for start in range(0, len(mine), size):
-        batch = split.window_batch(mine[start : start + size], context)
-        h_BTC = model.hidden(batch.inputs_BT.to(device))
-        targets_N = batch.targets_BT.flatten()
-        loss, hits = loss_and_hits(h_BTC.flatten(0, 1), model.head_weight_VC, targets_N.to(device))
-        valid_N = targets_N[targets_N != IGNORE]
-        found = [loss.item(), valid_N.numel(), hits.item(), bytes_V[valid_N].sum().item()]
-        sums += torch.tensor(found, dtype=torch.float64)
+    for start in range(0, most, size):
+        if start < len(mine):  # else other processes have one more window than this one
+            sums += _measure(model, split.window_batch(mine[start : start + size], context), bytes_V, device)
         if progress is not None:
-            progress(min(start + size, len(mine)), len(mine))
+            progress(min(start + size, most), most)
     model.train(was_training)
     ranks.sum_tensors_([sums])
     nats, tokens, hits_total, text_bytes = sums.tolist()
     return Metrics(nats=nats, tokens=int(tokens), hits=int(hits_total), bytes=int(text_bytes))
+
+
+def _measure(model: GPT, batch: Batch, bytes_V: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Nats, tokens, hits and bytes of some windows."""
+    h_BTC = model.hidden(batch.inputs_BT.to(device))
+    targets_N = batch.targets_BT.flatten()
+    loss, hits = loss_and_hits(h_BTC.flatten(0, 1), model.head_weight_VC, targets_N.to(device))
+    valid_N = targets_N[targets_N != IGNORE]
+    found = [loss.item(), valid_N.numel(), hits.item(), bytes_V[valid_N].sum().item()]
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def pick_windows(count: int, context_length: int, max_tokens: int | None) -> list[int]:

@@ -1,36 +1,56 @@
 """Starts several training processes on this machine with PyTorch's elastic launcher; knows nothing of training."""
 
 import logging
+import multiprocessing
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import torch
 
 from nima_cli.config.schema import HardwareConfig
+from nima_cli.engine.device import pick_device
 from nima_cli.errors import DeviceError
+
+# What a worker ends with when another process is gone: not the reason, which the launcher reports.
+PEER_LOST = 75
 
 # They report a failed process by a traceback, below the line that the process itself has printed.
 _LAUNCHER_LOGS = (
     "torch.distributed.elastic.agent.server.api",
     "torch.distributed.elastic.multiprocessing.api",
+    "torch.multiprocessing.spawn",
 )
+_WATCH_SECONDS = 0.2
+_QUIET_SECONDS = 1.0
+# For an orderly end after a signal: the step, the checkpoint, the reports.
+_SHUTDOWN_SECONDS = 300
 
 
 def process_count(hardware: HardwareConfig) -> int:
     """Processes that `hardware` asks for: one per entry of `gpu_ids`, else one per GPU.
 
     Raises:
-        DeviceError: there is nothing to spread over.
+        DeviceError: there is nothing to spread over, or the machine has not what is asked for.
     """
     if not hardware.distributed:
         return 1
-    count = len(hardware.gpu_ids) or (torch.cuda.device_count() if hardware.device in ("auto", "cuda") else 0)
+    on_gpu = hardware.device == "cuda" or (hardware.device == "auto" and torch.cuda.is_available())
+    count = len(hardware.gpu_ids) or (torch.cuda.device_count() if on_gpu else 0)
     if count == 0:
         raise DeviceError(
             "`hardware.distributed` finds no GPU to spread over",
             hint="set `hardware.gpu_ids`; on a CPU, one process is started per entry",
         )
+    if hardware.backend == "nccl" and not on_gpu:
+        raise DeviceError("`hardware.backend: nccl` needs CUDA GPUs", hint="use `gloo` or `auto`")
+    if on_gpu:
+        for index in hardware.gpu_ids or range(count):
+            pick_device("cuda", False, index)
     return count
 
 
@@ -61,16 +81,67 @@ def launch(worker: Callable[..., Any], arguments: tuple[Any, ...], *, processes:
         rdzv_configs={"is_host": True, "timeout": 60},
         local_addr="localhost",
         max_restarts=0,
-        monitor_interval=0.2,
+        monitor_interval=_WATCH_SECONDS,
         start_method="spawn",
     )
+    if hasattr(config, "shutdown_timeout"):  # older releases of torch kill after 30 seconds
+        config.shutdown_timeout = _SHUTDOWN_SECONDS
     try:
+        _pass_on_save_signal()
         elastic_launch(config, worker)(*arguments)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode <= 0:
-            raise DeviceError(f"training process {rank} was killed by signal {-failure.exitcode}") from error
-        return int(failure.exitcode)
+        return _exit_code(error.get_first_failure())
     except SignalException as error:
         return 130 if error.sigval == signal.SIGINT else 143
     return 0
+
+
+def _exit_code(first: tuple[int, Any]) -> int:
+    rank, failure = first
+    hint = "go on with --resume auto"
+    if failure.exitcode <= 0:
+        raise DeviceError(f"training process {rank} was killed by signal {-failure.exitcode}", hint=hint)
+    if failure.exitcode == PEER_LOST:
+        raise DeviceError(f"training process {rank} lost contact with the others", hint=hint)
+    return int(failure.exitcode)
+
+
+def leave_quietly(exit_code: int) -> NoReturn:
+    """End a process whose failure another one explains: late enough for that one to speak and to be seen first.
+
+    A launcher reports the first process that it finds ended, and ends the rest.
+
+    Raises:
+        SystemExit: always.
+    """
+    time.sleep(_QUIET_SECONDS)
+    raise SystemExit(exit_code)
+
+
+def end_with_parent() -> None:
+    """From now on the death of the launcher counts as SIGTERM: no process trains on for nobody."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
+
+
+def _pass_on_save_signal() -> None:
+    """Pass SIGUSR1 on to the workers, which inherit it blocked and let it in once they can handle it."""
+    number = getattr(signal, "SIGUSR1", None)  # Windows has none
+    if number is None:
+        return
+
+    def pass_on() -> None:
+        while True:
+            signal.sigwait({number})
+            for child in multiprocessing.active_children():
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid or 0, number)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    threading.Thread(target=pass_on, name="signals", daemon=True).start()

@@ -5,6 +5,9 @@ its nearest semi-orthogonal matrix, found with a few Newton-Schulz steps. Its up
 columns)) so that its size matches AdamW's and one learning rate serves both (Moonlight, 2502.16982). Embeddings, heads
 and gains are AdamW's (1711.05101).
 
+With several processes each orthogonalises its share of the matrices and keeps their momentum; the updates are gathered,
+so that all take the same step. AdamW's part is small and every process does all of it.
+
 Both honour `found_inf`: a 0-d tensor on the parameters' device; where it is 1 the step changes nothing, so a non-finite
 gradient never reaches a weight and the host need not wait to know.
 """
@@ -14,8 +17,10 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
+from torch.optim.adamw import adamw
 
 from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.training.ranks import SINGLE, Ranks
 
 MUON_MOMENTUM = 0.9
 ADAM_BETAS = (0.9, 0.95)
@@ -41,30 +46,38 @@ def orthogonalize(matrices_KMN: torch.Tensor, dtype: torch.dtype) -> torch.Tenso
 
 
 class Muon:
-    """Muon over matrices, batched: all of one shape are updated in a few large products."""
+    """Muon over matrices, batched: all of one shape are updated in a few large products.
 
-    def __init__(self, named: Iterable[tuple[str, nn.Parameter]], *, weight_decay: float, dtype: torch.dtype) -> None:
+    Attributes:
+        groups: shape to the matrices of that shape, by name.
+        momenta: shape to the momentum of this process's share of them.
+    """
+
+    def __init__(
+        self,
+        named: Iterable[tuple[str, nn.Parameter]],
+        *,
+        weight_decay: float,
+        dtype: torch.dtype,
+        ranks: Ranks = SINGLE,
+    ) -> None:
         self.weight_decay = weight_decay
         self.dtype = dtype
+        self.ranks = ranks
         self.groups: dict[torch.Size, list[tuple[str, nn.Parameter]]] = {}
         for name, parameter in named:
             self.groups.setdefault(parameter.shape, []).append((name, parameter))
         self.momenta = {
-            shape: torch.zeros(len(group), *shape, dtype=torch.float32, device=group[0][1].device)
+            shape: torch.zeros(len(ranks.share(len(group))), *shape, dtype=torch.float32, device=group[0][1].device)
             for shape, group in self.groups.items()
         }
 
     @torch.no_grad()
     def step(self, learning_rate: float, found_inf: torch.Tensor) -> None:
-        """One update from the parameters' `.grad`; none where `found_inf` is 1."""
+        """One update from the parameters' `.grad`; none where `found_inf` is 1. Every process must call it."""
         go = 1.0 - found_inf
         for shape, group in self.groups.items():
-            grads_KMN = torch.stack([_gradient(parameter) for _, parameter in group])
-            grads_KMN = torch.where(found_inf.bool(), 0.0, grads_KMN)
-            momentum_KMN = self.momenta[shape]
-            momentum_KMN.lerp_(grads_KMN, (1.0 - MUON_MOMENTUM) * go)
-            nesterov_KMN = grads_KMN.lerp_(momentum_KMN, MUON_MOMENTUM)
-            updates_KMN = orthogonalize(nesterov_KMN, self.dtype)
+            updates_KMN = self.ranks.gather(self._updates(shape, found_inf), len(group))
             scale = learning_rate * 0.2 * math.sqrt(max(shape))
             updates_KMN *= -scale * go
             decay = 1.0 - learning_rate * self.weight_decay * go
@@ -72,72 +85,94 @@ class Muon:
             torch._foreach_mul_(parameters, decay)
             torch._foreach_add_(parameters, updates_KMN.unbind())
 
+    def _updates(self, shape: torch.Size, found_inf: torch.Tensor) -> torch.Tensor:
+        """The directions `[K, M, N]` of this process's share of one shape; moves its momentum."""
+        mine = self.ranks.share(len(self.groups[shape]))
+        momentum_KMN = self.momenta[shape]
+        if not mine:
+            return momentum_KMN
+        grads_KMN = torch.stack([_gradient(parameter) for _, parameter in self.groups[shape][mine.start : mine.stop]])
+        grads_KMN = torch.where(found_inf.bool(), 0.0, grads_KMN)
+        momentum_KMN.lerp_(grads_KMN, (1.0 - MUON_MOMENTUM) * (1.0 - found_inf))
+        return orthogonalize(grads_KMN.lerp_(momentum_KMN, MUON_MOMENTUM), self.dtype)
+
     def state(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Parameter name to its `momentum`."""
-        return {
-            name: {"momentum": self.momenta[shape][index]}
-            for shape, group in self.groups.items()
-            for index, (name, _) in enumerate(group)
-        }
+        """Parameter name to its `momentum`, from every process's share: all must call it."""
+        found = {}
+        for shape, group in self.groups.items():
+            momenta_KMN = self.ranks.gather(self.momenta[shape], len(group))
+            for (name, _), momentum in zip(group, momenta_KMN, strict=True):
+                found[name] = {"momentum": momentum}
+        return found
 
     def load_state(self, state: dict[str, dict[str, torch.Tensor]]) -> None:
-        """Take back what `state` gave; extra names are another optimizer's."""
+        """Take back this process's share of what `state` gave; extra names are another optimizer's."""
         for shape, group in self.groups.items():
-            for index, (name, _) in enumerate(group):
+            mine = self.ranks.share(len(group))
+            for index, (name, _) in enumerate(group[mine.start : mine.stop]):
                 self.momenta[shape][index].copy_(state[name]["momentum"])
 
 
 class AdamW:
-    """Torch's fused AdamW, addressed by parameter name."""
+    """AdamW with torch's own update, addressed by parameter name.
+
+    The update is called directly: `torch.optim.AdamW` imports torch's compiler at its first step, which takes seconds.
+    """
 
     def __init__(self, groups: list[tuple[list[tuple[str, nn.Parameter]], float, float]], *, fused: bool) -> None:
         """`groups` holds (named parameters, factor on the learning rate, weight decay)."""
-        self.names = [[name for name, _ in named] for named, _, _ in groups]
-        self.factors = [factor for _, factor, _ in groups]
-        self.inner = torch.optim.AdamW(
-            [{"params": [p for _, p in named], "weight_decay": decay} for named, _, decay in groups],
-            lr=0.0,
-            betas=ADAM_BETAS,
-            eps=ADAM_EPSILON,
-            fused=fused,
-        )
+        self.groups = groups
         self.fused = fused
+        self.moments = {
+            name: {
+                "step": torch.zeros((), device=parameter.device if fused else "cpu"),
+                "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+                "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+            }
+            for named, _, _ in groups
+            for name, parameter in named
+        }
 
+    @torch.no_grad()
     def step(self, learning_rate: float, found_inf: torch.Tensor) -> None:
         """One update from the parameters' `.grad`; none where `found_inf` is 1."""
-        for group, factor in zip(self.inner.param_groups, self.factors, strict=True):
-            group["lr"] = learning_rate * factor
-        if self.fused:  # the fused kernel skips by itself; this attribute is GradScaler's protocol
-            self.inner.found_inf = found_inf  # type: ignore[attr-defined]
-        elif found_inf.item():
+        if not self.fused and found_inf.item():  # the fused kernel looks by itself
             return
-        self.inner.step()
+        for named, factor, decay in self.groups:
+            moments = [self.moments[name] for name, _ in named]
+            adamw(
+                [parameter for _, parameter in named],
+                [_gradient(parameter) for _, parameter in named],
+                [moment["exp_avg"] for moment in moments],
+                [moment["exp_avg_sq"] for moment in moments],
+                [],
+                [moment["step"] for moment in moments],
+                fused=self.fused,
+                found_inf=found_inf if self.fused else None,
+                amsgrad=False,
+                beta1=ADAM_BETAS[0],
+                beta2=ADAM_BETAS[1],
+                lr=learning_rate * factor,
+                weight_decay=decay,
+                eps=ADAM_EPSILON,
+                maximize=False,
+            )
 
     def state(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Parameter name to `exp_avg`, `exp_avg_sq` and `step`; empty before the first step."""
-        return {
-            name: dict(self.inner.state[parameter])
-            for names, group in zip(self.names, self.inner.param_groups, strict=True)
-            for name, parameter in zip(names, group["params"], strict=True)
-            if parameter in self.inner.state
-        }
+        """Parameter name to `exp_avg`, `exp_avg_sq` and `step`."""
+        return {name: dict(kept) for name, kept in self.moments.items()}
 
     def load_state(self, state: dict[str, dict[str, torch.Tensor]]) -> None:
         """Take back what `state` gave; extra names are another optimizer's."""
-        for names, group in zip(self.names, self.inner.param_groups, strict=True):
-            for name, parameter in zip(names, group["params"], strict=True):
-                if name in state:
-                    on_host = "cpu" if not self.fused else parameter.device
-                    self.inner.state[parameter] = {
-                        key: value.to(on_host if key == "step" else parameter.device, copy=True)
-                        for key, value in state[name].items()
-                    }
+        for name, kept in self.moments.items():
+            for key, tensor in state.get(name, {}).items():
+                kept[key].copy_(tensor)
 
 
 class Optimizer:
     """What a run steps: Muon with AdamW for the rest, or AdamW alone."""
 
-    def __init__(self, model: GPT, *, kind: str, weight_decay: float) -> None:
+    def __init__(self, model: GPT, *, kind: str, weight_decay: float, ranks: Ranks = SINGLE) -> None:
         named = list(model.named_parameters())
         matrices = [(n, p) for n, p in named if p.ndim == 2 and n.startswith("layers.")]
         tables = [(n, p) for n, p in named if p.ndim == 2 and not n.startswith("layers.")]
@@ -145,7 +180,8 @@ class Optimizer:
         fused = named[0][1].device.type in ("cpu", "cuda")
         self.muon: Muon | None = None
         if kind == "muon":
-            self.muon = Muon(matrices, weight_decay=weight_decay, dtype=_newton_schulz_dtype(model.compute_dtype))
+            dtype = _newton_schulz_dtype(model.compute_dtype)
+            self.muon = Muon(matrices, weight_decay=weight_decay, dtype=dtype, ranks=ranks)
             self.adamw = AdamW([(tables, EMBEDDING_LR_FACTOR, 0.0), (gains, 1.0, 0.0)], fused=fused)
         else:
             self.adamw = AdamW([(matrices + tables, 1.0, weight_decay), (gains, 1.0, 0.0)], fused=fused)
@@ -162,7 +198,7 @@ class Optimizer:
             parameter.grad = None
 
     def state(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Parameter name to its tensors, the form that a checkpoint keeps."""
+        """Parameter name to its tensors, the form that a checkpoint keeps; every process must call it."""
         return {**(self.muon.state() if self.muon is not None else {}), **self.adamw.state()}
 
     def load_state(self, state: dict[str, dict[str, torch.Tensor]]) -> None:

@@ -1,26 +1,54 @@
-"""How many processes train together and how they add up numbers; with one process nothing here does anything."""
+"""How many processes train together, how they add up numbers and agree; with one process nothing here does anything."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
-from nima_cli.engine.device import cpu_count
-from nima_cli.errors import DeviceError
+from nima_cli.errors import DeviceError, NimaError
 
-_TIMEOUT = timedelta(seconds=60)
+# Every wait for a process that ought to answer at once; "a dead rank ends all within 60 seconds" includes leaving.
+TIMEOUT = timedelta(seconds=45)
+_GO_ON = "go on with --resume auto"
+_NOBODY_FAILED = 2**62
+_CPU = torch.device("cpu")
+_CODES = 256  # exit codes fit below it
+
+
+class PeerLostError(DeviceError):
+    """Another process is gone or does not answer; which one, its launcher knows."""
+
+
+class FailedElsewhereError(NimaError):
+    """Another process has failed and says why; this one only ends, with the same exit code."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("another process has failed")
+        self.exit_code = exit_code
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process's place among those that train together."""
+    """This process's place among those that train together.
+
+    Attributes:
+        rank: 0 to `world_size` - 1.
+        local_rank: the same among the `local_world_size` processes of this machine.
+        wire: where the tensors must lie that go to the other processes: nccl talks between GPUs only.
+        exchange: the group that gradients go through; None is the one made first, gloo's.
+        patient: the group of those that wait while the first alone reads and writes files.
+    """
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
+    local_world_size: int = 1
+    wire: torch.device = _CPU
+    exchange: dist.ProcessGroup | None = None
+    patient: dist.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
@@ -29,18 +57,23 @@ class Ranks:
 
     def sum_int(self, value: int) -> int:
         """The sum of `value` over all processes."""
-        if self.world_size == 1:
-            return value
-        tensor = torch.tensor(value, dtype=torch.int64, device=_wire())
-        dist.all_reduce(tensor)
-        return int(tensor.item())
+        return self._reduce_int(value, dist.ReduceOp.SUM)
 
-    def max_int(self, value: int) -> int:
-        """The largest `value` of all processes: how one process's wish to stop reaches every other."""
+    def max_int(self, value: int, *, patient: bool = False) -> int:
+        """The largest `value` of all processes: how one process's wish to stop reaches every other.
+
+        Args:
+            value: this process's.
+            patient: wait as long as `barrier` does.
+        """
+        return self._reduce_int(value, dist.ReduceOp.MAX, patient=patient)
+
+    def _reduce_int(self, value: int, operation: dist.ReduceOp.RedOpType, *, patient: bool = False) -> int:
         if self.world_size == 1:
             return value
-        tensor = torch.tensor(value, dtype=torch.int64, device=_wire())
-        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        tensor = torch.tensor(value, dtype=torch.int64)
+        with _talking():
+            dist.all_reduce(tensor, op=operation, group=self.patient if patient else None)
         return int(tensor.item())
 
     def sum_tensors_(self, tensors: Sequence[torch.Tensor]) -> None:
@@ -51,52 +84,110 @@ class Ranks:
         for tensor in tensors:
             by_dtype.setdefault(tensor.dtype, []).append(tensor)
         for group in by_dtype.values():
-            flat = torch.cat([tensor.flatten() for tensor in group])
-            dist.all_reduce(flat)
+            flat = torch.cat([tensor.flatten() for tensor in group]).to(self.wire)
+            with _talking():
+                dist.all_reduce(flat, group=self.exchange)
             for tensor, part in zip(group, torch.split(flat, [tensor.numel() for tensor in group]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
+    def share(self, count: int) -> range:
+        """Which of `count` things are this process's: runs of equal length, the last ones shorter or empty."""
+        size = -(-count // self.world_size)
+        return range(min(count, self.rank * size), min(count, (self.rank + 1) * size))
+
+    def gather(self, mine: torch.Tensor, count: int) -> torch.Tensor:
+        """All `count` things along the first axis, from each process's `share` of them; every process gets all."""
+        if self.world_size == 1:
+            return mine
+        size = -(-count // self.world_size)
+        padded = mine.new_zeros(size, *mine.shape[1:], device=self.wire)
+        padded[: len(mine)] = mine
+        parts = [torch.empty_like(padded) for _ in range(self.world_size)]
+        with _talking():
+            dist.all_gather(parts, padded, group=self.exchange)
+        return torch.cat(parts)[:count].to(mine.device)
+
     def barrier(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process is here, however long the first one works on files."""
         if self.world_size > 1:
-            dist.barrier()
+            with _talking():
+                dist.barrier(group=self.patient)
 
+    def first_says(self, text: str) -> str:
+        """The first process's `text`, for all; no pickle goes over the network, for whoever sends one runs code."""
+        if self.world_size == 1:
+            return text
+        data = bytearray(text.encode() if self.is_first else b"")
+        size = self._reduce_int(len(data), dist.ReduceOp.MAX)
+        message = torch.frombuffer(data.ljust(max(1, size)), dtype=torch.uint8)
+        with _talking():
+            dist.broadcast(message, src=0)
+        return bytes(message[:size].tolist()).decode()
 
-def _wire() -> torch.device:
-    """Where the backend wants its tensors: nccl talks between GPUs only."""
-    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A block that fails on every process when it fails on any, however long one of them takes.
+
+        The lowest process that failed raises its own error.
+
+        Raises:
+            FailedElsewhereError: in all others.
+        """
+        if self.world_size == 1:
+            yield
+            return
+        failure: BaseException | None = None
+        try:
+            yield
+        except PeerLostError:  # there is nobody left to agree with
+            raise
+        except (Exception, SystemExit) as error:
+            failure = error
+        key = self.rank * _CODES + _exit_code(failure) if failure is not None else _NOBODY_FAILED
+        lowest = self._reduce_int(key, dist.ReduceOp.MIN, patient=True)
+        if lowest == _NOBODY_FAILED:
+            return
+        if failure is not None and lowest // _CODES == self.rank:
+            raise failure
+        raise FailedElsewhereError(lowest % _CODES) from failure
+
+    def linked(self, device: torch.device, backend: str) -> "Ranks":
+        """The same place, with gradients going the way that suits the device that each process computes on.
+
+        Args:
+            device: this process's.
+            backend: `hardware.backend`.
+
+        Raises:
+            DeviceError: the backend does not fit the devices.
+        """
+        gpus = self.sum_int(int(device.type == "cuda"))
+        with self.together():
+            if backend == "nccl" and gpus < self.world_size:
+                raise DeviceError("`hardware.backend: nccl` needs CUDA GPUs", hint="use `gloo` or `auto`")
+            if gpus not in (0, self.world_size):
+                raise DeviceError(f"{gpus} of {self.world_size} processes have a GPU", hint="set `hardware.device`")
+        if self.world_size == 1 or not gpus or backend == "gloo":
+            return self
+        torch.cuda.set_device(device)  # before the group is made: nccl takes the current one
+        with _talking():
+            group = dist.new_group(backend="nccl", timeout=TIMEOUT, device_id=device)
+        return replace(self, wire=device, exchange=group)
 
 
 SINGLE = Ranks()
 
 
 @contextmanager
-def joined(environ: Mapping[str, str], *, device: str, backend: str) -> Iterator[Ranks]:
-    """Join the processes that a launcher (ours, torchrun, Slurm's srun with torchrun) started, until the block ends.
-
-    Args:
-        environ: the process's environment, with the launcher's `RANK`, `WORLD_SIZE`, `LOCAL_RANK`; without them, alone.
-        device: `hardware.device`.
-        backend: `hardware.backend`.
-
-    Raises:
-        DeviceError: the backend does not fit the device, or the others did not come in time.
-    """
-    if "WORLD_SIZE" not in environ:
-        yield SINGLE
-        return
-    on_gpu = device in ("auto", "cuda") and torch.cuda.is_available()
-    if backend == "nccl" and not on_gpu:
-        raise DeviceError("`hardware.backend: nccl` needs CUDA GPUs", hint="use `gloo` or `auto`")
-    chosen = backend if backend != "auto" else "nccl" if on_gpu else "gloo"
-    ranks = Ranks(int(environ["RANK"]), int(environ["WORLD_SIZE"]), int(environ.get("LOCAL_RANK", "0")))
+def _talking() -> Iterator[None]:
+    """What torch raises when the other side is gone or silent is a RuntimeError, whatever the backend."""
     try:
-        dist.init_process_group(chosen, timeout=_TIMEOUT)
-    except (RuntimeError, ValueError) as error:
-        raise DeviceError(f"rank {ranks.rank}: could not join the others: {str(error).splitlines()[0]}") from error
-    # A launcher that sets nothing would give every process all cores, one that sets OMP_NUM_THREADS only one.
-    torch.set_num_threads(max(1, cpu_count() // int(environ.get("LOCAL_WORLD_SIZE", ranks.world_size))))
-    try:
-        yield ranks
-    finally:
-        dist.destroy_process_group()
+        yield
+    except RuntimeError as error:
+        raise PeerLostError("lost contact with another process", hint=_GO_ON) from error
+
+
+def _exit_code(failure: BaseException) -> int:
+    if isinstance(failure, NimaError):
+        return failure.exit_code
+    return failure.code if isinstance(failure, SystemExit) and isinstance(failure.code, int) else 1

@@ -21,6 +21,7 @@ IDENTITY = (
     "training.optimizer",
     "training.weight_decay",
     "training.max_grad_norm",
+    "training.ema_decay",
     "training.use_mixed_precision",
     "training.seed",
 )
@@ -30,6 +31,9 @@ FREE = (
     "training.eval_steps",
     "training.log_steps",
     "training.save_steps",
+    "training.save_total_limit",
+    "training.auto_batch",
+    "training.max_rollbacks",
     "training.early_stopping.",
     "data.",  # what was made of it is compared by its hash
     "evaluation.",
@@ -58,6 +62,16 @@ def check_same_run(saved: Mapping[str, Any], wanted: Config) -> None:
             f"this run cannot go on with other settings: {'; '.join(changed)}",
             hint="leave them as they were, or start a new run (with --init-from for the weights)",
         )
+
+
+def free_changes(saved: Mapping[str, Any], wanted: Config) -> list[str]:
+    """What has changed and may: each key with its old and new value; of the data, the hash is what counts."""
+    old, new = flatten(saved), flatten(wanted.model_dump(mode="json"))
+    return [
+        f"`{key}` was {_show(old[key])}, is now {_show(new[key])}"
+        for key in sorted(old.keys() & new.keys())
+        if key.startswith(FREE) and not key.startswith("data.") and old[key] != new[key]
+    ]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """One process's part of `nima train`, from paths to events: opens data, takes the run directory, resumes, trains."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -11,18 +12,21 @@ from nima_cli.config.load import dump_yaml
 from nima_cli.config.schema import Config
 from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint import Checkpoint
+from nima_cli.engine.checkpoint_files import LAST, checkpoint_files, find
 from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import Device, keep_freed_memory, pick_device
 from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.costs import checkpoint_bytes
+from nima_cli.engine.training.discarded import set_aside_later
 from nima_cli.engine.training.ranks import SINGLE, Ranks
-from nima_cli.engine.training.resume import check_same_run
+from nima_cli.engine.training.resume import check_same_run, free_changes
+from nima_cli.engine.training.saver import step_of
 from nima_cli.engine.training.state import plan_run
 from nima_cli.engine.training.stopping import Best, EarlyStopping
 from nima_cli.engine.training.trainer import Trainer
-from nima_cli.errors import CheckpointError, ConfigError, DataError
+from nima_cli.errors import CheckpointError, ConfigError, DataError, DeviceError, InputError
 from nima_cli.events import Event, Note, RunEnded
-from nima_cli.files import check_free_space, folder_lock, write_text
+from nima_cli.files import check_free_space, folder_lock, sweep_temporary, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,20 @@ class Session:
     init_from: Path | None = None
     allow_data_change: bool = False
 
+    def to_json(self) -> str:
+        """For another process, which may run on another machine."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+        return json.dumps({**plain, "config": self.config.model_dump(mode="json")})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Session":
+        """What `to_json` gave."""
+        values = json.loads(text)
+        for name in ("data_dir", "run_dir", "resume", "init_from"):
+            values[name] = Path(values[name]) if values[name] is not None else None
+        return cls(**{**values, "config": Config.model_validate(values["config"])})
+
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
@@ -58,7 +76,7 @@ class OpenSession:
     @property
     def already_ended(self) -> RunEnded | None:
         """How the run ended, when the checkpoint to resume from leaves nothing to train; else None."""
-        if self.resume is None:
+        if self.resume is None or self._last_is_behind:
             return None
         header = self.resume.header
         step, best = int(header.get("step", 0)), Best.from_dict(header.get("best", {}))
@@ -69,6 +87,16 @@ class OpenSession:
         if EarlyStopping(self.session.config.training.early_stopping, best).out_of_patience:
             return RunEnded("early_stopped", step, best.loss, best.step)
         return None
+
+    @property
+    def _last_is_behind(self) -> bool:
+        """Whether `checkpoint_last.pt` is older than what to go on from: killed between the best and the last."""
+        assert self.session.resume is not None
+        assert self.resume is not None
+        if self.session.resume.name == LAST:
+            return False
+        last = step_of(self.session.run_dir / LAST)
+        return last is not None and last < int(self.resume.header.get("step", 0))
 
 
 def open_session(session: Session) -> OpenSession:
@@ -86,35 +114,81 @@ def open_session(session: Session) -> OpenSession:
 
 
 def train(
-    opened: OpenSession, *, ranks: Ranks = SINGLE, should_stop: Callable[[], str | None] = lambda: None
+    opened: OpenSession,
+    *,
+    ranks: Ranks = SINGLE,
+    should_stop: Callable[[], str | None] = lambda: None,
+    should_save: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
-    """Train; see `Trainer.run` for the events.
+    """Train; see `Trainer` for the arguments and `Trainer.run` for the events.
 
     Raises:
         NimaError: the machine does not allow it, or training diverged.
     """
     session, config = opened.session, opened.session.config
-    index = config.hardware.gpu_ids[ranks.local_rank] if config.hardware.gpu_ids else ranks.local_rank
-    device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
+    with ranks.together():
+        device = pick_device(config.hardware.device, config.training.use_mixed_precision, _gpu_index(config, ranks))
+    ranks = ranks.linked(device.device, config.hardware.backend)
     if device.device.type == "cpu":
         keep_freed_memory()
-    trainer = Trainer(
-        config,
-        opened.dataset,
-        session.run_dir,
-        device,
-        resume=opened.resume,
-        init_from=opened.init_from,
-        ranks=ranks,
-        should_stop=should_stop,
-    )
+    notes: list[Note] = []
     with ExitStack() as held:
-        if ranks.is_first:
-            held.enter_context(folder_lock(session.run_dir))
-            check_free_space(session.run_dir, 3 * checkpoint_bytes(trainer.state.shape, config))
-            write_text(session.run_dir / "config.yaml", dump_yaml(config))
-        yield from _resume_notes(opened.resume, device)
+        with ranks.together():
+            trainer = Trainer(
+                config,
+                opened.dataset,
+                session.run_dir,
+                device,
+                resume=opened.resume,
+                init_from=opened.init_from,
+                ranks=ranks,
+                should_stop=should_stop,
+                should_save=should_save,
+            )
+            if ranks.is_first:
+                check_room(session.run_dir, checkpoint_bytes(trainer.state.shape, config), config)
+                held.enter_context(folder_lock(session.run_dir))
+                notes = _take_over(session, trainer.step)
+                write_text(session.run_dir / "config.yaml", dump_yaml(config))
+        yield from notes
+        yield from _resume_notes(opened.resume, config, device, ranks.world_size)
         yield from trainer.run()
+
+
+def check_room(run_dir: Path, one: int, config: Config) -> None:
+    """Room for the last checkpoints, the best and the one that is being written, besides those that are there.
+
+    Args:
+        one: bytes of one checkpoint.
+
+    Raises:
+        ResourceError: the disk has less.
+    """
+    there = sum(path.stat().st_size for path in checkpoint_files(run_dir))
+    check_free_space(run_dir, max(one, (config.training.save_total_limit + 2) * one - there))
+
+
+def _take_over(session: Session, step: int) -> list[Note]:
+    """Make the run directory, whose lock is held, fit for going on from `step`.
+
+    Raises:
+        InputError: a new run finds another one there, which has ended since this one looked.
+        ResourceError: what is given up cannot be renamed.
+    """
+    for folder in (session.run_dir, session.run_dir / "plots"):
+        sweep_temporary(folder)
+    if session.resume is not None:
+        return list(set_aside_later(session.run_dir, resumed=session.resume, step=step))
+    if checkpoint_files(session.run_dir):
+        raise InputError(f"{session.run_dir}: already holds a run", hint="go on with it with --resume auto")
+    return []
+
+
+def _gpu_index(config: Config, ranks: Ranks) -> int:
+    ids = config.hardware.gpu_ids
+    if ids and ranks.local_rank >= len(ids):
+        raise DeviceError(f"`hardware.gpu_ids` names {len(ids)} GPUs for {ranks.local_world_size} processes")
+    return ids[ranks.local_rank] if ids else ranks.local_rank
 
 
 def check_resumable(session: Session, checkpoint: Checkpoint, dataset: PreparedDataset) -> None:
@@ -143,7 +217,7 @@ def check_resumable(session: Session, checkpoint: Checkpoint, dataset: PreparedD
 
 def _load_initial_weights(session: Session, dataset: PreparedDataset) -> Checkpoint:
     assert session.init_from is not None
-    path = checkpoints.find(session.init_from)
+    path = find(session.init_from)
     checkpoint = checkpoints.load(path)
     shape = resolve(session.config.model, dataset.tokenizer.vocab_size)
     if checkpoint.shape != shape:
@@ -158,13 +232,18 @@ def _load_initial_weights(session: Session, dataset: PreparedDataset) -> Checkpo
     return checkpoint
 
 
-def _resume_notes(resume: Checkpoint | None, device: Device) -> Iterator[Event]:
+def _resume_notes(resume: Checkpoint | None, config: Config, device: Device, processes: int) -> Iterator[Event]:
     if resume is None:
         return
     yield Note("info", f"resuming from step {resume.header.get('step')}")
+    for change in free_changes(resume.header.get("config", {}), config):
+        yield Note("info", change)
     dtype = resume.header.get("dtype")
     if dtype != device.dtype_name:
         yield Note("warning", f"computing in {device.dtype_name} instead of {dtype}: losses will not be the same")
     threads = resume.header.get("threads")
     if device.device.type == "cpu" and threads != torch.get_num_threads():
         yield Note("warning", f"{torch.get_num_threads()} threads instead of {threads}: sums may round differently")
+    before = resume.header.get("processes", 1)
+    if processes != before:
+        yield Note("warning", f"{processes} processes instead of {before}: the same rows; sums may round differently")

@@ -1,7 +1,6 @@
 """Everything that a run changes as it goes, how it becomes a checkpoint and how it comes back; knows no loop."""
 
 import dataclasses
-from typing import Any
 
 import torch
 
@@ -11,7 +10,9 @@ from nima_cli.engine.data.dataset import PreparedDataset
 from nima_cli.engine.device import Device
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import resolve
-from nima_cli.engine.training.meter import FP16_PATIENCE, PATIENCE, Meter
+from nima_cli.engine.training.ema import Ema
+from nima_cli.engine.training.memory import explained, no_room_to_train
+from nima_cli.engine.training.meter import PATIENCE, Meter
 from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.plan import RunPlan, make_plan
 from nima_cli.engine.training.ranks import Ranks
@@ -25,6 +26,7 @@ class RunState:
     Args:
         resume: a checkpoint of this run to go on from.
         init_from: a checkpoint whose weights a new run starts with.
+        rollbacks: how often the run has gone back by now; None takes what the checkpoint says.
     """
 
     def __init__(
@@ -36,25 +38,51 @@ class RunState:
         *,
         resume: Checkpoint | None,
         init_from: Checkpoint | None,
+        rollbacks: int | None = None,
     ) -> None:
         self.config, self.dataset, self.device, self.ranks = config, dataset, device, ranks
+        self._train_split = dataset.split("train")
         self.shape = resolve(config.model, dataset.tokenizer.vocab_size)
         self.plan = plan_run(config, dataset, world_size=ranks.world_size)
         self.model = self._build_model(resume or init_from)
         training = config.training
-        self.optimizer = Optimizer(self.model, kind=training.optimizer, weight_decay=training.weight_decay)
+        self.optimizer = Optimizer(self.model, kind=training.optimizer, weight_decay=training.weight_decay, ranks=ranks)
         self.train_step = TrainStep(
-            self.model, self.optimizer, device, ranks, seed=training.seed, max_grad_norm=training.max_grad_norm
+            self.model,
+            self.optimizer,
+            device,
+            ranks,
+            seed=training.seed,
+            max_grad_norm=training.max_grad_norm,
+            auto_batch=training.auto_batch,
         )
+        self.ema = Ema(self.model, training.ema_decay) if training.ema_decay is not None else None
         header = resume.header if resume is not None else {}
         self.step = int(header.get("step", 0))
         self.evaluated_step = int(header.get("evaluated_step", 0))
+        self.inference_weights = str(header.get("inference_weights", "model"))
+        self.rollbacks = int(header.get("rollbacks", 0)) if rollbacks is None else rollbacks
         self.extends = resume is not None and header.get("total_steps") != self.plan.total_steps
         best = Best.from_dict(header["best"]) if "best" in header else None
         self.stopping = EarlyStopping(training.early_stopping, best)
-        self.meter = self._restore_meter(header)
-        if resume is not None and resume.optimizer is not None:
+        self.meter = Meter(
+            device,
+            train_seconds=float(header.get("train_seconds", 0.0)),
+            elapsed_seconds=float(header.get("elapsed_seconds", 0.0)),
+        )
+        if resume is not None:
+            self._restore(resume)
+        if rollbacks is not None:
+            self.meter.forget_row()
+
+    def _restore(self, resume: Checkpoint) -> None:
+        header = resume.header
+        self.meter.load_state(header)
+        self.train_step.parts = max(1, int(header.get("parts", 1)))
+        if resume.optimizer is not None:
             self.optimizer.load_state(resume.optimizer)
+        if self.ema is not None and resume.ema is not None:
+            self.ema.load_state(resume.ema)
         if self.train_step.loss_scale is not None and header.get("loss_scale"):
             self.train_step.loss_scale.value = float(header["loss_scale"]["value"])
             self.train_step.loss_scale.calm_steps = int(header["loss_scale"]["calm_steps"])
@@ -67,17 +95,46 @@ class RunState:
             model.load_state_dict(source.model, strict=True)
         return model.to(self.device.device)
 
-    def _restore_meter(self, header: dict[str, Any]) -> Meter:
-        meter = Meter(
-            self.device,
-            self.ranks,
-            train_seconds=float(header.get("train_seconds", 0.0)),
-            elapsed_seconds=float(header.get("elapsed_seconds", 0.0)),
-            patience=PATIENCE if self.train_step.loss_scale is None else FP16_PATIENCE,
-        )
-        if "open_window" in header and self.ranks.is_first:
-            meter.reopen_window(header["open_window"])
-        return meter
+    @property
+    def next_learning_rate(self) -> float:
+        """Of the step to come: the schedule's, halved for each time that the run has gone back."""
+        return self.plan.schedule(self.step + 1) * 0.5**self.rollbacks
+
+    def take_step(self) -> None:
+        """Do the next optimizer step on this process's share of its rows.
+
+        Raises:
+            ResourceError: it does not fit into memory.
+        """
+        training, context = self.config.training, self.plan.context_length
+        rows = self._next_rows()
+        batches = [self._train_split.batch(part, context_length=context, seed=training.seed) for part in rows]
+        with explained(no_room_to_train(training, context)):
+            outcome = self.train_step(batches, rows=rows, learning_rate=self.next_learning_rate)
+        self.step += 1
+        self.meter.add(outcome)
+        if self.ema is not None:
+            self.ema.update(self.step)
+
+    def _next_rows(self) -> list[range]:
+        """Row numbers of this process's micro-batches; which rows a step has depends on nothing but its number."""
+        training = self.config.training
+        first = self.step * self.plan.rows_per_step
+        share = training.batch_size // self.ranks.world_size
+        starts = [
+            first + micro * training.batch_size + self.ranks.rank * share
+            for micro in range(training.gradient_accumulation_steps)
+        ]
+        return [range(start, start + share) for start in starts]
+
+    @property
+    def is_diverged(self) -> bool:
+        """Whether too many steps in a row were refused; waits for the device.
+
+        In float16 refusals are how the loss scale is found, so there the scale alone decides.
+        """
+        scale = self.train_step.loss_scale
+        return scale.is_lost if scale is not None else self.meter.refused_in_a_row >= PATIENCE
 
     def weights_are_finite(self) -> bool:
         """Whether they may be written: no checkpoint on disk ever holds anything else."""
@@ -85,8 +142,7 @@ class RunState:
         return bool(torch.isfinite(torch.stack(norms)).all())
 
     def checkpoint(self) -> Checkpoint:
-        """The whole state; every process must call it, for it adds up over them."""
-        window = self.meter.window()
+        """The whole state; every process must call it, for they agree on it."""
         scale = self.train_step.loss_scale
         header = {
             "config": self.config.model_dump(mode="json"),
@@ -97,12 +153,16 @@ class RunState:
             "evaluated_step": self.evaluated_step,
             "best": self.stopping.best.to_dict(),
             "out_of_patience": self.stopping.out_of_patience,
-            "open_window": window,
+            **self.meter.state(),
+            "parts": self.ranks.max_int(self.train_step.parts),
+            "rollbacks": self.rollbacks,
+            "inference_weights": self.inference_weights,
             "loss_scale": dataclasses.asdict(scale) if scale is not None else None,
             "train_seconds": self.meter.train_seconds,
             "elapsed_seconds": self.meter.elapsed_seconds,
             "dtype": self.device.dtype_name,
             "threads": torch.get_num_threads(),
+            "processes": self.ranks.world_size,
             "dataset_sha256": self.dataset.sha256,
             "tokenizer_sha256": self.dataset.tokenizer.sha256,
             "conversations": self.dataset.conversations,
@@ -113,6 +173,7 @@ class RunState:
             tokenizer_proto=self.dataset.tokenizer.proto,
             header=header,
             optimizer=self.optimizer.state(),
+            ema=self.ema.state() if self.ema is not None else None,
         )
 
 

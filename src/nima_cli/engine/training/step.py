@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from nima_cli.engine.data.dataset import Batch
-from nima_cli.engine.device import Device, seed_dropout
+from nima_cli.engine.device import Device
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.loss import IGNORE, linear_cross_entropy
+from nima_cli.engine.training.memory import is_out_of_memory, release
 from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.ranks import Ranks
 
@@ -20,6 +21,11 @@ class LossScale:
     value: float = 65536.0
     calm_steps: int = 0
     growth_interval: int = 2000
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether gradients overflow even unscaled: float16 cannot hold this run."""
+        return self.value < 1.0
 
     def update(self, overflow: bool) -> None:
         """Take the outcome of one step."""
@@ -33,13 +39,13 @@ class LossScale:
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What a step found, still on the device, so that nobody waits for it.
+    """What a step found, still on the device, so that nobody waits for it; the same in every process.
 
     Attributes:
-        loss_sum: nats summed over this process's tokens.
-        tokens: positions that carried loss, over all processes.
+        loss_sum: nats summed over all tokens of the step.
+        tokens: positions that carried loss.
         grad_norm: of the whole gradient, before clipping.
-        skipped: 1 where the update was refused because the gradient was not finite.
+        skipped: 1 where the update was refused because the loss or the gradient was not finite.
     """
 
     loss_sum: torch.Tensor
@@ -53,32 +59,83 @@ class TrainStep:
 
     The gradient is that of the mean loss over all tokens of all micro-batches of all processes, so that accumulation
     and the number of processes do not change it.
+
+    Attributes:
+        parts: pieces in which each micro-batch is computed, because the whole did not fit; more pieces round sums
+            differently, and change nothing else.
     """
 
     def __init__(
-        self, model: GPT, optimizer: Optimizer, device: Device, ranks: Ranks, *, seed: int, max_grad_norm: float
+        self,
+        model: GPT,
+        optimizer: Optimizer,
+        device: Device,
+        ranks: Ranks,
+        *,
+        seed: int,
+        max_grad_norm: float,
+        auto_batch: bool = False,
     ) -> None:
+        """Take what a step works on.
+
+        Args:
+            seed: of dropout.
+            max_grad_norm: longer gradients are shortened to it; 0 shortens none.
+            auto_batch: compute in smaller pieces when memory runs out.
+        """
         self.model, self.optimizer, self.device, self.ranks = model, optimizer, device, ranks
         self.seed = seed
         self.max_grad_norm = max_grad_norm
+        self.auto_batch = auto_batch
+        self.parts = 1
         self.loss_scale = LossScale() if device.dtype is torch.float16 else None
 
-    def __call__(self, micro_batches: Sequence[Batch], *, step: int, learning_rate: float) -> StepOutcome:
-        """Run optimizer step `step` (the first is 1)."""
+    def __call__(
+        self, micro_batches: Sequence[Batch], *, rows: Sequence[Sequence[int]], learning_rate: float
+    ) -> StepOutcome:
+        """Run one optimizer step.
+
+        Args:
+            micro_batches: this process's share.
+            rows: the row numbers of each micro-batch, which its dropout depends on.
+            learning_rate: of this step.
+        """
         self.model.train()
         tokens = self.ranks.sum_int(sum(int((batch.targets_BT != IGNORE).sum()) for batch in micro_batches))
         scale = self.loss_scale.value if self.loss_scale is not None else 1.0
-        loss_sum = torch.zeros((), device=self.device.device)
-        for micro, batch in enumerate(micro_batches):
-            seed_dropout(self.seed, step, micro, self.ranks.rank)
-            loss = self._loss(batch)
-            (loss * (scale / max(1, tokens))).backward()  # type: ignore[no-untyped-call]
-            loss_sum += loss.detach()
-        grad_norm, skipped = self._finish_gradients(scale)
+        loss_sum = self._backward(micro_batches, rows, scale / max(1, tokens))
+        grad_norm, skipped = self._finish_gradients(scale, loss_sum)
         self.optimizer.step(learning_rate, skipped)
         if self.loss_scale is not None:
             self.loss_scale.update(bool(skipped.item()))
         return StepOutcome(loss_sum, tokens, grad_norm, skipped)
+
+    def _backward(self, micro_batches: Sequence[Batch], rows: Sequence[Sequence[int]], factor: float) -> torch.Tensor:
+        """Leave the gradient of all micro-batches in the parameters; returns the loss sum."""
+        largest = max(len(batch.inputs_BT) for batch in micro_batches)
+        while True:
+            try:
+                return self._accumulate(micro_batches, rows, factor)
+            except RuntimeError as error:
+                if not (self.auto_batch and is_out_of_memory(error) and self.parts < largest):
+                    raise
+            # Outside of the handler, whose error would keep the failed pass's tensors alive.
+            self.parts *= 2
+            for parameter in self.optimizer.parameters:
+                parameter.grad = None
+            release(self.device.device)
+
+    def _accumulate(self, micro_batches: Sequence[Batch], rows: Sequence[Sequence[int]], factor: float) -> torch.Tensor:
+        loss_sum = torch.zeros((), device=self.device.device)
+        for batch, numbers in zip(micro_batches, rows, strict=True):
+            size = -(-len(numbers) // self.parts)
+            for start in range(0, len(numbers), size):
+                piece = slice(start, start + size)
+                self.model.drop.seed(self.seed, numbers[piece], self.device.device)
+                loss = self._loss(Batch(batch.inputs_BT[piece], batch.targets_BT[piece]))
+                (loss * factor).backward()  # type: ignore[no-untyped-call]
+                loss_sum += loss.detach()
+        return loss_sum
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         inputs_BT = batch.inputs_BT.to(self.device.device, non_blocking=True)
@@ -86,14 +143,14 @@ class TrainStep:
         h_BTC = self.model.hidden(inputs_BT)
         return linear_cross_entropy(h_BTC.flatten(0, 1), self.model.head_weight_VC, targets_BT.flatten())
 
-    def _finish_gradients(self, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def _finish_gradients(self, scale: float, loss_sum: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum over processes, unscale, clip; returns the norm before clipping, and 1.0 if not finite, else 0.0."""
         gradients = [parameter.grad for parameter in self.optimizer.parameters]
         present = [gradient for gradient in gradients if gradient is not None]
-        self.ranks.sum_tensors_(present)
+        self.ranks.sum_tensors_([*present, loss_sum])
         norms = torch.stack(torch._foreach_norm(present))
         grad_norm = torch.linalg.vector_norm(norms) / scale
-        skipped = (~torch.isfinite(grad_norm)).float()
+        skipped = (~(torch.isfinite(grad_norm) & torch.isfinite(loss_sum))).float()
         factor = torch.full_like(grad_norm, 1.0 / scale)
         if self.max_grad_norm > 0:
             factor = factor * torch.clamp(self.max_grad_norm / (grad_norm + 1e-6), max=1.0)

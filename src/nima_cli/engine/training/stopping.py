@@ -47,9 +47,15 @@ class EarlyStopping:
         self.config = config
         self.best = best or Best()
 
-    def take(self, metrics: Metrics, step: int) -> bool:
-        """Whether this evaluation is the best so far; a value that is not finite never is."""
-        value = self._watched(metrics)
+    def take(self, metrics: Metrics, step: int, *, train_loss: float = math.nan) -> bool:
+        """Whether this evaluation is the best so far; a value that is not finite never is.
+
+        Args:
+            metrics: of the validation split.
+            step: of the evaluation.
+            train_loss: mean over the steps since the evaluation before.
+        """
+        value = self._watched(metrics, train_loss)
         if not math.isfinite(value) or not self._improves(value):
             self.best.waited += 1
             return False
@@ -61,12 +67,14 @@ class EarlyStopping:
         """Whether the run should end now."""
         return self.config.enabled and self.best.waited >= self.config.patience
 
-    def _watched(self, metrics: Metrics) -> float:
+    def _watched(self, metrics: Metrics, train_loss: float) -> float:
         return {
             "val_loss": metrics.loss,
             "val_perplexity": perplexity(metrics.loss),
             "val_bits_per_byte": metrics.bits_per_byte,
             "val_accuracy": metrics.accuracy,
+            "train_loss": train_loss,
+            "train_perplexity": perplexity(train_loss),
         }[self.config.metric]
 
     def _improves(self, value: float) -> bool:

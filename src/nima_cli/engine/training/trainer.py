@@ -1,23 +1,29 @@
 """The training loop as an iterator of events: it trains, evaluates, samples and saves, and shows nothing itself."""
 
-import json
+import dataclasses
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-import torch
-
-from nima_cli import __version__
 from nima_cli.config.schema import Config
 from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.checkpoint import BEST, LAST, Checkpoint
-from nima_cli.engine.data.dataset import Batch, PreparedDataset
+from nima_cli.engine.checkpoint import Checkpoint
+from nima_cli.engine.checkpoint_files import BEST, LAST
+from nima_cli.engine.data.dataset import PreparedDataset
 from nima_cli.engine.device import Device
+from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.training.divergence import describe_rows, diverged
 from nima_cli.engine.training.evaluator import Metrics, evaluate
+from nima_cli.engine.training.memory import describe_pieces, explained, no_room_to_evaluate
+from nima_cli.engine.training.meter import PATIENCE
+from nima_cli.engine.training.optim import Optimizer
+from nima_cli.engine.training.plan import RunPlan
 from nima_cli.engine.training.ranks import SINGLE, Ranks
+from nima_cli.engine.training.reports import eval_done, run_ended, run_started, step_done
 from nima_cli.engine.training.samples import draw_samples
+from nima_cli.engine.training.saver import Saver
 from nima_cli.engine.training.state import RunState
-from nima_cli.errors import DivergedError, ResourceError
-from nima_cli.events import EvalDone, Event, Note, Progress, RunEnded, RunStarted, Saved, StepDone
+from nima_cli.errors import CheckpointError
+from nima_cli.events import Event, Note, Progress, RolledBack
 
 
 class _StopRequestedError(Exception):
@@ -36,6 +42,7 @@ class Trainer:
         init_from: a checkpoint whose weights to start a new run with.
         ranks: this process's place among those that train together.
         should_stop: asked at every step; a reason (`INT`, `TERM`) ends the run after a save.
+        should_save: asked at every step; true saves and goes on.
     """
 
     def __init__(
@@ -49,27 +56,44 @@ class Trainer:
         init_from: Checkpoint | None = None,
         ranks: Ranks = SINGLE,
         should_stop: Callable[[], str | None] = lambda: None,
+        should_save: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config, self.dataset, self.run_dir, self.device, self.ranks = config, dataset, run_dir, device, ranks
-        self._should_stop = should_stop
+        self._should_stop, self._should_save = should_stop, should_save
         self.state = RunState(config, dataset, device, ranks, resume=resume, init_from=init_from)
-        self.plan, self.meter, self.stopping = self.state.plan, self.state.meter, self.state.stopping
-        self.model, self.optimizer = self.state.model, self.state.optimizer
+        self._saver = Saver(run_dir, keep=config.training.save_total_limit, step=self.state.step)
+        self._init_from = init_from if config.training.max_rollbacks else None
         self._train_split, self._val_split = dataset.split("train"), dataset.split("val")
+        self._refused_told = self.state.meter.refused
 
     @property
     def step(self) -> int:
         """Optimizer steps done."""
         return self.state.step
 
+    @property
+    def model(self) -> GPT:
+        """What is being trained."""
+        return self.state.model
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """What steps it."""
+        return self.state.optimizer
+
+    @property
+    def plan(self) -> RunPlan:
+        """What the run will do."""
+        return self.state.plan
+
     def run(self) -> Iterator[Event]:
         """Train to the end of the plan, early stopping, or a request to stop.
 
         Raises:
             DivergedError: too many steps in a row were not finite; what is on disk is finite.
-            ResourceError: a checkpoint could not be written.
+            ResourceError: the newest checkpoint could not be written; told after the end.
         """
-        yield self._started()
+        yield run_started(self.state, self.run_dir)
         for note in self.plan.notes:
             yield Note("warning", note)
         if self.state.extends:
@@ -78,79 +102,49 @@ class Trainer:
         if self.step and self._evaluation_due():  # the last part was stopped before it could evaluate
             stop = yield from self._evaluate()
             yield from self._save(LAST)
-        self.meter.start()
+        elif self._is_over(stop) and self.ranks.max_int(int(self.ranks.is_first and self._saver.is_behind(self.step))):
+            yield from self._save(LAST)  # the last part ended between the best and the last
+        self.state.meter.start()
         while not self._is_over(stop):
-            self._train_one_step()
-            yield Progress("training", self.step, self.plan.total_steps, "steps")
-            if self.step % self.plan.log_steps == 0 or self._is_last:
-                yield self._step_done()
-            if self._log_due_for_divergence() and self.meter.diverged:
-                times = self.meter.patience
-                yield from self._diverge(f"the loss or gradient was not finite {times} times in a row")
-            stop = self._agreed_stop()
+            yield from self._train_one_step()
+            stop, save = self._agreed_wishes()
             if not stop and self._evaluation_due():
-                self.meter.pause()
+                self.state.meter.pause()
                 stop = yield from self._evaluate()
-                self.meter.start()
-            if self._is_over(stop) or self.step % self.plan.save_steps == 0:
-                self.meter.pause()
+                self.state.meter.start()
+            if self._is_over(stop) or save or self.step % self.plan.save_steps == 0:
+                self.state.meter.pause()
                 yield from self._save(LAST)
-                self.meter.start()
-        yield self._ended("interrupted" if stop else "early_stopped" if self.stopping.out_of_patience else "completed")
+                self.state.meter.start()
+        patient = not self.state.stopping.out_of_patience
+        yield run_ended(self.state, "interrupted" if stop else "completed" if patient else "early_stopped")
+        if self.ranks.is_first:
+            self._saver.require(self.step)
 
     @property
     def _is_last(self) -> bool:
         return self.step >= self.plan.total_steps
 
     def _is_over(self, stop: bool) -> bool:
-        return stop or self.stopping.out_of_patience or self._is_last
+        return stop or self.state.stopping.out_of_patience or self._is_last
 
-    def _train_one_step(self) -> None:
-        batches = self._micro_batches(self.step)
-        learning_rate = self.plan.schedule(self.step + 1)
-        try:
-            outcome = self.state.train_step(batches, step=self.step + 1, learning_rate=learning_rate)
-        except RuntimeError as error:  # torch's own kind on a GPU, a plain RuntimeError from the CPU's allocator
-            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-                raise self._out_of_memory() from error
-            raise
-        self.state.step += 1
-        self.meter.add(outcome)
+    def _train_one_step(self) -> Iterator[Event]:
+        """One optimizer step and what there is to tell of it; one that diverges may take the run back."""
+        parts = self.state.train_step.parts
+        self.state.take_step()
+        if self.state.train_step.parts > parts:
+            pieces = describe_pieces(self.config.training, self.ranks.world_size, self.state.train_step.parts)
+            yield Note("warning", f"step {self.step}: not enough memory: {pieces}")
+        yield Progress("training", self.step, self.plan.total_steps, "steps")
+        if self.step % self.plan.log_steps == 0 or self._is_last:
+            yield step_done(self.state)
+        if self._log_due_for_divergence():
+            yield from self._look_for_divergence()
 
-    def _out_of_memory(self) -> ResourceError:
-        training = self.config.training
-        batch, accumulation = training.batch_size, training.gradient_accumulation_steps
-        smaller = (
-            f"`training.batch_size: {batch // 2}` with `training.gradient_accumulation_steps: {accumulation * 2}` "
-            "learns the same with less memory"
-            if batch % 2 == 0
-            else "use a smaller `training.batch_size`"
-        )
-        return ResourceError(
-            f"not enough memory for batch_size {batch} (accumulation {accumulation}) "
-            f"at context_length {self.plan.context_length}",
-            hint=smaller,
-        )
-
-    def _micro_batches(self, done_steps: int) -> list[Batch]:
-        """This process's share of the next step's rows; which rows a step has depends on nothing but its number."""
-        training = self.config.training
-        first = done_steps * self.plan.rows_per_step
-        share = training.batch_size // self.ranks.world_size
-        starts = [
-            first + micro * training.batch_size + self.ranks.rank * share
-            for micro in range(training.gradient_accumulation_steps)
-        ]
-        return [
-            self._train_split.batch(
-                range(start, start + share), context_length=self.plan.context_length, seed=training.seed
-            )
-            for start in starts
-        ]
-
-    def _agreed_stop(self) -> bool:
-        """Whether any process was asked to stop: the same answer for all."""
-        return bool(self.ranks.max_int(int(self._should_stop() is not None)))
+    def _agreed_wishes(self) -> tuple[bool, bool]:
+        """Whether any process was asked to stop, and whether to save: the same answer for all, in one message."""
+        wish = self.ranks.max_int(2 if self._should_stop() is not None else int(self._should_save()))
+        return wish == 2, wish == 1
 
     def _evaluation_due(self) -> bool:
         due = self.step % self.plan.eval_steps == 0 or self._is_last
@@ -165,97 +159,127 @@ class Trainer:
         return False
 
     def _evaluate_and_keep_best(self) -> Iterator[Event]:
-        metrics = evaluate(
-            self.model,
-            self._val_split,
-            self.dataset.tokenizer.byte_lengths(),
-            max_tokens=self.config.evaluation.max_tokens,
-            ranks=self.ranks,
-            progress=self._poll_stop if self.ranks.world_size == 1 else None,
+        """Tell everything before the best is saved: a run that goes on from that file has then told it once."""
+        metrics, averaged = self._measure(), None
+        if self.state.ema is not None:
+            with self.state.ema.applied():
+                averaged = self._measure()
+        train_loss = self.state.meter.since_evaluation()
+        ema_is_better = averaged is not None and averaged.loss < metrics.loss
+        self.state.inference_weights = "ema" if ema_is_better else "model"
+        before = self.state.stopping.best
+        best = self.state.stopping.take(
+            averaged if averaged and ema_is_better else metrics, self.step, train_loss=train_loss
         )
         self.state.evaluated_step = self.step
-        best = self.stopping.take(metrics, self.step)
-        yield self._eval_done("val", metrics, best)
-        if best:
-            yield from self._save(BEST)
+        self.state.meter.evaluated()
+        yield eval_done(self.state, "val", metrics, train_loss=train_loss, best=best and not ema_is_better)
+        if averaged is not None:
+            yield eval_done(self.state, "val_ema", averaged, train_loss=train_loss, best=best and ema_is_better)
         generation = self.config.evaluation.generation
         if generation.enabled and self.ranks.is_first:
             yield from draw_samples(
                 self.model, self.dataset.tokenizer, generation, seed=self.config.training.seed, step=self.step
             )
+        self.ranks.barrier()  # the first one writes text and draws plots, however long that takes
+        if best and not (yield from self._save(BEST)):
+            self.state.stopping.best = dataclasses.replace(before, waited=0)  # what the file on disk holds
+
+    def _measure(self) -> Metrics:
+        with explained(no_room_to_evaluate(self.step)):
+            return evaluate(
+                self.model,
+                self._val_split,
+                self.dataset.tokenizer.byte_lengths(),
+                max_tokens=self.config.evaluation.max_tokens,
+                ranks=self.ranks,
+                progress=self._poll_stop,
+            )
 
     def _poll_stop(self, done: int, total: int) -> None:
         """Between two batches of an evaluation; the step's evaluation is then made up for after the resume."""
-        if done < total and self._should_stop() is not None:
+        if done < total and self.ranks.max_int(int(self._should_stop() is not None)):
             raise _StopRequestedError
 
-    def _save(self, name: str) -> Iterator[Event]:
-        """Write a checkpoint; every process waits for the first, which alone writes."""
+    def _save(self, name: str) -> Generator[Event, None, bool]:
+        """Write a checkpoint; every process waits for the first, which alone writes. Returns whether it is on disk."""
         if not self.state.weights_are_finite():
             yield from self._diverge("the weights are not finite")
         checkpoint = self.state.checkpoint()
+        refused = False
         if self.ranks.is_first:
-            path = self.run_dir / name
-            size, seconds = checkpoints.timed_save(path, checkpoint)
-            yield Saved(step=self.step, path=path, bytes=size, seconds=seconds)
+            told = self._saver.save(name, checkpoint)
+            refused = isinstance(told, Note)
+            yield told
         self.ranks.barrier()
+        return not self.ranks.max_int(int(refused), patient=True)
 
     def _log_due_for_divergence(self) -> bool:
         """On a CPU the answer is at hand after every step; elsewhere asking would stall the device."""
         return self.device.device.type == "cpu" or self.step % self.plan.log_steps == 0
 
-    def _diverge(self, what: str) -> Iterator[Event]:
-        yield self._ended("diverged")
-        raise DivergedError(
-            f"step {self.step}: {what} at learning rate {self.optimizer.learning_rate:g}; "
-            "the weights on disk are finite",
-            hint="lower `training.learning_rate`, then start again or resume from the last checkpoint",
-        )
+    def _look_for_divergence(self) -> Iterator[Event]:
+        """Tell of refused steps; when there are too many in a row, go back as often as allowed, then end."""
+        refused = self.state.meter.refused
+        if refused > self._refused_told:
+            self._refused_told = refused
+            scale = self.state.train_step.loss_scale
+            now = f"; loss scale {scale.value:g}" if scale is not None else ""
+            yield Note(
+                "warning" if scale is None else "info",
+                f"step {self.step}: the loss or gradient was not finite: step skipped, {refused} so far{now}",
+            )
+        if not self.state.is_diverged:
+            return
+        scaled = self.state.train_step.loss_scale is not None
+        how = "in float16 at any loss scale" if scaled else f"{PATIENCE} times in a row"
+        what = f"the loss or gradient was not finite {how}"
+        if self.state.rollbacks < self.config.training.max_rollbacks:
+            yield from self._roll_back(what)
+        else:
+            yield from self._diverge(what, steps=PATIENCE)
 
-    def _started(self) -> RunStarted:
-        return RunStarted(
-            run_dir=self.run_dir,
-            version=__version__,
-            config_json=json.dumps(self.config.model_dump(mode="json")),
-            parameters=self.state.shape.parameters(),
-            train_tokens=self._train_split.tokens,
-            tokens_per_step=self.plan.tokens_per_step,
-            total_steps=self.plan.total_steps,
-            first_step=self.step + 1,
-            total_epochs=self.plan.total_epochs,
-            device=self.device.name,
-            dtype=self.device.dtype_name,
-            seed=self.config.training.seed,
-        )
+    def _roll_back(self, what: str) -> Iterator[Event]:
+        """Go back to the last good checkpoint, or to the start, with half the learning rate from there on.
 
-    def _step_done(self) -> StepDone:
-        loss, grad_norm, rate = self.meter.read()
-        self.meter.start()
-        return StepDone(
-            step=self.step,
-            epoch=self.plan.epoch(self.step),
-            tokens=self.step * self.plan.tokens_per_step,
-            loss=loss,
-            learning_rate=self.optimizer.learning_rate,
-            grad_norm=grad_norm,
-            tokens_per_second=rate,
-            train_seconds=self.meter.train_seconds,
-            elapsed_seconds=self.meter.elapsed_seconds,
+        Deterministic: a process that dies on the way and is resumed takes the same turn again.
+        """
+        failed, rollbacks = self.step, self.state.rollbacks + 1
+        checkpoint = self._last_good()
+        init_from = self._init_from if checkpoint is None else None
+        del self.state  # two models at a time may not fit
+        self.state = RunState(
+            self.config,
+            self.dataset,
+            self.device,
+            self.ranks,
+            resume=checkpoint,
+            init_from=init_from,
+            rollbacks=rollbacks,
         )
-
-    def _eval_done(self, split: str, metrics: Metrics, best: bool) -> EvalDone:
-        return EvalDone(
-            step=self.step,
-            split=split,
-            loss=metrics.loss,
-            bits_per_byte=metrics.bits_per_byte,
-            accuracy=metrics.accuracy,
-            tokens=metrics.tokens,
-            train_seconds=self.meter.train_seconds,
-            elapsed_seconds=self.meter.elapsed_seconds,
-            best=best,
+        self._refused_told = self.state.meter.refused
+        yield RolledBack(self.step)
+        yield Note(
+            "warning",
+            f"step {failed}: {what}: back to step {self.step}, with the learning rate times {0.5**rollbacks:g} "
+            f"(rollback {rollbacks} of {self.config.training.max_rollbacks})",
         )
+        self.state.meter.start()
 
-    def _ended(self, reason: str) -> RunEnded:
-        best = self.stopping.best
-        return RunEnded(reason=reason, step=self.step, best_loss=best.loss, best_step=best.step)
+    def _last_good(self) -> Checkpoint | None:
+        try:
+            return checkpoints.newest_valid(self.run_dir)[1]
+        except CheckpointError:
+            return None
+
+    def _diverge(self, what: str, steps: int = 1) -> Iterator[Event]:
+        """End the run, naming what a person needs to look into it: the last `steps` steps and what is left."""
+        rows = describe_rows(
+            self._train_split, self.plan, seed=self.config.training.seed, last_step=self.step, steps=steps
+        )
+        good = self._last_good()
+        left = (
+            "no checkpoint was saved" if good is None else f"the last good checkpoint is of step {good.header['step']}"
+        )
+        yield run_ended(self.state, "diverged")
+        raise diverged(what, step=self.step, learning_rate=self.state.optimizer.learning_rate, rows=rows, left=left)

@@ -1,0 +1,54 @@
+"""Dropout whose masks belong to rows of the data, not to batches or processes; knows no data and no training.
+
+Each row of a batch draws its masks from a generator of its own, seeded by (seed, row number) alone. So how rows are
+grouped into micro-batches, how many processes share them, and what else draws random numbers changes no mask.
+
+Axis letters: B batch · T time · C width
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+_64_BITS = 0xFFFFFFFFFFFFFFFF
+
+
+class RowDropout(nn.Module):
+    """One object for all places of a model that drop: they draw in the order in which the data meets them."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self._generators: list[torch.Generator] = []
+
+    def seed(self, seed: int, rows: Iterable[int], device: torch.device) -> None:
+        """The next forward pass is about the rows with these numbers, in this order."""
+        if self.share:
+            self._generators = [torch.Generator(device).manual_seed(row_seed(seed, row)) for row in rows]
+
+    def forward(self, x_BTC: torch.Tensor) -> torch.Tensor:
+        """Zero a share of the numbers and scale up the rest (1207.0580), in training mode only.
+
+        A model that was never told its rows uses torch's global generator.
+        """
+        if not self.training or not self.share:
+            return x_BTC
+        if not self._generators:
+            return F.dropout(x_BTC, self.share)
+        keep_BTC = torch.empty(x_BTC.shape, dtype=torch.bool, device=x_BTC.device)
+        for keep_TC, generator in zip(keep_BTC, self._generators, strict=True):
+            keep_TC.bernoulli_(1.0 - self.share, generator=generator)
+        return x_BTC * keep_BTC * (1.0 / (1.0 - self.share))
+
+
+def row_seed(seed: int, row: int) -> int:
+    """63 bits from a run's seed and a row's number: one round of splitmix64 (Steele et al., OOPSLA 2014) for each."""
+    state = 0
+    for value in (seed, row):
+        state = (state + 0x9E3779B97F4A7C15 * (value + 1)) & _64_BITS
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _64_BITS
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _64_BITS
+        state ^= state >> 31
+    return state >> 1

@@ -1,0 +1,69 @@
+"""What running out of memory looks like, and what to tell the user then; knows no model and no loop."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from nima_cli.config.schema import TrainingConfig
+from nima_cli.errors import ResourceError
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a failure is one of memory: torch's own kind on a GPU, a plain RuntimeError from the CPU's allocator."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def release(device: torch.device) -> None:
+    """Hand back what the allocator keeps, so that smaller pieces find room."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+@contextmanager
+def explained(failure: ResourceError) -> Iterator[None]:
+    """Turn a failure of memory inside the block into `failure`, which says what needs less.
+
+    Raises:
+        ResourceError: memory ran out.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise failure from error
+
+
+def describe_pieces(training: TrainingConfig, world_size: int, parts: int) -> str:
+    """What a process does from now on, whose share of each micro-batch is computed in `parts` pieces."""
+    share, accumulation = training.batch_size // world_size, training.gradient_accumulation_steps
+    return (
+        f"going on with {-(-share // parts)} rows at once instead of {share}, accumulated {accumulation * parts} "
+        f"times instead of {accumulation}: the same rows in each step, the same learning"
+    )
+
+
+def no_room_to_evaluate(step: int) -> ResourceError:
+    """The failure of an evaluation that does not fit."""
+    return ResourceError(
+        f"step {step}: not enough memory to evaluate the model", hint="use a smaller model or `model.context_length`"
+    )
+
+
+def no_room_to_train(training: TrainingConfig, context_length: int) -> ResourceError:
+    """The failure of a step that does not fit, with the settings that learn the same in less memory."""
+    batch, accumulation = training.batch_size, training.gradient_accumulation_steps
+    if batch % 2:
+        hint = "use a smaller `training.batch_size` or model"
+    else:
+        hint = (
+            f"`training.batch_size: {batch // 2}` with `training.gradient_accumulation_steps: {accumulation * 2}` "
+            "learns the same with less memory; `training.auto_batch: true` finds such a pair by itself"
+        )
+    return ResourceError(
+        f"not enough memory for batch_size {batch} (accumulation {accumulation}) at context_length {context_length}",
+        hint=hint,
+    )

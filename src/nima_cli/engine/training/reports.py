@@ -1,0 +1,68 @@
+"""The events of a run, made from its state; decides nothing and writes nothing."""
+
+import json
+from pathlib import Path
+
+from nima_cli import __version__
+from nima_cli.engine.training.evaluator import Metrics
+from nima_cli.engine.training.state import RunState
+from nima_cli.events import EvalDone, RunEnded, RunStarted, StepDone
+
+
+def run_started(state: RunState, run_dir: Path) -> RunStarted:
+    """What this process is about to do."""
+    return RunStarted(
+        run_dir=run_dir,
+        version=__version__,
+        config_json=json.dumps(state.config.model_dump(mode="json")),
+        parameters=state.shape.parameters(),
+        train_tokens=state.dataset.split("train").tokens,
+        tokens_per_step=state.plan.tokens_per_step,
+        total_steps=state.plan.total_steps,
+        first_step=state.step + 1,
+        total_epochs=state.plan.total_epochs,
+        device=state.device.name,
+        dtype=state.device.dtype_name,
+        seed=state.config.training.seed,
+    )
+
+
+def step_done(state: RunState) -> StepDone:
+    """The steps since the last such event; the meter starts over."""
+    loss, grad_norm, rate = state.meter.read()
+    state.meter.start()
+    return StepDone(
+        step=state.step,
+        epoch=state.plan.epoch(state.step),
+        tokens=state.step * state.plan.tokens_per_step,
+        loss=loss,
+        learning_rate=state.optimizer.learning_rate,
+        grad_norm=grad_norm,
+        tokens_per_second=rate,
+        train_seconds=state.meter.train_seconds,
+        elapsed_seconds=state.meter.elapsed_seconds,
+        skipped_steps=state.meter.refused,
+    )
+
+
+def eval_done(state: RunState, split: str, metrics: Metrics, *, train_loss: float, best: bool) -> EvalDone:
+    """An evaluation of `split` at this step."""
+    return EvalDone(
+        step=state.step,
+        split=split,
+        loss=metrics.loss,
+        bits_per_byte=metrics.bits_per_byte,
+        accuracy=metrics.accuracy,
+        tokens=metrics.tokens,
+        train_seconds=state.meter.train_seconds,
+        elapsed_seconds=state.meter.elapsed_seconds,
+        best=best,
+        train_loss=train_loss,
+    )
+
+
+def run_ended(state: RunState, reason: str) -> RunEnded:
+    """How the run ended."""
+    return RunEnded(
+        reason=reason, step=state.step, best_loss=state.stopping.best.loss, best_step=state.stopping.best.step
+    )

@@ -1,0 +1,145 @@
+"""Proves on this machine and with this config that a resumed run is the run: N steps and N more against 2N at once.
+
+It knows no command line, and leaves nothing behind but its verdict.
+"""
+
+import multiprocessing
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nima_cli.config.schema import Config
+from nima_cli.engine import checkpoint as checkpoints
+from nima_cli.engine.checkpoint_files import LAST
+from nima_cli.engine.device import pick_device
+from nima_cli.engine.training.resume import flatten
+from nima_cli.engine.training.session import Session, open_session, train
+from nima_cli.events import EvalDone, StepDone
+
+HALF = 3  # steps in each of the two parts: with evaluations every 2 steps, the break lies between two of them
+_MOST_WINDOWS = 2
+# What may differ between two runs that are the same: clocks.
+_TIMES = {"train_seconds", "elapsed_seconds", "open_window.seconds"}
+
+_Facts = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a resumed run equals an undisturbed one.
+
+    Attributes:
+        difference: the first fact in which they differ, with both values; None if they are equal bit for bit.
+        steps: of the undisturbed run.
+        threads: that computed.
+    """
+
+    difference: str | None
+    steps: int
+    device: str
+    dtype: str
+    threads: int
+    seconds: float
+
+    @property
+    def identical(self) -> bool:
+        """Whether every loss, every tensor and every counter was the same."""
+        return self.difference is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON."""
+        return {"identical": self.identical, **asdict(self)}
+
+
+def verify_resume(config: Config, data_dir: Path) -> Verdict:
+    """Train a few steps at once, and again with a break, after which a fresh process goes on.
+
+    Model, optimizer, batch, precision and device are the config's own; only how long, and how often to evaluate and
+    save, is changed, and gradients are accumulated at least twice, so that all of it lies inside.
+
+    Raises:
+        NimaError: the config cannot be trained here.
+    """
+    began = time.perf_counter()
+    short = shortened(config)
+    device = pick_device(config.hardware.device, config.training.use_mixed_precision)
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory(prefix="nima-verify-") as name:
+        whole, parts = Path(name) / "whole", Path(name) / "parts"
+        undisturbed = _run(short, data_dir, whole, None, False, threads)
+        first = _run(short, data_dir, parts, HALF, False, threads)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+            second = fresh.submit(_run, short, data_dir, parts, None, True, threads).result()
+        difference = _first_difference(undisturbed, {**first, **second}) or _tensor_difference(whole, parts)
+    return Verdict(difference, 2 * HALF, device.name, device.dtype_name, threads, round(time.perf_counter() - began, 1))
+
+
+def shortened(config: Config) -> Config:
+    """The config with a length of `2 * HALF` steps, and with everything that could disturb a run inside it."""
+    values = config.model_dump()
+    training = values["training"]
+    if training["gradient_accumulation_steps"] == 1 and training["batch_size"] % 2 == 0:
+        training["batch_size"] //= 2
+    context = config.model.context_length or 1024
+    training |= {
+        "gradient_accumulation_steps": 2, "epochs": 10000.0, "max_steps": 2 * HALF, "eval_steps": 2,
+        "save_steps": 2 * HALF, "log_steps": 1,
+    }  # fmt: skip
+    training["early_stopping"]["enabled"] = False
+    values["evaluation"]["max_tokens"] = _MOST_WINDOWS * context
+    values["evaluation"]["generation"] |= {"max_length": 8, "num_samples": 1}
+    values["hardware"]["distributed"] = False
+    return Config.model_validate(values)
+
+
+def _run(config: Config, data_dir: Path, run_dir: Path, stop_at: int | None, resume: bool, threads: int) -> _Facts:
+    """Train in `run_dir`, up to step `stop_at`; returns what the steps and evaluations said, exactly."""
+    torch.set_num_threads(threads)
+    steps = [0]
+    facts: _Facts = {}
+    session = Session(config, data_dir, run_dir, resume=run_dir / LAST if resume else None)
+    for event in train(open_session(session), should_stop=lambda: "INT" if steps[-1] == stop_at else None):
+        if isinstance(event, StepDone):
+            steps.append(event.step)
+            facts[f"loss of step {event.step}"] = event.loss.hex()
+            facts[f"gradient norm of step {event.step}"] = event.grad_norm.hex()
+        elif isinstance(event, EvalDone):
+            facts[f"{event.split} loss after step {event.step}"] = event.loss.hex()
+    return facts
+
+
+def _first_difference(expected: _Facts, found: _Facts) -> str | None:
+    for name in (*expected, *(found.keys() - expected.keys())):
+        was, now = expected.get(name, "missing"), found.get(name, "missing")
+        if was != now:
+            return f"{name}: {was} at once, {now} after the break"
+    return None
+
+
+def _tensor_difference(whole: Path, parts: Path) -> str | None:
+    """The first tensor or counter in which the last checkpoints differ."""
+    one, two = checkpoints.load(whole / LAST), checkpoints.load(parts / LAST)
+    counters = [
+        {key: str(value) for key, value in flatten(each.header).items() if key not in _TIMES} for each in (one, two)
+    ]
+    expected, found = _tensors(one), _tensors(two)
+    for name, tensor in expected.items():
+        other = found.get(name)
+        if other is None or not torch.equal(tensor, other):
+            largest = (tensor.float() - other.float()).abs().max().item() if other is not None else float("inf")
+            return f"`{name}` differs by up to {largest:g}"
+    return _first_difference(counters[0], counters[1])
+
+
+def _tensors(checkpoint: checkpoints.Checkpoint) -> dict[str, torch.Tensor]:
+    optimizer = checkpoint.optimizer or {}
+    return {
+        **{f"model/{name}": tensor for name, tensor in checkpoint.model.items()},
+        **{f"optimizer/{name}/{key}": tensor for name, kept in optimizer.items() for key, tensor in kept.items()},
+        **{f"ema/{name}": tensor for name, tensor in (checkpoint.ema or {}).items()},
+    }

@@ -1,0 +1,75 @@
+"""`logs/train.log`: what happened when, in plain lines that are only ever added to; knows nothing of a screen.
+
+It is a run's diary over all its processes. Unlike the metrics it is never cut after a resume: what was given up did
+happen, and the diary is where one looks for why.
+"""
+
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from nima_cli.errors import NimaError
+from nima_cli.events import EvalDone, Event, Note, RolledBack, RunEnded, RunStarted, Saved
+from nima_cli.files import make_folder
+
+LOG_NAME = "train.log"
+
+
+class LogSink:
+    """Adds a line for each event that a person would ask about later, and the reason when the run fails."""
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing happens before the first event; `folder` is the `logs/` of the run."""
+        self._folder = folder
+        self._began = False
+
+    def __call__(self, event: Event, /) -> None:
+        """Take one event; raises OSError or ResourceError when the file cannot be written."""
+        line = _line(event)
+        if line is not None:
+            self._add(line)
+
+    def close(self) -> None:
+        """Called while a failure is under way, add that: one line for an expected one, else the traceback."""
+        failure = sys.exc_info()[1]
+        if not self._began or failure is None:
+            return
+        if isinstance(failure, NimaError):
+            self._add(f"error    {failure.message}" + (f" (hint: {failure.hint})" if failure.hint else ""))
+        else:
+            self._add("error    " + "".join(traceback.format_exception(failure)).rstrip().replace("\n", "\n    "))
+
+    def _add(self, line: str) -> None:
+        if not self._began:
+            make_folder(self._folder)
+            self._began = True
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        with (self._folder / LOG_NAME).open("a", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(f"{stamp} {line}\n")
+
+
+def _line(event: Event) -> str | None:
+    match event:
+        case RunStarted():
+            return (
+                f"started  pid {os.getpid()}, nima {event.version}, step {event.first_step} of {event.total_steps}, "
+                f"{event.parameters} parameters, {event.device} {event.dtype}, seed {event.seed}"
+            )
+        case EvalDone():
+            best = ", best so far" if event.best else ""
+            return (
+                f"eval     step {event.step}: {event.split} loss {event.loss:.4f}, "
+                f"{event.bits_per_byte:.4f} bits per byte, train loss {event.train_loss:.4f}{best}"
+            )
+        case Saved():
+            return f"saved    step {event.step}: {event.path.name}, {event.bytes} bytes in {event.seconds:.2f} s"
+        case Note():
+            return f"{event.level:8} " + event.message.replace("\n", " ")
+        case RolledBack():
+            return f"back     to step {event.step}"
+        case RunEnded():
+            return f"ended    {event.reason} at step {event.step}"
+        case _:
+            return None
