@@ -66,26 +66,12 @@ def test_the_card_has_data_and_licence(tiny_run: TinyRun, nima: Nima, tmp_path: 
     assert "license: unknown" in (tmp_path / "out" / "README.md").read_text("utf-8")
 
 
-def test_a_dataset_that_moved_is_named_for_the_card(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
-    (tmp_path / "best.pt").write_bytes((tiny_run.run_dir / "checkpoint_best.pt").read_bytes())
-    moved = tmp_path / "moved"
-    moved.mkdir()
-    for path in tiny_run.data.iterdir():
-        (moved / path.name).write_bytes(path.read_bytes())
-    arguments = ("export", "--checkpoint", tmp_path / "best.pt", "--format", "gguf", "--output", tmp_path / "m.gguf")
-    assert nima(*arguments, "--data", moved).code == 0
-    assert "SHA-256" in (tmp_path / "m.gguf.md").read_text("utf-8")
-    (moved / "dataset_metadata.json").write_text((moved / "dataset_metadata.json").read_text() + "\n")
-    assert "not the dataset" in refused(nima(*arguments, "--data", moved), 2)
-
-
 @pytest.mark.parametrize(
     ("flags", "code", "said"),
     [
         (("--format", "onnx"), 2, "--format onnx"),
         (("--dtype", "int8"), 2, "--dtype int8"),
         (("--license", "my own"), 2, "--license my own"),
-        (("--data", "nowhere"), 2, "nowhere"),
         (("--output", "/"), 2, "/"),
         (("--checkpoint", "nowhere"), 3, "nowhere"),
     ],

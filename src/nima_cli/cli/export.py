@@ -40,14 +40,6 @@ def export(
     licence: Annotated[
         str, typer.Option("--license", help="For the model card, such as mit or cc-by-4.0.", metavar="ID")
     ] = "unknown",
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            help="The dataset it was trained on, for the model card; by default where it was then.",
-            show_default=False,
-        ),
-    ] = None,
     debug: Debug = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -55,7 +47,7 @@ def export(
     """Write a checkpoint for other programs, and prove it by reading it back."""
     from nima_cli.engine.export.run import export_checkpoint
 
-    events = export_checkpoint(checkpoint, output, format=format, dtype=dtype, licence=licence, data=data)
+    events = export_checkpoint(checkpoint, output, format=format, dtype=dtype, licence=licence)
     exported = _follow(events, quiet=quiet)
     if json:
         from nima_cli.cli.views import print_json

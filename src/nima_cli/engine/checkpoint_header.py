@@ -15,8 +15,8 @@ Facts = dict[str, Any]
 MIGRATIONS: tuple[Callable[[Facts, Facts], tuple[Facts, Facts]], ...] = ()
 FORMAT = 1 + len(MIGRATIONS)
 _NUMBER = (int, float)
-# What a reader of the header may rely on where the key exists: a type, or an object of such keys, and whether it may be
-# null. Keys that are not listed are for people.
+# What a reader of the header may rely on where the key exists: a type, an object of such keys, or a list of such
+# objects; and whether it may be null. Keys that are not listed are for people.
 _KINDS: dict[str, Any] = {
     "config": dict,
     "step": int,
@@ -38,6 +38,10 @@ _KINDS: dict[str, Any] = {
     "dataset_sha256": str,
     "tokenizer_sha256": str,
     "conversations": int,
+    "dataset": {
+        "sources": [{"name": str, "format": str, "kept": int, "bytes": int, "weight": _NUMBER}],
+        "splits": {name: {"documents": int, "tokens": int, "bytes": int} for name in ("train", "val", "test")},
+    },
 }
 _MAY_BE_NULL = {"loss_scale"}
 
@@ -75,6 +79,8 @@ def _fits(value: Any, kind: Any, key: str) -> bool:
         return True
     if isinstance(kind, dict):
         return isinstance(value, dict) and all(name in value and _fits(value[name], kind[name], name) for name in kind)
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(_fits(one, kind[0], key) for one in value)
     if isinstance(value, bool) or not isinstance(value, kind):
         return False
     return not isinstance(value, int | float) or abs(value) < 2**63  # false for NaN, too

@@ -8,7 +8,7 @@ import torch
 
 from nima_cli.engine.checkpoint import Checkpoint, save
 from nima_cli.engine.data.dataset import open_dataset
-from nima_cli.errors import CheckpointError, DataError, InputError
+from nima_cli.errors import CheckpointError, InputError
 from tests.engine.export.conftest import export
 from tests.engine.small_models import small_checkpoint
 
@@ -17,12 +17,12 @@ Saved = Callable[..., tuple[Path, Checkpoint]]
 
 @pytest.fixture
 def trained(tiny_dataset: Path, tmp_path: Path) -> Path:
-    """A checkpoint that names `tiny_dataset`."""
+    """A checkpoint that learned from `tiny_dataset`."""
     dataset = open_dataset(tiny_dataset)
     checkpoint = small_checkpoint(dataset.tokenizer, context_length=64)
     checkpoint.header["dataset_sha256"] = dataset.sha256
     checkpoint.header["tokens"] = 12345
-    checkpoint.header["config"] = {"data": {"dir": str(tiny_dataset)}}
+    checkpoint.header["dataset"] = dataset.facts()
     save(tmp_path / "trained.pt", checkpoint)
     return tmp_path / "trained.pt"
 
@@ -39,15 +39,9 @@ def test_it_lists_sources_sizes_and_figures(trained: Path, tiny_dataset: Path, t
         assert words in card
 
 
-def test_a_dataset_that_is_gone_is_not_made_up(saved: Saved, tmp_path: Path) -> None:
+def test_a_dataset_that_is_not_named_is_not_made_up(saved: Saved, tmp_path: Path) -> None:
     export(saved()[0], tmp_path / "m.safetensors", "safetensors")
-    assert "not at hand" in (tmp_path / "m.safetensors.md").read_text("utf-8")
-
-
-def test_another_dataset_is_refused(saved: Saved, tiny_dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not the dataset"):
-        export(saved()[0], tmp_path / "m", "safetensors", data=tiny_dataset)
-    assert list(tmp_path.iterdir()) == []
+    assert "does not say what it learned from" in (tmp_path / "m.safetensors.md").read_text("utf-8")
 
 
 def test_a_name_is_text_in_it(saved: Saved, tmp_path: Path) -> None:

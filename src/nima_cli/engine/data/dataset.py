@@ -189,6 +189,20 @@ class PreparedDataset:
         """Samples of the train split that are questions and answers or chats."""
         return int((self._files.arrays("train").index["kind"] >= KINDS.index("qa")).sum())
 
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint says of the data that it learned from: sources and splits with their sizes, and no path."""
+        metadata = self.metadata
+        return {
+            "sources": [
+                {key: source[key] for key in ("name", "format", "kept", "bytes", "weight")}
+                for source in metadata["sources"]
+            ],
+            "splits": {
+                name: {key: split[key] for key in ("documents", "tokens", "bytes")}
+                for name, split in metadata["splits"].items()
+            },
+        }
+
     def arrays(self, name: str) -> SplitArrays:
         """The mapped files of `train`, `val` or `test`: token ids, loss mask and index of samples.
 

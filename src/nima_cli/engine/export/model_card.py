@@ -91,17 +91,18 @@ def _size(source: Source) -> Iterator[tuple[str, str]]:
 
 def _data(source: Source) -> Iterator[str]:
     fingerprint = source.header.get("dataset_sha256", "unknown")
-    if source.dataset is None:
-        yield f"Its sources were not at hand when this card was written. SHA-256 of the dataset: `{fingerprint}`."
+    dataset: Mapping[str, Any] | None = source.header.get("dataset")
+    if dataset is None:
+        yield f"The checkpoint does not say what it learned from. SHA-256 of the dataset: `{fingerprint}`."
         return
     sources = [
-        (_inline(one["name"]), one["format"], f"{one['kept']:,}", f"{one['bytes']:,}", f"{one['weight']:g}")
-        for one in source.dataset["sources"]
+        (_inline(one["name"]), _inline(one["format"]), f"{one['kept']:,}", f"{one['bytes']:,}", f"{one['weight']:g}")
+        for one in dataset["sources"]
     ]
     yield _table(("source", "format", "documents", "bytes", "weight"), sources)
     splits = [
-        (name, f"{one['documents']:,}", f"{one['tokens']:,}", f"{one['bytes']:,}")
-        for name, one in source.dataset["splits"].items()
+        (_inline(name), f"{one['documents']:,}", f"{one['tokens']:,}", f"{one['bytes']:,}")
+        for name, one in dataset["splits"].items()
     ]
     yield _table(("split", "documents", "tokens", "bytes"), splits)
     yield f"SHA-256 of the dataset: `{fingerprint}`."

@@ -23,7 +23,6 @@ def export_checkpoint(
     format: str,  # noqa: A002
     dtype: str = "float32",
     licence: str = UNKNOWN_LICENCE,
-    data: Path | None = None,
 ) -> Iterator[Event]:
     """Write a checkpoint in another program's format; the last event is `Exported`.
 
@@ -35,18 +34,16 @@ def export_checkpoint(
         format: hf, gguf or safetensors.
         dtype: float32, bfloat16 or float16.
         licence: an identifier for the model card, such as `mit`.
-        data: the dataset that the model was trained on, for the model card; by default where it was then.
 
     Raises:
         InputError: an argument has no such value, or `output` holds something else.
         CheckpointError: the checkpoint is unusable, the format cannot say it, or reading back shows a difference.
-        DataError: `data` is not that dataset.
         ResourceError: a package is missing, or the disk refused.
     """
     _check(output, format, dtype, licence)
     yield Progress("loading", 0, 0, "")
     source = read_source(
-        checkpoint, name=output.stem if format != "hf" else output.name, dtype=dtype, licence=licence, data=data,
+        checkpoint, name=output.stem if format != "hf" else output.name, dtype=dtype, licence=licence,
         matrices_only=format == "gguf",
     )  # fmt: skip
     yield Progress("writing and reading back", 0, 0, "")

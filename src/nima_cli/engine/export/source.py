@@ -11,11 +11,9 @@ import torch
 
 from nima_cli import __version__
 from nima_cli.engine.checkpoint import load_for_inference
-from nima_cli.engine.data.dataset_files import METADATA, read_metadata
 from nima_cli.engine.data.tokenizer import Tokenizer
 from nima_cli.engine.model.shape import ModelShape
-from nima_cli.errors import CheckpointError, DataError, NimaError, ResourceError
-from nima_cli.files import sha256_file
+from nima_cli.errors import CheckpointError, ResourceError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -32,7 +30,6 @@ class Source:
         tensors: nima's parameter names to tensors, in `dtype`.
         dtype: float32, bfloat16 or float16.
         header: the checkpoint's facts.
-        dataset: the metadata of the dataset it was trained on, if that is at hand.
         licence: what the card and the file say; an identifier such as `mit`.
     """
 
@@ -42,7 +39,6 @@ class Source:
     dtype: str
     tokenizer: Tokenizer
     header: Mapping[str, Any]
-    dataset: Mapping[str, Any] | None
     licence: str
 
     def facts(self) -> dict[str, Any]:
@@ -50,18 +46,14 @@ class Source:
         return {"nima_version": __version__, **{key: self.header[key] for key in _PUBLIC if key in self.header}}
 
 
-def read_source(
-    checkpoint: Path, *, name: str, dtype: str, licence: str, data: Path | None, matrices_only: bool
-) -> Source:
+def read_source(checkpoint: Path, *, name: str, dtype: str, licence: str, matrices_only: bool) -> Source:
     """Load a checkpoint and cast its weights.
 
     Args:
-        data: the dataset it was trained on, for the model card; None looks where it was then.
         matrices_only: leave the gains of the norms in float32.
 
     Raises:
         CheckpointError: the checkpoint is unusable, or a weight does not fit the type.
-        DataError: `data` is not the dataset that the checkpoint was trained on.
     """
     model, tokenizer, loaded = load_for_inference(checkpoint)
     tensors = {}
@@ -70,27 +62,7 @@ def read_source(
         if not bool(torch.isfinite(cast).all()):
             raise CheckpointError(f"{checkpoint}: `{key}` has values beyond {dtype}", hint="use --dtype bfloat16")
         tensors[key] = cast
-    dataset = _dataset(loaded.header, data) if data is not None else _usual_dataset(loaded.header)
-    return Source(name, loaded.shape, tensors, dtype, tokenizer, loaded.header, dataset, licence)
-
-
-def _dataset(header: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
-    metadata = read_metadata(folder)
-    if sha256_file(folder / METADATA) != header.get("dataset_sha256"):
-        raise DataError(f"{folder}: not the dataset that this checkpoint was trained on, or prepared anew since")
-    return metadata
-
-
-def _usual_dataset(header: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The dataset that the run's settings name, if it is still there and still the same."""
-    settings = header.get("config", {}).get("data")
-    folder = settings.get("dir") if isinstance(settings, dict) else None
-    if not isinstance(folder, str) or "\0" in folder:
-        return None
-    try:
-        return _dataset(header, Path(folder))
-    except NimaError:
-        return None
+    return Source(name, loaded.shape, tensors, dtype, tokenizer, loaded.header, licence)
 
 
 def needed(package: str) -> ModuleType:

@@ -166,6 +166,7 @@ class RunState:
             "dataset_sha256": self.dataset.sha256,
             "tokenizer_sha256": self.dataset.tokenizer.sha256,
             "conversations": self.dataset.conversations,
+            "dataset": self.dataset.facts(),
         }
         return Checkpoint(
             shape=self.shape,
