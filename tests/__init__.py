@@ -3,4 +3,4 @@
 import os
 
 # One thread each: the suite runs on all cores at once, and tiny models gain nothing from more.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"

@@ -31,16 +31,6 @@ from nima_cli.errors import CheckpointError, ResourceError
 from tests.engine.small_models import random_model, small_checkpoint, small_shape
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tiny_dataset: Path) -> Tokenizer:
-    return Tokenizer.load(tiny_dataset)
-
-
-@pytest.fixture
-def checkpoint(tokenizer: Tokenizer) -> Checkpoint:
-    return small_checkpoint(tokenizer)
-
-
 def same(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """Names, shapes, types and every bit."""
     return list(first) == list(second) and all(

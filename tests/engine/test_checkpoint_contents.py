@@ -18,17 +18,6 @@ from nima_cli.engine.checkpoint import Checkpoint, load, load_for_inference
 from nima_cli.engine.data.tokenizer import Tokenizer
 from nima_cli.errors import CheckpointError
 from tests.engine.crafted import Claim, Storage, contents, payload_of, refusal, write_archive, write_claims
-from tests.engine.small_models import small_checkpoint
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tiny_dataset: Path) -> Tokenizer:
-    return Tokenizer.load(tiny_dataset)
-
-
-@pytest.fixture
-def checkpoint(tokenizer: Tokenizer) -> Checkpoint:
-    return small_checkpoint(tokenizer)
 
 
 def change_header(**changes: Any) -> Callable[[dict[str, Any]], None]:

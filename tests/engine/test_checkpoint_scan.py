@@ -13,22 +13,10 @@ import torch
 from torch import nn
 
 from nima_cli.engine.checkpoint import Checkpoint, load, save
-from nima_cli.engine.data.tokenizer import Tokenizer
 from nima_cli.errors import CheckpointError
 from tests.engine.crafted import Evaluates, LoadsInside, RunsACommand, contents, payload_of, refusal, write_archive
-from tests.engine.small_models import small_checkpoint
 
 TRUNCATIONS, FLIPS = 200, 500
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tiny_dataset: Path) -> Tokenizer:
-    return Tokenizer.load(tiny_dataset)
-
-
-@pytest.fixture
-def checkpoint(tokenizer: Tokenizer) -> Checkpoint:
-    return small_checkpoint(tokenizer)
 
 
 def test_a_truncated_file_is_always_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -1,11 +1,10 @@
 """Checkpoints to export, with every weight random, and one thread to use them with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from nima_cli.engine.checkpoint import Checkpoint, save
 from nima_cli.engine.data.tokenizer import Tokenizer
@@ -24,15 +23,6 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 Export = Callable[..., Exported]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Restores the number of threads for the tests that follow."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
