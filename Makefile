@@ -43,12 +43,13 @@ types: $(INSTALLED) ## Check types with mypy
 	$(BIN)/mypy $(SCRIPTS)
 
 unit: $(INSTALLED) ## Run the tests; TEST_WORKERS=4 spreads them over processes
-	$(BIN)/pytest -n $(TEST_WORKERS)
+	$(BIN)/pytest -n $(TEST_WORKERS) -m "not slow"
 
 references: $(INSTALLED) ## Check that docs/cli.md and docs/config.md say what the program says
 	$(BIN)/python docs/make_reference.py --check
 
-torture: $(INSTALLED) ## Kill runs at every moment and fail every write; takes an hour
+torture: $(INSTALLED) ## Run the slow tests, kill runs at every moment, fail every write; takes an hour
+	$(BIN)/pytest -n $(TEST_WORKERS) -m slow
 	$(BIN)/pytest -s tests/crash/torture.py tests/crash/ranks_torture.py tests/crash/ranks_two_hosts.py
 
 fmt: $(INSTALLED) ## Format the code and fix what ruff can fix

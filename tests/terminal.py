@@ -10,8 +10,12 @@ from collections.abc import Sequence
 
 Keys = Sequence[tuple[str, bytes]]
 
-# Makes stdin the controlling terminal, so that a typed Ctrl-C becomes a signal.
-_TAKE_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+# Makes stdin the controlling terminal, so that a typed Ctrl-C becomes a signal; it would be ignored where the tests
+# themselves were started in the background.
+_TAKE_TERMINAL = """import fcntl, signal, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
 
 
 def run_on_terminal(
