@@ -166,7 +166,7 @@ class GenerationConfig(Section):
     prompts: list[Annotated[str, Field(min_length=1)]] = Field(
         default=["The module", "To create a", "How do I"], description="Beginnings to continue."
     )
-    max_length: Int = Field(48, ge=1, le=131072, description="New tokens per sample.")
+    max_length: Int = Field(32, ge=1, le=131072, description="New tokens per sample.")
     temperature: Float = Field(0.8, ge=0.0, le=10.0, description="Randomness; 0 always takes the most likely token.")
     top_k: Int = Field(50, ge=0, description="Keep only this many most likely tokens; 0 keeps all.")
     top_p: Float = Field(0.95, gt=0.0, le=1.0, description="Keep the most likely tokens up to this total probability.")
