@@ -29,6 +29,7 @@ from nima_cli.errors import InputError
 if TYPE_CHECKING:
     from nima_cli.cli.chat_session import ChatSession
     from nima_cli.cli.inference import LoadedModel
+    from nima_cli.engine.inference.conversation import Conversation
 
 EXAMPLES = examples(
     "nima chat --checkpoint best.pt",
@@ -70,19 +71,15 @@ def chat(
     require_text("--once", once or "")
     require_text("--system", system)
     from nima_cli.cli.chat_session import ChatSession
-    from nima_cli.engine.inference.conversation import Conversation
     from nima_cli.engine.inference.sampling import Sampling, check_seed
-    from nima_cli.engine.inference.text import TextGenerator
 
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     check_seed(seed)
     loaded = load_model(checkpoint, device=device, dtype=dtype)
-    # A header without the number is of a file that somebody else wrote: it gets the benefit of the doubt.
-    in_turns = loaded.checkpoint.header.get("conversations") != 0
-    conversation = Conversation(TextGenerator(loaded.model, loaded.tokenizer), system=system, in_turns=in_turns)
+    conversation = _conversation(loaded, system)
     session = ChatSession(conversation, sampling, max_new_tokens=max_new_tokens, seed=seed, stop=tuple(stop or ()))
     if not quiet:
-        _say_what_to_expect(loaded, in_turns=in_turns)
+        _say_what_to_expect(loaded, in_turns=conversation.in_turns)
         say_unreachable_top_k(top_k, loaded.tokenizer.vocab_size)
     from nima_cli.ui.answer_view import show_answer
     from nima_cli.ui.chat_view import chat_loop
@@ -99,6 +96,16 @@ def chat(
         markdown=markdown,
         welcome=not quiet,
     )
+
+
+def _conversation(loaded: "LoadedModel", system: str) -> "Conversation":
+    """An empty conversation; in turns, unless the model has never seen any."""
+    from nima_cli.engine.inference.conversation import Conversation
+    from nima_cli.engine.inference.text import TextGenerator
+
+    # A header without the number is of a file that somebody else wrote: it gets the benefit of the doubt.
+    in_turns = loaded.checkpoint.header.get("conversations") != 0
+    return Conversation(TextGenerator(loaded.model, loaded.tokenizer), system=system, in_turns=in_turns)
 
 
 def _say_what_to_expect(loaded: "LoadedModel", *, in_turns: bool) -> None:

@@ -14,7 +14,7 @@ from nima_cli.config.data_help import DATA_HELP
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from nima_cli.events import DatasetReady, Event
+    from nima_cli.events import Event
 
 app = typer.Typer(
     help="Prepare documents for training, and look at what was prepared.",
@@ -44,30 +44,6 @@ SourceFlags = Annotated[
         show_default=False,
     ),
 ]
-
-# Parameters of `prepare` that are keys of `data` of the same name.
-_SETTINGS = (
-    "tokenizer",
-    "vocab_size",
-    "tokenizer_from",
-    "max_length",
-    "min_length",
-    "train_ratio",
-    "val_ratio",
-    "seed",
-    "dedupe",
-    "loss",
-    "on_error",
-    "encoding",
-    "normalize",
-    "strip_markup",
-    "keep_links",
-    "heading_context",
-    "max_characters",
-    "max_repetition",
-    "max_non_text",
-    "max_boilerplate",
-)
 
 _PREPARE_EXAMPLES = examples(
     "nima data prepare --output-dir data/docs --text-files docs",
@@ -151,7 +127,7 @@ def prepare(
     from nima_cli.config.data_schema import BUILTIN_SOURCE
     from nima_cli.config.load import load_config
 
-    overrides = {f"data.{key}": context.params[key] for key in _SETTINGS}
+    overrides = {f"data.{key}": value for key, value in context.params.items() if key in DATA_HELP}
     overrides["data.sources"] = (
         _named_sources(text_files or [], json_files or [], jsonl_files or [], record_format, source or []) or None
     )
@@ -169,26 +145,26 @@ def prepare(
     if folder is None:
         raise InputError("no place for the dataset", hint="give `--output-dir`")
     on = cluster(engine, ray_address, workers)
+    from nima_cli.engine.cores import cpu_count
     from nima_cli.engine.data.prepare import prepare as run
 
-    events = run(data, folder, overwrite=overwrite, workers=workers or _cores(), cluster=on)
+    events = run(data, folder, overwrite=overwrite, workers=workers or cpu_count(), cluster=on)
     _prepare(events, folder, report, quiet=quiet, as_json=json)
 
 
 def _prepare(events: Iterator["Event"], folder: Path, report: Path | None, *, quiet: bool, as_json: bool) -> None:
     from nima_cli.cli.views import follow, print_json
+    from nima_cli.events import DatasetReady
     from nima_cli.sinks.drops import DropsSink
     from nima_cli.ui.console import out, safe_text, say
     from nima_cli.ui.prepare_view import prepare_view
 
-    result = _Result()
     drops = DropsSink(report) if report is not None else None
-    views = [prepare_view(quiet=quiet), *([drops] if drops else []), result]
-    follow(events, views)
+    views = [prepare_view(quiet=quiet), *([drops] if drops else [])]
+    ready = follow(events, views)
     if drops is not None and not drops.written and not quiet:
         say("nothing was read, so there is no report; pass `--overwrite` to prepare again", "warning")
-    ready = result.ready
-    assert ready is not None  # preparing ends with it, or raises
+    assert isinstance(ready, DatasetReady), "preparing ends with it, or raises"
     if as_json:
         print_json({**asdict(ready), "path": str(ready.path)})
     elif not quiet:
@@ -200,33 +176,12 @@ def _prepare(events: Iterator["Event"], folder: Path, report: Path | None, *, qu
         say(f"look at it with `nima data inspect {folder}`, train with `nima train --data {folder}`", "hint")
 
 
-class _Result:
-    """Keeps the event that says what came out."""
-
-    ready: "DatasetReady | None" = None
-
-    def __call__(self, event: "Event") -> None:
-        from nima_cli.events import DatasetReady
-
-        if isinstance(event, DatasetReady):
-            self.ready = event
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
 def _say_origins(origins: dict[str, str]) -> None:
     from nima_cli.ui.console import say
 
     for key, origin in origins.items():
         if key.startswith("data."):
             say(f"{key}: from {origin}")
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _named_sources(

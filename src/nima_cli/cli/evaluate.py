@@ -1,6 +1,5 @@
 """`nima eval`: what a checkpoint is worth: its figures over a split, against baselines, and what it writes."""
 
-import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -147,20 +146,18 @@ def _refuse_report(path: Path) -> None:
 
 
 def _follow(steps: "Generator[Progress, None, Evaluation]", *, quiet: bool) -> "Evaluation":
-    """Show the phases on a terminal; returns what the steps return."""
-    from nima_cli.ui.console import err
+    """Show the phases; returns what the steps return."""
+    from nima_cli.ui.phase_view import PhaseView
 
-    status = err().status("") if err().is_terminal and not quiet else None
-    with status if status is not None else contextlib.nullcontext():
+    view = PhaseView(quiet=quiet)
+    try:
         while True:
-            try:
-                progress = next(steps)
-            except StopIteration as ended:
-                found: Evaluation = ended.value
-                return found
-            if status is not None:
-                share = f" {progress.done:,} of {progress.total:,}" if progress.unit else ""
-                status.update(progress.phase + share)
+            view(next(steps))
+    except StopIteration as ended:
+        found: Evaluation = ended.value
+        return found
+    finally:
+        view.close()
 
 
 def _print(result: dict[str, Any], *, json: bool) -> None:

@@ -1,6 +1,5 @@
 """`nima export`: a checkpoint in the formats of other programs."""
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,9 +8,7 @@ import typer
 from nima_cli.cli.options import CheckpointPath, Debug, Json, Quiet, examples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from nima_cli.events import Event, Exported
+    from nima_cli.events import Exported
 
 EXAMPLES = examples(
     "nima export --checkpoint experiments/technical --format hf --output exports/technical",
@@ -45,31 +42,20 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a checkpoint for other programs, and prove it by reading it back."""
+    from nima_cli.cli.views import follow
     from nima_cli.engine.export.run import export_checkpoint
+    from nima_cli.events import Exported
+    from nima_cli.ui.phase_view import PhaseView
 
     events = export_checkpoint(checkpoint, output, format=format, dtype=dtype, licence=licence)
-    exported = _follow(events, quiet=quiet)
+    exported = follow(events, [PhaseView(quiet=quiet)])
+    assert isinstance(exported, Exported), "an export ends with it, or raises"
     if json:
         from nima_cli.cli.views import print_json
 
         print_json(_result(exported, format, dtype))
     else:
         _print(exported, format, dtype)
-
-
-def _follow(events: "Iterator[Event]", *, quiet: bool) -> "Exported":
-    """Show the phases on a terminal; returns the last event."""
-    from nima_cli.events import Exported, Progress
-    from nima_cli.ui.console import err
-
-    status = err().status("") if err().is_terminal and not quiet else None
-    with status if status is not None else contextlib.nullcontext():
-        for event in events:
-            if isinstance(event, Progress) and status is not None:
-                status.update(event.phase)
-            if isinstance(event, Exported):
-                return event
-    raise AssertionError("an export ends with its result")
 
 
 def _result(exported: "Exported", format: str, dtype: str) -> dict[str, Any]:  # noqa: A002

@@ -147,16 +147,19 @@ def _train(opened: "OpenSession", ranks: "Ranks", *, quiet: bool, json: bool) ->
     """Train; the first process shows the events and prints the result. Returns the exit code."""
     from nima_cli.cli.views import follow
     from nima_cli.engine.training import session as sessions
+    from nima_cli.events import RunEnded
 
     ended = opened.already_ended
     if ended is None:
         events = sessions.train(opened, ranks=ranks, should_stop=stop.requested, should_save=stop.save_requested)
-        ended = follow(_remembered(events), _views(opened, quiet=quiet)) if ranks.is_first else follow(events, [])
+        last = follow(_remembered(events), _views(opened, quiet=quiet)) if ranks.is_first else follow(events, [])
+        assert isinstance(last, RunEnded), "training ends with it, or raises"
+        ended = last
     elif ranks.is_first:
         _say_that_nothing_is_left(opened.session, ended)
-    if json and ended is not None and ranks.is_first:
+    if json and ranks.is_first:
         _print_result(opened.session, ended)
-    return stop.EXIT_CODES[stop.requested() or "TERM"] if ended and ended.reason == "interrupted" else 0
+    return stop.EXIT_CODES[stop.requested() or "TERM"] if ended.reason == "interrupted" else 0
 
 
 def _remembered(events: "Iterator[Event]") -> "Iterator[Event]":

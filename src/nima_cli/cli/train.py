@@ -104,15 +104,8 @@ def train(
     def decide() -> "Session | None":
         resume_path, checkpoint = _find_resume(resume, output_dir, name)
         if eval_only:
-            from nima_cli.cli.evaluate import evaluate_checkpoint
-
             chosen = resume_path or output_dir or rundir.find_run_dir(None, name)
-            if chosen is None:
-                hint = "name its checkpoint with --resume PATH"
-                raise InputError("--eval-only: there is no run to evaluate", hint=hint)
-            evaluate_checkpoint(
-                chosen, data=data, split="test", json=json, device=device or "auto", dtype="auto", quiet=quiet
-            )
+            _evaluate(chosen, data=data, device=device, json=json, quiet=quiet)
             return None
         resolved = _load(config, overrides, set_ or [], preset, checkpoint)
         from nima_cli.cli.datasets import data_dir, with_sources
@@ -165,6 +158,15 @@ def _find_resume(
     return path, checkpoint
 
 
+def _evaluate(run: Path | None, *, data: Path | None, device: str | None, json: bool, quiet: bool) -> None:
+    """Measure a run on the test split instead of training."""
+    from nima_cli.cli.evaluate import evaluate_checkpoint
+
+    if run is None:
+        raise InputError("--eval-only: there is no run to evaluate", hint="name its checkpoint with --resume PATH")
+    evaluate_checkpoint(run, data=data, split="test", json=json, device=device or "auto", dtype="auto", quiet=quiet)
+
+
 def _load(
     config: Path | None, overrides: dict[str, Any], set_: list[str], preset: str | None, checkpoint: "Checkpoint | None"
 ) -> "Resolved":
@@ -178,7 +180,7 @@ def _prepare(settings: "Config", *, quiet: bool) -> None:
     """Make the dataset when its sources changed."""
     from nima_cli.cli.datasets import ensure_prepared
     from nima_cli.cli.views import follow
-    from nima_cli.engine.device import cpu_count
+    from nima_cli.engine.cores import cpu_count
     from nima_cli.sinks import guarded
     from nima_cli.ui.console import say
     from nima_cli.ui.prepare_view import prepare_view

@@ -7,27 +7,25 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nima_cli.events import Event, RunEnded, View
+from nima_cli.events import Event, View
 from nima_cli.files import explain
 
 if TYPE_CHECKING:
     from nima_cli.config.schema import MonitoringConfig
 
 
-def follow(events: Iterator[Event], views: Sequence[View]) -> RunEnded | None:
-    """Show every event to every view, then close them; returns how the run ended, if it ended."""
-    ended = None
+def follow(events: Iterator[Event], views: Sequence[View]) -> Event | None:
+    """Show every event to every view, then close them; returns the last event, which says what came out."""
+    event = None
     try:
         for event in events:
             for view in views:
                 view(event)
-            if isinstance(event, RunEnded):
-                ended = event
     finally:
         with ExitStack() as closing:  # one that fails to close does not keep the others open
             for view in views:
                 closing.callback(view.close)
-    return ended
+    return event
 
 
 def run_views(monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: int | None, quiet: bool) -> list[View]:

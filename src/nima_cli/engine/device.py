@@ -1,7 +1,6 @@
 """Picks the processor and the number format by asking the machine; knows no model and no config file."""
 
 import ctypes
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -133,10 +132,3 @@ def keep_freed_memory() -> None:
     mmap_threshold, trim_threshold, most = -3, -1, 2**31 - 1
     mallopt(mmap_threshold, most)
     mallopt(trim_threshold, most)
-
-
-def cpu_count() -> int:
-    """Cores this process may use, which in a container can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -112,6 +112,12 @@ def test_an_answer_that_is_stopped_stays_as_far_as_it_got(conversation: Conversa
     assert len(begun) < len(whole)
 
 
+def test_a_question_that_is_stopped_before_its_first_piece_was_asked(conversation: Conversation) -> None:
+    pieces = conversation.ask("how", sampling=GREEDY, max_new_tokens=10, seed=0)
+    pieces.close()  # type: ignore[attr-defined]
+    assert [turn.content for turn in conversation.turns] == ["how", ""]
+
+
 def test_whole_oldest_exchanges_leave_first_and_the_system_text_never(
     conversation: Conversation, tokenizer: Tokenizer
 ) -> None:

@@ -52,7 +52,9 @@ def stop_after(trainers: Sequence[Trainer], step: int) -> Callable[[], str | Non
     return lambda: "INT" if trainers and trainers[-1].step >= step else None
 
 
-def run_until(config: Config, dataset: Path, run_dir: Path, step: int, *, resume: str | None = None) -> list[Event]:
+def run_until(
+    config: Config, dataset: Path | PreparedDataset, run_dir: Path, step: int, *, resume: str | None = None
+) -> list[Event]:
     """The events of a run that is asked to stop after `step`."""
     trainers: list[Trainer] = []
     trainers.append(make_trainer(config, dataset, run_dir, resume=resume, should_stop=stop_after(trainers, step)))

@@ -9,16 +9,15 @@ import torch
 from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint_files import BEST, LAST
 from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
-from nima_cli.engine.training.trainer import Trainer
 from nima_cli.events import Event, RunEnded, StepDone
 from tests.engine.training.runs import (
     evaluations,
     losses,
     make_config,
     make_trainer,
+    run_until,
     same_tensors,
     steps,
-    stop_after,
     weights,
 )
 
@@ -29,10 +28,7 @@ CONFIG = make_config(max_steps=STEPS, eval_steps=4, save_steps=6, log_steps=3, e
 
 def part(dataset: PreparedDataset, run_dir: Path, until: int, *, resume: bool) -> list[Event]:
     """The events of a run that is asked to stop after `until`."""
-    trainers: list[Trainer] = []
-    resumed = LAST if resume else None
-    trainers.append(make_trainer(CONFIG, dataset, run_dir, resume=resumed, should_stop=stop_after(trainers, until)))
-    return list(trainers[0].run())
+    return run_until(CONFIG, dataset, run_dir, until, resume=LAST if resume else None)
 
 
 def told(events: list[Event]) -> tuple[object, ...]:

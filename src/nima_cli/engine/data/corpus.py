@@ -6,7 +6,7 @@ The workers read what they can, refine and sketch, and only a row of numbers sta
 import contextlib
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -210,8 +210,7 @@ def _size(sources: Sequence[Source]) -> int:
 
 def _count(shard: Shard, corpus: Corpus) -> Iterator[Dropped]:
     corpus.longest = max(corpus.longest, shard.longest)
-    for one in fields(CleanReport):
-        setattr(corpus.cleaning, one.name, getattr(corpus.cleaning, one.name) + getattr(shard.cleaning, one.name))
+    corpus.cleaning.add(shard.cleaning)
     for source, problem in shard.dropped:
         yield corpus.dropped(source, problem)
 

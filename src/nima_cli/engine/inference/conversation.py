@@ -82,15 +82,17 @@ class Conversation:
     def ask(
         self, question: str, *, sampling: Sampling, max_new_tokens: int, seed: int, stop: tuple[str, ...] = ()
     ) -> Iterator[str]:
-        """Stream the answer to `question`; when the stream ends or is closed, both turns are part of the conversation.
+        """Stream the answer to `question`.
 
-        An answer that is stopped midway stays as far as it got. `last` says at once what will be sent.
+        Both turns are part of the conversation at once; the answer is as long as it got when the stream ends or is
+        closed, be that before its first piece. `last` says at once what will be sent.
 
         Raises:
             InputError: the question is not valid Unicode; the conversation is then as before.
         """
         self.last = self.prompt(question, max_new_tokens)
-        return self._answer(question, self.last, sampling, max_new_tokens, seed, stop)
+        self.turns += [Turn("user", question), Turn("assistant", "")]
+        return self._answer(self.last, sampling, max_new_tokens, seed, stop)
 
     def prompt(self, question: str, max_new_tokens: int) -> Prompt:
         """What would be sent for a question: the newest whole exchanges that fit beside the system text and an answer.
@@ -146,7 +148,7 @@ class Conversation:
         self.turns, self.last = turns, None
 
     def _answer(
-        self, question: str, prompt: Prompt, sampling: Sampling, max_new_tokens: int, seed: int, stop: tuple[str, ...]
+        self, prompt: Prompt, sampling: Sampling, max_new_tokens: int, seed: int, stop: tuple[str, ...]
     ) -> Iterator[str]:
         pieces: list[str] = []
         try:
@@ -162,7 +164,7 @@ class Conversation:
                 pieces.append(piece)
                 yield piece
         finally:
-            self.turns += [Turn("user", question), Turn("assistant", "".join(pieces))]
+            self.turns[-1] = Turn("assistant", "".join(pieces))
 
     def _head(self, system: str) -> list[int]:
         """What every prompt begins with."""

@@ -10,7 +10,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from nima_cli.engine.device import cpu_count
+from nima_cli.engine.cores import cpu_count
 from nima_cli.engine.training.ranks import TIMEOUT, Ranks
 from nima_cli.errors import DeviceError
 
