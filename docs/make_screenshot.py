@@ -18,7 +18,7 @@ from rich.console import Console
 from nima_cli.cli.datasets import data_dir, ensure_prepared, with_sources
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
-from nima_cli.engine.device import cpu_count
+from nima_cli.engine.cores import cpu_count
 from nima_cli.engine.training.session import Session, open_session, train
 from nima_cli.events import Event, StepDone
 from nima_cli.ui.train_live import picture
