@@ -1,12 +1,12 @@
-"""What watching a run costs: logging, sinks and text samples, on against off in turns within one run of gpt-tiny.
+"""What watching a run costs: events, logging and sinks, on against off in turns within one run of gpt-tiny.
 
     python benchmarks/overhead.py DATASET [--block 100] [--blocks 6] [--check 2.0]
 
 DATASET is a prepared dataset. Blocks of steps with everything on (log lines, terminal, metrics.jsonl, log file,
-TensorBoard, plots, samples) alternate with blocks with nothing, each ends with an evaluation, and their medians are
-compared. Evaluations and saves themselves are in neither. Where the time goes is also counted directly, which is the
-steadier number on a machine that does other things, too; what is paid once in a run, such as the import of matplotlib
-with the first figure, stands apart. `--check` makes it fail above so many percent.
+TensorBoard, plots) alternate with blocks with nothing, each ends with an evaluation and its text samples, and their
+medians are compared. Evaluations, samples and saves themselves are in neither. Where the time goes is also counted
+directly, which is the steadier number on a machine that does other things, too; what is paid once in a run, such as the
+import of matplotlib with the first figure, stands apart. `--check` makes it fail above so many percent.
 """
 
 import argparse
@@ -41,38 +41,33 @@ def make_config(block: int, blocks: int) -> Config:
     return Config.model_validate({**config.model_dump(), "training": training})
 
 
-def without_samples(config: Config) -> Config:
-    """The same config, which draws no text."""
-    values = config.model_dump()
-    values["evaluation"]["generation"]["enabled"] = False
-    return Config.model_validate(values)
-
-
 def measure(
     dataset: Path, run_dir: Path, block: int, blocks: int
-) -> tuple[list[float], list[float], dict[str, float], float]:
-    """Seconds a step in the blocks with everything on, in those with nothing, and in each part; seconds paid once."""
+) -> tuple[list[float], list[float], dict[str, float], float, float]:
+    """Seconds a step in the blocks with everything on, in those with nothing, and in each part; seconds paid once.
+
+    At last the seconds that the samples of one evaluation take.
+    """
     config = make_config(block, blocks)
     device = pick_device(config.hardware.device, config.training.use_mixed_precision)
     keep_freed_memory()
     trainer = Trainer(config, open_dataset(dataset), run_dir, device)
-    watched, blind = (config, trainer.plan), (
-        without_samples(config), dataclasses.replace(trainer.plan, log_steps=NEVER),
-    )  # fmt: skip
+    watched, blind = trainer.plan, dataclasses.replace(trainer.plan, log_steps=NEVER)
     views = run_views(config.monitoring, run_dir, resumed_step=None, quiet=False)
     seconds = {True: [0.0] * (blocks + 1), False: [0.0] * (blocks + 1)}
     once: dict[str, float] = defaultdict(float)
     later: dict[str, float] = defaultdict(float)
+    samples = 0.0
     began = time.perf_counter()
     for event in trainer.run():
         came = time.perf_counter()
         number = (trainer.step - 1) // block if trainer.step else 0
         on, spent = number % 2 == 0, later if number else once
-        trainer.config, trainer.state.plan = watched if on else blind
-        if not isinstance(event, EvalDone | Saved | RunStarted):
+        trainer.state.plan = watched if on else blind
+        if isinstance(event, SampleDrawn):
+            samples += came - began
+        elif not isinstance(event, EvalDone | Saved | RunStarted):
             seconds[on][number] += came - began
-            if isinstance(event, SampleDrawn):
-                spent["samples"] += came - began
         if on:
             seconds[on][number] += show(event, views, spent)
         began = time.perf_counter()
@@ -84,6 +79,7 @@ def measure(
         [total / block for total in seconds[False][3:blocks:2]],
         {name: total / ((blocks - 1) // 2 * block) for name, total in later.items()},
         sum(once.values()),
+        samples / (blocks + 1),
     )
 
 
@@ -112,7 +108,7 @@ def main() -> None:
     parser.add_argument("--check", type=float, metavar="PERCENT", help="fail above this")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-        on, off, spent, once = measure(arguments.dataset, Path(folder), arguments.block, arguments.blocks)
+        on, off, spent, once, samples = measure(arguments.dataset, Path(folder), arguments.block, arguments.blocks)
     step, compared = statistics.median(off), statistics.median(on) / statistics.median(off) - 1
     print(f"a step with nothing on: {1000 * step:.1f} ms (median of {len(off)} blocks of {arguments.block} steps)")
     print(f"a step with everything on: {1000 * statistics.median(on):.1f} ms, {100 * compared:+.2f}%")
@@ -120,6 +116,7 @@ def main() -> None:
         print(f"  {name:16} {1e6 * seconds:8.0f} us a step, {100 * seconds / step:.2f}%")
     counted = sum(spent.values()) / step
     print(f"counted directly: {100 * counted:.2f}%; in the first block {once:.1f} s")
+    print(f"the text samples of one evaluation, in neither: {samples:.2f} s")
     if arguments.check is not None and 100 * counted > arguments.check:
         sys.exit(f"more than {arguments.check:g}%")
 
