@@ -163,8 +163,8 @@ def test_at_the_start_every_block_is_the_identity() -> None:
     ids_BT = some_ids(model.shape, 2, 8)
     embedded_BTC = model.embed_tokens(ids_BT)
     assert torch.equal(model.hidden(ids_BT), model.norm(embedded_BTC))
-    cos_TD, sin_TD = model.rotary.slice(0, 8, torch.float32)
-    assert torch.equal(model.layers[0](embedded_BTC, cos_TD, sin_TD, None, 0), embedded_BTC)
+    cos_TE, sin_TE = model.rotary.slice(0, 8, torch.float32)
+    assert torch.equal(model.layers[0](embedded_BTC, cos_TE, sin_TE, None, 0), embedded_BTC)
 
 
 def test_dropout_acts_in_training_only() -> None:

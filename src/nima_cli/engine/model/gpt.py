@@ -7,7 +7,7 @@ QK-norm (2302.05442), SwiGLU (2002.05202), no biases, tied embeddings. Parameter
 Master weights are float32. `compute_dtype` is the type of activations: each weight is cast where it is used, so small
 updates are never lost to 16 bit.
 
-Axis letters: B batch · T time · C width · H heads · D head width · F hidden width of the MLP · V vocabulary
+Axis letters: B batch · T time · C width · H heads · D head width · E its half · F hidden width of the MLP · V vocabulary
 """
 
 import math
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from nima_cli.engine.model.blocked_attention import blocked_attention
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.dropout import RowDropout
 from nima_cli.engine.model.shape import ModelShape
@@ -61,37 +62,37 @@ class RMSNorm(nn.Module):
 class Rotary(nn.Module):
     """Cosines and sines of the rotary angles, precomputed for the whole context."""
 
-    cos_TD: torch.Tensor
-    sin_TD: torch.Tensor
+    cos_TE: torch.Tensor
+    sin_TE: torch.Tensor
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
-        cos_TD, sin_TD = self.table(shape)
-        self.register_buffer("cos_TD", cos_TD, persistent=False)
-        self.register_buffer("sin_TD", sin_TD, persistent=False)
+        cos_TE, sin_TE = self.table(shape)
+        self.register_buffer("cos_TE", cos_TE, persistent=False)
+        self.register_buffer("sin_TE", sin_TE, persistent=False)
 
     @staticmethod
     def table(shape: ModelShape) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines `[context, D]` on the CPU, a pure function of the shape: they are in no checkpoint.
+        """Cosines and sines `[context, E]` on the CPU, a pure function of the shape: they are in no checkpoint.
 
         Also where a model is built without memory to be loaded; there, torch would import a compiler to count to ten.
         """
         exponents = torch.arange(0, shape.head_dim, 2, dtype=torch.float32, device="cpu") / shape.head_dim
         positions = torch.arange(shape.context_length, dtype=torch.float32, device="cpu")
-        angles = torch.outer(positions, shape.rope_theta**-exponents)
-        angles_TD = torch.cat((angles, angles), dim=-1)
-        return angles_TD.cos(), angles_TD.sin()
+        angles_TE = torch.outer(positions, shape.rope_theta**-exponents)
+        return angles_TE.cos(), angles_TE.sin()
 
     def slice(self, start: int, length: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines `[length, D]` of positions `start` to `start + length`."""
+        """Cosines and sines `[length, E]` of positions `start` to `start + length`."""
         end = start + length
-        return self.cos_TD[start:end].to(dtype), self.sin_TD[start:end].to(dtype)
+        return self.cos_TE[start:end].to(dtype), self.sin_TE[start:end].to(dtype)
 
 
-def rotate(x_BHTD: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor) -> torch.Tensor:
+def rotate(x_BHTD: torch.Tensor, cos_TE: torch.Tensor, sin_TE: torch.Tensor) -> torch.Tensor:
     """Turn each head by its position's angle; the two halves of D are the two coordinates."""
     first, second = x_BHTD.chunk(2, dim=-1)
-    return x_BHTD * cos_TD + torch.cat((-second, first), dim=-1) * sin_TD
+    turned_first = torch.addcmul(first * cos_TE, second, sin_TE, value=-1)
+    return torch.cat((turned_first, torch.addcmul(second * cos_TE, first, sin_TE)), dim=-1)
 
 
 class Attention(nn.Module):
@@ -108,30 +109,40 @@ class Attention(nn.Module):
         self.k_norm: nn.Module = RMSNorm(shape.head_dim) if shape.qk_norm else nn.Identity()
 
     def forward(
-        self, x_BTC: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor, cache: KVCache | None, layer: int
+        self, x_BTC: torch.Tensor, cos_TE: torch.Tensor, sin_TE: torch.Tensor, cache: KVCache | None, layer: int
     ) -> torch.Tensor:
         """`[B, T, C]` to `[B, T, C]`; with a cache, the T positions follow those it holds."""
         batch, time, _ = x_BTC.shape
         q_BHTD = self.q_norm(self.q_proj(x_BTC).view(batch, time, self.n_heads, self.head_dim)).transpose(1, 2)
         k_BHTD = self.k_norm(self.k_proj(x_BTC).view(batch, time, self.n_kv_heads, self.head_dim)).transpose(1, 2)
         v_BHTD = self.v_proj(x_BTC).view(batch, time, self.n_kv_heads, self.head_dim).transpose(1, 2)
-        q_BHTD, k_BHTD = rotate(q_BHTD, cos_TD, sin_TD), rotate(k_BHTD, cos_TD, sin_TD)
+        q_BHTD, k_BHTD = rotate(q_BHTD, cos_TE, sin_TE), rotate(k_BHTD, cos_TE, sin_TE)
         mask = None
         if cache is not None:
             past = cache.length
             k_BHTD, v_BHTD = cache.extend(layer, k_BHTD, v_BHTD)
             if past and time > 1:  # row t sees the past and itself; `is_causal` would align the corner wrongly
                 mask = torch.ones(time, past + time, dtype=torch.bool, device=x_BTC.device).tril(past)
-        y_BHTD = F.scaled_dot_product_attention(
-            q_BHTD,
-            k_BHTD,
-            v_BHTD,
-            attn_mask=mask,
-            is_causal=mask is None and time > 1,
-            enable_gqa=self.n_kv_heads != self.n_heads,
-        )
+        if cache is None and x_BTC.device.type == "cpu" and torch.is_grad_enabled():
+            y_BHTD = self._blocked(q_BHTD, k_BHTD, v_BHTD)
+        else:
+            y_BHTD = F.scaled_dot_product_attention(
+                q_BHTD,
+                k_BHTD,
+                v_BHTD,
+                attn_mask=mask,
+                is_causal=mask is None and time > 1,
+                enable_gqa=self.n_kv_heads != self.n_heads,
+            )
         out_BTC: torch.Tensor = self.o_proj(y_BHTD.transpose(1, 2).reshape(batch, time, -1))
         return out_BTC
+
+    def _blocked(self, q_BHTD: torch.Tensor, k_BHTD: torch.Tensor, v_BHTD: torch.Tensor) -> torch.Tensor:
+        """The same attention with batch and heads in one axis, each group of queries beside its keys and values."""
+        group = self.n_heads // self.n_kv_heads
+        q_NTD = (q_BHTD * self.head_dim**-0.5).flatten(0, 1)
+        k_NTD, v_NTD = (x.repeat_interleave(group, dim=1).flatten(0, 1) for x in (k_BHTD, v_BHTD))
+        return blocked_attention(q_NTD, k_NTD, v_NTD).view_as(q_BHTD)
 
 
 class MLP(nn.Module):
@@ -161,10 +172,10 @@ class Block(nn.Module):
         self.drop = drop
 
     def forward(
-        self, x_BTC: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor, cache: KVCache | None, layer: int
+        self, x_BTC: torch.Tensor, cos_TE: torch.Tensor, sin_TE: torch.Tensor, cache: KVCache | None, layer: int
     ) -> torch.Tensor:
         """`[B, T, C]` to `[B, T, C]`."""
-        attended_BTC = self.self_attn(self.input_layernorm(x_BTC), cos_TD, sin_TD, cache, layer)
+        attended_BTC = self.self_attn(self.input_layernorm(x_BTC), cos_TE, sin_TE, cache, layer)
         x_BTC = x_BTC + self.drop(attended_BTC)
         out_BTC: torch.Tensor = x_BTC + self.drop(self.mlp(self.post_attention_layernorm(x_BTC)))
         return out_BTC
@@ -225,9 +236,9 @@ class GPT(nn.Module):
         start = cache.length if cache is not None else 0
         x_BTC = F.embedding(ids_BT, self.embed_tokens.weight).to(self.compute_dtype)
         x_BTC = self.drop(x_BTC)
-        cos_TD, sin_TD = self.rotary.slice(start, ids_BT.shape[1], self.compute_dtype)
+        cos_TE, sin_TE = self.rotary.slice(start, ids_BT.shape[1], self.compute_dtype)
         for index, layer in enumerate(self.layers):
-            x_BTC = layer(x_BTC, cos_TD, sin_TD, cache, index)
+            x_BTC = layer(x_BTC, cos_TE, sin_TE, cache, index)
         if cache is not None:
             cache.length += ids_BT.shape[1]
         normed_BTC: torch.Tensor = self.norm(x_BTC)
