@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,15 +14,25 @@ def triple(time: int, dtype: torch.dtype) -> list[torch.Tensor]:
     ]
 
 
+def torch_attention(q_NTD: torch.Tensor, k_NTD: torch.Tensor, v_NTD: torch.Tensor) -> torch.Tensor:
+    return F.scaled_dot_product_attention(q_NTD, k_NTD, v_NTD, is_causal=True, scale=1.0)
+
+
+def distance(found: torch.Tensor | None, expected: torch.Tensor | None) -> float:
+    assert found is not None
+    assert expected is not None
+    return float((found.double() - expected).norm() / expected.norm())
+
+
 @pytest.mark.parametrize("time", [1, 5, 128, 129, 300])
 def test_it_is_causal_attention(time: int) -> None:
     ours, theirs = triple(time, torch.float32), triple(time, torch.float32)
     out_NTD = blocked_attention(*ours)
-    expected_NTD = F.scaled_dot_product_attention(*theirs, is_causal=True, scale=1.0)
+    expected_NTD = torch_attention(*theirs)
     torch.testing.assert_close(out_NTD, expected_NTD)
     weight_NTD = torch.linspace(-1, 1, out_NTD.numel()).view_as(out_NTD)
-    (out_NTD * weight_NTD).sum().backward()
-    (expected_NTD * weight_NTD).sum().backward()
+    (out_NTD * weight_NTD).sum().backward()  # type: ignore[no-untyped-call]
+    (expected_NTD * weight_NTD).sum().backward()  # type: ignore[no-untyped-call]
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one.grad, other.grad, atol=1e-5, rtol=1e-4)
 
@@ -28,18 +40,13 @@ def test_it_is_causal_attention(time: int) -> None:
 def test_in_bfloat16_its_gradients_are_as_near_as_torchs_own() -> None:
     """Measured against float64: the rounding of scores to 16 bit must not be worse than what it replaces."""
 
-    def errors(attention: str) -> list[float]:
+    def errors(attend: Callable[..., torch.Tensor]) -> list[float]:
         exact, rough = triple(256, torch.float64), triple(256, torch.bfloat16)
-        if attention == "blocked":
-            out = blocked_attention(*rough)
-        else:
-            out = F.scaled_dot_product_attention(*rough, is_causal=True, scale=1.0)
-        out.float().square().sum().backward()
-        F.scaled_dot_product_attention(*exact, is_causal=True, scale=1.0).square().sum().backward()
-        grads = [(one.grad, other.grad) for one, other in zip(rough, exact, strict=True)]
-        return [float((one.double() - other).norm() / other.norm()) for one, other in grads if one is not None]
+        attend(*rough).float().square().sum().backward()  # type: ignore[no-untyped-call]
+        torch_attention(*exact).square().sum().backward()  # type: ignore[no-untyped-call]
+        return [distance(one.grad, other.grad) for one, other in zip(rough, exact, strict=True)]
 
-    for ours, theirs in zip(errors("blocked"), errors("torch"), strict=True):
+    for ours, theirs in zip(errors(blocked_attention), errors(torch_attention), strict=True):
         assert ours < 0.02
         assert ours < 3 * theirs
 

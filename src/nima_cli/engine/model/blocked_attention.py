@@ -27,9 +27,9 @@ class _BlockedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q_NTD: torch.Tensor, k_NTD: torch.Tensor, v_NTD: torch.Tensor) -> torch.Tensor:
         outs, probs = [], []
-        for start, queries_NSD in zip(range(0, q_NTD.shape[1], _BLOCK), q_NTD.split(_BLOCK, dim=1), strict=True):
-            end = start + queries_NSD.shape[1]
-            scores_NSE = torch.bmm(queries_NSD, k_NTD[:, :end].mT).float()
+        for start in range(0, q_NTD.shape[1], _BLOCK):
+            end = min(start + _BLOCK, q_NTD.shape[1])
+            scores_NSE = torch.bmm(q_NTD[:, start:end], k_NTD[:, :end].mT).float()
             hidden_SS = torch.ones(end - start, end - start, dtype=torch.bool, device=q_NTD.device).triu_(1)
             scores_NSE[:, :, start:].masked_fill_(hidden_SS, float("-inf"))
             probs.append(torch.softmax(scores_NSE, dim=-1).to(q_NTD.dtype))

@@ -7,7 +7,8 @@ QK-norm (2302.05442), SwiGLU (2002.05202), no biases, tied embeddings. Parameter
 Master weights are float32. `compute_dtype` is the type of activations: each weight is cast where it is used, so small
 updates are never lost to 16 bit.
 
-Axis letters: B batch · T time · C width · H heads · D head width · E its half · F hidden width of the MLP · V vocabulary
+Axis letters: B batch · T time · C width · H heads · D head width · E half of it · F hidden width of the MLP ·
+V vocabulary
 """
 
 import math

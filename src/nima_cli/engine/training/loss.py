@@ -62,7 +62,7 @@ def _to_gradient_(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Ten
     """Turn logits into softmax minus one-hot, zero where ignored; returns the loss sum."""
     loss = torch.zeros((), dtype=torch.float32, device=logits_NV.device)
     rows = _CPU_ROWS if logits_NV.device.type == "cpu" else len(logits_NV)
-    for part_NV, targets in zip(logits_NV.split(rows), targets_N.split(rows), strict=True):
+    for part_NV, targets in zip(torch.split(logits_NV, rows), torch.split(targets_N, rows), strict=True):
         valid_N1 = (targets != IGNORE).unsqueeze(1)
         safe_N1 = targets.clamp_min(0).unsqueeze(1)
         exact_NV = part_NV.float()
