@@ -6,7 +6,7 @@ TEST_WORKERS ?= 2
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-SCRIPTS := benchmarks/*.py docs/*.py
+SCRIPTS := benchmarks/*.py benchmarks/peers/*.py docs/*.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types unit references torture fmt docs bench clean

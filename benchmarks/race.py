@@ -1,0 +1,94 @@
+"""Runs programs against each other, in turns, so that whatever else the machine does hits all of them alike.
+
+Each contender is a process that sets itself up, says so, and then works only when it is told to; see `peers/turns.py`.
+While one works the others wait on a pipe and take no processor.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+PEERS = Path(__file__).resolve().parent / "peers"
+
+
+@dataclass
+class Result:
+    """What a contender's turns took, in seconds.
+
+    Attributes:
+        first: from the start of the process to the end of its first turn: imports, set-up, compiling, warming up.
+        turns: every later one.
+    """
+
+    first: float
+    turns: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Of the turns."""
+        return statistics.median(self.turns)
+
+
+class Contender:
+    """One running program.
+
+    Args:
+        script: a file of `peers/`.
+        arguments: its command line.
+        threads: that it may compute with.
+    """
+
+    def __init__(self, script: str, arguments: Sequence[str], *, threads: int, env: Mapping[str, str] = {}) -> None:
+        self._began = time.perf_counter()
+        self._process = subprocess.Popen(
+            [sys.executable, str(PEERS / script), *arguments],
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", **env},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if not os.environ.get("NIMA_BENCH_VERBOSE") else None,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def begin(self) -> Result:
+        """Wait until it is set up, and let it take its first turn, which counts as setting up."""
+        self._read()
+        self.turn()
+        return Result(time.perf_counter() - self._began)
+
+    def turn(self) -> float:
+        """Let it work once; returns the seconds that it says it took."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> float:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            _, errors = self._process.communicate()
+            sys.exit(f"{' '.join(map(str, self._process.args))}: ended\n{(errors or '')[-2000:]}")  # type: ignore[arg-type]
+        return float(line)
+
+
+def race(contenders: Mapping[str, Contender], rounds: int) -> dict[str, Result]:
+    """Let each contender set itself up, alone, and then all of them take `rounds` turns one after the other."""
+    results = {name: contender.begin() for name, contender in contenders.items()}
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            results[name].turns.append(contender.turn())
+    return results
