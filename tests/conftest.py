@@ -47,10 +47,23 @@ class RunCli(Protocol):
     ) -> Ran: ...
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where programs that nima compiles are kept, so that it compiles them once and not once a test."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 @pytest.fixture
-def run_cli(tmp_path_factory: pytest.TempPathFactory) -> RunCli:
+def home(tmp_path_factory: pytest.TempPathFactory, compiled: Path) -> Path:
+    """A folder for nima's own files, empty but for what it has compiled."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "compiled").symlink_to(compiled)
+    return folder
+
+
+@pytest.fixture
+def run_cli(home: Path) -> RunCli:
     """Run the real program in a process of its own, with a home of its own, and catch what it prints."""
-    home = tmp_path_factory.mktemp("home")
 
     def run(
         *args: str | Path,

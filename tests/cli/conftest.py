@@ -26,11 +26,10 @@ class TinyRun:
 
 
 @pytest.fixture
-def nima(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nima]:
+def nima(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[Nima]:
     """Run the program in this process, with a home of its own and one thread."""
     import torch
 
-    home = tmp_path_factory.mktemp("home")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
 

@@ -26,6 +26,16 @@ def test_json_holds_the_figures_of_a_split(tiny_run: TinyRun, nima: Nima) -> Non
     assert found["checkpoint"].endswith("checkpoint_best.pt")
 
 
+def test_int8_says_what_8_bits_cost(tiny_run: TinyRun, nima: Nima) -> None:
+    exact, rounded = (
+        nima("eval", "--checkpoint", tiny_run.run_dir, "--dtype", dtype, "--json").json()
+        for dtype in ("float32", "int8")
+    )
+    assert (exact["dtype"], rounded["dtype"]) == ("float32", "int8")
+    assert exact["loss"] != rounded["loss"]
+    assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.01)
+
+
 def test_the_test_split_is_the_default_and_a_table_shows_it(tiny_run: TinyRun, nima: Nima) -> None:
     found = nima("eval", "--checkpoint", tiny_run.run_dir / "checkpoint_last.pt", "--json").json()
     assert (found["split"], found["step"]) == ("test", 12)

@@ -40,6 +40,15 @@ def test_temperature_zero_is_greedy(tiny_run: TinyRun, nima: Nima) -> None:
     assert first == second == only
 
 
+def test_without_a_compiler_the_text_is_the_same(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    ran = [
+        nima("generate", "--checkpoint", tiny_run.run_dir, *SHORT[:2], "--temperature", "0", "--prompt", "The", env=env)
+        for env in ({}, {"PATH": str(tmp_path)})
+    ]
+    assert [(one.code, one.stderr) for one in ran] == [(0, "")] * 2
+    assert ran[0].stdout == ran[1].stdout
+
+
 def test_one_flag_takes_several_prompts(tiny_run: TinyRun, nima: Nima) -> None:
     found = completions(nima, tiny_run, "--prompt", "one", "two", "--num-samples", "2", "--prompt", "three")
     assert [(one["prompt"], one["seed"]) for one in found] == [
@@ -94,6 +103,7 @@ def test_the_filters_and_the_type_are_used(tiny_run: TinyRun, nima: Nima) -> Non
         assert completions(nima, tiny_run, *base, *flags)[0]["text"] != free["text"]
     assert completions(nima, tiny_run, *base, "--top-k", "100000") == [free]
     assert len(completions(nima, tiny_run, *base, "--dtype", "bfloat16", "--device", "cpu")) == 1
+    assert len(completions(nima, tiny_run, *base, "--dtype", "int8", "--device", "cpu")) == 1
 
 
 def test_a_long_prompt_keeps_its_end_and_says_so(tiny_run: TinyRun, nima: Nima) -> None:

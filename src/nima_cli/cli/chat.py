@@ -101,11 +101,10 @@ def chat(
 def _conversation(loaded: "LoadedModel", system: str) -> "Conversation":
     """An empty conversation; in turns, unless the model has never seen any."""
     from nima_cli.engine.inference.conversation import Conversation
-    from nima_cli.engine.inference.text import TextGenerator
 
     # A header without the number is of a file that somebody else wrote: it gets the benefit of the doubt.
     in_turns = loaded.checkpoint.header.get("conversations") != 0
-    return Conversation(TextGenerator(loaded.model, loaded.tokenizer), system=system, in_turns=in_turns)
+    return Conversation(loaded.generator(), system=system, in_turns=in_turns)
 
 
 def _say_what_to_expect(loaded: "LoadedModel", *, in_turns: bool) -> None:

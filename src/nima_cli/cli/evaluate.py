@@ -103,12 +103,14 @@ def evaluate_checkpoint(
             f"{folder}: its tokenizer is not the one that {loaded.path} was trained with",
             hint="give the dataset it was trained on, or prepare this one with --tokenizer-from",
         )
-    found = _follow(evaluate_split(loaded.model, dataset, split, Wanted(**wanted)), quiet=quiet)
+    asked = Wanted(**wanted)
+    stepper = loaded.stepper() if asked.samples or asked.questions else None
+    found = _follow(evaluate_split(loaded.model, dataset, split, asked, stepper), quiet=quiet)
     result: dict[str, Any] = {
         "checkpoint": str(loaded.path),
         "data": str(folder),
         "split": split,
-        "dtype": str(loaded.model.compute_dtype).removeprefix("torch."),
+        "dtype": loaded.dtype,
         "step": loaded.checkpoint.header.get("step"),
         "parameters": loaded.checkpoint.shape.parameters(),
         **found_fields(found),

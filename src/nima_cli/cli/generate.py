@@ -82,14 +82,13 @@ def generate(
         name = "--max-new-tokens" if max_new_tokens < 1 else "--num-samples"
         raise InputError(f"`{name}` must be at least 1")
     from nima_cli.engine.inference.sampling import Sampling, check_seed
-    from nima_cli.engine.inference.text import TextGenerator
 
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     check_seed(seed)
     check_seed(seed + num_samples - 1)
     options = _Options(sampling, max_new_tokens, seed, num_samples, tuple(stop or ()))
     loaded = load_model(checkpoint, device=device, dtype=dtype)
-    generator = TextGenerator(loaded.model, loaded.tokenizer)
+    generator = loaded.generator()
     if not quiet:
         say_unreachable_top_k(top_k, loaded.tokenizer.vocab_size)
     if json:

@@ -1,5 +1,6 @@
 """What eval, generate and chat share: a model that is loaded and placed, and what is checked before and said after."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,19 +10,45 @@ from nima_cli.errors import InputError
 if TYPE_CHECKING:
     from nima_cli.engine.checkpoint import Checkpoint
     from nima_cli.engine.data.tokenizer import Tokenizer
+    from nima_cli.engine.inference.int8 import Int8Rows
+    from nima_cli.engine.inference.stepper import Stepper
+    from nima_cli.engine.inference.text import TextGenerator
     from nima_cli.engine.model.gpt import GPT
 
-DTYPES = ("auto", "float32", "bfloat16")
+DTYPES = ("auto", "float32", "bfloat16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to use, and the file it came from."""
+    """A model ready to use, and the file it came from.
+
+    Attributes:
+        rows: its matrices in 8 bit, if it was asked for in int8.
+    """
 
     path: Path
     model: "GPT"
     tokenizer: "Tokenizer"
     checkpoint: "Checkpoint"
+    rows: "Mapping[str, Int8Rows]"
+
+    @property
+    def dtype(self) -> str:
+        """The type of its matrices."""
+        return "int8" if self.rows else str(self.model.compute_dtype).removeprefix("torch.")
+
+    def stepper(self) -> "Stepper | None":
+        """A compiled program that decodes with it, where this machine can have one."""
+        from nima_cli.config.environ import home
+        from nima_cli.engine.inference.native.stepper import native_stepper
+
+        return native_stepper(self.model, home() / "compiled", self.rows)
+
+    def generator(self) -> "TextGenerator":
+        """What writes text with it, as fast as this machine can."""
+        from nima_cli.engine.inference.text import TextGenerator
+
+        return TextGenerator(self.model, self.tokenizer, self.stepper())
 
 
 def load_model(path: Path, *, device: str, dtype: str, batched: bool = False) -> LoadedModel:
@@ -39,11 +66,13 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False) ->
     from nima_cli.engine import checkpoint as checkpoints
     from nima_cli.engine.checkpoint_files import find
     from nima_cli.engine.device import pick_inference_device
+    from nima_cli.engine.inference.int8 import quantize_
 
-    place = pick_inference_device(device, dtype, batched=batched)
+    place = pick_inference_device(device, "auto" if dtype == "int8" else dtype, batched=batched)
     file = find(path)
     model, tokenizer, checkpoint = checkpoints.load_for_inference(file, compute_dtype=place.dtype)
-    return LoadedModel(file, model.to(place.device, place.dtype), tokenizer, checkpoint)
+    rows = quantize_(model) if dtype == "int8" else {}
+    return LoadedModel(file, model.to(place.device, place.dtype), tokenizer, checkpoint, rows)
 
 
 def require_text(where: str, text: str) -> None:

@@ -14,7 +14,7 @@ CheckpointPath = Annotated[
     typer.Option("--checkpoint", help="A checkpoint file, or a run directory (then its best).", show_default=False),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="NAME")]
-Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32 or bfloat16.", metavar="TYPE")]
+Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or int8.", metavar="TYPE")]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", help="Tokens to write at most.")]
 Temperature = Annotated[float, typer.Option("--temperature", help="Randomness; 0 always takes the most likely token.")]
 TopK = Annotated[int, typer.Option("--top-k", help="Choose among this many most likely tokens; 0 for all.")]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from nima_cli.engine.inference.sampling import Sampling, pick
+from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.stepper import Stepper, TorchStepper
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.gpt import GPT
 
@@ -31,8 +32,10 @@ class Generator:
         decoded: new tokens given out since the beginning.
     """
 
-    def __init__(self, model: GPT) -> None:
+    def __init__(self, model: GPT, stepper: Stepper | None = None) -> None:
+        """Take a model, and what to step it with: torch unless told otherwise."""
         self.model = model.eval()
+        self._stepper = stepper or TorchStepper(model)
         self.context_length = model.shape.context_length
         self.decoded = 0
         self._cache: KVCache | None = None
@@ -81,7 +84,7 @@ class Generator:
         for count in range(stops.max_new_tokens):
             if count:
                 logits_BV = self._next(ids, pinned)
-            token = int(pick(logits_BV, sampling, torch.rand(1, generator=generator), seen_BV))
+            token = self._stepper.pick(logits_BV, sampling, torch.rand(1, generator=generator).item(), seen_BV)
             if token in stops.ids:
                 return
             seen_BV[0, token] = True
@@ -113,7 +116,7 @@ class Generator:
             known = _common(self._cached_ids, body)
         self._forget_from(known)
         if known < len(body):
-            self.model.hidden(self._row(body[known:]), self._cache)
+            self.model.hidden(torch.tensor([body[known:]], device=self._device), self._cache)
             self._cached_ids = body  # only now: an interrupted pass leaves the cache at `known`
             self._prefilled = 0 if known else len(body)
         return self._step(prompt[-1])
@@ -128,9 +131,10 @@ class Generator:
         return self._prefill(recent, reuse=False)
 
     def _step(self, token: int) -> torch.Tensor:
-        logits_BTV: torch.Tensor = self.model(self._row([token]), self._cache, last_only=True)
+        assert self._cache is not None
+        logits_BV = self._stepper.step(token, self._cache)
         self._cached_ids.append(token)
-        return logits_BTV[:, -1]
+        return logits_BV
 
     def _forget_from(self, length: int) -> None:
         assert self._cache is not None
@@ -138,16 +142,13 @@ class Generator:
         self._prefilled = self._prefilled if self._prefilled <= length else 0
         self._cache.truncate(length)
 
-    def _row(self, ids: list[int]) -> torch.Tensor:
-        return torch.tensor([ids], device=self._device)
-
     def _new_cache(self) -> KVCache:
         return KVCache(
             self.model.shape,
             batch=1,
             capacity=self.context_length,
             device=self._device,
-            dtype=self.model.compute_dtype,
+            dtype=self._stepper.cache_dtype,
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from nima_cli.engine.data.tokenizer import TextStream, Tokenizer
 from nima_cli.engine.inference.generator import Generator, Stops
 from nima_cli.engine.inference.sampling import Sampling, check_seed
+from nima_cli.engine.inference.stepper import Stepper
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import InputError
 
@@ -89,9 +90,10 @@ class _Writer:
 class TextGenerator:
     """Completes prompts with one model."""
 
-    def __init__(self, model: GPT, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: GPT, tokenizer: Tokenizer, stepper: Stepper | None = None) -> None:
+        """Take a model, its tokenizer, and what to step it with: torch unless told otherwise."""
         self.tokenizer = tokenizer
-        self.generator = Generator(model)
+        self.generator = Generator(model, stepper)
         self.end_ids = frozenset({tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tokenizer.end_id}) | frozenset(
             tokenizer.role_ids.values()
         )

@@ -28,7 +28,7 @@ class KVCache:
     def extend(
         self, layer: int, keys_BHTD: torch.Tensor, values_BHTD: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write new positions of one layer and return everything up to and including them.
+        """Write new positions of one layer and return everything up to and including them, in their type.
 
         The caller advances `length` once, after the last layer.
         """
@@ -36,7 +36,7 @@ class KVCache:
         assert end <= self.capacity, "the caller keeps within the capacity"
         self.keys_BHTD[layer][:, :, self.length : end] = keys_BHTD
         self.values_BHTD[layer][:, :, self.length : end] = values_BHTD
-        return self.keys_BHTD[layer][:, :, :end], self.values_BHTD[layer][:, :, :end]
+        return self.keys_BHTD[layer][:, :, :end].to(keys_BHTD), self.values_BHTD[layer][:, :, :end].to(values_BHTD)
 
     def truncate(self, length: int) -> None:
         """Forget every position from `length` on, to answer again from there."""
