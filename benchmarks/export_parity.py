@@ -22,11 +22,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from nima_cli.config.environ import home
 from nima_cli.engine.checkpoint import load_for_inference
 from nima_cli.engine.data.text_view import parse_entries
 from nima_cli.engine.data.tokenizer import Tokenizer
 from nima_cli.engine.export.run import export_checkpoint
 from nima_cli.engine.inference.generator import Stops
+from nima_cli.engine.inference.native.stepper import native_stepper
 from nima_cli.engine.inference.sampling import Sampling
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.model.gpt import GPT
@@ -87,7 +89,7 @@ def with_nima(model: GPT, tokenizer: Tokenizer) -> Program:
     """nima itself."""
 
     def answer(questions: Questions) -> Answers:
-        generator = TextGenerator(model, tokenizer).generator
+        generator = TextGenerator(model, tokenizer, native_stepper(model, home() / "compiled")).generator
         stops = Stops(frozenset(questions.ends), questions.tokens)
         greedy = Sampling(temperature=0.0)
         found = [list(generator.decode(prompt, sampling=greedy, stops=stops, seed=0)) for prompt in questions.prompts]

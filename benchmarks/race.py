@@ -40,16 +40,16 @@ class Contender:
     """One running program.
 
     Args:
-        script: a file of `peers/`.
+        script: a file of `peers/`, in Python or for Node.
         arguments: its command line.
         threads: that it may compute with.
     """
 
-    def __init__(self, script: str, arguments: Sequence[str], *, threads: int, env: Mapping[str, str] = {}) -> None:
+    def __init__(self, script: str, arguments: Sequence[str], *, threads: int) -> None:
         self._began = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, str(PEERS / script), *arguments],
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", **env},
+            ["node" if script.endswith(".mjs") else sys.executable, str(PEERS / script), *arguments],
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if not os.environ.get("NIMA_BENCH_VERBOSE") else None,

@@ -68,7 +68,11 @@ class EarlyStoppingConfig(Section):
     """When to stop because validation no longer improves."""
 
     enabled: bool = Field(True, description="Stop when the metric has not improved for `patience` evaluations.")
-    patience: Int = Field(5, ge=1, description="Evaluations without improvement before stopping.")
+    patience: Int = Field(
+        5,
+        ge=1,
+        description="Evaluations without improvement before stopping; none counts before the learning rate falls.",
+    )
     min_delta: Float = Field(0.0, ge=0.0, description="Smallest change that counts as an improvement.")
     metric: Literal[
         "val_loss", "val_perplexity", "val_bits_per_byte", "val_accuracy", "train_loss", "train_perplexity"

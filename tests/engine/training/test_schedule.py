@@ -43,6 +43,12 @@ def test_shapes_after_the_warm_up() -> None:
     assert {constant(step) for step in range(3, 13)} == {1.0}
 
 
+@pytest.mark.parametrize(("kind", "held"), [("cosine", 2), ("linear", 2), ("constant", 2), ("wsd", 7)])
+def test_the_rate_is_held_until_it_begins_to_fall(kind: str, held: int) -> None:
+    schedule = Schedule(kind, 1.0, 0.1, 2, 12)
+    assert [step for step in range(1, 13) if schedule.holds(step)] == list(range(1, held + 1))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_past_the_end_it_stays_at_the_minimum(kind: str) -> None:
     end = 0.01 if kind == "constant" else 0.001

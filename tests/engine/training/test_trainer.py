@@ -162,6 +162,18 @@ def test_early_stopping_ends_the_run_also_across_a_resume(tiny_dataset: Path, tm
     assert resumed[-1] == events[-1]
 
 
+def test_patience_does_not_run_out_before_the_learning_rate_falls(tiny_dataset: Path, tmp_path: Path) -> None:
+    """At a constant rate the loss stands still; what the run is for comes with the cooldown."""
+    hopeless = {"min_delta": 100.0, "patience": 2}
+    config = make_config(eval_steps=1, lr_scheduler="wsd", max_steps=20, early_stopping=hopeless)
+    holds = make_trainer(config, tiny_dataset, tmp_path).plan.schedule.holds
+    last_held = max(step for step in range(1, 21) if holds(step))
+    assert last_held > 5
+    ended = run_to_end(config, tiny_dataset, tmp_path)[-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.reason, ended.step) == ("early_stopped", last_held + 2)
+
+
 def test_more_steps_extend_a_finished_run_and_say_so(
     whole: tuple[Path, list[Event]], tiny_dataset: Path, tmp_path: Path
 ) -> None:

@@ -27,11 +27,23 @@ class Schedule:
         """Learning rate of optimizer step `step`; the first step is 1."""
         if step <= self.warmup_steps:
             return self.peak * step / (self.warmup_steps + 1)
-        progress = min(1.0, (step - self.warmup_steps - 1) / max(1, self.total_steps - self.warmup_steps))
-        return self.minimum + (self.peak - self.minimum) * self._shape(progress)
+        return self.minimum + (self.peak - self.minimum) * self._shape(self._progress(step))
+
+    def holds(self, step: int) -> bool:
+        """Whether the rate is still to begin to fall: until then the noise of large steps hides what has been learnt.
+
+        A constant rate holds nothing back, because it never falls.
+        """
+        if step <= self.warmup_steps:
+            return True
+        return self.kind == "wsd" and self._shape(self._progress(step)) == 1.0
+
+    def _progress(self, step: int) -> float:
+        """0 after warm-up, 1 at the end."""
+        return min(1.0, (step - self.warmup_steps - 1) / max(1, self.total_steps - self.warmup_steps))
 
     def _shape(self, progress: float) -> float:
-        """Share of the peak left at `progress` (0 after warm-up, 1 at the end)."""
+        """Share of the peak left at `progress`."""
         if self.kind == "cosine":
             return 0.5 * (1.0 + math.cos(math.pi * progress))
         if self.kind == "linear":

@@ -16,7 +16,7 @@ class Best:
     Attributes:
         value: of the watched metric, or None before the first finite one.
         loss: nats per token at that evaluation, infinity before it.
-        waited: evaluations since.
+        waited: evaluations since, of those that count.
     """
 
     value: float | None = None
@@ -47,17 +47,18 @@ class EarlyStopping:
         self.config = config
         self.best = best or Best()
 
-    def take(self, metrics: Metrics, step: int, *, train_loss: float = math.nan) -> bool:
+    def take(self, metrics: Metrics, step: int, *, train_loss: float = math.nan, counts: bool = True) -> bool:
         """Whether this evaluation is the best so far; a value that is not finite never is.
 
         Args:
             metrics: of the validation split.
             step: of the evaluation.
             train_loss: mean over the steps since the evaluation before.
+            counts: whether patience runs out with it.
         """
         value = self._watched(metrics, train_loss)
         if not math.isfinite(value) or not self._improves(value):
-            self.best.waited += 1
+            self.best.waited += int(counts)
             return False
         self.best = Best(value=value, loss=metrics.loss, step=step)
         return True

@@ -169,7 +169,10 @@ class Trainer:
         self.state.inference_weights = "ema" if ema_is_better else "model"
         before = self.state.stopping.best
         best = self.state.stopping.take(
-            averaged if averaged and ema_is_better else metrics, self.step, train_loss=train_loss
+            averaged if averaged and ema_is_better else metrics,
+            self.step,
+            train_loss=train_loss,
+            counts=not self.plan.schedule.holds(self.step),
         )
         self.state.evaluated_step = self.step
         self.state.meter.evaluated()

@@ -1,0 +1,30 @@
+"""nima's decoder: so many greedy tokens after a prompt, one stream."""
+
+import argparse
+from pathlib import Path
+
+from turns import Turns
+
+from nima_cli.cli.inference import load_model
+from nima_cli.engine.inference.generator import Generator, Stops
+from nima_cli.engine.inference.sampling import Sampling
+
+
+def main() -> None:
+    """Decode until there are no more turns."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--torch", action="store_true", help="without the compiled program")
+    parser.add_argument("--tokens", type=int, required=True)
+    parser.add_argument("--prompt", type=int, nargs="+", required=True, help="token ids")
+    asked = parser.parse_args()
+    turns = Turns()
+    loaded = load_model(asked.checkpoint, device="cpu", dtype=asked.dtype)
+    generator = Generator(loaded.model, None if asked.torch else loaded.stepper())
+    stops = Stops(frozenset(), asked.tokens)
+    turns.take(lambda: list(generator.decode(asked.prompt, sampling=Sampling(temperature=0.0), stops=stops, seed=0)))
+
+
+if __name__ == "__main__":
+    main()
