@@ -108,7 +108,7 @@ def test_what_has_ended_leaves_nothing_to_do(begun: Path, tiny_dataset: Path, tm
 
 def test_a_stopped_run_goes_on_only_with_more_patience(tiny_dataset: Path, tmp_path: Path) -> None:
     def config(patience: int) -> Any:
-        return make_config(eval_steps=1, early_stopping={"min_delta": 100.0, "patience": patience})
+        return make_config(eval_steps=1, warmup_steps=0, early_stopping={"min_delta": 100.0, "patience": patience})
 
     run_to_end(config(2), tiny_dataset, tmp_path)
     stopped = open_session(Session(config(2), tiny_dataset, tmp_path, resume=tmp_path / LAST)).already_ended
