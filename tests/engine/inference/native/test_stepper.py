@@ -77,7 +77,8 @@ def test_weights_in_8_bit_are_those_that_the_model_was_rounded_to(changes: dict[
     assert 0 < (rounded - exact).abs().max() < 0.1 * exact.abs().max()
 
 
-def test_the_number_of_threads_changes_no_bit(folder: Path) -> None:
+def test_the_number_of_threads_changes_no_bit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nima_cli.engine.inference.native.stepper._BYTES_PER_THREAD", 1)
     model, before = random_model(small_shape()), torch.get_num_threads()
     found = []
     try:

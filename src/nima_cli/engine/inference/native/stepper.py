@@ -18,6 +18,8 @@ from nima_cli.errors import DivergedError
 
 _KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 _PROBE = (1, 2, 3)  # ids that any vocabulary has
+# Weights that are worth another thread. Threads wait for each other seven times a layer, and on a busy machine for long.
+_BYTES_PER_THREAD = 4 * 2**20
 
 
 def native_stepper(model: GPT, folder: Path, rows: Mapping[str, Int8Rows] | None = None) -> "NativeStepper | None":
@@ -49,7 +51,8 @@ class NativeStepper:
 
     def __init__(self, program: ctypes.CDLL, model: GPT, rows: Mapping[str, Int8Rows]) -> None:
         self._program, self._model, self._rows = program, model, rows
-        self._threads = torch.get_num_threads()
+        weight_bytes = model.shape.parameters() * (1 if rows else model.embed_tokens.weight.element_size())
+        self._threads = max(1, min(torch.get_num_threads(), weight_bytes // _BYTES_PER_THREAD))
         self._alive: list[object] = []
         self._cache: KVCache | None = None
         self._decoder = Decoder()
