@@ -18,7 +18,7 @@ from nima_cli.errors import DivergedError
 
 _KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 _PROBE = (1, 2, 3)  # ids that any vocabulary has
-# Weights that are worth another thread. Threads wait for each other seven times a layer, and on a busy machine for long.
+# Weights that are worth another thread: threads wait for each other nine times a layer, on a busy machine for long.
 _BYTES_PER_THREAD = 4 * 2**20
 
 
