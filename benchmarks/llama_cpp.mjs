@@ -3,13 +3,15 @@
 // Reads one JSON object from stdin: `model` (a GGUF file), `texts`, `prompts` (lists of ids), `context`, `tokens`, `ends`
 // (ids that end an answer). Writes one: `ids` of each text, and the greedy `answers` to the prompts as ids.
 
-import {readFileSync} from "node:fs";
 import {join} from "node:path";
 import {pathToFileURL} from "node:url";
 
 const binding = join(process.argv[2], "node_modules", "node-llama-cpp", "dist", "index.js");
 const {getLlama, LlamaLogLevel} = await import(pathToFileURL(binding));
-const job = JSON.parse(readFileSync(0, "utf-8"));
+// Not read in one call: that fails where stdin is a pipe whose other end has not written yet.
+let told = "";
+for await (const part of process.stdin.setEncoding("utf-8")) told += part;
+const job = JSON.parse(told);
 
 // One thread: llama.cpp's threads spin while they wait for each other, which on a busy machine takes for ever.
 const llama = await getLlama({
