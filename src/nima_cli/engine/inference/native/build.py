@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ _ALWAYS = ("-std=c++17", "-O3", "-shared", "-fPIC")
 # From the fastest program to the one that every compiler can make.
 _CHOICES = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-mcpu=native",), ())
 _PATIENCE = 60.0  # seconds
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def library(folder: Path) -> Path | None:
@@ -22,8 +24,13 @@ def library(folder: Path) -> Path | None:
 
     A file is named by all that it depends on, the source, the compiler and the processor, and by what is in it. So a
     folder that several machines share holds one for each kind of them, and a damaged file, which could end the process
-    that loads it, is seen and made anew.
+    that loads it, is seen and made anew. Threads of one process wait for the first of them.
     """
+    with _ONE_AT_A_TIME:
+        return _library(folder)
+
+
+def _library(folder: Path) -> Path | None:
     compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
     if compiler is None:
         return None
