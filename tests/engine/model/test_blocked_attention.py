@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.model.blocked_attention import blocked_attention
+from nima_cli.engine.model.blocked_attention import blocked_attention, kept_numbers
 
 
 def triple(time: int, dtype: torch.dtype) -> list[torch.Tensor]:
@@ -57,3 +57,17 @@ def test_what_comes_later_has_no_influence() -> None:
     with torch.no_grad():
         k[:, 150:], v[:, 150:] = 1e4, -1e4
     assert torch.equal(blocked_attention(q, k, v)[:, :150], before)
+
+
+@pytest.mark.parametrize("time", [1, 128, 129, 300])
+def test_what_it_keeps_is_what_the_plan_of_a_run_counts(time: int) -> None:
+    kept: list[torch.Size] = []
+
+    def remember(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.shape)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        blocked_attention(*triple(time, torch.float32))
+    probabilities = kept[4:]  # after queries, keys, values and the output
+    assert sum(shape.numel() for shape in probabilities) == 3 * kept_numbers(time)

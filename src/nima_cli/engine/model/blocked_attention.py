@@ -3,7 +3,7 @@
 torch's own CPU kernel computes in float32 whatever it is given, and its backward pass is three times as slow as the
 products that it is made of. Here those products are batched matrix products in the type of the input, which a processor
 with 16-bit instructions does at several times the speed, and what lies above the diagonal of blocks is never computed.
-The probabilities are kept for the backward pass: B H T (T + block) / 2 numbers a layer.
+The probabilities are kept for the backward pass; `kept_numbers` counts them.
 
 Axis letters: N sequences and heads · T time · D head width
 """
@@ -19,6 +19,12 @@ def blocked_attention(q_NTD: torch.Tensor, k_NTD: torch.Tensor, v_NTD: torch.Ten
     """Softmax of q k^T below and on the diagonal, times v; `[N, T, D]`. The caller has scaled the queries."""
     out_NTD: torch.Tensor = _BlockedAttention.apply(q_NTD, k_NTD, v_NTD)  # type: ignore[no-untyped-call]
     return out_NTD
+
+
+def kept_numbers(time: int) -> int:
+    """Probabilities that one head of one sequence of this length keeps for the backward pass."""
+    ends = [min(start + _BLOCK, time) for start in range(0, time, _BLOCK)]
+    return sum((end - start) * end for start, end in zip([0, *ends], ends, strict=False))
 
 
 class _BlockedAttention(torch.autograd.Function):

@@ -1,6 +1,7 @@
 """What a run needs in memory and on disk, by arithmetic; knows no device and no data."""
 
 from nima_cli.config.schema import Config
+from nima_cli.engine.model.blocked_attention import kept_numbers
 from nima_cli.engine.model.shape import ModelShape
 
 
@@ -25,13 +26,15 @@ def checkpoint_bytes(shape: ModelShape, config: Config) -> int:
     return 4 * shape.parameters() + ema_bytes(shape, config) + optimizer_bytes(shape, config)
 
 
-def memory_bytes(shape: ModelShape, config: Config, *, bytes_per_number: int) -> int:
+def memory_bytes(shape: ModelShape, config: Config, *, bytes_per_number: int, on_cpu: bool) -> int:
     """Weights and gradients in float32, the optimizer, and what the forward pass keeps for the backward pass.
 
-    Per layer and position it keeps about 16 vectors of the model's width and 4 of the MLP's, and in the loss two
-    float32 rows of the vocabulary for one chunk.
+    Per layer and position it keeps about 16 vectors of the model's width and 4 of the MLP's, on a CPU also what each
+    head paid attention to, and in the loss two float32 rows of the vocabulary for one chunk.
     """
-    positions = config.training.batch_size * shape.context_length
-    activations = positions * shape.n_layers * (16 * shape.d_model + 4 * shape.d_ff) * bytes_per_number
+    numbers = shape.context_length * (16 * shape.d_model + 4 * shape.d_ff)
+    if on_cpu:
+        numbers += shape.n_heads * kept_numbers(shape.context_length)
+    activations = config.training.batch_size * shape.n_layers * numbers * bytes_per_number
     head = 4 * shape.vocab_size * shape.d_model + 2 * 4 * 512 * shape.vocab_size
     return 8 * shape.parameters() + ema_bytes(shape, config) + optimizer_bytes(shape, config) + activations + head

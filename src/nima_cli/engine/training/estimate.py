@@ -63,7 +63,12 @@ def estimate(config: Config, dataset: PreparedDataset | None, *, vocab_size: int
         "shape_text": f"{shape.n_layers} layers, {shape.d_model} wide, vocabulary {shape.vocab_size:,}",
         "device": device.name,
         "dtype": device.dtype_name,
-        "memory_bytes": memory_bytes(shape, config, bytes_per_number=torch.finfo(device.dtype).bits // 8),
+        "memory_bytes": memory_bytes(
+            shape,
+            config,
+            bytes_per_number=torch.finfo(device.dtype).bits // 8,
+            on_cpu=device.device.type == "cpu",
+        ),
         "disk_bytes": (config.training.save_total_limit + 2) * checkpoint_bytes(shape, config),
         "train_tokens": 0, "tokens_per_step": 0, "total_steps": 0, "total_epochs": 0.0, "warmup_steps": 0,
         "eval_steps": 0, "tokens_per_second": 0.0, "seconds": 0.0, "notes": (),
