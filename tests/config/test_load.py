@@ -69,7 +69,7 @@ def test_the_strongest_layer_chooses_the_preset(tmp_path: Path, arguments: dict[
     assert resolved.config.model.preset == "gpt-small"
     assert resolved.config.model.d_model == 768
     assert resolved.config.model.n_layers == 5, "the file wins over the preset, wherever the preset was chosen"
-    assert resolved.sources["training.learning_rate"] == "preset gpt-small"
+    assert resolved.sources["training.lr_scheduler"] == "preset gpt-small"
 
 
 def test_without_a_preset_no_size_comes_from_one(tmp_path: Path) -> None:

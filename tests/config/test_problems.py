@@ -13,7 +13,7 @@ UNKNOWN: list[tuple[str, dict[str, Any], str]] = [
     (
         "training:\n  learning_rat: 1\n",
         {},
-        "run.yaml:2: unknown key `training.learning_rat` | did you mean `learning_rate: 0.006`?",
+        "run.yaml:2: unknown key `training.learning_rat` | did you mean `learning_rate`?",
     ),
     ("trainin:\n  epochs: 1\n", {}, "run.yaml:1: unknown key `trainin` | did you mean `training`?"),
     ("early_stopping:\n  patience: 3\n", {}, "run.yaml:1: unknown key `early_stopping` | move it under `training:`"),
@@ -28,7 +28,7 @@ UNKNOWN: list[tuple[str, dict[str, Any], str]] = [
         "",
         {"environ": {"NIMA_TRAINING__LEARNING_RAT": "1"}},
         "NIMA_TRAINING__LEARNING_RAT: unknown key `training.learning_rat` "
-        "| did you mean `NIMA_TRAINING__LEARNING_RATE=0.006`?",
+        "| did you mean `NIMA_TRAINING__LEARNING_RATE`?",
     ),
     (
         "",
@@ -44,7 +44,7 @@ UNKNOWN: list[tuple[str, dict[str, Any], str]] = [
     (
         "",
         {"set_": ["training.epoch=1"]},
-        "--set: unknown key `training.epoch` | did you mean `training.epochs=1.0`?",
+        "--set: unknown key `training.epoch` | did you mean `training.epochs`?",
     ),
     ("", {"set_": ["training.epochs"]}, "--set: expected `section.key=value` | for example `training.epochs=3`"),
 ]
@@ -55,13 +55,14 @@ def test_unknown_keys_name_the_nearest(tmp_path: Path, text: str, arguments: dic
     assert refused(tmp_path, text or None, **arguments) == words
 
 
-RATE = "must be a number above 0 and at most 10, got"
+RATE = "must be a number above 0 and at most 10 or `null`, got"
 BAD_VALUES = [
     *[(f"training:\n  learning_rate: {value}\n", f"run.yaml:2: `training.learning_rate` {RATE} {shown}")
-      for value, shown in [("fast", "`fast`"), ("true", "`true`"), ("null", "`null`"), (".nan", "`nan`"),
+      for value, shown in [("fast", "`fast`"), ("true", "`true`"), (".nan", "`nan`"),
                            ("-.inf", "`-inf`"), ("1e400", "`inf`"), ("0", "`0`"), ("-1", "`-1`"), ("[1]", "a list")]],
+    ("training:\n  min_lr: null\n", "run.yaml:2: `training.min_lr` must be a number of at least 0, got `null`"),
     ("training:\n  epochs: yes\n",
-     "run.yaml:2: `training.epochs` must be a number above 0 and at most 10000, got `yes`"),
+     "run.yaml:2: `training.epochs` must be a number above 0 and at most 10000 or `null`, got `yes`"),
     ("hardware:\n  gpu_ids: [0, 0]\n", "run.yaml:2: `hardware.gpu_ids`: [0, 0] names a GPU twice"),
     ("hardware:\n  gpu_ids:\n    - 0\n    - -1\n",
      "run.yaml:4: `hardware.gpu_ids[1]` must be a whole number of at least 0, got `-1`"),
@@ -80,7 +81,7 @@ BAD_VALUES = [
      "got `docs` | write `path: docs`"),
     ("hardware: cpu\n", "run.yaml:1: `hardware` is a section of keys, not a value "
      "| its keys are `device`, `distributed`, `gpu_ids`, `backend`"),
-    ("training:\n  epochs: 1\n  min_lr: 0.1\n",
+    ("training:\n  learning_rate: 0.01\n  min_lr: 0.1\n",
      "run.yaml:3: `training`: `min_lr` 0.1 is above `learning_rate` 0.01"),
     ("data:\n  dir: \"\\ud800\"\n", "run.yaml:2: `data.dir` must be text or `null`, got `\ud800`"),
 ]  # fmt: skip

@@ -39,7 +39,12 @@ def train(
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", help="The run directory.", show_default="experiments/<name>")
     ] = None,
-    epochs: Annotated[float | None, typer.Option("--epochs", help="Passes over the data.", show_default=False)] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option(
+            "--epochs", help="Passes over the data; by default as many as the text is worth.", show_default=False
+        ),
+    ] = None,
     max_steps: Annotated[
         int | None, typer.Option("--max-steps", help="Optimizer steps at most.", show_default=False)
     ] = None,

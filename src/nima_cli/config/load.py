@@ -18,7 +18,11 @@ from nima_cli.errors import ConfigError
 # Flags that are not the last part of their key.
 _FLAGS = {"model.preset": "--preset", "data.dir": "--data", "data.dedupe": "--dedup", "data.sources": "command line"}
 _PRESET: KeyPath = ("model", "preset")
-_SIZES = {key for preset in PRESETS.values() for key in preset["model"]}
+# Keys whose null says `as below`: what a preset gives, or what the recipe chose when the run began.
+_LEFT_OPEN: dict[str, set[str]] = {
+    "model": {"dropout", *(key for preset in PRESETS.values() for key in preset["model"])},
+    "training": {"epochs", "learning_rate"},
+}
 
 
 @dataclass(frozen=True)
@@ -129,10 +133,13 @@ def _with_foundation(upper: Sequence[Layer], base: dict[str, Any] | None) -> lis
 
 
 def _without_nulls(layer: Layer) -> Layer:
-    """The layer without sizes that are null: they say `from the preset`, and must not hide it."""
-    model = layer.values.get("model", {})
-    kept = {key: value for key, value in model.items() if value is not None or key not in _SIZES}
-    return Layer(layer.values | {"model": kept}, layer.places, layer.style) if model else layer
+    """The layer without keys that are left open by a null, which must not hide what is below."""
+    values = dict(layer.values)
+    for section, names in _LEFT_OPEN.items():
+        if section in values:
+            given = values[section].items()
+            values[section] = {key: value for key, value in given if value is not None or key not in names}
+    return Layer(values, layer.places, layer.style)
 
 
 def _source(key: tuple[str, ...], layers: Sequence[Layer]) -> str:

@@ -32,7 +32,13 @@ class ModelConfig(Section):
     context_length: Int | None = Field(
         None, ge=8, le=131072, description="Tokens the model can look back on. From the preset."
     )
-    dropout: Float = Field(0.0, ge=0.0, lt=1.0, description="Dropout on the residual branches while training.")
+    dropout: Float | None = Field(
+        None,
+        ge=0.0,
+        lt=1.0,
+        description="Dropout on the residual branches while training; by default 0.1 when the text is read more than "
+        "twice, else none.",
+    )
     qk_norm: bool = Field(
         True, description="RMS-normalise queries and keys per head (Qwen3); off gives Llama's layout."
     )
@@ -98,13 +104,25 @@ class EarlyStoppingConfig(Section):
 class TrainingConfig(Section):
     """How long, how fast and with which optimizer."""
 
-    epochs: Float = Field(1.0, gt=0.0, le=10000.0, description="Passes over the train split; may be a fraction.")
+    epochs: Float | None = Field(
+        None,
+        gt=0.0,
+        le=10000.0,
+        description="Passes over the train split; may be a fraction. By default 1 to 8: more, the less text there is "
+        "for the size of the model.",
+    )
     max_steps: Int | None = Field(None, ge=1, description="Stop after this many optimizer steps if epochs are longer.")
     batch_size: Int = Field(8, ge=1, le=65536, description="Rows of `context_length` tokens in one forward pass.")
     gradient_accumulation_steps: Int = Field(
         1, ge=1, le=65536, description="Forward passes per optimizer step; the effective batch is the product."
     )
-    learning_rate: Float = Field(0.006, gt=0.0, le=10.0, description="Peak learning rate; for `muon` on AdamW's scale.")
+    learning_rate: Float | None = Field(
+        None,
+        gt=0.0,
+        le=10.0,
+        description="Peak learning rate; for `muon` on AdamW's scale. By default lower, the wider the model and the "
+        "longer the run.",
+    )
     warmup_steps: Int | None = Field(
         None, ge=0, description="Steps of linear warm-up; by default a tenth of the run, at most 100."
     )
@@ -158,7 +176,7 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _check_rates(self) -> "TrainingConfig":
-        if self.min_lr > self.learning_rate:
+        if self.learning_rate is not None and self.min_lr > self.learning_rate:
             raise ValueError(f"`min_lr` {self.min_lr:g} is above `learning_rate` {self.learning_rate:g}")
         return self
 
@@ -246,19 +264,19 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {
             "n_layers": 4, "d_model": 256, "n_heads": 4, "n_kv_heads": 4, "d_ff": 480, "context_length": 512,
         },
-        "training": {"batch_size": 4, "learning_rate": 0.01, "lr_scheduler": "wsd"},
+        "training": {"batch_size": 4, "lr_scheduler": "wsd"},
     },
     "gpt-small": {
         "model": {
             "n_layers": 12, "d_model": 768, "n_heads": 12, "n_kv_heads": 12, "d_ff": 2048, "context_length": 1024,
         },
-        "training": {"batch_size": 16, "learning_rate": 0.005, "lr_scheduler": "wsd"},
+        "training": {"batch_size": 16, "lr_scheduler": "wsd"},
     },
     "gpt-medium": {
         "model": {
             "n_layers": 24, "d_model": 1024, "n_heads": 16, "n_kv_heads": 16, "d_ff": 3072, "context_length": 1024,
         },
-        "training": {"batch_size": 16, "learning_rate": 0.003, "lr_scheduler": "wsd"},
+        "training": {"batch_size": 16, "lr_scheduler": "wsd"},
     },
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from nima_cli.engine.model.shape import ModelShape, resolve
 from nima_cli.engine.training.costs import checkpoint_bytes, memory_bytes
 from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.ranks import SINGLE
+from nima_cli.engine.training.recipe import fill_in
 from nima_cli.engine.training.state import plan_run
 from nima_cli.engine.training.step import TrainStep
 
@@ -36,6 +37,8 @@ class Estimate:
     total_steps: int
     total_epochs: float
     warmup_steps: int
+    learning_rate: float
+    dropout: float
     eval_steps: int
     tokens_per_second: float
     seconds: float
@@ -57,6 +60,7 @@ def estimate(config: Config, dataset: PreparedDataset | None, *, vocab_size: int
         NimaError: the configuration or the device cannot be used.
     """
     shape = resolve(config.model, dataset.tokenizer.vocab_size if dataset is not None else vocab_size)
+    config = fill_in(config, shape, train_tokens=dataset.split("train").tokens if dataset is not None else 0)
     device = pick_device(config.hardware.device, config.training.use_mixed_precision)
     facts: dict[str, Any] = {
         "parameters": shape.parameters(),
@@ -71,7 +75,8 @@ def estimate(config: Config, dataset: PreparedDataset | None, *, vocab_size: int
         ),
         "disk_bytes": (config.training.save_total_limit + 2) * checkpoint_bytes(shape, config),
         "train_tokens": 0, "tokens_per_step": 0, "total_steps": 0, "total_epochs": 0.0, "warmup_steps": 0,
-        "eval_steps": 0, "tokens_per_second": 0.0, "seconds": 0.0, "notes": (),
+        "learning_rate": config.training.learning_rate, "dropout": config.model.dropout, "eval_steps": 0,
+        "tokens_per_second": 0.0, "seconds": 0.0, "notes": (),
     }  # fmt: skip
     if dataset is None:
         return Estimate(**facts)
@@ -102,6 +107,7 @@ def _verdicts(tokens: int, parameters: int, epochs: float) -> tuple[str, ...]:
 
 def _measure(shape: ModelShape, config: Config, device: Device) -> float:
     """Tokens per second of real optimizer steps on random tokens, after one to warm up."""
+    assert config.model.dropout is not None
     model = GPT(shape, dropout=config.model.dropout, compute_dtype=device.dtype)
     model.init_weights(0)
     model.to(device.device)

@@ -50,6 +50,8 @@ class RunPlan:
 def make_plan(training: TrainingConfig, *, context_length: int, rows_per_epoch: int, world_size: int = 1) -> RunPlan:
     """Lay out a run.
 
+    The recipe has filled in what the config left open.
+
     `batch_size * gradient_accumulation_steps` is the batch of the whole run: with several processes each takes a share.
 
     Raises:
@@ -60,6 +62,8 @@ def make_plan(training: TrainingConfig, *, context_length: int, rows_per_epoch: 
             f"`training.batch_size` {training.batch_size} cannot be shared by {world_size} processes",
             hint=f"use a multiple of {world_size}",
         )
+    assert training.epochs is not None
+    assert training.learning_rate is not None
     rows_per_step = training.batch_size * training.gradient_accumulation_steps
     total_steps = max(1, math.ceil(round(training.epochs * rows_per_epoch, 6) / rows_per_step))
     if training.max_steps is not None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.costs import checkpoint_bytes
 from nima_cli.engine.training.discarded import set_aside_later
 from nima_cli.engine.training.ranks import SINGLE, Ranks
+from nima_cli.engine.training.recipe import complete
 from nima_cli.engine.training.resume import check_same_run, free_changes
 from nima_cli.engine.training.saver import step_of
 from nima_cli.engine.training.state import plan_run
@@ -106,6 +107,7 @@ def open_session(session: Session) -> OpenSession:
         NimaError: something is missing, damaged or of another run; says which and what to do.
     """
     dataset = open_dataset(session.data_dir)
+    session = replace(session, config=complete(session.config, dataset))
     resume = checkpoints.load(session.resume) if session.resume is not None else None
     if resume is not None:
         check_resumable(session, resume, dataset)

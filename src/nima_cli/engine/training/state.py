@@ -16,6 +16,7 @@ from nima_cli.engine.training.meter import PATIENCE, Meter
 from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.plan import RunPlan, make_plan
 from nima_cli.engine.training.ranks import Ranks
+from nima_cli.engine.training.recipe import complete
 from nima_cli.engine.training.step import TrainStep
 from nima_cli.engine.training.stopping import Best, EarlyStopping
 
@@ -40,7 +41,8 @@ class RunState:
         init_from: Checkpoint | None,
         rollbacks: int | None = None,
     ) -> None:
-        self.config, self.dataset, self.device, self.ranks = config, dataset, device, ranks
+        self.config = config = complete(config, dataset)
+        self.dataset, self.device, self.ranks = dataset, device, ranks
         self._train_split = dataset.split("train")
         self.shape = resolve(config.model, dataset.tokenizer.vocab_size)
         self.plan = plan_run(config, dataset, world_size=ranks.world_size)
@@ -88,6 +90,7 @@ class RunState:
             self.train_step.loss_scale.calm_steps = int(header["loss_scale"]["calm_steps"])
 
     def _build_model(self, source: Checkpoint | None) -> GPT:
+        assert self.config.model.dropout is not None
         model = GPT(self.shape, dropout=self.config.model.dropout, compute_dtype=self.device.dtype)
         if source is None:
             model.init_weights(self.config.training.seed)
@@ -186,7 +189,7 @@ def plan_run(config: Config, dataset: PreparedDataset, *, world_size: int = 1) -
     """
     context = resolve(config.model, dataset.tokenizer.vocab_size).context_length
     return make_plan(
-        config.training,
+        complete(config, dataset).training,
         context_length=context,
         rows_per_epoch=dataset.split("train").rows_per_epoch(context),
         world_size=world_size,

@@ -34,7 +34,7 @@ class Trainer:
     """One process's part of one run.
 
     Args:
-        config: everything the user decided.
+        config: everything the user decided; the recipe fills in the rest.
         dataset: what to learn from.
         run_dir: where checkpoints go; it exists and is this run's alone.
         device: where and in which type to compute.
@@ -58,9 +58,10 @@ class Trainer:
         should_stop: Callable[[], str | None] = lambda: None,
         should_save: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.config, self.dataset, self.run_dir, self.device, self.ranks = config, dataset, run_dir, device, ranks
+        self.dataset, self.run_dir, self.device, self.ranks = dataset, run_dir, device, ranks
         self._should_stop, self._should_save = should_stop, should_save
         self.state = RunState(config, dataset, device, ranks, resume=resume, init_from=init_from)
+        self.config = self.state.config
         self._saver = Saver(run_dir, keep=config.training.save_total_limit, step=self.state.step)
         self._init_from = init_from if config.training.max_rollbacks else None
         self._train_split, self._val_split = dataset.split("train"), dataset.split("val")

@@ -16,7 +16,9 @@ import torch
 from nima_cli.config.schema import Config
 from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint_files import LAST
+from nima_cli.engine.data.dataset import open_dataset
 from nima_cli.engine.device import pick_device
+from nima_cli.engine.training.recipe import complete
 from nima_cli.engine.training.resume import flatten
 from nima_cli.engine.training.session import Session, open_session, train
 from nima_cli.events import EvalDone, StepDone
@@ -66,7 +68,7 @@ def verify_resume(config: Config, data_dir: Path) -> Verdict:
         NimaError: the config cannot be trained here.
     """
     began = time.perf_counter()
-    short = shortened(config)
+    short = shortened(complete(config, open_dataset(data_dir)))
     device = pick_device(config.hardware.device, config.training.use_mixed_precision)
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="nima-verify-") as name:

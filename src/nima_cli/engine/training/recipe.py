@@ -1,0 +1,86 @@
+"""Chooses what a config leaves open, from the size of the data, of the model and of the run; a pure function.
+
+A number that the user, a preset or a checkpoint gives is never changed. docs/performance.md has the measurements that
+the rules come from.
+"""
+
+import math
+
+from nima_cli.config.schema import Config, TrainingConfig
+from nima_cli.engine.data.dataset import PreparedDataset
+from nima_cli.engine.model.shape import ModelShape, resolve
+
+# Tokens for each parameter beyond which a larger model makes better use of the same work (Hoffmann, 2203.15556).
+_COMPUTE_OPTIMAL = 20.0
+_MOST_EPOCHS = 8.0
+# Up to here a text read again teaches about as much as new text (Muennighoff, 2305.16264), and dropout only costs.
+_FRESH_EPOCHS = 2.0
+_DROPOUT = 0.1
+# Where the learning rate was tuned; wider models and longer runs want a lower one.
+_TUNED_RATE, _TUNED_WIDTH, _TUNED_TOKENS = 0.01, 256, 400_000
+_RATE_EXPONENT = 0.15
+_ADAMW_SHARE = 0.3  # of Muon's rate, on the same scale
+
+
+def fill_in(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
+    """The same config with a number for `training.epochs`, `training.learning_rate` and `model.dropout`.
+
+    Args:
+        config: any; one that is filled in comes back as it is.
+        shape: the model's.
+        train_tokens: of one epoch.
+    """
+    training = config.training
+    epochs = training.epochs if training.epochs is not None else epochs_for(train_tokens, shape.parameters())
+    tokens = _tokens(training, shape, epochs * train_tokens)
+    rate, dropout = training.learning_rate, config.model.dropout
+    if rate is None:
+        rate = max(training.min_lr, rate_for(training.optimizer, shape.d_model, tokens))
+    if dropout is None:
+        dropout = dropout_for(tokens / max(1, train_tokens))
+    return config.model_copy(
+        update={
+            "model": config.model.model_copy(update={"dropout": dropout}),
+            "training": training.model_copy(update={"epochs": epochs, "learning_rate": rate}),
+        }
+    )
+
+
+def complete(config: Config, dataset: PreparedDataset) -> Config:
+    """`fill_in` for a run on this dataset.
+
+    Raises:
+        ConfigError: sizes of the model are missing.
+    """
+    shape = resolve(config.model, dataset.tokenizer.vocab_size)
+    return fill_in(config, shape, train_tokens=dataset.split("train").tokens)
+
+
+def epochs_for(train_tokens: int, parameters: int) -> float:
+    """Passes over the text, in halves: one where there is text enough for the model, more the less there is.
+
+    The geometric mean of one pass and of as many as would show the model `_COMPUTE_OPTIMAL` tokens for each parameter:
+    each further pass teaches less than the one before, and costs as much.
+    """
+    wanted = math.sqrt(_COMPUTE_OPTIMAL * parameters / max(1, train_tokens))
+    return round(2 * min(_MOST_EPOCHS, max(1.0, wanted))) / 2
+
+
+def dropout_for(epochs: float) -> float:
+    """Against learning by heart, where text is read again often enough for that."""
+    return _DROPOUT if epochs > _FRESH_EPOCHS else 0.0
+
+
+def rate_for(optimizer: str, width: int, tokens: float) -> float:
+    """The peak of the learning rate for a model of this width that learns from so many tokens, to two digits."""
+    peak = _TUNED_RATE * (1.0 if optimizer == "muon" else _ADAMW_SHARE)
+    longer = max(1.0, tokens / _TUNED_TOKENS)
+    return float(f"{peak * math.sqrt(_TUNED_WIDTH / width) * longer**-_RATE_EXPONENT:.2g}")
+
+
+def _tokens(training: TrainingConfig, shape: ModelShape, wanted: float) -> float:
+    """What the run will learn from: `max_steps` may end it before `wanted`."""
+    if training.max_steps is None:
+        return wanted
+    rows = training.batch_size * training.gradient_accumulation_steps
+    return min(wanted, training.max_steps * rows * shape.context_length)

@@ -1,0 +1,91 @@
+"""What a config leaves open is chosen from the sizes of data, model and run; what it says is kept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nima_cli.config.schema import PRESETS, Config
+from nima_cli.engine.data.dataset import open_dataset
+from nima_cli.engine.model.shape import ModelShape, resolve
+from nima_cli.engine.training.recipe import complete, dropout_for, epochs_for, fill_in, rate_for
+from tests.engine.training.runs import make_config, make_trainer
+
+TOKENS = 1_400_000
+
+
+def config_of(preset: str = "gpt-tiny", **training: Any) -> Config:
+    """A preset with these keys of `training`."""
+    sizes = PRESETS[preset]
+    model = {"preset": preset, **sizes["model"]}
+    return Config.model_validate({"model": model, "training": {**sizes["training"], **training}})
+
+
+def shape_of(config: Config) -> ModelShape:
+    """Of a vocabulary of 8,192."""
+    return resolve(config.model, 8192)
+
+
+def filled(config: Config, tokens: int = TOKENS) -> tuple[float | None, float | None, float | None]:
+    """Epochs, learning rate and dropout that it comes to."""
+    found = fill_in(config, shape_of(config), train_tokens=tokens)
+    return found.training.epochs, found.training.learning_rate, found.model.dropout
+
+
+def test_what_is_said_is_kept_and_the_rest_is_chosen() -> None:
+    config = config_of(epochs=3.0, learning_rate=0.5)
+    assert filled(config)[:2] == (3.0, 0.5)
+    found = fill_in(config, shape_of(config), train_tokens=TOKENS)
+    assert fill_in(found, shape_of(config), train_tokens=10) == found, "a filled config comes back as it is"
+    open_keys = {"epochs", "learning_rate"}
+    assert found.training.model_dump(exclude=open_keys) == config.training.model_dump(exclude=open_keys)
+
+
+def test_less_text_for_the_model_is_read_more_often() -> None:
+    small, large = 4_600_000, 90_000_000
+    tokens = [10**5, 10**6, 10**7, 10**8, 10**9]
+    epochs = [epochs_for(count, small) for count in tokens]
+    assert epochs == sorted(epochs, reverse=True)
+    assert (epochs[0], epochs[-1]) == (8.0, 1.0)
+    assert all(epochs_for(count, large) >= few for count, few in zip(tokens, epochs, strict=True))
+
+
+def test_dropout_begins_where_text_is_read_again_and_again() -> None:
+    assert [dropout_for(epochs) for epochs in (0.5, 1.0, 2.0)] == [0.0] * 3
+    assert dropout_for(2.5) == dropout_for(8.0) > 0.0
+
+
+def test_a_run_that_max_steps_ends_is_chosen_for_by_what_it_reads() -> None:
+    long, short = filled(config_of(epochs=8.0)), filled(config_of(epochs=8.0, max_steps=100))
+    assert (long[2], short[2]) == (0.1, 0.0)
+    assert short[1] == 0.01 > (long[1] or 0.0)
+
+
+def test_wider_models_longer_runs_and_adamw_learn_at_lower_rates() -> None:
+    assert rate_for("muon", 256, 3e5) == 0.01
+    assert rate_for("muon", 256, 3e5) > rate_for("muon", 256, 3e6) > rate_for("muon", 256, 3e7)
+    assert rate_for("muon", 256, 1e6) > rate_for("muon", 1024, 1e6) > rate_for("adamw", 1024, 1e6)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_alone_comes_to_a_run(preset: str) -> None:
+    epochs, rate, dropout = filled(config_of(preset))
+    assert epochs is not None
+    assert 1.0 <= epochs <= 8.0
+    assert rate is not None
+    assert 0.001 < rate <= 0.01
+    assert dropout == 0.1
+
+
+def test_the_lowest_rate_that_is_asked_for_is_not_undercut() -> None:
+    assert filled(config_of(min_lr=0.02))[1] == 0.02
+
+
+def test_a_run_keeps_what_was_chosen_for_it(tiny_dataset: Path, tmp_path: Path) -> None:
+    config = make_config(model={"dropout": None}, learning_rate=None, epochs=None, max_steps=2)
+    trainer = make_trainer(config, tiny_dataset, tmp_path / "run")
+    chosen = complete(config, open_dataset(tiny_dataset))
+    assert trainer.config == chosen != config
+    assert trainer.state.checkpoint().header["config"] == chosen.model_dump(mode="json")
+    assert trainer.model.drop.share == chosen.model.dropout
+    assert trainer.state.plan.schedule.peak == chosen.training.learning_rate
