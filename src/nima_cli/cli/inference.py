@@ -84,10 +84,11 @@ def _compiled() -> Path:
 
 def compile_meanwhile(device: str) -> None:
     """Begin with what the first text on a machine would wait for, before torch is imported and a model is read."""
-    from nima_cli.engine.inference.native.build import library
+    from nima_cli.engine.inference.native.program import DECODER
+    from nima_cli.engine.native.build import library
 
     if device in ("auto", "cpu"):
-        Thread(target=library, args=(_compiled(),)).start()
+        Thread(target=library, args=(DECODER, _compiled())).start()
 
 
 def require_text(where: str, text: str) -> None:
