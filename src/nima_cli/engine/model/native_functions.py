@@ -1,4 +1,4 @@
-"""The compiled kernels as differentiable functions; each is one pass forward and one back, and gradients are contiguous.
+"""The compiled kernels as differentiable functions, each one pass over memory forward and one back.
 
 Axis letters: B batch · T time · C width · H heads · D head width · F hidden width of the MLP
 """
@@ -56,9 +56,7 @@ class SplitHeads(torch.autograd.Function):
     """`[B, T, H D]` to `[B, H, T, D]`, with what the form says; the gain stands beside the form to have a gradient."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x_BTC: Tensor, gain_D: Tensor | None, heads: int, form: HeadForm, kernels: Kernels
-    ) -> Tensor:
+    def forward(ctx: Any, x_BTC: Tensor, gain_D: Tensor | None, heads: int, form: HeadForm, kernels: Kernels) -> Tensor:
         ctx.save_for_backward(x_BTC if gain_D is not None else None)
         ctx.form, ctx.kernels = form, kernels
         return kernels.split_heads(x_BTC, heads, form)

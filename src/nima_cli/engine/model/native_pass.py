@@ -6,7 +6,7 @@ after each of its operations. Gradients are torch's, through the functions of `n
 Axis letters: B batch · T time · C width · H heads · D head width · E half of it · N sequences and heads
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -16,7 +16,7 @@ from nima_cli.engine.model.native_functions import AddNorm, Drop, JoinHeads, Nor
 from nima_cli.engine.native.kernels import HeadForm, Kernels
 
 if TYPE_CHECKING:
-    from nima_cli.engine.model.gpt import GPT, MLP, Attention
+    from nima_cli.engine.model.gpt import GPT, MLP, Attention, Block
 
 Angles = tuple[torch.Tensor, torch.Tensor]
 
@@ -26,7 +26,8 @@ def native_hidden(model: "GPT", x_BTC: torch.Tensor, kernels: Kernels, epsilon: 
     time = x_BTC.shape[1]
     angles_TE = model.rotary.cos_TE[:time], model.rotary.sin_TE[:time]
     branch_BTC = None
-    for block in model.layers:
+    for layer in model.layers:
+        block = cast("Block", layer)
         x_BTC, normed_BTC = _add_norm(x_BTC, branch_BTC, block.input_layernorm.weight, epsilon, kernels)
         branch_BTC = _drop(model.drop, _attend(block.self_attn, normed_BTC, angles_TE, epsilon, kernels), kernels)
         x_BTC, normed_BTC = _add_norm(x_BTC, branch_BTC, block.post_attention_layernorm.weight, epsilon, kernels)

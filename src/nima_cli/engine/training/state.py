@@ -88,7 +88,12 @@ class RunState:
             self.train_step.loss_scale.calm_steps = int(header["loss_scale"]["calm_steps"])
 
     def _build_model(self, source: Checkpoint | None) -> GPT:
-        model = GPT(self.shape, dropout=self.config.model.dropout, compute_dtype=self.device.dtype)
+        model = GPT(
+            self.shape,
+            dropout=self.config.model.dropout,
+            compute_dtype=self.device.dtype,
+            kernels=self.device.kernels,
+        )
         if source is None:
             model.init_weights(self.config.training.seed)
         else:
@@ -162,6 +167,7 @@ class RunState:
             "elapsed_seconds": self.meter.elapsed_seconds,
             "dtype": self.device.dtype_name,
             "threads": torch.get_num_threads(),
+            "compiled": self.device.kernels is not None,
             "processes": self.ranks.world_size,
             "dataset_sha256": self.dataset.sha256,
             "tokenizer_sha256": self.dataset.tokenizer.sha256,
