@@ -1,4 +1,4 @@
-"""A tokenizer, and a checkpoint of a small random model with it."""
+"""A tokenizer, a checkpoint of a small random model with it, and training's compiled kernels."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 
 from nima_cli.engine.checkpoint import Checkpoint
 from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.native.kernels import Kernels, load_kernels
 from tests.engine.small_models import small_checkpoint
 
 
@@ -17,3 +18,18 @@ def tokenizer(tiny_dataset: Path) -> Tokenizer:
 @pytest.fixture
 def checkpoint(tokenizer: Tokenizer) -> Checkpoint:
     return small_checkpoint(tokenizer)
+
+
+@pytest.fixture
+def compiled_kernels(compiled: Path) -> Kernels:
+    """Compiled once for all tests of a process."""
+    found = load_kernels(compiled)
+    if found is None:
+        pytest.skip("no C++ compiler here, or no threads that it could share with torch")
+    return found
+
+
+@pytest.fixture(params=["eager", "compiled"])
+def kernels(request: pytest.FixtureRequest) -> Kernels | None:
+    """Both ways to compute: with torch alone, and with the kernels."""
+    return request.getfixturevalue("compiled_kernels") if request.param == "compiled" else None

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nima_cli.cli.inference import compile_meanwhile, load_model, require_text, say_unreachable_top_k
+from nima_cli.cli.compiled import compile_decoder_meanwhile
+from nima_cli.cli.inference import load_model, require_text, say_unreachable_top_k
 from nima_cli.cli.options import (
     CheckpointPath,
     Debug,
@@ -70,7 +71,7 @@ def chat(
         raise InputError("`--once` is empty", hint="give a message")
     require_text("--once", once or "")
     require_text("--system", system)
-    compile_meanwhile(device)
+    compile_decoder_meanwhile(device)
     from nima_cli.cli.chat_session import ChatSession
     from nima_cli.engine.inference.sampling import Sampling, check_seed
 

@@ -17,6 +17,7 @@ def show_plan(config: "Config", folder: Path, *, json: bool) -> None:
     Raises:
         NimaError: the configuration, dataset or device cannot be used.
     """
+    from nima_cli.cli.compiled import compiled
     from nima_cli.engine.data.dataset import open_dataset
     from nima_cli.engine.training.estimate import estimate
     from nima_cli.ui.console import out
@@ -24,7 +25,8 @@ def show_plan(config: "Config", folder: Path, *, json: bool) -> None:
 
     ready = (folder / "dataset_metadata.json").is_file()
     default_vocabulary = PRESET_VOCAB_SIZES.get(config.model.preset or "", 8192)
-    found = estimate(config, open_dataset(folder) if ready else None, vocab_size=default_vocabulary)
+    dataset = open_dataset(folder) if ready else None
+    found = estimate(config, dataset, vocab_size=default_vocabulary, compiled=compiled())
     if json:
         print_json(found.to_dict())
         return

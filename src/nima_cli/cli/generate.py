@@ -8,7 +8,8 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from nima_cli.cli.inference import compile_meanwhile, load_model, require_text, say_unreachable_top_k
+from nima_cli.cli.compiled import compile_decoder_meanwhile
+from nima_cli.cli.inference import load_model, require_text, say_unreachable_top_k
 from nima_cli.cli.options import (
     CheckpointPath,
     Debug,
@@ -81,7 +82,7 @@ def generate(
     if max_new_tokens < 1 or num_samples < 1:
         name = "--max-new-tokens" if max_new_tokens < 1 else "--num-samples"
         raise InputError(f"`{name}` must be at least 1")
-    compile_meanwhile(device)
+    compile_decoder_meanwhile(device)
     from nima_cli.engine.inference.sampling import Sampling, check_seed
 
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)

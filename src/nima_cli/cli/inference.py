@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
 
+from nima_cli.cli.compiled import compiled
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class LoadedModel:
         """A compiled program that decodes with it, where this machine can have one."""
         from nima_cli.engine.inference.native.stepper import native_stepper
 
-        return native_stepper(self.model, _compiled(), self.rows)
+        return native_stepper(self.model, compiled(), self.rows)
 
     def generator(self) -> "TextGenerator":
         """What writes text with it, as fast as this machine can."""
@@ -73,21 +73,6 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False) ->
     model, tokenizer, checkpoint = checkpoints.load_for_inference(file, compute_dtype=place.dtype)
     rows = quantize_(model) if dtype == "int8" else {}
     return LoadedModel(file, model.to(place.device, place.dtype), tokenizer, checkpoint, rows)
-
-
-def _compiled() -> Path:
-    """Where programs are kept that nima compiles for this machine."""
-    from nima_cli.config.environ import home
-
-    return home() / "compiled"
-
-
-def compile_meanwhile(device: str) -> None:
-    """Begin with what the first text on a machine would wait for, before torch is imported and a model is read."""
-    from nima_cli.engine.inference.native.build import library
-
-    if device in ("auto", "cpu"):
-        Thread(target=library, args=(_compiled(),)).start()
 
 
 def require_text(where: str, text: str) -> None:

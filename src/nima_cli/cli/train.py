@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nima_cli.cli import processes, rundir, stop
+from nima_cli.cli.compiled import compile_kernels_meanwhile, compiled
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples
 from nima_cli.errors import InputError
 
@@ -123,6 +124,7 @@ def train(
 
             show_plan(settings, data_dir(settings.data), json=json)
             return None
+        compile_kernels_meanwhile(settings.hardware.device)
         if verify_resume:
             from nima_cli.cli.verify import show_verdict
 
@@ -200,7 +202,7 @@ def _session(
     from nima_cli.cli.datasets import data_dir
     from nima_cli.engine.training.session import Session
 
-    return Session(settings, data_dir(settings.data), run_dir, resume, init_from, allow_data_change)
+    return Session(settings, data_dir(settings.data), run_dir, resume, init_from, allow_data_change, compiled())
 
 
 def _run_name(settings: "Config") -> str:

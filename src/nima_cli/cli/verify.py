@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nima_cli.cli.compiled import compiled
 from nima_cli.cli.views import print_json
 from nima_cli.errors import DeviceError, InputError
 
@@ -24,7 +25,7 @@ def show_verdict(config: "Config", folder: Path, *, json: bool) -> None:
     if "WORLD_SIZE" in os.environ:
         raise InputError("--verify-resume: trains in one process", hint="run it without a launcher")
     say(f"training {2 * HALF} steps at once, then {HALF} and {HALF} in two processes")
-    verdict = verify_resume(config, folder)
+    verdict = verify_resume(config, folder, compiled())
     how = f"{verdict.device} {verdict.dtype}, {verdict.threads} threads, {verdict.seconds:g} s"
     if json:
         print_json(verdict.to_dict())

@@ -1,12 +1,13 @@
 """Picks the processor and the number format by asking the machine; knows no model and no config file."""
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from nima_cli.engine.native.kernels import Kernels, load_kernels
 from nima_cli.errors import DeviceError
 
 DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
@@ -14,10 +15,15 @@ DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where to compute and in which type; master weights stay float32 whatever `dtype` is."""
+    """Where to compute, in which type and with what; master weights stay float32 whatever `dtype` is.
+
+    Attributes:
+        kernels: compiled for training on this processor; None is torch alone.
+    """
 
     device: torch.device
     dtype: torch.dtype
+    kernels: Kernels | None = None
 
     @property
     def name(self) -> str:
@@ -25,6 +31,11 @@ class Device:
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         return self.device.type
+
+    def with_kernels(self, folder: Path | None) -> "Device":
+        """The same with training's kernels from a folder of compiled programs, where they are for this device."""
+        fits = Kernels.fit(torch.empty(0, device=self.device, dtype=self.dtype))
+        return replace(self, kernels=load_kernels(folder)) if fits else self
 
     @property
     def dtype_name(self) -> str:

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from nima_cli.engine.native.kernels import Kernels
 from nima_cli.engine.training.loss import _CPU_CHUNK, IGNORE, linear_cross_entropy, loss_and_hits
 
 WIDTH, VOCAB = 24, 67
@@ -23,31 +24,31 @@ def gradients(loss: torch.Tensor, *inputs: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 @pytest.mark.parametrize("positions", [1, 5, _CPU_CHUNK - 1, _CPU_CHUNK, _CPU_CHUNK + 1, 2 * _CPU_CHUNK + 3])
-def test_value_and_gradients_equal_the_plain_form(positions: int) -> None:
+def test_value_and_gradients_equal_the_plain_form(positions: int, kernels: Kernels | None) -> None:
     h_NC, head_VC, targets_N = make_problem(positions)
     h_NC.requires_grad_()
     head_VC.requires_grad_()
-    loss = linear_cross_entropy(h_NC, head_VC, targets_N)
+    loss = linear_cross_entropy(h_NC, head_VC, targets_N, kernels)
     plain = F.cross_entropy(F.linear(h_NC, head_VC), targets_N, ignore_index=IGNORE, reduction="sum")
     torch.testing.assert_close(loss, plain, rtol=1e-5, atol=1e-5)
     for found, expected in zip(gradients(loss, h_NC, head_VC), gradients(plain, h_NC, head_VC), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_ignored_positions_carry_nothing() -> None:
+def test_ignored_positions_carry_nothing(kernels: Kernels | None) -> None:
     h_NC, head_VC, _ = make_problem(9)
     h_NC.requires_grad_()
     head_VC.requires_grad_()
-    loss = linear_cross_entropy(h_NC, head_VC, torch.full((9,), IGNORE))
+    loss = linear_cross_entropy(h_NC, head_VC, torch.full((9,), IGNORE), kernels)
     assert loss.item() == 0.0
     assert all(not found.any() for found in gradients(loss, h_NC, head_VC))
 
 
-def test_bfloat16_is_close_and_keeps_the_types() -> None:
+def test_bfloat16_is_close_and_keeps_the_types(kernels: Kernels | None) -> None:
     h_NC, head_VC, targets_N = make_problem(_CPU_CHUNK + 40)
     half_NC = h_NC.to(torch.bfloat16).requires_grad_()
     head_VC.requires_grad_()
-    loss = linear_cross_entropy(half_NC, head_VC, targets_N)
+    loss = linear_cross_entropy(half_NC, head_VC, targets_N, kernels)
     assert loss.dtype is torch.float32
     plain = F.cross_entropy(F.linear(h_NC, head_VC), targets_N, ignore_index=IGNORE, reduction="sum")
     assert loss.item() == pytest.approx(plain.item(), rel=2e-2)

@@ -20,7 +20,9 @@ from torch import nn
 from nima_cli.engine.model.blocked_attention import blocked_attention
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.dropout import RowDropout
+from nima_cli.engine.model.native_pass import native_hidden
 from nima_cli.engine.model.shape import ModelShape
+from nima_cli.engine.native.kernels import Kernels
 
 NORM_EPSILON = 1e-6
 EMBEDDING_STD = 0.02
@@ -189,11 +191,20 @@ class GPT(nn.Module):
         shape: every size.
         dropout: on the embedding and the residual branches, while training.
         compute_dtype: type of the activations; parameters stay float32 until the caller converts them.
+        kernels: what to train with on a CPU; None is torch alone.
     """
 
-    def __init__(self, shape: ModelShape, *, dropout: float = 0.0, compute_dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        shape: ModelShape,
+        *,
+        dropout: float = 0.0,
+        compute_dtype: torch.dtype = torch.float32,
+        kernels: Kernels | None = None,
+    ) -> None:
         super().__init__()
         self.shape = shape
+        self.kernels = kernels
         self.drop = RowDropout(dropout)
         self.compute_dtype = compute_dtype
         self.embed_tokens = Embedding(shape.vocab_size, shape.d_model)
@@ -237,6 +248,8 @@ class GPT(nn.Module):
         start = cache.length if cache is not None else 0
         x_BTC = F.embedding(ids_BT, self.embed_tokens.weight).to(self.compute_dtype)
         x_BTC = self.drop(x_BTC)
+        if self.kernels is not None and self.kernels.fit(x_BTC) and cache is None and torch.is_grad_enabled():
+            return native_hidden(self, x_BTC, self.kernels, NORM_EPSILON)
         cos_TE, sin_TE = self.rotary.slice(start, ids_BT.shape[1], self.compute_dtype)
         for index, layer in enumerate(self.layers):
             x_BTC = layer(x_BTC, cos_TE, sin_TE, cache, index)

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,19 +50,22 @@ class Estimate:
         return asdict(self)
 
 
-def estimate(config: Config, dataset: PreparedDataset | None, *, vocab_size: int) -> Estimate:
+def estimate(
+    config: Config, dataset: PreparedDataset | None, *, vocab_size: int, compiled: Path | None = None
+) -> Estimate:
     """Count what can be counted and time a few real steps on the real device.
 
     Args:
         dataset: None while it is not prepared.
         vocab_size: assumed without a dataset.
+        compiled: where compiled programs are kept; None measures without.
 
     Raises:
         NimaError: the configuration or the device cannot be used.
     """
     shape = resolve(config.model, dataset.tokenizer.vocab_size if dataset is not None else vocab_size)
     config = fill_in(config, shape, train_tokens=dataset.split("train").tokens if dataset is not None else 0)
-    device = pick_device(config.hardware.device, config.training.use_mixed_precision)
+    device = pick_device(config.hardware.device, config.training.use_mixed_precision).with_kernels(compiled)
     facts: dict[str, Any] = {
         "parameters": shape.parameters(),
         "shape_text": f"{shape.n_layers} layers, {shape.d_model} wide, vocabulary {shape.vocab_size:,}",
@@ -108,7 +112,7 @@ def _verdicts(tokens: int, parameters: int, epochs: float) -> tuple[str, ...]:
 def _measure(shape: ModelShape, config: Config, device: Device) -> float:
     """Tokens per second of real optimizer steps on random tokens, after one to warm up."""
     assert config.model.dropout is not None
-    model = GPT(shape, dropout=config.model.dropout, compute_dtype=device.dtype)
+    model = GPT(shape, dropout=config.model.dropout, compute_dtype=device.dtype, kernels=device.kernels)
     model.init_weights(0)
     model.to(device.device)
     optimizer = Optimizer(model, kind=config.training.optimizer, weight_decay=config.training.weight_decay)

@@ -12,24 +12,31 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from nima_cli.engine.native.kernels import Kernels
+
 IGNORE = -100  # target of a position that carries no loss
 _CPU_CHUNK = 512  # positions; larger ones fall out of the processor's caches and are slower (benchmarked 128 to 2048)
 _CPU_ROWS = 64  # whose softmax stays in a core's own cache
 _GPU_CHUNK = 8192
 
 
-def linear_cross_entropy(h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+def linear_cross_entropy(
+    h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor, kernels: Kernels | None = None
+) -> torch.Tensor:
     """Sum of the cross-entropy, in nats, over positions whose target is not `IGNORE`.
 
     Args:
         h_NC: hidden states, in the compute type.
         head_VC: output matrix; its gradient comes back in its own type.
         targets_N: token ids, or `IGNORE`.
+        kernels: compute the softmax with these, where they can.
 
     Returns:
-        A float32 scalar with gradients for `h_NC` and `head_VC`.
+        A float32 scalar with gradients for `h_NC` and `head_VC`; backward can go through it once.
     """
-    loss: torch.Tensor = _LinearCrossEntropy.apply(h_NC, head_VC, targets_N)  # type: ignore[no-untyped-call]
+    if kernels is not None and not kernels.fit(h_NC):
+        kernels = None
+    loss: torch.Tensor = _LinearCrossEntropy.apply(h_NC, head_VC, targets_N, kernels)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -37,14 +44,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Forward computes the gradients of the sum too; backward only scales them."""
 
     @staticmethod
-    def forward(ctx: Any, h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor, kernels: Kernels | None
+    ) -> torch.Tensor:
         cast_VC = head_VC.to(h_NC.dtype)
         total = torch.zeros((), dtype=torch.float32, device=h_NC.device)
         grad_h_NC = torch.empty_like(h_NC)
         grad_head_VC = torch.zeros(head_VC.shape, dtype=torch.float32, device=head_VC.device)
         for part in _chunks(h_NC):
             grad_logits_NV = F.linear(h_NC[part], cast_VC)
-            total += _to_gradient_(grad_logits_NV, targets_N[part])
+            if kernels is not None:
+                total += kernels.cross_entropy_(grad_logits_NV, targets_N[part], ignored=IGNORE).sum()
+            else:
+                total += _to_gradient_(grad_logits_NV, targets_N[part])
             torch.mm(grad_logits_NV, cast_VC, out=grad_h_NC[part])
             grad_head_VC += grad_logits_NV.t() @ h_NC[part]
         ctx.save_for_backward(grad_h_NC, grad_head_VC)
@@ -52,10 +64,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         grad_h_NC, grad_head_VC = ctx.saved_tensors
-        scale = grads[0]
-        return grad_h_NC * scale.to(grad_h_NC.dtype), (grad_head_VC * scale).to(ctx.head_dtype), None
+        scale = grads[0]  # in place: another copy of the head's gradient would cost as much as the softmax
+        return grad_h_NC.mul_(scale.to(grad_h_NC.dtype)), grad_head_VC.mul_(scale).to(ctx.head_dtype), None, None
 
 
 def _to_gradient_(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:

@@ -41,6 +41,7 @@ class Session:
         resume: the checkpoint of this run to go on from.
         init_from: a checkpoint whose weights a new run starts with.
         allow_data_change: go on although the dataset is another one than before.
+        compiled: where compiled programs are kept, on the machine that reads this; None trains without.
     """
 
     config: Config
@@ -49,6 +50,7 @@ class Session:
     resume: Path | None = None
     init_from: Path | None = None
     allow_data_change: bool = False
+    compiled: Path | None = None
 
     def to_json(self) -> str:
         """For another process, which may run on another machine."""
@@ -60,7 +62,7 @@ class Session:
     def from_json(cls, text: str) -> "Session":
         """What `to_json` gave."""
         values = json.loads(text)
-        for name in ("data_dir", "run_dir", "resume", "init_from"):
+        for name in ("data_dir", "run_dir", "resume", "init_from", "compiled"):
             values[name] = Path(values[name]) if values[name] is not None else None
         return cls(**{**values, "config": Config.model_validate(values["config"])})
 
@@ -130,6 +132,7 @@ def train(
     session, config = opened.session, opened.session.config
     with ranks.together():
         device = pick_device(config.hardware.device, config.training.use_mixed_precision, _gpu_index(config, ranks))
+        device = device.with_kernels(session.compiled)
     ranks = ranks.linked(device.device, config.hardware.backend)
     if device.device.type == "cpu":
         keep_freed_memory()
@@ -246,6 +249,9 @@ def _resume_notes(resume: Checkpoint | None, config: Config, device: Device, pro
     threads = resume.header.get("threads")
     if device.device.type == "cpu" and threads != torch.get_num_threads():
         yield Note("warning", f"{torch.get_num_threads()} threads instead of {threads}: sums may round differently")
+    compiled = device.kernels is not None
+    if device.device.type == "cpu" and resume.header.get("compiled", False) != compiled:
+        yield Note("warning", f"with{'' if compiled else 'out'} compiled kernels: sums may round differently")
     before = resume.header.get("processes", 1)
     if processes != before:
         yield Note("warning", f"{processes} processes instead of {before}: the same rows; sums may round differently")

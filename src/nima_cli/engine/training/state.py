@@ -91,7 +91,12 @@ class RunState:
 
     def _build_model(self, source: Checkpoint | None) -> GPT:
         assert self.config.model.dropout is not None
-        model = GPT(self.shape, dropout=self.config.model.dropout, compute_dtype=self.device.dtype)
+        model = GPT(
+            self.shape,
+            dropout=self.config.model.dropout,
+            compute_dtype=self.device.dtype,
+            kernels=self.device.kernels,
+        )
         if source is None:
             model.init_weights(self.config.training.seed)
         else:
@@ -165,6 +170,7 @@ class RunState:
             "elapsed_seconds": self.meter.elapsed_seconds,
             "dtype": self.device.dtype_name,
             "threads": torch.get_num_threads(),
+            "compiled": self.device.kernels is not None,
             "processes": self.ranks.world_size,
             "dataset_sha256": self.dataset.sha256,
             "tokenizer_sha256": self.dataset.tokenizer.sha256,

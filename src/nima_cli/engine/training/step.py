@@ -141,7 +141,8 @@ class TrainStep:
         inputs_BT = batch.inputs_BT.to(self.device.device, non_blocking=True)
         targets_BT = batch.targets_BT.to(self.device.device, non_blocking=True)
         h_BTC = self.model.hidden(inputs_BT)
-        return linear_cross_entropy(h_BTC.flatten(0, 1), self.model.head_weight_VC, targets_BT.flatten())
+        targets_N = targets_BT.flatten()
+        return linear_cross_entropy(h_BTC.flatten(0, 1), self.model.head_weight_VC, targets_N, self.device.kernels)
 
     def _finish_gradients(self, scale: float, loss_sum: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum over processes, unscale, clip; returns the norm before clipping, and 1.0 if not finite, else 0.0."""

@@ -7,7 +7,7 @@ import multiprocessing
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,14 @@ class Verdict:
         return {"identical": self.identical, **asdict(self)}
 
 
-def verify_resume(config: Config, data_dir: Path) -> Verdict:
+def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) -> Verdict:
     """Train a few steps at once, and again with a break, after which a fresh process goes on.
 
     Model, optimizer, batch, precision and device are the config's own; only how long, and how often to evaluate and
     save, is changed, and gradients are accumulated at least twice, so that all of it lies inside.
+
+    Args:
+        compiled: where compiled programs are kept; None trains without.
 
     Raises:
         NimaError: the config cannot be trained here.
@@ -73,10 +76,12 @@ def verify_resume(config: Config, data_dir: Path) -> Verdict:
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="nima-verify-") as name:
         whole, parts = Path(name) / "whole", Path(name) / "parts"
-        undisturbed = _run(short, data_dir, whole, None, False, threads)
-        first = _run(short, data_dir, parts, HALF, False, threads)
+        at_once = Session(short, data_dir, whole, compiled=compiled)
+        begun = replace(at_once, run_dir=parts)
+        undisturbed = _run(at_once, None, threads)
+        first = _run(begun, HALF, threads)
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-            second = fresh.submit(_run, short, data_dir, parts, None, True, threads).result()
+            second = fresh.submit(_run, replace(begun, resume=parts / LAST), None, threads).result()
         difference = _first_difference(undisturbed, {**first, **second}) or _tensor_difference(whole, parts)
     return Verdict(difference, 2 * HALF, device.name, device.dtype_name, threads, round(time.perf_counter() - began, 1))
 
@@ -99,12 +104,11 @@ def shortened(config: Config) -> Config:
     return Config.model_validate(values)
 
 
-def _run(config: Config, data_dir: Path, run_dir: Path, stop_at: int | None, resume: bool, threads: int) -> _Facts:
-    """Train in `run_dir`, up to step `stop_at`; returns what the steps and evaluations said, exactly."""
+def _run(session: Session, stop_at: int | None, threads: int) -> _Facts:
+    """Train up to step `stop_at`; returns what the steps and evaluations said, exactly."""
     torch.set_num_threads(threads)
     steps = [0]
     facts: _Facts = {}
-    session = Session(config, data_dir, run_dir, resume=run_dir / LAST if resume else None)
     for event in train(open_session(session), should_stop=lambda: "INT" if steps[-1] == stop_at else None):
         if isinstance(event, StepDone):
             steps.append(event.step)

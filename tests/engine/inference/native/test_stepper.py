@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from nima_cli.engine.inference.generator import Generator, Stops
 from nima_cli.engine.inference.int8 import quantize_
-from nima_cli.engine.inference.native import build
+from nima_cli.engine.inference.native.program import DECODER
 from nima_cli.engine.inference.native.stepper import NativeStepper, native_stepper
 from nima_cli.engine.inference.sampling import Sampling, pick
 from nima_cli.engine.inference.stepper import TorchStepper
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.native.build import Program, library
 from nima_cli.errors import DivergedError
 from tests.engine.small_models import random_model, small_shape
 
@@ -31,7 +32,7 @@ SHAPES: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def folder(compiled: Path) -> Path:
-    if build.library(compiled) is None:
+    if library(DECODER, compiled) is None:
         pytest.skip("no C++ compiler here")
     return compiled
 
@@ -141,9 +142,11 @@ def test_predictions_that_are_no_numbers_are_refused(broken: float, folder: Path
 def test_a_program_that_computes_something_else_is_not_used(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wrong = tmp_path / "wrong.cpp"
-    wrong.write_text(build.SOURCE.read_text("utf-8").replace("first * sines[at];", "second * sines[at];"), "utf-8")
-    monkeypatch.setattr(build, "SOURCE", wrong)
+    (source,) = DECODER.sources
+    wrong = source.read_text("utf-8").replace("first * sines[at];", "second * sines[at];")
+    (tmp_path / "decode.cpp").write_text(wrong, "utf-8")
+    program = Program(DECODER.name, tmp_path, DECODER.choices)
+    monkeypatch.setattr("nima_cli.engine.inference.native.stepper.DECODER", program)
     model = random_model(small_shape())
     assert native_stepper(model, folder) is None
-    assert sorted(path.suffix for path in folder.iterdir()) == [".so", ".so"]
+    assert len(list(folder.glob("decode-*.so"))) == 2

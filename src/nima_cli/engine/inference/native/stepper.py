@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 from nima_cli.engine.inference.int8 import Int8Rows
-from nima_cli.engine.inference.native.build import library
+from nima_cli.engine.inference.native.program import DECODER
 from nima_cli.engine.inference.native.structures import Choice, Decoder, Layer, Matrix, load
 from nima_cli.engine.inference.sampling import Sampling
 from nima_cli.engine.inference.stepper import TorchStepper
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.gpt import GPT, NORM_EPSILON
+from nima_cli.engine.native.build import library
 from nima_cli.errors import DivergedError
 
 _KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
@@ -33,7 +34,7 @@ def native_stepper(model: GPT, folder: Path, rows: Mapping[str, Int8Rows] | None
     weight = model.embed_tokens.weight
     if weight.device.type != "cpu" or weight.dtype not in _KINDS:
         return None
-    path = library(folder)
+    path = library(DECODER, folder)
     if path is None:
         return None
     try:

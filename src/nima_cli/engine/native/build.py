@@ -1,4 +1,4 @@
-"""Compiles `decode.cpp` once for each machine and keeps the result; knows neither models nor Python's side of it."""
+"""Compiles C++ once for each machine and keeps the result; knows neither models nor Python's side of it."""
 
 import contextlib
 import hashlib
@@ -7,50 +7,74 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("decode.cpp")
 _COMPILERS = ("c++", "g++", "clang++")
 _ALWAYS = ("-std=c++17", "-O3", "-shared", "-fPIC")
-# From the fastest program to the one that every compiler can make.
-_CHOICES = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-mcpu=native",), ())
 _PATIENCE = 60.0  # seconds
-_ONE_AT_A_TIME = threading.Lock()
+_ONE_AT_A_TIME: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
-def library(folder: Path) -> Path | None:
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is compiled together.
+
+    Attributes:
+        name: the compiled file's begins with it.
+        folder: its sources, `*.cpp`, and what they include, `*.h`.
+        choices: flags to try, from the fastest program to the one that every compiler can make.
+    """
+
+    name: str
+    folder: Path
+    choices: tuple[tuple[str, ...], ...]
+
+    @property
+    def sources(self) -> list[Path]:
+        """What the compiler is given."""
+        return sorted(self.folder.glob("*.cpp"))
+
+    @property
+    def files(self) -> list[Path]:
+        """What the result depends on."""
+        return sorted([*self.sources, *self.folder.glob("*.h")])
+
+
+def library(program: Program, folder: Path) -> Path | None:
     """The compiled program, made if `folder` does not hold it yet; None where it cannot be had.
 
     A file is named by all that it depends on, the source, the compiler and the processor, and by what is in it. So a
     folder that several machines share holds one for each kind of them, and a damaged file, which could end the process
     that loads it, is seen and made anew. Threads of one process wait for the first of them.
     """
-    with _ONE_AT_A_TIME:
-        return _library(folder)
+    with _ONE_AT_A_TIME[program.name]:
+        return _library(program, folder)
 
 
-def _library(folder: Path) -> Path | None:
+def _library(program: Program, folder: Path) -> Path | None:
     compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
     if compiler is None:
         return None
-    name = f"decode-{_fingerprint(compiler)}"
+    name = f"{program.name}-{_fingerprint(program, compiler)}"
     with contextlib.suppress(OSError):
         for path in folder.glob(f"{name}-*.so"):
             if path.stem == f"{name}-{_digest(path)}":
                 return path
             path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
-        return _compile(compiler, folder, name)
+        return _compile(program, compiler, folder / name)
     return None
 
 
-def _compile(compiler: str, folder: Path, name: str) -> Path | None:
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".compiling-") as work:
-        made = Path(work) / "decode.so"
-        for flags in _CHOICES:
-            if _run([compiler, *_ALWAYS, *flags, "-o", str(made), str(SOURCE)]) is not None:
-                return made.replace(folder / f"{name}-{_digest(made)}.so")
+def _compile(program: Program, compiler: str, target: Path) -> Path | None:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".compiling-") as work:
+        made = Path(work) / "made.so"
+        for flags in program.choices:
+            if _run([compiler, *_ALWAYS, *flags, "-o", str(made), *map(str, program.sources)]) is not None:
+                return made.replace(target.with_name(f"{target.name}-{_digest(made)}.so"))
     return None
 
 
@@ -58,9 +82,12 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _fingerprint(compiler: str) -> str:
-    found = hashlib.sha256(SOURCE.read_bytes())
-    for part in (compiler, _run([compiler, "--version"]) or "", platform.machine(), *_processor(), *map(str, _CHOICES)):
+def _fingerprint(program: Program, compiler: str) -> str:
+    version = _run([compiler, "--version"]) or ""
+    found = hashlib.sha256()
+    for file in program.files:
+        found.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    for part in (compiler, version, platform.machine(), *_processor(), *map(str, program.choices)):
         found.update(part.encode() + b"\0")
     return found.hexdigest()[:16]
 

@@ -1,0 +1,36 @@
+"""Where programs are kept that nima compiles for this machine, and the beginning of it while torch is imported."""
+
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nima_cli.engine.native.build import Program
+
+
+def compiled() -> Path:
+    """The folder of compiled programs."""
+    from nima_cli.config.environ import home
+
+    return home() / "compiled"
+
+
+def compile_decoder_meanwhile(device: str) -> None:
+    """Begin with what the first text on a machine would wait for, before torch is imported and a model is read."""
+    from nima_cli.engine.inference.native.program import DECODER
+
+    _compile_meanwhile(DECODER, device)
+
+
+def compile_kernels_meanwhile(device: str) -> None:
+    """Begin with what the first step of training on a machine would wait for."""
+    from nima_cli.engine.native.program import KERNELS
+
+    _compile_meanwhile(KERNELS, device)
+
+
+def _compile_meanwhile(program: "Program", device: str) -> None:
+    from nima_cli.engine.native.build import library
+
+    if device in ("auto", "cpu"):
+        Thread(target=library, args=(program, compiled())).start()

@@ -1,0 +1,262 @@
+"""What training on a CPU computes beside matrix products, by a compiled program; knows no model and no loss.
+
+Each method is one pass over memory in torch's own threads. A number comes out the same whatever the number of threads.
+Tensors must be contiguous, on the CPU, and in float32 or bfloat16; in between everything is float32.
+
+Axis letters: N matrices or positions · S rows of a block · E columns of a block · V vocabulary · C width · B batch ·
+T time · H heads · D head width
+"""
+
+import ctypes
+from ctypes import POINTER, Structure, byref, c_float, c_int, c_int64, c_void_p
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nima_cli.engine.native.build import library
+from nima_cli.engine.native.program import KERNELS
+
+_KINDS = {torch.float32: 0, torch.bfloat16: 1}
+
+
+class _Heads(Structure):
+    _fields_ = (
+        *((name, c_int64) for name in ("batch", "time", "heads", "width")),
+        *((name, c_void_p) for name in ("gain", "cosines", "sines")),
+        ("epsilon", c_float),
+        ("factor", c_float),
+    )
+
+
+_SIGNATURES = {
+    "nima_causal_softmax": (c_int, c_void_p, c_int64, c_int64, c_int64, c_int),
+    "nima_causal_softmax_gradient": (c_int, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int),
+    "nima_cross_entropy": (c_int, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int),
+    "nima_add_norm": (c_int, *3 * (c_void_p,), c_int64, c_int64, c_float, c_void_p, c_void_p, c_int),
+    "nima_add_norm_gradient": (c_int, *4 * (c_void_p,), c_int64, c_int64, c_float, c_void_p, c_void_p, c_int),
+    "nima_split_heads": (c_int, POINTER(_Heads), c_void_p, c_void_p, c_int),
+    "nima_split_heads_gradient": (c_int, POINTER(_Heads), c_void_p, c_void_p, c_void_p, c_void_p, c_int),
+    "nima_swiglu": (c_int, c_void_p, c_void_p, c_int64, c_void_p, c_int),
+    "nima_swiglu_gradient": (c_int, c_void_p, c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_int),
+    "nima_drop": (c_int, c_void_p, c_void_p, c_float, c_int64, c_void_p, c_int),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HeadForm:
+    """What becomes of a head when it is split off: it may be normalised, then turned by its position and scaled.
+
+    Attributes:
+        gain_D: of the norm, in float32; None leaves heads as long as they are.
+        angles_TE: float32 cosines and sines of each position, half a head wide; None turns nothing.
+        factor: for what is turned.
+        epsilon: the norm's.
+    """
+
+    gain_D: torch.Tensor | None = None
+    angles_TE: tuple[torch.Tensor, torch.Tensor] | None = None
+    factor: float = 1.0
+    epsilon: float = 0.0
+
+    def describe(self, batch: int, time: int, heads: int, width: int) -> _Heads:
+        """The same for the program; it lives no longer than these tensors."""
+        cosines_TE, sines_TE = self.angles_TE if self.angles_TE is not None else (None, None)
+        for wanted, tensor in (((width,), self.gain_D), *(((time, width // 2), x) for x in (cosines_TE, sines_TE))):
+            assert tensor is None or (tensor.dtype is torch.float32 and tensor.shape == wanted)
+        addresses = map(_address_or_null, (self.gain_D, cosines_TE, sines_TE))
+        return _Heads(batch, time, heads, width, *addresses, self.epsilon, self.factor)
+
+
+def load_kernels(folder: Path | None) -> "Kernels | None":
+    """The kernels of this machine, compiled if `folder` does not hold them yet; None where they cannot be had."""
+    path = library(KERNELS, folder) if folder is not None else None
+    try:
+        return Kernels(path) if path is not None else None
+    except OSError:  # a folder that nothing may be run from, or a torch without the threads that they need
+        return None
+
+
+class Kernels:
+    """The compiled program with checks on what it is given.
+
+    Raises:
+        OSError: it cannot be loaded here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._program = ctypes.CDLL(str(path))
+        for name, types in _SIGNATURES.items():
+            function = getattr(self._program, name)
+            function.argtypes, function.restype = types, None
+
+    @staticmethod
+    def fit(tensor: torch.Tensor) -> bool:
+        """Whether this is a tensor that they compute with."""
+        return tensor.device.type == "cpu" and tensor.dtype in _KINDS
+
+    def causal_softmax_(self, scores_NSE: torch.Tensor) -> torch.Tensor:
+        """Softmax of each row in place; the last of the S rows sees all columns, each before it one less."""
+        self._program.nima_causal_softmax(
+            _kind(scores_NSE), _address(scores_NSE), *scores_NSE.shape, torch.get_num_threads()
+        )
+        return scores_NSE
+
+    def causal_softmax_gradient_(self, probs_NSE: torch.Tensor, grad_NSE: torch.Tensor) -> torch.Tensor:
+        """Turn the gradient of what `causal_softmax_` gave into that of what it was given, in place."""
+        assert probs_NSE.shape == grad_NSE.shape
+        self._program.nima_causal_softmax_gradient(
+            _kind(probs_NSE, grad_NSE),
+            _address(probs_NSE),
+            _address(grad_NSE),
+            *probs_NSE.shape,
+            torch.get_num_threads(),
+        )
+        return grad_NSE
+
+    def cross_entropy_(self, logits_NV: torch.Tensor, targets_N: torch.Tensor, *, ignored: int) -> torch.Tensor:
+        """Turn logits into the loss's gradient in place, zero where the target is `ignored`; float32 losses `[N]`."""
+        assert targets_N.dtype is torch.int64
+        losses_N = torch.empty(len(targets_N))
+        self._program.nima_cross_entropy(
+            _kind(logits_NV),
+            _address(logits_NV),
+            _address(targets_N),
+            ignored,
+            *logits_NV.shape,
+            _address(losses_N),
+            torch.get_num_threads(),
+        )
+        return losses_N
+
+    def add_norm(
+        self, x_NC: torch.Tensor, branch_NC: torch.Tensor | None, gain_C: torch.Tensor, epsilon: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sum of both, and that divided by each row's root mean square, times the float32 gain."""
+        assert gain_C.dtype is torch.float32
+        assert branch_NC is None or branch_NC.shape == x_NC.shape
+        total_NC = torch.empty_like(x_NC) if branch_NC is not None else x_NC
+        normed_NC = torch.empty_like(x_NC)
+        self._program.nima_add_norm(
+            _kind(x_NC, *([branch_NC] if branch_NC is not None else [])),
+            _address(x_NC),
+            _address_or_null(branch_NC),
+            _address(gain_C),
+            *_rows(x_NC),
+            epsilon,
+            _address(total_NC),
+            _address(normed_NC),
+            torch.get_num_threads(),
+        )
+        return total_NC, normed_NC
+
+    def add_norm_gradient(
+        self,
+        total_NC: torch.Tensor,
+        gain_C: torch.Tensor,
+        epsilon: float,
+        *,
+        grad_total_NC: torch.Tensor | None,
+        grad_normed_NC: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """From the gradients of what `add_norm` gave, that of each summand and, in float32, that of the gain."""
+        grad_x_NC, grad_gain_C = torch.empty_like(total_NC), torch.empty_like(gain_C)
+        self._program.nima_add_norm_gradient(
+            _kind(total_NC, grad_normed_NC, *([grad_total_NC] if grad_total_NC is not None else [])),
+            _address(total_NC),
+            _address(gain_C),
+            _address(grad_normed_NC),
+            _address_or_null(grad_total_NC),
+            *_rows(total_NC),
+            epsilon,
+            _address(grad_x_NC),
+            _address(grad_gain_C),
+            torch.get_num_threads(),
+        )
+        return grad_x_NC, grad_gain_C
+
+    def split_heads(self, x_BTC: torch.Tensor, heads: int, form: HeadForm) -> torch.Tensor:
+        """Heads side by side, `[B, T, H D]`, become matrices `[B, H, T, D]`, and what `form` says."""
+        batch, time, width = x_BTC.shape[0], x_BTC.shape[1], x_BTC.shape[2] // heads
+        y_BHTD = x_BTC.new_empty(batch, heads, time, width)
+        described = form.describe(batch, time, heads, width)
+        self._program.nima_split_heads(
+            _kind(x_BTC), byref(described), _address(x_BTC), _address(y_BHTD), torch.get_num_threads()
+        )
+        return y_BHTD
+
+    def split_heads_gradient(
+        self, x_BTC: torch.Tensor | None, grad_BHTD: torch.Tensor, form: HeadForm
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """From the gradient of what `split_heads` gave, that of what it was given and, in float32, that of the gain.
+
+        Without a gain `x_BTC` is not needed; without angles this joins heads.
+        """
+        batch, heads, time, width = grad_BHTD.shape
+        grad_x_BTC = grad_BHTD.new_empty(batch, time, heads * width)
+        grad_gain_D = torch.empty_like(form.gain_D) if form.gain_D is not None else None
+        assert x_BTC is not None or form.gain_D is None
+        described = form.describe(batch, time, heads, width)
+        self._program.nima_split_heads_gradient(
+            _kind(grad_BHTD, *([x_BTC] if x_BTC is not None else [])),
+            byref(described),
+            _address_or_null(x_BTC),
+            _address(grad_BHTD),
+            _address(grad_x_BTC),
+            _address_or_null(grad_gain_D),
+            torch.get_num_threads(),
+        )
+        return grad_x_BTC, grad_gain_D
+
+    def swiglu(self, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        """`silu(gate) * up`, of any shape."""
+        assert gate.shape == up.shape
+        y = torch.empty_like(gate)
+        self._program.nima_swiglu(
+            _kind(gate, up), _address(gate), _address(up), gate.numel(), _address(y), torch.get_num_threads()
+        )
+        return y
+
+    def swiglu_gradient(
+        self, gate: torch.Tensor, up: torch.Tensor, grad: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The gradients of both."""
+        assert gate.shape == up.shape == grad.shape
+        grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
+        self._program.nima_swiglu_gradient(
+            _kind(gate, up, grad),
+            *map(_address, (gate, up, grad)),
+            gate.numel(),
+            *map(_address, (grad_gate, grad_up)),
+            torch.get_num_threads(),
+        )
+        return grad_gate, grad_up
+
+    def drop(self, x: torch.Tensor, keep: torch.Tensor, factor: float) -> torch.Tensor:
+        """`x * keep * factor`, of any shape; also its own gradient."""
+        assert keep.dtype is torch.bool
+        assert keep.shape == x.shape
+        y = torch.empty_like(x)
+        self._program.nima_drop(
+            _kind(x), _address(x), _address(keep), factor, x.numel(), _address(y), torch.get_num_threads()
+        )
+        return y
+
+
+def _kind(*tensors: torch.Tensor) -> int:
+    (dtype,) = {tensor.dtype for tensor in tensors}
+    return _KINDS[dtype]
+
+
+def _address(tensor: torch.Tensor) -> int:
+    assert tensor.is_contiguous()
+    assert tensor.device.type == "cpu"
+    return tensor.data_ptr()
+
+
+def _address_or_null(tensor: torch.Tensor | None) -> int | None:
+    return _address(tensor) if tensor is not None else None
+
+
+def _rows(tensor: torch.Tensor) -> tuple[int, int]:
+    return tensor.numel() // tensor.shape[-1], tensor.shape[-1]

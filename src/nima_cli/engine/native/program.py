@@ -1,0 +1,13 @@
+"""What to compile for training; torch-free, so that a command can begin before torch is there."""
+
+from pathlib import Path
+
+from nima_cli.engine.native.build import Program
+
+# Not linked with OpenMP: see `kernels/threads.h`.
+_FLAGS = ("-fno-math-errno",)
+KERNELS = Program(
+    "kernels",
+    Path(__file__).with_name("kernels"),
+    (("-march=native", *_FLAGS), ("-mcpu=native", *_FLAGS), _FLAGS),
+)
