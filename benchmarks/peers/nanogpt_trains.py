@@ -9,7 +9,7 @@ from shapes import SHAPES, Windows, arguments
 from turns import Turns
 
 
-def build(folder: Path, shape: str, vocabulary: int) -> Any:
+def build(folder: Path, shape: str, vocabulary: int, *, dropout: float = 0.0) -> Any:
     """The model of nanoGPT's checkout in `folder`."""
     sys.path.insert(0, str(folder))
     from model import GPT, GPTConfig  # type: ignore[import-not-found]
@@ -18,7 +18,7 @@ def build(folder: Path, shape: str, vocabulary: int) -> Any:
     return GPT(
         GPTConfig(
             block_size=sizes.context, vocab_size=vocabulary, n_layer=sizes.layers, n_head=sizes.heads,
-            n_embd=sizes.width, dropout=0.0, bias=False,
+            n_embd=sizes.width, dropout=dropout, bias=False,
         )
     )  # fmt: skip
 

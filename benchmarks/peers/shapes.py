@@ -36,10 +36,10 @@ def arguments() -> argparse.ArgumentParser:
 class Windows:
     """Random windows of a split, as nanoGPT draws them."""
 
-    def __init__(self, data: Path, context: int) -> None:
+    def __init__(self, data: Path, context: int, *, seed: int = 0) -> None:
         self._ids = np.memmap(data / "train.bin", dtype=np.uint16, mode="r")
         self._context = context
-        self._generator = np.random.default_rng(0)
+        self._generator = np.random.default_rng(seed)
 
     def draw(self, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets, int64 `[rows, context]` each."""
