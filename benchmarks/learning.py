@@ -170,7 +170,8 @@ def verdict(peer: Group, ours: Group) -> str:
     everything = [sum(group.mean(part) for part in ("seconds", "compiling", "setup")) for group in (peer, ours)]
     return (
         f"nima is there in {ours.mean('seconds'):.1f} s with {ours.mean('tokens'):,.0f} tokens: "
-        f"{tokens:.2f} times fewer tokens, {seconds:.2f} times less time, {everything[0] / everything[1]:.2f} times with compiling and set-up, "
+        f"{tokens:.2f} times fewer tokens, {seconds:.2f} times less time, "
+        f"{everything[0] / everything[1]:.2f} times with compiling and set-up, "
         f"{processor:.2f} times less of the processor"
     )
 
