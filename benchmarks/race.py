@@ -25,10 +25,12 @@ class Result:
     Attributes:
         first: from the start of the process to the end of its first turn: imports, set-up, compiling, warming up.
         turns: every later one.
+        peak: bytes of memory that its process held at most, 0 where the system does not say.
     """
 
     first: float
     turns: list[float] = field(default_factory=list)
+    peak: int = 0
 
     @property
     def median(self) -> float:
@@ -76,6 +78,14 @@ class Contender:
         self._process.stdin.flush()
         return self._read()
 
+    def peak(self) -> int:
+        """Bytes of memory that its process held at most so far (Linux), or 0."""
+        try:
+            lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        except OSError:
+            return 0
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
     def _read(self) -> float:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -91,4 +101,6 @@ def race(contenders: Mapping[str, Contender], rounds: int) -> dict[str, Result]:
     for _ in range(rounds):
         for name, contender in contenders.items():
             results[name].turns.append(contender.turn())
+    for name, contender in contenders.items():
+        results[name].peak = contender.peak()
     return results

@@ -30,7 +30,14 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=16, help="rows in an optimizer step")
     parser.add_argument("--steps", type=int, default=3, help="optimizer steps in a turn")
     parser.add_argument("--vocabulary", type=int, required=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     return parser
+
+
+def synchronize(device: str) -> None:
+    """Wait for queued work, so that a clock read after it is honest."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 class Windows:
