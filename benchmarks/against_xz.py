@@ -65,6 +65,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compare a checkpoint's bits per byte with those of `xz -9`.")
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory or a checkpoint")
     parser.add_argument("data", type=Path, metavar="DATA", help="the prepared dataset it was trained on")
+    parser.add_argument("--json", type=Path, help="where to write both figures")
     parser.add_argument("--split", default="val", choices=("train", "val", "test"))
     arguments = parser.parse_args()
     try:
@@ -85,6 +86,8 @@ def main() -> int:
     xz_bits = 8 * len(lzma.compress(text, preset=9)) / len(text)
     model_bits = float(result["bits_per_byte"])
     Console().print(table(model_bits, xz_bits, text_bytes=len(text), split=arguments.split))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps({"nima": model_bits, "xz -9": xz_bits, "bytes": len(text)}))
     return 0 if model_bits < xz_bits else 1
 
 
