@@ -260,9 +260,10 @@ def make_run(asked: argparse.Namespace, data: Path) -> None:
     if folder.exists() and (folder / "checkpoint_last.pt").exists() and not asked.fresh_run:
         return
     short = ["--max-steps", "60"] if asked.quick else []
+    silent = "--set=evaluation.generation.enabled=false"
     subprocess.run(["rm", "-rf", str(folder)], check=True)
     command = [*NIMA, "train", "--preset", "gpt-tiny", "--epochs", "1", "--data", str(data), "--output-dir"]
-    subprocess.run([*command, str(folder), *short], check=True)
+    subprocess.run([*command, str(folder), silent, *short], check=True)
 
 
 def machine() -> str:
