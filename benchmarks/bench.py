@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import time
@@ -63,10 +64,14 @@ def mega(size: float) -> str:
 
 
 def speed_rows(found: Found) -> Iterator[Cells]:
-    """Tokens a second, of training and of decoding; nima's best stands for nima where it has several rows."""
-    ours = max(row["speed"] for row in found["rows"] if row["name"].startswith("nima"))
+    """Tokens a second, of training and of decoding, where nima's best with weights of the same size stands for nima."""
+    best: dict[float, float] = {}
     for row in found["rows"]:
-        times = row.get("times") or (None if row["name"].startswith("nima") else ours / row["speed"])
+        if row["name"].startswith("nima"):
+            best[row["limit"]] = max(row["speed"], best.get(row["limit"], 0.0))
+    for row in found["rows"]:
+        alike = None if row["name"].startswith("nima") else best.get(row["limit"])
+        times = row.get("times") or (alike / row["speed"] if alike else None)
         yield (
             row["name"], f"{row['speed']:,.0f}", f"{row['slowest']:,.0f}..{row['fastest']:,.0f}",
             f"{times:.2f}" if times else "", f"{row['limit']:,.0f}", f"{row['speed'] / row['limit']:.0%}",
@@ -115,7 +120,7 @@ def preparation_rows(found: Found) -> Iterator[Cells]:
 def startup_rows(found: Found) -> Iterator[Cells]:
     """Medians."""
     for name, seconds in found.items():
-        yield name, f"{sorted(seconds)[len(seconds) // 2]:.3f} s", f"{min(seconds):.3f}..{max(seconds):.3f} s"
+        yield name, f"{statistics.median(seconds):.3f} s", f"{min(seconds):.3f}..{max(seconds):.3f} s"
 
 
 def growth_rows(found: Found) -> Iterator[Cells]:
@@ -304,7 +309,7 @@ def report(asked: argparse.Namespace, every: Sequence[Part], left_out: dict[str,
             continue
         lines += ["| " + " | ".join(cells) + " |" for cells in (part.header, ("---",) * len(part.header))]
         lines += ["| " + " | ".join(cells) + " |" for cells in part.to_rows(json.loads(found.read_text()))]
-    lines += ["", "## Who did not take part", "", *(f"- {line}" for line in absentees(asked)), ""]
+    lines += ["", "## Who did not take part", "", *([f"- {line}" for line in absentees(asked)] or ["Nobody."]), ""]
     return "\n".join(lines)
 
 

@@ -48,31 +48,37 @@ class Contender:
     """
 
     def __init__(self, script: str, arguments: Sequence[str], *, threads: int) -> None:
-        self._began = time.perf_counter()
-        self._process = subprocess.Popen(
-            ["node" if script.endswith(".mjs") else sys.executable, str(PEERS / script), *arguments],
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if not os.environ.get("NIMA_BENCH_VERBOSE") else None,
-            text=True,
-        )
+        program = "node" if script.endswith(".mjs") else sys.executable
+        self._command = [program, str(PEERS / script), *arguments]
+        self._threads = threads
+        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._process.kill()
-        self._process.communicate()
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
 
     def begin(self) -> Result:
-        """Wait until it is set up, and let it take its first turn, which counts as setting up."""
+        """Start it, wait until it is set up, and let it take its first turn, which counts as setting up."""
+        began = time.perf_counter()
+        self._process = subprocess.Popen(
+            self._command,
+            env={**os.environ, "OMP_NUM_THREADS": str(self._threads), "HF_HUB_OFFLINE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if not os.environ.get("NIMA_BENCH_VERBOSE") else None,
+            text=True,
+        )
         self._read()
         self.turn()
-        return Result(time.perf_counter() - self._began)
+        return Result(time.perf_counter() - began)
 
     def turn(self) -> float:
         """Let it work once; returns the seconds that it says it took."""
+        assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
@@ -80,6 +86,7 @@ class Contender:
 
     def peak(self) -> int:
         """Bytes of memory that its process held at most so far (Linux), or 0."""
+        assert self._process is not None
         try:
             lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
         except OSError:
@@ -87,11 +94,12 @@ class Contender:
         return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
     def _read(self) -> float:
+        assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             _, errors = self._process.communicate()
-            sys.exit(f"{' '.join(map(str, self._process.args))}: ended\n{(errors or '')[-2000:]}")  # type: ignore[arg-type]
+            sys.exit(f"{' '.join(self._command)}: ended\n{(errors or '')[-2000:]}")
         return float(line)
 
 
