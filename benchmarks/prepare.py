@@ -121,8 +121,8 @@ def write_copies(texts: Sequence[str], path: Path, times: int) -> None:
                 stream.write(json.dumps({"text": text.translate(table)}) + "\n")
 
 
-def compare(work: Path, sources: Sequence[str]) -> list[str]:
-    """Print nima's figures beside the peer's; returns the texts."""
+def compare(work: Path, sources: Sequence[str], kept: Path | None) -> list[str]:
+    """Print nima's figures beside the peer's, and write them where they are to be kept; returns the texts."""
     ours = prepared(work / "data", sources)
     vocab_size = json.loads(ours.out)["vocab_size"]
     texts = texts_of(work / "data")
@@ -134,6 +134,9 @@ def compare(work: Path, sources: Sequence[str]) -> list[str]:
     print(f"tokenizers               {peer}")
     print(f"  without starting: train {training:.1f} s, encode {encoding:.1f} s")
     print(f"ratio                    {ours.seconds / (training + encoding):7.2f}", flush=True)
+    if kept is not None:
+        figures = {"characters": sum(map(len, texts)), "nima": ours.seconds, "nima_peak": ours.peak}
+        kept.write_text(json.dumps({**figures, "peer": training + encoding, "peer_peak": peer.peak}))
     return texts
 
 
@@ -152,6 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Times `nima data prepare` against Hugging Face `tokenizers`.")
     parser.add_argument("--times", type=int, default=0, help="also time this many times the text")
     parser.add_argument("--generate", type=float, default=0, metavar="BYTES", help="prepare made-up text instead")
+    parser.add_argument("--json", type=Path, help="where to write the figures of both")
     parser.add_argument("sources", nargs="*", help="flags of `nima data prepare`, after `--`")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -161,7 +165,7 @@ def main() -> None:
             print(f"{count:,} documents, {(work / 'made-up.jsonl').stat().st_size / 1e6:,.0f} MB", flush=True)
             print(prepared(work / "data", ["--jsonl-files", str(work / "made-up.jsonl"), *arguments.sources]))
             return
-        texts = compare(work, arguments.sources)
+        texts = compare(work, arguments.sources, arguments.json)
         if arguments.times:
             enlarge(work, texts, arguments.times)
 

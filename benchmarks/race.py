@@ -25,10 +25,12 @@ class Result:
     Attributes:
         first: from the start of the process to the end of its first turn: imports, set-up, compiling, warming up.
         turns: every later one.
+        peak: bytes of memory that its process held at most, 0 where the system does not say.
     """
 
     first: float
     turns: list[float] = field(default_factory=list)
+    peak: int = 0
 
     @property
     def median(self) -> float:
@@ -46,42 +48,58 @@ class Contender:
     """
 
     def __init__(self, script: str, arguments: Sequence[str], *, threads: int) -> None:
-        self._began = time.perf_counter()
-        self._process = subprocess.Popen(
-            ["node" if script.endswith(".mjs") else sys.executable, str(PEERS / script), *arguments],
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if not os.environ.get("NIMA_BENCH_VERBOSE") else None,
-            text=True,
-        )
+        program = "node" if script.endswith(".mjs") else sys.executable
+        self._command = [program, str(PEERS / script), *arguments]
+        self._threads = threads
+        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._process.kill()
-        self._process.communicate()
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
 
     def begin(self) -> Result:
-        """Wait until it is set up, and let it take its first turn, which counts as setting up."""
+        """Start it, wait until it is set up, and let it take its first turn, which counts as setting up."""
+        began = time.perf_counter()
+        self._process = subprocess.Popen(
+            self._command,
+            env={**os.environ, "OMP_NUM_THREADS": str(self._threads), "HF_HUB_OFFLINE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if not os.environ.get("NIMA_BENCH_VERBOSE") else None,
+            text=True,
+        )
         self._read()
         self.turn()
-        return Result(time.perf_counter() - self._began)
+        return Result(time.perf_counter() - began)
 
     def turn(self) -> float:
         """Let it work once; returns the seconds that it says it took."""
+        assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
         return self._read()
 
+    def peak(self) -> int:
+        """Bytes of memory that its process held at most so far (Linux), or 0."""
+        assert self._process is not None
+        try:
+            lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        except OSError:
+            return 0
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
     def _read(self) -> float:
+        assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             _, errors = self._process.communicate()
-            sys.exit(f"{' '.join(map(str, self._process.args))}: ended\n{(errors or '')[-2000:]}")  # type: ignore[arg-type]
+            sys.exit(f"{' '.join(self._command)}: ended\n{(errors or '')[-2000:]}")
         return float(line)
 
 
@@ -91,4 +109,6 @@ def race(contenders: Mapping[str, Contender], rounds: int) -> dict[str, Result]:
     for _ in range(rounds):
         for name, contender in contenders.items():
             results[name].turns.append(contender.turn())
+    for name, contender in contenders.items():
+        results[name].peak = contender.peak()
     return results

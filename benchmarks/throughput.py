@@ -1,71 +1,106 @@
 """Tokens a second of training, nima beside its peers, on the same shapes, tokens and threads, in turns.
 
-    python benchmarks/throughput.py DATA [--nanogpt FOLDER] [--shape gpt-tiny] [--rounds 5] [--threads 2] [--json FILE]
+    python benchmarks/throughput.py DATA [--nanogpt FOLDER] [--litgpt FOLDER] [--shape gpt-tiny] [--json FILE]
 
-DATA is a prepared dataset. nanoGPT takes part when its checkout is named, Hugging Face's Trainer when transformers and
-accelerate are installed (extra `bench`). It prints medians, their spread, and how many times as fast nima is; beside it
-the share of what this machine's matrix products do at their best, in the same run.
+DATA is a prepared dataset. nanoGPT takes part when its checkout is named, litgpt when the folder is that pip put it in
+(`pip install --no-deps --target FOLDER litgpt lightning lightning-utilities torchmetrics jsonargparse`), Hugging
+Face's Trainer when transformers and accelerate are installed (extra `bench`). It prints medians, their spread, how many
+times as fast nima is, the peak of memory, and the share of the physical limit: the operations that a token needs in the
+contender's own model, 6 for each weight of a matrix and 12 for each layer, width and place in the context (PaLM,
+2204.02311), at the rate at which this machine multiplies large matrices of its type in the same run.
+
+`--device cuda` trains everybody on a GPU and takes `--peak` for the limit. That path was not tried on a GPU.
 """
 
 import argparse
 import json
 import os
 import statistics
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from race import Contender, Result, race
+from race import PEERS, Contender, Result, race
 from rich.console import Console
 from rich.table import Table
 
-from nima_cli.engine.data.dataset import open_dataset
+from nima_cli.config.load import load_config
+from nima_cli.engine.data.dataset_files import read_metadata
+from nima_cli.engine.model.shape import resolve
 
 NIMA = "nima"
+sys.path.append(str(PEERS))
+from shapes import SHAPES  # noqa: E402 - of the peers
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A contender: its name in the table, its script, and what the script is told beside what all are told."""
+    """A contender: its name in the table, its script, and what the script is told beside what all are told.
+
+    Attributes:
+        dtype: in which it multiplies matrices; on a GPU all do it in bfloat16.
+    """
 
     name: str
     script: str
     told: tuple[str, ...] = ()
+    dtype: str = "bfloat16"
 
 
-def entries(nanogpt: Path | None, compiled: bool) -> Iterator[Entry]:
+def entries(nanogpt: Path | None, litgpt: Path | None, compiled: bool) -> Iterator[Entry]:
     """Who can take part here."""
     yield Entry(NIMA, "nima_trains.py")
     if nanogpt is not None:
         folder = ("--folder", str(nanogpt))
-        yield Entry("nanoGPT", "nanogpt_trains.py", folder)
+        yield Entry("nanoGPT", "nanogpt_trains.py", folder, "float32")
         if compiled:
-            yield Entry("nanoGPT compiled", "nanogpt_trains.py", (*folder, "--compile"))
+            yield Entry("nanoGPT compiled", "nanogpt_trains.py", (*folder, "--compile"), "float32")
+    if litgpt is not None:
+        folder = ("--folder", str(litgpt))
+        yield Entry("litgpt bf16", "litgpt_trains.py", folder)
+        if compiled:
+            yield Entry("litgpt bf16 compiled", "litgpt_trains.py", (*folder, "--compile"))
     if find_spec("transformers") and find_spec("accelerate"):
         yield Entry("HF Trainer bf16", "transformers_trains.py", ("--bf16",))
         if compiled:
             yield Entry("HF Trainer bf16 compiled", "transformers_trains.py", ("--bf16", "--compile"))
 
 
-def run(asked: argparse.Namespace) -> dict[str, Result]:
+def chosen(asked: argparse.Namespace) -> dict[str, Entry]:
+    """Those of them that the user wants."""
+    everybody = entries(asked.nanogpt, asked.litgpt, asked.compiled)
+    return {entry.name: entry for entry in everybody if not asked.only or entry.name in asked.only}
+
+
+def run(asked: argparse.Namespace, who: Mapping[str, Entry], vocabulary: int) -> dict[str, Result]:
     """Let everybody train in turns."""
     told = [
         str(asked.data), "--shape", asked.shape, "--rows", str(asked.rows), "--micro-batch", str(asked.micro_batch),
-        "--steps", str(asked.steps), "--vocabulary", str(open_dataset(asked.data).tokenizer.vocab_size),
+        "--steps", str(asked.steps), "--vocabulary", str(vocabulary), "--device", asked.device,
     ]  # fmt: skip
     with ExitStack() as running:
         contenders = {
-            entry.name: running.enter_context(
-                Contender(entry.script, [*told, *entry.told], threads=asked.threads)
-            )
-            for entry in entries(asked.nanogpt, asked.compiled)
-            if not asked.only or entry.name in asked.only
-        }  # fmt: skip
+            name: running.enter_context(Contender(entry.script, [*told, *entry.told], threads=asked.threads))
+            for name, entry in who.items()
+        }
         return race(contenders, asked.rounds)
+
+
+def operations(name: str, shape: str, vocabulary: int) -> int:
+    """That one token costs: forward, backward, and attention with the whole context."""
+    sizes = SHAPES[shape]
+    if name == NIMA:
+        told = [f"model.context_length={sizes.context}"]
+        return resolve(
+            load_config(None, preset=shape, set_=told, environ={}).config.model, vocabulary
+        ).flops_per_token()
+    weights = 12 * sizes.layers * sizes.width**2 + vocabulary * sizes.width  # the MLP of GPT-2 is 4 times as wide
+    return 6 * weights + 12 * sizes.layers * sizes.width * sizes.context
 
 
 def matmul_rate(dtype: torch.dtype, size: int = 2048) -> float:
@@ -79,47 +114,103 @@ def matmul_rate(dtype: torch.dtype, size: int = 2048) -> float:
     return 2 * size**3 / min(seconds)
 
 
-def table(results: Mapping[str, Result], tokens: int) -> Table:
-    """What people look at."""
-    found = Table("", "tokens/s", "slowest..fastest", "nima is", "first turn", box=None, pad_edge=False)
-    for column in found.columns[1:]:
-        column.justify = "right"
+def rates() -> dict[str, float]:
+    """Of both types."""
+    return {str(dtype).removeprefix("torch."): matmul_rate(dtype) for dtype in (torch.bfloat16, torch.float32)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is said of one contender.
+
+    Attributes:
+        speed, slowest, fastest: tokens a second.
+        times: as fast as it nima is.
+        limit: tokens a second that its matrix products would allow.
+        first: seconds to the end of its first turn.
+        peak: bytes of memory.
+    """
+
+    name: str
+    speed: float
+    slowest: float
+    fastest: float
+    times: float | None
+    limit: float
+    first: float
+    peak: int
+
+
+def rows(results: Mapping[str, Result], tokens: int, limits: Mapping[str, float]) -> Iterator[Row]:
+    """The figures; ratios are medians over the rounds."""
+    ours = results.get(NIMA)
     for name, result in results.items():
-        spread = f"{tokens / max(result.turns):,.0f}..{tokens / min(result.turns):,.0f}"
-        times = statistics.median(
-            theirs / ours for theirs, ours in zip(result.turns, results[NIMA].turns, strict=True)
-        ) if NIMA in results and name != NIMA else None  # fmt: skip
-        found.add_row(
-            name, f"{tokens / result.median:,.0f}", spread, f"{times:.2f}x as fast" if times else "",
-            f"{result.first:.1f} s",
+        times = None
+        if ours is not None and name != NIMA:
+            times = statistics.median(theirs / mine for theirs, mine in zip(result.turns, ours.turns, strict=True))
+        slowest, fastest = tokens / max(result.turns), tokens / min(result.turns)
+        yield Row(name, tokens / result.median, slowest, fastest, times, limits[name], result.first, result.peak)
+
+
+def table(found: Sequence[Row]) -> Table:
+    """What people look at."""
+    shown = Table(
+        "", "tokens/s", "slowest..fastest", "nima is", "limit", "of limit", "first turn", "memory", box=None,
+        pad_edge=False,
+    )  # fmt: skip
+    for column in shown.columns[1:]:
+        column.justify = "right"
+    for row in found:
+        shown.add_row(
+            row.name, f"{row.speed:,.0f}", f"{row.slowest:,.0f}..{row.fastest:,.0f}",
+            f"{row.times:.2f}x as fast" if row.times else "", f"{row.limit:,.0f}", f"{row.speed / row.limit:.0%}",
+            f"{row.first:.1f} s", f"{row.peak / 1e6:,.0f} MB" if row.peak else "",
         )  # fmt: skip
-    return found
+    return shown
 
 
-def main() -> None:
-    """Run, print, and keep the raw figures if asked."""
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT")
-    parser.add_argument("--shape", default="gpt-tiny")
+    parser.add_argument("--litgpt", type=Path, help="a folder that litgpt was installed into")
+    parser.add_argument("--shape", choices=tuple(SHAPES), default="gpt-tiny")
     parser.add_argument("--rows", type=int, default=16, help="rows of 512 tokens in a step")
     parser.add_argument("--micro-batch", type=int, default=16, help="rows at once, for the peers")
     parser.add_argument("--steps", type=int, default=2, help="steps in a turn")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: untested here")
+    parser.add_argument("--peak", type=float, default=989e12, help="operations a second of the GPU, for --device cuda")
     parser.add_argument("--no-compiled", dest="compiled", action="store_false", help="leave out the compiled peers")
     parser.add_argument("--only", action="append", help="this contender, and others so named")
-    parser.add_argument("--json", type=Path, help="where to write the seconds of every turn")
-    asked = parser.parse_args()
+    parser.add_argument("--json", type=Path, help="where to write the figures and the seconds of every turn")
+    return parser
+
+
+def main() -> None:
+    """Run, print, and keep the figures if asked."""
+    asked = arguments().parse_args()
     torch.set_num_threads(asked.threads)
-    rates = {str(dtype).removeprefix("torch."): matmul_rate(dtype) for dtype in (torch.bfloat16, torch.float32)}
-    results = run(asked)
+    vocabulary = int(read_metadata(asked.data)["tokenizer"]["vocab_size"])
+    who = chosen(asked)
+    before = rates()
+    results = run(asked, who, vocabulary)
+    after = rates()  # whatever else the machine does may have slowed one of the two down
+    best = {name: max(before[name], after[name]) for name in before}
+    of = dict.fromkeys(best, asked.peak) if asked.device == "cuda" else best
+    limits = {name: of[entry.dtype] / operations(name, asked.shape, vocabulary) for name, entry in who.items()}
     tokens = asked.rows * 512 * asked.steps
-    Console().print(table(results, tokens))
-    print("; ".join(f"matrix products of 2048 in {name}: {rate / 1e9:,.0f} GFLOP/s" for name, rate in rates.items()))
+    found = list(rows(results, tokens, limits))
+    Console(width=140).print(table(found))
+    print("; ".join(f"matrix products of 2048 in {name}: {rate / 1e9:,.0f} GFLOP/s" for name, rate in best.items()))
+    if asked.device == "cuda":
+        print(f"on a GPU the limit is {asked.peak / 1e12:,.0f} TFLOP/s, and `of limit` is MFU; untested by the authors")
     if asked.json is not None:
         kept = {name: {"first": result.first, "turns": result.turns} for name, result in results.items()}
-        asked.json.write_text(json.dumps({"tokens_per_turn": tokens, "seconds": kept, "matmul": rates}, indent=1))
+        raw = {"tokens_per_turn": tokens, "seconds": kept, "matmul": best}
+        asked.json.write_text(json.dumps({"rows": [asdict(row) for row in found], **raw}, indent=1))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def main() -> None:
     }  # fmt: skip
     model = config.model.model_dump() | {"context_length": SHAPES[asked.shape].context}
     config = Config.model_validate({**config.model_dump(), "training": training, "model": model})
-    device = pick_device(config.hardware.device, config.training.use_mixed_precision)
+    device = pick_device(asked.device, config.training.use_mixed_precision)
     keep_freed_memory()
     turns = Turns()
     with tempfile.TemporaryDirectory() as folder:

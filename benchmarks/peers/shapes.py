@@ -30,16 +30,23 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=16, help="rows in an optimizer step")
     parser.add_argument("--steps", type=int, default=3, help="optimizer steps in a turn")
     parser.add_argument("--vocabulary", type=int, required=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     return parser
+
+
+def synchronize(device: str) -> None:
+    """Wait for queued work, so that a clock read after it is honest."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 class Windows:
     """Random windows of a split, as nanoGPT draws them."""
 
-    def __init__(self, data: Path, context: int) -> None:
+    def __init__(self, data: Path, context: int, *, seed: int = 0) -> None:
         self._ids = np.memmap(data / "train.bin", dtype=np.uint16, mode="r")
         self._context = context
-        self._generator = np.random.default_rng(0)
+        self._generator = np.random.default_rng(seed)
 
     def draw(self, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets, int64 `[rows, context]` each."""

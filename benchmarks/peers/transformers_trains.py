@@ -1,10 +1,10 @@
-"""Hugging Face's Trainer with its GPT-2, on a CPU; in bfloat16 and compiled if asked."""
+"""Hugging Face's Trainer with its GPT-2, in bfloat16 and compiled if asked."""
 
 import tempfile
 from typing import Any
 
 import torch
-from shapes import SHAPES, Windows, arguments
+from shapes import SHAPES, Windows, arguments, synchronize
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 from turns import Turns
 
@@ -26,11 +26,12 @@ class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 class InTurns(TrainerCallback):  # type: ignore[misc]
     """Waits for its turn before every so many steps."""
 
-    def __init__(self, turns: Turns, steps: int) -> None:
-        self._turns, self._steps = turns, steps
+    def __init__(self, turns: Turns, steps: int, device: str) -> None:
+        self._turns, self._steps, self._device = turns, steps, device
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step % self._steps == 0:
+            synchronize(self._device)
             self._turns.begin()
 
 
@@ -50,12 +51,12 @@ def main() -> None:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         told = TrainingArguments(
-            folder, use_cpu=True, bf16=asked.bf16, torch_compile=asked.compile, max_steps=10**6,
+            folder, use_cpu=asked.device == "cpu", bf16=asked.bf16, torch_compile=asked.compile, max_steps=10**6,
             per_device_train_batch_size=asked.micro_batch, gradient_accumulation_steps=asked.rows // asked.micro_batch,
             save_strategy="no", logging_strategy="no", report_to=[], disable_tqdm=True, learning_rate=1e-3,
         )  # fmt: skip
         windows = Windows(asked.data, sizes.context)
-        Trainer(model, told, train_dataset=Rows(windows), callbacks=[InTurns(turns, asked.steps)]).train()
+        Trainer(model, told, train_dataset=Rows(windows), callbacks=[InTurns(turns, asked.steps, asked.device)]).train()
 
 
 if __name__ == "__main__":
