@@ -20,6 +20,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from nima_cli.cli.compiled import compiled
 from nima_cli.cli.views import run_views
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
@@ -49,7 +50,7 @@ def measure(
     At last the seconds that the samples of one evaluation take.
     """
     config = make_config(block, blocks)
-    device = pick_device(config.hardware.device, config.training.use_mixed_precision)
+    device = pick_device(config.hardware.device, config.training.use_mixed_precision).with_kernels(compiled())
     keep_freed_memory()
     trainer = Trainer(config, open_dataset(dataset), run_dir, device)
     watched, blind = trainer.plan, dataclasses.replace(trainer.plan, log_steps=NEVER)

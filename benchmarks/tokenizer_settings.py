@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nima_cli import __version__
+from nima_cli.cli.compiled import compiled
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.config.schema import PRESETS, Config
 from nima_cli.engine import Tokenizer, Trainer, open_dataset, pick_device, prepare
@@ -113,7 +114,8 @@ def measure(name: str, tokenizer: Tokenizer, sources: Sequence[str], work: Path,
     config = _config(steps, seed)
     run_dir = work / f"{name}-run"
     run_dir.mkdir()
-    trainer = Trainer(config, dataset, run_dir, pick_device("cpu", config.training.use_mixed_precision))
+    device = pick_device("cpu", config.training.use_mixed_precision).with_kernels(compiled())
+    trainer = Trainer(config, dataset, run_dir, device)
     done = [event for event in trainer.run() if isinstance(event, EvalDone)][-1]
     train, val = (dataset.metadata["splits"][split] for split in ("train", "val"))
     return Found(

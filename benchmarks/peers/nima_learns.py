@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from measuring import Learnt, bits_per_byte, learner_arguments
 from shapes import SHAPES
 
+from nima_cli.cli.compiled import compiled
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
 from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
@@ -66,7 +67,7 @@ def main() -> None:
     asked = parser.parse_args()
     dataset, found = open_dataset(asked.data), Learnt()
     config = configure(asked.shape, asked.tokens, asked.evaluations, asked.seed, asked.told)
-    device = pick_device("cpu", config.training.use_mixed_precision)
+    device = pick_device("cpu", config.training.use_mixed_precision).with_kernels(compiled())
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, dataset, Path(folder), device)

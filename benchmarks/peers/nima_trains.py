@@ -6,6 +6,7 @@ from pathlib import Path
 from shapes import SHAPES, arguments
 from turns import Turns
 
+from nima_cli.cli.compiled import compiled
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
 from nima_cli.engine.data.dataset import open_dataset
@@ -28,7 +29,7 @@ def main() -> None:
     }  # fmt: skip
     model = config.model.model_dump() | {"context_length": SHAPES[asked.shape].context}
     config = Config.model_validate({**config.model_dump(), "training": training, "model": model})
-    device = pick_device(asked.device, config.training.use_mixed_precision)
+    device = pick_device(asked.device, config.training.use_mixed_precision).with_kernels(compiled())
     keep_freed_memory()
     turns = Turns()
     with tempfile.TemporaryDirectory() as folder:
