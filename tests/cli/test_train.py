@@ -251,3 +251,22 @@ def test_two_processes_learn_what_one_does(tiny_run: TinyRun, nima: Nima, tmp_pa
             assert (first["step"], first["tokens"]) == (second["step"], second["tokens"])
             assert second["loss"] == pytest.approx(first["loss"], rel=1e-5)
     assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
+
+
+@pytest.mark.parametrize("precision", ["false", "bf16"])
+def test_without_a_compiler_a_run_learns_the_same(
+    tiny_run: TinyRun, nima: Nima, compiled: Path, tmp_path: Path, precision: str
+) -> None:
+    runs = []
+    for name, env in (("with", {}), ("without", {"PATH": str(tmp_path)})):
+        settings = [f"training.use_mixed_precision={precision}", "model.dropout=0.1", "training.max_steps=4"]
+        flags = [part for setting in settings for part in ("--set", setting)]
+        folder = tmp_path / name
+        ran = nima("train", "-c", tiny_run.config, "--data", tiny_run.data, "--output-dir", folder, *flags, env=env)
+        assert ran.code == 0, ran.stderr
+        assert "kernels" not in ran.stderr
+        runs.append([float(str(row["loss"])) for row in rows(folder, "step")])
+    assert len(runs[0]) == 4
+    assert runs[0] == pytest.approx(runs[1], rel=1e-5 if precision == "false" else 1e-2)
+    if list(compiled.glob("kernels-*.so")):
+        assert runs[0] != runs[1], "the kernels were not used"

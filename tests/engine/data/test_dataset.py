@@ -179,6 +179,12 @@ def test_an_opened_dataset_knows_its_files(tiny_dataset: Path) -> None:
         prepared.split("valid")
 
 
+def test_a_split_is_mapped_once_however_often_it_is_asked_for(tiny_dataset: Path) -> None:
+    prepared = open_dataset(tiny_dataset)
+    assert prepared.arrays("train") is prepared.arrays("train")
+    assert np.shares_memory(prepared.split("train")._arrays.tokens, prepared.arrays("train").tokens)
+
+
 @pytest.mark.parametrize("name", ["train.bin", "val.txt", "test.index.npy", "tokenizer_bpe.model"])
 def test_a_missing_or_altered_file_is_named(copied: Path, name: str) -> None:
     data = bytearray((copied / name).read_bytes())

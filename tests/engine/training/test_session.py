@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,21 @@ def test_other_threads_are_pointed_out(begun: Path, tiny_dataset: Path, tmp_path
     assert Note("warning", "2 threads instead of 1: sums may round differently") in events
 
 
+@pytest.mark.usefixtures("compiled_kernels")
+def test_kernels_that_a_run_had_not_are_pointed_out(
+    begun: Path, tiny_dataset: Path, compiled: Path, tmp_path: Path
+) -> None:
+    assert checkpoints.load(begun / LAST).header["compiled"] is False
+    session = Session(make_config(max_steps=7), tiny_dataset, tmp_path, resume=begun / LAST, compiled=compiled)
+    note = Note("warning", "with compiled kernels: sums may round differently")
+    assert note in run(session)
+    assert checkpoints.load(tmp_path / LAST).header["compiled"] is True
+    longer = replace(session, config=make_config(max_steps=8), resume=tmp_path / LAST)
+    assert not [event for event in run(longer) if "compiled kernels" in str(event)]
+    events = run(replace(longer, config=make_config(max_steps=9), compiled=None))
+    assert Note("warning", "without compiled kernels: sums may round differently") in events
+
+
 def test_a_missing_dataset_is_named(tmp_path: Path) -> None:
     with pytest.raises(NimaError, match="nowhere"):
         open_session(Session(make_config(), tmp_path / "nowhere", tmp_path))
@@ -194,7 +210,6 @@ def test_a_config_in_the_header_is_strict_json(begun: Path) -> None:
 
 @pytest.mark.parametrize("resume", [None, Path("runs/ünusual 1/checkpoint_best.pt")])
 def test_a_session_travels_as_text(resume: Path | None) -> None:
-    session = Session(
-        make_config(max_steps=7, warmup_steps=2), Path("data"), Path("run"), resume, Path("weights.pt"), resume is None
-    )
+    config = make_config(max_steps=7, warmup_steps=2)
+    session = Session(config, Path("data"), Path("run"), resume, Path("weights.pt"), resume is None, resume)
     assert Session.from_json(session.to_json()) == session

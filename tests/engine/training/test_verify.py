@@ -21,6 +21,17 @@ def test_it_proves_the_config_and_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("compiled_kernels")
+@pytest.mark.parametrize("precision", [False, "bf16"])
+def test_a_run_with_compiled_kernels_is_resumed_exactly(
+    tiny_dataset: Path, compiled: Path, precision: bool | str
+) -> None:
+    """Over two threads, whose shares of the work must change nothing."""
+    torch.set_num_threads(2)
+    verdict = verify_resume(make_config(use_mixed_precision=precision), tiny_dataset, compiled)
+    assert verdict.identical, verdict.difference
+
+
 def test_everything_that_could_disturb_lies_inside() -> None:
     short = shortened(make_config(batch_size=8, gradient_accumulation_steps=1, epochs=0.1, log_steps=50))
     training = short.training

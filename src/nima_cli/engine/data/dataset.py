@@ -179,6 +179,7 @@ class PreparedDataset:
     def __init__(self, files: DatasetFiles) -> None:
         """Wrap verified files; use `open_dataset` instead."""
         self._files = files
+        self._arrays: dict[str, SplitArrays] = {}
         self.folder = files.folder
         self.metadata: Mapping[str, Any] = files.metadata
         self.tokenizer: Tokenizer = files.tokenizer
@@ -187,7 +188,7 @@ class PreparedDataset:
     @property
     def conversations(self) -> int:
         """Samples of the train split that are questions and answers or chats."""
-        return int((self._files.arrays("train").index["kind"] >= KINDS.index("qa")).sum())
+        return int((self.arrays("train").index["kind"] >= KINDS.index("qa")).sum())
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint says of the data that it learned from: sources and splits with their sizes, and no path."""
@@ -206,10 +207,14 @@ class PreparedDataset:
     def arrays(self, name: str) -> SplitArrays:
         """The mapped files of `train`, `val` or `test`: token ids, loss mask and index of samples.
 
+        They are mapped and looked through once: all of a large file's pages, which each mapping would count anew.
+
         Raises:
             DataError: no such split, or its files contradict the metadata.
         """
-        return self._files.arrays(name)
+        if name not in self._arrays:
+            self._arrays[name] = self._files.arrays(name)
+        return self._arrays[name]
 
     def split(self, name: str) -> TokenDataset:
         """Open `train`, `val` or `test`; the weights of sources act on `train` only.
@@ -219,7 +224,7 @@ class PreparedDataset:
         """
         weights = [float(source["weight"]) if name == "train" else 1.0 for source in self.metadata["sources"]]
         tokenizer = self.tokenizer
-        return TokenDataset(self._files.arrays(name), weights=weights, bos_id=tokenizer.bos_id, pad_id=tokenizer.pad_id)
+        return TokenDataset(self.arrays(name), weights=weights, bos_id=tokenizer.bos_id, pad_id=tokenizer.pad_id)
 
 
 def open_dataset(folder: Path) -> PreparedDataset:

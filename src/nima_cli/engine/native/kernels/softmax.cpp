@@ -26,7 +26,7 @@ float exponentials(const Number *row, float greatest, std::int64_t width, float 
     across(width, [&](std::int64_t at, int count) {
         const Floats found = exponential(load(row + at, count, -std::numeric_limits<float>::infinity()) - greatest);
         store(to + at, found, count);
-        total += load(to + at, count);  // zero beyond the row's end
+        total += found;  // zero beyond the row's end
     });
     return sum(total);
 }

@@ -80,7 +80,7 @@ inline float greatest(const Floats &parts) {
 }
 
 // e^x = 2^n e^r with |r| <= ln(2) / 2, and e^r as the polynomial of Cephes' expf: right to about one bit in the last
-// place. Below -87 the result would be no normal number and becomes that of -87, 1e-38.
+// place. Below -87 the result would be no normal number, and is zero.
 inline Floats exponential(const Floats &given) {
     const Floats above = given < -87.0f ? -87.0f - Floats{} : given;
     const Floats x = above > 88.0f ? 88.0f - Floats{} : above;
@@ -93,7 +93,8 @@ inline Floats exponential(const Floats &given) {
     y = y * r + 1.6666665459e-1f;
     y = y * r + 5.0000001201e-1f;
     y = y * r * r + r + 1.0f;
-    return bits_of<Floats>(bits_of<Words>(y) + (bits_of<Words>(shifted) << 23));
+    const Floats found = bits_of<Floats>(bits_of<Words>(y) + (bits_of<Words>(shifted) << 23));
+    return given < -87.0f ? Floats{} : found;
 }
 
 // Calls `body` with a number of the type that Python means by `kind`: 0 float32, 1 bfloat16.

@@ -1,0 +1,201 @@
+"""Each kernel against the same function in float64, for sizes that are and are not whole vectors of the program."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nima_cli.engine.native import kernels as module
+from nima_cli.engine.native.kernels import HeadForm, Kernels, load_kernels
+
+IGNORE = -100
+EPSILON = 1e-6
+# Of a number near one: half a unit in the last place of bfloat16, and float32 with a few operations.
+TOLERANCE = {torch.float32: 3e-6, torch.bfloat16: 2.0**-8}
+dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+
+
+def numbers(*shape: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def exact(tensor: torch.Tensor) -> torch.Tensor:
+    """The same in float64, with a gradient."""
+    return tensor.detach().double().requires_grad_()
+
+
+def assert_near(found: torch.Tensor, expected: torch.Tensor, factor: float = 1.0) -> None:
+    """Within rounding of the greatest number there is; `factor` is for sums of many."""
+    scale = max(1.0, float(expected.detach().abs().max()))
+    assert float((found.double() - expected.detach()).abs().max()) <= factor * TOLERANCE[found.dtype] * scale
+
+
+@dtypes
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (5, 5), (16, 48), (7, 300)])
+def test_causal_softmax(compiled_kernels: Kernels, rows: int, columns: int, dtype: torch.dtype) -> None:
+    scores_NSE, grad_NSE = (numbers(3, rows, columns, dtype=dtype, seed=seed) * 4 for seed in (0, 1))
+    hidden_SE = torch.ones(rows, columns, dtype=torch.bool).triu(columns - rows + 1)
+    wide = exact(scores_NSE)
+    expected = torch.softmax(wide.masked_fill(hidden_SE, float("-inf")), dim=-1)
+    probs_NSE = compiled_kernels.causal_softmax_(scores_NSE.clone())
+    assert_near(probs_NSE, expected)
+    assert not probs_NSE[:, hidden_SE].any()
+    torch.autograd.backward(expected, grad_NSE.double())
+    assert wide.grad is not None
+    assert_near(compiled_kernels.causal_softmax_gradient_(probs_NSE, grad_NSE), wide.grad, factor=2)
+
+
+@dtypes
+@pytest.mark.parametrize("vocabulary", [1, 16, 67, 1000])
+def test_cross_entropy(compiled_kernels: Kernels, vocabulary: int, dtype: torch.dtype) -> None:
+    logits_NV = numbers(9, vocabulary, dtype=dtype) * 5
+    targets_N = torch.arange(9) * 7 % vocabulary
+    targets_N[3] = IGNORE
+    wide = exact(logits_NV)
+    expected = F.cross_entropy(wide, targets_N, ignore_index=IGNORE, reduction="none")
+    expected.sum().backward()  # type: ignore[no-untyped-call]
+    grad_NV = logits_NV.clone()
+    assert_near(compiled_kernels.cross_entropy_(grad_NV, targets_N, ignored=IGNORE), expected)
+    assert wide.grad is not None
+    assert_near(grad_NV, wide.grad)
+
+
+def test_cross_entropy_bears_great_logits_and_refuses_foreign_targets(compiled_kernels: Kernels) -> None:
+    logits_NV = torch.tensor([[1e30, -1e30, 0.0], [200.0, 0.0, -200.0], [0.0, 0.0, 0.0], [float("nan"), 0.0, 0.0]])
+    losses_N = compiled_kernels.cross_entropy_(logits_NV, torch.tensor([0, 2, 3, 1]), ignored=IGNORE)
+    assert losses_N[:2].tolist() == [0.0, 400.0]
+    assert losses_N[2:].isnan().all()
+    assert logits_NV[:2].tolist() == [[0.0, 0.0, 0.0], [1.0, 0.0, -1.0]]
+    assert logits_NV[3].isnan().all()
+
+
+@dtypes
+@pytest.mark.parametrize("width", [1, 16, 50])
+@pytest.mark.parametrize("residual", [True, False])
+def test_add_norm(compiled_kernels: Kernels, width: int, residual: bool, dtype: torch.dtype) -> None:
+    x, branch, grad_normed, grad_total = (numbers(130, width, dtype=dtype, seed=seed) for seed in range(4))
+    gain = numbers(width, dtype=torch.float32, seed=5)
+    total, normed = compiled_kernels.add_norm(x, branch if residual else None, gain, EPSILON)
+    assert torch.equal(total, x + branch if residual else x)
+    wide, wide_gain = exact(total), exact(gain)
+    expected = F.rms_norm(wide, (width,), wide_gain, EPSILON)
+    assert_near(normed, expected)
+    torch.autograd.backward([expected, wide * 1], [grad_normed.double(), grad_total.double() * residual])
+    grad_x, grad_gain = compiled_kernels.add_norm_gradient(
+        total, gain, EPSILON, grad_total_NC=grad_total if residual else None, grad_normed_NC=grad_normed
+    )
+    assert wide.grad is not None
+    assert wide_gain.grad is not None
+    assert_near(grad_x, wide.grad, factor=2)
+    assert_near(grad_gain, wide_gain.grad, factor=4)
+
+
+@dtypes
+@pytest.mark.parametrize("width", [2, 12, 64])
+@pytest.mark.parametrize(("normalised", "turned"), [(True, True), (False, True), (True, False), (False, False)])
+def test_split_heads(compiled_kernels: Kernels, width: int, normalised: bool, turned: bool, dtype: torch.dtype) -> None:
+    batch, time, heads = 2, 35, 3
+    x = numbers(batch, time, heads * width, dtype=dtype)
+    gain = numbers(width, dtype=torch.float32, seed=1)
+    angles = torch.arange(time * width // 2).view(time, width // 2) / 7
+    form = HeadForm(
+        gain if normalised else None, (angles.cos(), angles.sin()) if turned else None, 0.25 if turned else 1.0, EPSILON
+    )
+    wide, wide_gain = exact(x), exact(gain)
+    y = wide.view(batch, time, heads, width)
+    y = (F.rms_norm(y, (width,), wide_gain, EPSILON) if normalised else y).transpose(1, 2)
+    if turned:
+        first, second = y.chunk(2, dim=-1)
+        cos, sin = angles.double().cos(), angles.double().sin()
+        y = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1) * 0.25
+    assert_near(compiled_kernels.split_heads(x, heads, form), y)
+    grad = numbers(batch, heads, time, width, dtype=dtype, seed=2)
+    torch.autograd.backward(y, grad.double())
+    grad_x, grad_gain = compiled_kernels.split_heads_gradient(x if normalised else None, grad, form)
+    assert wide.grad is not None
+    assert_near(grad_x, wide.grad, factor=2)
+    if normalised:
+        assert grad_gain is not None
+        assert wide_gain.grad is not None
+        assert_near(grad_gain, wide_gain.grad, factor=4)
+    else:
+        assert grad_gain is None
+
+
+@dtypes
+@pytest.mark.parametrize("size", [1, 16, 4096, 10001])
+def test_swiglu(compiled_kernels: Kernels, size: int, dtype: torch.dtype) -> None:
+    gate, up, grad = (numbers(size, dtype=dtype, seed=seed) * 3 for seed in range(3))
+    wide_gate, wide_up = exact(gate), exact(up)
+    expected = F.silu(wide_gate) * wide_up
+    assert_near(compiled_kernels.swiglu(gate, up), expected)
+    torch.autograd.backward(expected, grad.double())
+    grad_gate, grad_up = compiled_kernels.swiglu_gradient(gate, up, grad)
+    assert wide_gate.grad is not None
+    assert wide_up.grad is not None
+    assert_near(grad_gate, wide_gate.grad)
+    assert_near(grad_up, wide_up.grad)
+
+
+def test_swiglu_of_what_is_far_from_zero(compiled_kernels: Kernels) -> None:
+    gate = torch.tensor([-1e30, -200.0, -90.0, 90.0, 200.0, 1e30])
+    torch.testing.assert_close(compiled_kernels.swiglu(gate, torch.ones(6)), F.silu(gate), rtol=1e-6, atol=1e-6)
+
+
+@dtypes
+def test_drop(compiled_kernels: Kernels, dtype: torch.dtype) -> None:
+    x, keep = numbers(50, 21, dtype=dtype), numbers(50, 21, dtype=torch.float32, seed=1) > 0
+    assert torch.equal(compiled_kernels.drop(x, keep, 1 / 0.7), x * keep * (1 / 0.7))
+
+
+def test_bfloat16_is_rounded_to_the_nearest_and_of_two_to_the_even_one(compiled_kernels: Kernels) -> None:
+    """By way of a residual sum, whose result lies between two numbers of 8 bits or in their middle."""
+    x = torch.tensor([1.0, 1.0 + 2.0**-7, 1.0, 1.0, -1.0, float("inf"), float("nan"), 3e38]).bfloat16()
+    branch = torch.tensor([2.0**-8, 2.0**-8, 3.0 * 2.0**-10, 2.0**-8 + 2.0**-12, -(2.0**-8), 1.0, 1.0, 3e38]).bfloat16()
+    total, _ = compiled_kernels.add_norm(x, branch, torch.ones(8), EPSILON)
+    torch.testing.assert_close(total, x + branch, rtol=0, atol=0, equal_nan=True)
+
+
+def test_the_number_of_threads_changes_no_bit(compiled_kernels: Kernels) -> None:
+    def gradients(threads: int) -> list[torch.Tensor]:
+        torch.set_num_threads(threads)
+        x, grad = (numbers(333, 40, dtype=torch.float32, seed=seed) for seed in range(2))
+        gain = torch.ones(40)
+        scores = compiled_kernels.causal_softmax_(x.view(9, 37, 40).clone())
+        return [
+            scores,
+            *compiled_kernels.add_norm_gradient(x, gain, EPSILON, grad_total_NC=None, grad_normed_NC=grad),
+            *compiled_kernels.swiglu_gradient(x, grad, grad),
+        ]
+
+    before = torch.get_num_threads()
+    try:
+        results = [gradients(threads) for threads in (1, 2, 5)]
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(results[0], other, strict=True))
+
+
+def test_they_share_torchs_threads(compiled_kernels: Kernels) -> None:
+    """Two runtimes in one process would wait for work on the same cores, each in its own busy loop."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("only Linux says what is loaded")
+    loaded = {line.split()[-1] for line in maps.read_text("utf-8").splitlines()}
+    (ours,) = {name for name in loaded if Path(name).name.startswith("kernels-")}
+    assert b"libgomp.so" not in Path(ours).read_bytes()
+    assert b"libomp.so" not in Path(ours).read_bytes()
+
+
+@pytest.mark.parametrize("folder", [None, Path("/proc/nowhere")])
+def test_without_a_folder_there_are_none(folder: Path | None) -> None:
+    assert load_kernels(folder) is None
+
+
+def test_a_program_that_cannot_be_loaded_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "kernels.so"
+    broken.write_bytes(b"no program")
+    monkeypatch.setattr(module, "library", lambda program, folder: broken)
+    assert load_kernels(tmp_path) is None
