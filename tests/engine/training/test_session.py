@@ -187,15 +187,17 @@ def test_other_threads_are_pointed_out(begun: Path, tiny_dataset: Path, tmp_path
 def test_kernels_that_a_run_had_not_are_pointed_out(
     begun: Path, tiny_dataset: Path, compiled: Path, tmp_path: Path
 ) -> None:
-    assert checkpoints.load(begun / LAST).header["compiled"] is False
+    assert checkpoints.load(begun / LAST).header["compiled"] is None
     session = Session(make_config(max_steps=7), tiny_dataset, tmp_path, resume=begun / LAST, compiled=compiled)
-    note = Note("warning", "with compiled kernels: sums may round differently")
+    note = Note("warning", "computing with compiled kernels instead of torch alone: sums may round differently")
     assert note in run(session)
-    assert checkpoints.load(tmp_path / LAST).header["compiled"] is True
+    assert checkpoints.load(tmp_path / LAST).header["compiled"] == "kernels"
     longer = replace(session, config=make_config(max_steps=8), resume=tmp_path / LAST)
     assert not [event for event in run(longer) if "compiled kernels" in str(event)]
     events = run(replace(longer, config=make_config(max_steps=9), compiled=None))
-    assert Note("warning", "without compiled kernels: sums may round differently") in events
+    assert (
+        Note("warning", "computing with torch alone instead of compiled kernels: sums may round differently") in events
+    )
 
 
 def test_a_missing_dataset_is_named(tmp_path: Path) -> None:

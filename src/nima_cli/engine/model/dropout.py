@@ -29,7 +29,10 @@ class RowDropout(nn.Module):
 
     def forward(self, x_BTC: torch.Tensor) -> torch.Tensor:
         """Zero a share of the numbers and scale up the rest (1207.0580), in training mode only."""
-        keep_BTC = self.mask(x_BTC)
+        return self.apply_mask(x_BTC, self.mask(x_BTC))
+
+    def apply_mask(self, x_BTC: torch.Tensor, keep_BTC: torch.Tensor | None) -> torch.Tensor:
+        """The same with a mask that has been drawn."""
         return x_BTC if keep_BTC is None else x_BTC * keep_BTC * self.factor
 
     @property

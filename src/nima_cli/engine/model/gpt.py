@@ -12,6 +12,7 @@ V vocabulary
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -178,10 +179,23 @@ class Block(nn.Module):
         self, x_BTC: torch.Tensor, cos_TE: torch.Tensor, sin_TE: torch.Tensor, cache: KVCache | None, layer: int
     ) -> torch.Tensor:
         """`[B, T, C]` to `[B, T, C]`."""
+        keeps_BTC = self.drop.mask(x_BTC), self.drop.mask(x_BTC)
+        return self.through(x_BTC, cos_TE, sin_TE, keeps_BTC, cache, layer)
+
+    def through(
+        self,
+        x_BTC: torch.Tensor,
+        cos_TE: torch.Tensor,
+        sin_TE: torch.Tensor,
+        keeps_BTC: tuple[torch.Tensor | None, torch.Tensor | None],
+        cache: KVCache | None = None,
+        layer: int = 0,
+    ) -> torch.Tensor:
+        """The same from masks that have been drawn: without a cache, arithmetic alone, which can be compiled."""
         attended_BTC = self.self_attn(self.input_layernorm(x_BTC), cos_TE, sin_TE, cache, layer)
-        x_BTC = x_BTC + self.drop(attended_BTC)
-        out_BTC: torch.Tensor = x_BTC + self.drop(self.mlp(self.post_attention_layernorm(x_BTC)))
-        return out_BTC
+        x_BTC = x_BTC + self.drop.apply_mask(attended_BTC, keeps_BTC[0])
+        mapped_BTC = self.mlp(self.post_attention_layernorm(x_BTC))
+        return x_BTC + self.drop.apply_mask(mapped_BTC, keeps_BTC[1])
 
 
 class GPT(nn.Module):
@@ -192,6 +206,9 @@ class GPT(nn.Module):
         dropout: on the embedding and the residual branches, while training.
         compute_dtype: type of the activations; parameters stay float32 until the caller converts them.
         kernels: what to train with on a CPU; None is torch alone.
+
+    Attributes:
+        through: how a training step runs a block; a compiled function may take its place.
     """
 
     def __init__(
@@ -205,6 +222,7 @@ class GPT(nn.Module):
         super().__init__()
         self.shape = shape
         self.kernels = kernels
+        self.through: Callable[..., torch.Tensor] = Block.through
         self.drop = RowDropout(dropout)
         self.compute_dtype = compute_dtype
         self.embed_tokens = Embedding(shape.vocab_size, shape.d_model)
@@ -252,7 +270,11 @@ class GPT(nn.Module):
             return native_hidden(self, x_BTC, self.kernels, NORM_EPSILON)
         cos_TE, sin_TE = self.rotary.slice(start, ids_BT.shape[1], self.compute_dtype)
         for index, layer in enumerate(self.layers):
-            x_BTC = layer(x_BTC, cos_TE, sin_TE, cache, index)
+            if cache is None and torch.is_grad_enabled():
+                keeps_BTC = self.drop.mask(x_BTC), self.drop.mask(x_BTC)
+                x_BTC = self.through(layer, x_BTC, cos_TE, sin_TE, keeps_BTC)
+            else:
+                x_BTC = layer(x_BTC, cos_TE, sin_TE, cache, index)
         if cache is not None:
             cache.length += ids_BT.shape[1]
         normed_BTC: torch.Tensor = self.norm(x_BTC)

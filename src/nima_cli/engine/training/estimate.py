@@ -65,7 +65,9 @@ def estimate(
     """
     shape = resolve(config.model, dataset.tokenizer.vocab_size if dataset is not None else vocab_size)
     config = fill_in(config, shape, train_tokens=dataset.split("train").tokens if dataset is not None else 0)
-    device = pick_device(config.hardware.device, config.training.use_mixed_precision).with_kernels(compiled)
+    device = pick_device(config.hardware.device, config.training.use_mixed_precision)
+    if config.hardware.compile is None:
+        device = device.with_kernels(compiled)
     facts: dict[str, Any] = {
         "parameters": shape.parameters(),
         "shape_text": f"{shape.n_layers} layers, {shape.d_model} wide, vocabulary {shape.vocab_size:,}",

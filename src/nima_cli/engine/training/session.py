@@ -14,7 +14,7 @@ from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint import Checkpoint
 from nima_cli.engine.checkpoint_files import LAST, checkpoint_files, find
 from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
-from nima_cli.engine.device import Device, keep_freed_memory, pick_device
+from nima_cli.engine.device import keep_freed_memory, pick_device
 from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.costs import checkpoint_bytes
 from nima_cli.engine.training.discarded import set_aside_later
@@ -22,12 +22,14 @@ from nima_cli.engine.training.ranks import SINGLE, Ranks
 from nima_cli.engine.training.recipe import complete
 from nima_cli.engine.training.resume import check_same_run, free_changes
 from nima_cli.engine.training.saver import step_of
-from nima_cli.engine.training.state import plan_run
+from nima_cli.engine.training.state import RunState, plan_run
 from nima_cli.engine.training.stopping import Best, EarlyStopping
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.errors import CheckpointError, ConfigError, DataError, DeviceError, InputError
 from nima_cli.events import Event, Note, RunEnded
 from nima_cli.files import check_free_space, folder_lock, sweep_temporary, write_text
+
+_COMPILED = {None: "torch alone", "kernels": "compiled kernels", "torch": "layers compiled by torch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ def train(
     session, config = opened.session, opened.session.config
     with ranks.together():
         device = pick_device(config.hardware.device, config.training.use_mixed_precision, _gpu_index(config, ranks))
-        device = device.with_kernels(session.compiled)
+        if config.hardware.compile is None:
+            device = device.with_kernels(session.compiled)
     ranks = ranks.linked(device.device, config.hardware.backend)
     if device.device.type == "cpu":
         keep_freed_memory()
@@ -156,7 +159,7 @@ def train(
                 notes = _take_over(session, trainer.step)
                 write_text(session.run_dir / "config.yaml", dump_yaml(config))
         yield from notes
-        yield from _resume_notes(opened.resume, config, device, ranks.world_size)
+        yield from _resume_notes(opened.resume, config, trainer.state, ranks.world_size)
         yield from trainer.run()
 
 
@@ -237,9 +240,10 @@ def _load_initial_weights(session: Session, dataset: PreparedDataset) -> Checkpo
     return checkpoint
 
 
-def _resume_notes(resume: Checkpoint | None, config: Config, device: Device, processes: int) -> Iterator[Event]:
+def _resume_notes(resume: Checkpoint | None, config: Config, state: RunState, processes: int) -> Iterator[Event]:
     if resume is None:
         return
+    device = state.device
     yield Note("info", f"resuming from step {resume.header.get('step')}")
     for change in free_changes(resume.header.get("config", {}), config):
         yield Note("info", change)
@@ -249,9 +253,10 @@ def _resume_notes(resume: Checkpoint | None, config: Config, device: Device, pro
     threads = resume.header.get("threads")
     if device.device.type == "cpu" and threads != torch.get_num_threads():
         yield Note("warning", f"{torch.get_num_threads()} threads instead of {threads}: sums may round differently")
-    compiled = device.kernels is not None
-    if device.device.type == "cpu" and resume.header.get("compiled", False) != compiled:
-        yield Note("warning", f"with{'' if compiled else 'out'} compiled kernels: sums may round differently")
-    before = resume.header.get("processes", 1)
-    if processes != before:
-        yield Note("warning", f"{processes} processes instead of {before}: the same rows; sums may round differently")
+    before = resume.header.get("compiled")
+    if before != state.compiled:
+        now, then = _COMPILED[state.compiled], _COMPILED.get(before, "programs of another version")
+        yield Note("warning", f"computing with {now} instead of {then}: sums may round differently")
+    were = resume.header.get("processes", 1)
+    if processes != were:
+        yield Note("warning", f"{processes} processes instead of {were}: the same rows; sums may round differently")

@@ -8,6 +8,7 @@ from nima_cli.config.schema import Config
 from nima_cli.engine.checkpoint import Checkpoint
 from nima_cli.engine.data.dataset import PreparedDataset
 from nima_cli.engine.device import Device
+from nima_cli.engine.model.compiling import compile_blocks, pays
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.ema import Ema
@@ -46,6 +47,7 @@ class RunState:
         self._train_split = dataset.split("train")
         self.shape = resolve(config.model, dataset.tokenizer.vocab_size)
         self.plan = plan_run(config, dataset, world_size=ranks.world_size)
+        self.compiled = self._compiled()
         self.model = self._build_model(resume or init_from)
         training = config.training
         self.optimizer = Optimizer(self.model, kind=training.optimizer, weight_decay=training.weight_decay, ranks=ranks)
@@ -89,6 +91,18 @@ class RunState:
             self.train_step.loss_scale.value = float(header["loss_scale"]["value"])
             self.train_step.loss_scale.calm_steps = int(header["loss_scale"]["calm_steps"])
 
+    def _compiled(self) -> str | None:
+        """What compiled the programs that train: nima its `kernels`, `torch` the layers, or nobody.
+
+        It is decided by what the run is and not by where it stands, so that a run that is resumed computes as before.
+        """
+        if self.device.kernels is not None:
+            return "kernels"
+        wanted = self.config.hardware.compile
+        tokens = self.plan.total_steps * self.plan.tokens_per_step / self.ranks.world_size
+        chosen = pays(self.device.device, tokens * self.shape.flops_per_token()) if wanted is None else wanted
+        return "torch" if chosen else None
+
     def _build_model(self, source: Checkpoint | None) -> GPT:
         assert self.config.model.dropout is not None
         model = GPT(
@@ -97,6 +111,8 @@ class RunState:
             compute_dtype=self.device.dtype,
             kernels=self.device.kernels,
         )
+        if self.compiled == "torch":
+            compile_blocks(model)
         if source is None:
             model.init_weights(self.config.training.seed)
         else:
@@ -170,7 +186,7 @@ class RunState:
             "elapsed_seconds": self.meter.elapsed_seconds,
             "dtype": self.device.dtype_name,
             "threads": torch.get_num_threads(),
-            "compiled": self.device.kernels is not None,
+            "compiled": self.compiled,
             "processes": self.ranks.world_size,
             "dataset_sha256": self.dataset.sha256,
             "tokenizer_sha256": self.dataset.tokenizer.sha256,

@@ -1,0 +1,83 @@
+"""Layers that torch compiles compute what they computed before, and only runs that are long enough are compiled for."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nima_cli.engine import checkpoint as checkpoints
+from nima_cli.engine.checkpoint_files import LAST
+from nima_cli.engine.model.compiling import compile_blocks, pays
+from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.training.session import Session, open_session, train
+from nima_cli.events import StepDone
+from tests.engine.small_models import random_model, small_shape
+from tests.engine.training.runs import make_config
+
+# torch's compiler uses what torch itself calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+IDS = torch.arange(3 * 16).reshape(3, 16) % 7
+
+
+def gradients(model: GPT) -> dict[str, torch.Tensor]:
+    """Of some function of the states, by parameter."""
+    model.train()
+    model.zero_grad()
+    model.drop.seed(1, range(3), torch.device("cpu"))
+    model.hidden(IDS).float().pow(3).mean().backward()  # type: ignore[no-untyped-call]
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+def test_one_program_serves_all_layers_and_computes_the_same() -> None:
+    from torch._dynamo.utils import counters
+
+    model = random_model(small_shape(), dropout=0.2)
+    expected = gradients(model)
+    counters.clear()
+    compile_blocks(model)
+    found = gradients(model)
+    assert len(model.layers) > 1
+    assert counters["stats"]["unique_graphs"] == 1
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("empty_path")
+def test_without_a_compiler_the_layers_run_as_they_are(capfd: pytest.CaptureFixture[str]) -> None:
+    model = random_model(small_shape(), dropout=0.2)
+    expected = gradients(model)
+    torch._dynamo.reset()
+    compile_blocks(model)
+    found = gradients(model)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def empty_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program can be found, and nothing compiled before either."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def test_a_run_is_compiled_for_where_it_is_asked_for(tiny_dataset: Path, tmp_path: Path) -> None:
+    config = make_config(max_steps=2)
+    losses = {}
+    for wanted in (False, True):
+        settings = config.model_copy(update={"hardware": config.hardware.model_copy(update={"compile": wanted})})
+        session = Session(settings, tiny_dataset, tmp_path / str(wanted))
+        losses[wanted] = [event.loss for event in train(open_session(session)) if isinstance(event, StepDone)]
+        header = checkpoints.load(tmp_path / str(wanted) / LAST).header
+        assert header["compiled"] == ("torch" if wanted else None)
+    assert losses[True] == pytest.approx(losses[False], rel=1e-4)
+
+
+def test_only_long_runs_on_a_gpu_pay_for_it() -> None:
+    minute = 60 * 2e14
+    assert pays(torch.device("cuda", 0), 10 * minute)
+    assert not pays(torch.device("cuda", 0), minute)
+    assert not pays(torch.device("cpu"), 1000 * minute)
