@@ -1,6 +1,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,11 @@ def test_another_source_is_another_program(program: Program, made: Path, file: s
 def test_without_a_compiler_there_is_none(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert build.library(program, tmp_path / "compiled") is None
+    assert not (tmp_path / "compiled").exists()
+
+
+def test_for_another_platform_nothing_is_tried(program: Program, tmp_path: Path) -> None:
+    assert build.library(replace(program, platform="plan9"), tmp_path / "compiled") is None
     assert not (tmp_path / "compiled").exists()
 
 

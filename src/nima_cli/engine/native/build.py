@@ -5,6 +5,7 @@ import hashlib
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections import defaultdict
@@ -26,11 +27,13 @@ class Program:
         name: the compiled file's begins with it.
         folder: its sources, `*.cpp`, and what they include, `*.h`.
         choices: flags to try, from the fastest program to the one that every compiler can make.
+        platform: the only `sys.platform` that it is for; empty means any.
     """
 
     name: str
     folder: Path
     choices: tuple[tuple[str, ...], ...]
+    platform: str = ""
 
     @property
     def sources(self) -> list[Path]:
@@ -50,6 +53,8 @@ def library(program: Program, folder: Path) -> Path | None:
     folder that several machines share holds one for each kind of them, and a damaged file, which could end the process
     that loads it, is seen and made anew. Threads of one process wait for the first of them.
     """
+    if program.platform not in ("", sys.platform):
+        return None
     with _ONE_AT_A_TIME[program.name]:
         return _library(program, folder)
 
