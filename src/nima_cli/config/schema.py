@@ -235,11 +235,11 @@ class HardwareConfig(Section):
         default_factory=list,
         description="GPUs to use; empty means the first, or with `distributed` all. On a CPU, one process per entry.",
     )
-    compile: bool | None = Field(
-        None,
-        description="Train with programs that are compiled for this machine. By default where that pays: on a CPU "
-        "small kernels of nima's own, on a GPU the layers with torch.compile when the run takes some minutes. `true` "
-        "takes torch.compile in any case, `false` compiles nothing.",
+    compiler: Literal["auto", "torch", "none"] = Field(
+        "auto",
+        description="Train with programs that are compiled for this machine: `auto` where that pays, on a CPU nima's "
+        "own kernels, on a GPU the layers by torch.compile when the run takes some minutes; `torch` the layers by "
+        "torch.compile in any case; `none` nothing.",
     )
     backend: Literal["auto", "nccl", "gloo"] = Field(
         "auto", description="How processes talk; `auto` takes nccl for GPUs and gloo for CPUs."

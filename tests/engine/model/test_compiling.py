@@ -67,13 +67,13 @@ def empty_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_is_compiled_for_where_it_is_asked_for(tiny_dataset: Path, tmp_path: Path) -> None:
     config = make_config(max_steps=2)
     losses = {}
-    for wanted in (False, True):
-        settings = config.model_copy(update={"hardware": config.hardware.model_copy(update={"compile": wanted})})
-        session = Session(settings, tiny_dataset, tmp_path / str(wanted))
+    for wanted in ("none", "torch"):
+        settings = config.model_copy(update={"hardware": config.hardware.model_copy(update={"compiler": wanted})})
+        session = Session(settings, tiny_dataset, tmp_path / wanted)
         losses[wanted] = [event.loss for event in train(open_session(session)) if isinstance(event, StepDone)]
-        header = checkpoints.load(tmp_path / str(wanted) / LAST).header
-        assert header["compiled"] == ("torch" if wanted else None)
-    assert losses[True] == pytest.approx(losses[False], rel=1e-4)
+        header = checkpoints.load(tmp_path / wanted / LAST).header
+        assert header["compiled"] == (wanted if wanted == "torch" else None)
+    assert losses["torch"] == pytest.approx(losses["none"], rel=1e-4)
 
 
 def test_only_long_runs_on_a_gpu_pay_for_it() -> None:

@@ -31,4 +31,4 @@ def compile_blocks(model: GPT) -> None:
 
     torch._dynamo.config.suppress_errors = True
     logging.getLogger("torch._dynamo").setLevel(logging.CRITICAL)
-    model.through = torch.compile(Block.through, dynamic=False)
+    model.compiled_block = torch.compile(Block.through, dynamic=False)

@@ -208,7 +208,7 @@ class GPT(nn.Module):
         kernels: what to train with on a CPU; None is torch alone.
 
     Attributes:
-        through: how a training step runs a block; a compiled function may take its place.
+        compiled_block: `Block.through` as a compiled program, for training; None runs the blocks as they are.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class GPT(nn.Module):
         super().__init__()
         self.shape = shape
         self.kernels = kernels
-        self.through: Callable[..., torch.Tensor] = Block.through
+        self.compiled_block: Callable[..., torch.Tensor] | None = None
         self.drop = RowDropout(dropout)
         self.compute_dtype = compute_dtype
         self.embed_tokens = Embedding(shape.vocab_size, shape.d_model)
@@ -270,9 +270,9 @@ class GPT(nn.Module):
             return native_hidden(self, x_BTC, self.kernels, NORM_EPSILON)
         cos_TE, sin_TE = self.rotary.slice(start, ids_BT.shape[1], self.compute_dtype)
         for index, layer in enumerate(self.layers):
-            if cache is None and torch.is_grad_enabled():
+            if self.compiled_block is not None and cache is None and torch.is_grad_enabled():
                 keeps_BTC = self.drop.mask(x_BTC), self.drop.mask(x_BTC)
-                x_BTC = self.through(layer, x_BTC, cos_TE, sin_TE, keeps_BTC)
+                x_BTC = self.compiled_block(layer, x_BTC, cos_TE, sin_TE, keeps_BTC)
             else:
                 x_BTC = layer(x_BTC, cos_TE, sin_TE, cache, index)
         if cache is not None:

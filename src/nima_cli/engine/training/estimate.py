@@ -66,7 +66,7 @@ def estimate(
     shape = resolve(config.model, dataset.tokenizer.vocab_size if dataset is not None else vocab_size)
     config = fill_in(config, shape, train_tokens=dataset.split("train").tokens if dataset is not None else 0)
     device = pick_device(config.hardware.device, config.training.use_mixed_precision)
-    if config.hardware.compile is None:
+    if config.hardware.compiler == "auto":
         device = device.with_kernels(compiled)
     facts: dict[str, Any] = {
         "parameters": shape.parameters(),

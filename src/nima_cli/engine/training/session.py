@@ -134,7 +134,7 @@ def train(
     session, config = opened.session, opened.session.config
     with ranks.together():
         device = pick_device(config.hardware.device, config.training.use_mixed_precision, _gpu_index(config, ranks))
-        if config.hardware.compile is None:
+        if config.hardware.compiler == "auto":
             device = device.with_kernels(session.compiled)
     ranks = ranks.linked(device.device, config.hardware.backend)
     if device.device.type == "cpu":

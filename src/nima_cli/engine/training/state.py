@@ -98,10 +98,10 @@ class RunState:
         """
         if self.device.kernels is not None:
             return "kernels"
-        wanted = self.config.hardware.compile
+        wanted = self.config.hardware.compiler
         tokens = self.plan.total_steps * self.plan.tokens_per_step / self.ranks.world_size
-        chosen = pays(self.device.device, tokens * self.shape.flops_per_token()) if wanted is None else wanted
-        return "torch" if chosen else None
+        worth_it = pays(self.device.device, tokens * self.shape.flops_per_token())
+        return "torch" if wanted == "torch" or (wanted == "auto" and worth_it) else None
 
     def _build_model(self, source: Checkpoint | None) -> GPT:
         assert self.config.model.dropout is not None
