@@ -27,7 +27,7 @@ def main() -> None:
         "batch_size": micro_batch, "gradient_accumulation_steps": asked.rows // micro_batch,
         "epochs": 10000.0, "max_steps": NEVER, "eval_steps": NEVER, "save_steps": NEVER, "log_steps": asked.steps,
     }  # fmt: skip
-    model = config.model.model_dump() | {"context_length": SHAPES[asked.shape].context}
+    model = config.model.model_dump() | {"context_length": SHAPES[asked.shape].context, "dropout": 0.0}
     config = Config.model_validate({**config.model_dump(), "training": training, "model": model})
     device = pick_device(asked.device, config.training.use_mixed_precision).with_kernels(compiled())
     keep_freed_memory()
