@@ -106,6 +106,7 @@ def evaluate_checkpoint(
     asked = Wanted(**wanted)
     stepper = loaded.stepper() if asked.samples or asked.questions else None
     found = _follow(evaluate_split(loaded.model, dataset, split, asked, stepper), quiet=quiet)
+    dataset.verification.require()
     result: dict[str, Any] = {
         "checkpoint": str(loaded.path),
         "data": str(folder),

@@ -20,6 +20,8 @@ import torch
 from nima_cli.engine.data.dataset_files import DatasetFiles, SplitArrays, read_dataset
 from nima_cli.engine.data.document import KINDS
 from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.data.verification import Verification
+from nima_cli.errors import DataError
 
 IGNORED = -100  # the target that cross-entropy leaves out
 
@@ -54,21 +56,23 @@ class TokenDataset:
         samples: samples of the split.
     """
 
-    def __init__(self, arrays: SplitArrays, *, weights: Sequence[float], bos_id: int, pad_id: int) -> None:
+    def __init__(
+        self, arrays: SplitArrays, *, weights: Sequence[float], bos_id: int, pad_id: int, vocab_size: int
+    ) -> None:
         """Take the mapped files of one split; `weights` is one number a source, all 1 outside the train split."""
         self._arrays = arrays
-        self._bos_id, self._pad_id = bos_id, pad_id
+        self._bos_id, self._pad_id, self._vocab_size = bos_id, pad_id, vocab_size
         self._offsets_S: _Ints = arrays.index["offset"].astype(np.int64)
         self._lengths_S = arrays.lengths()
         self._weights_S = np.asarray(weights, dtype=np.float64)[arrays.index["source"]]
         self._plans: dict[tuple[int, int, int], _EpochPlan] = {}
         self.tokens = len(arrays.tokens)
         self.samples = len(arrays.index)
+        self._weighted_tokens = round(math.fsum((self._weights_S * self._lengths_S).tolist()), 6)
 
     def rows_per_epoch(self, context_length: int) -> int:
         """Rows of `context_length` targets that cover the weighted split once; the same in every epoch."""
-        weighted = math.fsum((self._weights_S * self._lengths_S).tolist())
-        return max(1, math.ceil(round(weighted, 6) / context_length))
+        return max(1, math.ceil(self._weighted_tokens / context_length))
 
     def batch(self, rows: Sequence[int], *, context_length: int, seed: int) -> Batch:
         """The rows with these numbers, counted 0, 1, 2, ... over all epochs.
@@ -123,6 +127,10 @@ class TokenDataset:
 
     def _gather(self, places: _Ints) -> Batch:
         tokens = self._arrays.tokens[places].astype(np.int64)
+        if tokens.max() >= self._vocab_size:
+            raise DataError(
+                f"the dataset holds token {tokens.max()}, outside its vocabulary", hint="run `nima data prepare` again"
+            )
         targets = tokens[:, 1:].copy()
         mask = self._arrays.mask
         targets[(targets == self._bos_id) if mask is None else (mask[places[:, 1:]] == 0)] = IGNORED
@@ -169,15 +177,17 @@ class TokenDataset:
 
 
 class PreparedDataset:
-    """An opened, verified dataset.
+    """An opened dataset.
 
     Attributes:
         metadata: the contents of `dataset_metadata.json`.
         sha256: the fingerprint of the whole dataset.
+        verification: of its large files, which goes on; whoever reads them asks it now and then.
     """
 
     def __init__(self, files: DatasetFiles) -> None:
         """Wrap verified files; use `open_dataset` instead."""
+        self.verification = Verification(files.unchecked)
         self._files = files
         self._arrays: dict[str, SplitArrays] = {}
         self.folder = files.folder
@@ -207,7 +217,7 @@ class PreparedDataset:
     def arrays(self, name: str) -> SplitArrays:
         """The mapped files of `train`, `val` or `test`: token ids, loss mask and index of samples.
 
-        They are mapped and looked through once: all of a large file's pages, which each mapping would count anew.
+        They are mapped once: whoever reads a large file's pages through several mappings counts them several times.
 
         Raises:
             DataError: no such split, or its files contradict the metadata.
@@ -224,16 +234,22 @@ class PreparedDataset:
         """
         weights = [float(source["weight"]) if name == "train" else 1.0 for source in self.metadata["sources"]]
         tokenizer = self.tokenizer
-        return TokenDataset(self.arrays(name), weights=weights, bos_id=tokenizer.bos_id, pad_id=tokenizer.pad_id)
+        return TokenDataset(
+            self.arrays(name),
+            weights=weights,
+            bos_id=tokenizer.bos_id,
+            pad_id=tokenizer.pad_id,
+            vocab_size=tokenizer.vocab_size,
+        )
 
 
 def open_dataset(folder: Path) -> PreparedDataset:
-    """Open a prepared dataset and check every file of it.
+    """Open a prepared dataset and check every file of it; large ones while the work begins, by its `verification`.
 
     Raises:
         DataError: not a prepared dataset, or a file is missing, altered or from a newer nima; names the file.
     """
-    return PreparedDataset(read_dataset(folder))
+    return PreparedDataset(read_dataset(folder, large_later=True))
 
 
 def _generator(seed: int, epoch: int) -> np.random.Generator:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from nima_cli import __version__
 from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.data.verification import check_file
 from nima_cli.errors import DataError
 from nima_cli.files import explain, sha256_file
 
@@ -21,6 +22,7 @@ METADATA = "dataset_metadata.json"
 # One entry per sample, in file order. A sample's tokens end where the next one's begin.
 INDEX_DTYPE = np.dtype([("offset", "<u8"), ("document", "<u4"), ("source", "<u2"), ("kind", "u1")])
 
+_LARGE = 64 * 2**20  # bytes: a smaller file is hashed in a moment
 _AGAIN = "run `nima data prepare` again"
 
 
@@ -56,16 +58,18 @@ class SplitArrays:
 
 @dataclass(frozen=True, slots=True)
 class DatasetFiles:
-    """A prepared dataset whose files are all there and unaltered.
+    """A prepared dataset whose files are all there and, but for `unchecked`, unaltered.
 
     Attributes:
         sha256: of the metadata file, which holds the hashes of all others: the fingerprint of the whole.
+        unchecked: large files, and their hashes, that have not been compared yet.
     """
 
     folder: Path
     metadata: Mapping[str, Any]
     tokenizer: Tokenizer
     sha256: str
+    unchecked: tuple[tuple[Path, str], ...] = ()
 
     def arrays(self, split: str) -> SplitArrays:
         """Map one split's files.
@@ -83,8 +87,6 @@ class DatasetFiles:
             mask = np.memmap(self.folder / f"{split}.mask", dtype=np.uint8, mode="r") if masked else None
         except ValueError as error:
             raise DataError(f"{path}: unreadable: {error}", hint=_AGAIN) from error
-        if int(tokens.max()) >= self.tokenizer.vocab_size:
-            raise DataError(f"{path}: holds token {int(tokens.max())}, outside the vocabulary", hint=_AGAIN)
         if len(tokens) != self.metadata["splits"][split]["tokens"] or (mask is not None and len(mask) != len(tokens)):
             raise DataError(f"{path}: holds {len(tokens)} tokens, not as many as the metadata says", hint=_AGAIN)
         if index.dtype != INDEX_DTYPE or len(index) == 0:
@@ -125,8 +127,11 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     return metadata
 
 
-def read_dataset(folder: Path) -> DatasetFiles:
+def read_dataset(folder: Path, *, large_later: bool = False) -> DatasetFiles:
     """Open a prepared dataset and check every file against the metadata.
+
+    Args:
+        large_later: leave files of more than 64 MiB unchecked, if they are there; see `Verification`.
 
     Raises:
         DataError: it is not one, or a file is missing or altered; names the file.
@@ -134,15 +139,12 @@ def read_dataset(folder: Path) -> DatasetFiles:
         ResourceError: a file cannot be read.
     """
     metadata = read_metadata(folder)
+    later = []
     for name, expected in metadata["files"].items():
         path = folder / Path(name).name
-        try:
-            found = sha256_file(path)
-        except FileNotFoundError:
-            raise DataError(f"{path}: missing from this prepared dataset", hint=_AGAIN) from None
-        except OSError as error:
-            raise explain(error, path, "read this file") from error
-        if found != expected:
-            raise DataError(f"{path}: altered since the dataset was prepared", hint=_AGAIN)
+        if large_later and path.is_file() and path.stat().st_size > _LARGE:
+            later.append((path, expected))
+        else:
+            check_file(path, expected)
     tokenizer = Tokenizer.load(folder / tokenizer_name(metadata["tokenizer"]["type"]))
-    return DatasetFiles(folder, metadata, tokenizer, sha256_file(folder / METADATA))
+    return DatasetFiles(folder, metadata, tokenizer, sha256_file(folder / METADATA), tuple(later))

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from nima_cli.config.data_schema import BUILTIN_SOURCE, DataConfig, SourceConfig
-from nima_cli.engine.data.dataset_files import METADATA, read_dataset
+from nima_cli.engine.data.dataset_files import METADATA, read_dataset, read_metadata
 from nima_cli.engine.data.dataset_writer import locked_folder, refuse_foreign_files, staged
 from nima_cli.engine.data.fingerprint import fingerprint
 from nima_cli.engine.data.parallel import Mapper, mapper
@@ -115,7 +115,7 @@ def _difference(identity: Mapping[str, Any], folder: Path) -> str | None:
     if not (folder / METADATA).exists():
         return "it has not been prepared yet"
     try:
-        found = read_dataset(folder).metadata
+        found = read_dataset(folder, large_later=True).metadata
     except NimaError as error:
         return error.message.removeprefix(f"{folder}: ")
     was, wanted = found["options"], identity["options"]
@@ -140,7 +140,7 @@ def _keep(identity: Mapping[str, Any], folder: Path) -> Iterator[Event]:
     yield Note(
         "info", f"{folder} is already prepared from these sources with these options; pass `--overwrite` to redo"
     )
-    yield _ready(folder, read_dataset(folder).metadata)
+    yield _ready(folder, read_metadata(folder))
 
 
 def _ready(folder: Path, metadata: Mapping[str, Any]) -> DatasetReady:

@@ -132,6 +132,7 @@ class Trainer:
     def _train_one_step(self) -> Iterator[Event]:
         """One optimizer step and what there is to tell of it; one that diverges may take the run back."""
         parts = self.state.train_step.parts
+        self.dataset.verification.require()
         self.state.take_step()
         if self.state.train_step.parts > parts:
             pieces = describe_pieces(self.config.training, self.ranks.world_size, self.state.train_step.parts)
