@@ -1,0 +1,48 @@
+"""Proves, before a run trusts compiled kernels, that they compute on this machine what torch does; knows no run."""
+
+import torch
+
+from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.model.shape import ModelShape
+from nima_cli.engine.native.kernels import Kernels
+from nima_cli.engine.training.loss import IGNORE, linear_cross_entropy
+
+_SHAPE = ModelShape(
+    vocab_size=67,
+    n_layers=2,
+    d_model=48,
+    n_heads=4,
+    n_kv_heads=2,
+    d_ff=72,
+    context_length=40,
+    qk_norm=True,
+    rope_theta=10000.0,
+    tie_embeddings=True,
+)
+# Relative distance of gradients. Rounding makes 1e-6 and 1e-2 of it; a wrong program makes about 1.
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
+
+
+def kernels_agree(kernels: Kernels, dtype: torch.dtype) -> bool:
+    """Whether a small model has the same loss and gradients with them as without; takes some 20 ms."""
+    with torch.random.fork_rng(devices=[]):  # building a model draws
+        ours, theirs = _learn(kernels, dtype), _learn(None, dtype)
+    pairs = zip(ours, theirs, strict=True)
+    return all(float((one - other).norm()) <= _TOLERANCE[dtype] * float(other.norm()) for one, other in pairs)
+
+
+def _learn(kernels: Kernels | None, dtype: torch.dtype) -> list[torch.Tensor]:
+    """The loss, and the gradient of each parameter."""
+    generator = torch.Generator().manual_seed(0)
+    model = GPT(_SHAPE, dropout=0.2, compute_dtype=dtype, kernels=kernels)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(1.0 if parameter.ndim == 1 else 0.0, 0.3, generator=generator)
+    ids_BT = torch.randint(_SHAPE.vocab_size, (2, _SHAPE.context_length), generator=generator)
+    targets_N = ids_BT.roll(-1, dims=1).flatten()
+    targets_N[::7] = IGNORE
+    model.train()
+    model.drop.seed(0, range(len(ids_BT)), ids_BT.device)
+    loss = linear_cross_entropy(model.hidden(ids_BT).flatten(0, 1), model.head_weight_VC, targets_N, kernels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return [loss.detach(), *(parameter.grad for parameter in model.parameters() if parameter.grad is not None)]
