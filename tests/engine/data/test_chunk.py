@@ -1,13 +1,12 @@
 """Splitting loses nothing, fits, and cuts at the best seam there is."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nima_cli.engine.data.chunk import split_conversation, split_text
 from nima_cli.engine.data.document import Kind, Turn
+from tests.growth import assert_near_linear
 
 PROSE: list[Kind] = ["text", "markdown"]
 LINE_POOL = ["# Head", "word " * 9, "", "", "```", "    code", "- item", "x" * 70, "ünï ", "Title", "=====", "\ttab"]
@@ -131,11 +130,10 @@ def test_cost_is_near_linear_in_the_length(unit: str) -> None:
         return len(part)
 
     text = unit * (200_000 // len(unit))
-    start = time.perf_counter()
     pieces = split_text(text, "markdown", count, 500)
     assert "".join(pieces) == text
     assert counted < 9 * len(text)
-    assert time.perf_counter() - start < 10
+    assert_near_linear(lambda size: split_text(text[:size], "markdown", len, 500), 12_500, 200_000)
 
 
 def turn(index: int, size: int = 1) -> Turn:

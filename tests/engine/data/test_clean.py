@@ -1,13 +1,12 @@
 """Cleaning tidies prose and leaves code byte for byte."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nima_cli.engine.data.clean import CleanReport, clean
 from nima_cli.engine.data.document import Kind
+from tests.growth import assert_near_linear
 
 CODE_LINES = [
     "    code  ",
@@ -113,11 +112,4 @@ def test_only_white_space_goes(text: str, kind: Kind) -> None:
     "unit", ["a", "`", "> ", "[", "- ", "\n", " ", "*a ", "<", "|", "    x\n", "a  \n\n\n", "&#", "- a\n"]
 )
 def test_pathological_text_is_near_linear(unit: str) -> None:
-    def seconds(size: int) -> float:
-        text = "x  \n" + unit * (size // len(unit))
-        start = time.perf_counter()
-        clean(text, "markdown")
-        return time.perf_counter() - start
-
-    seconds(1_000)
-    assert seconds(160_000) < 60 * max(seconds(10_000), 0.005)
+    assert_near_linear(lambda size: clean("x  \n" + unit * (size // len(unit)), "markdown"), 10_000, 160_000)

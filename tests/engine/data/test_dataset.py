@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -90,14 +89,6 @@ def test_windows_hold_every_token_once_in_file_order(tiny_dataset: Path, context
     inputs = batch.inputs_BT.flatten().tolist()
     assert inputs[: len(tokens) - 1] == tokens[:-1]
     assert set(inputs[len(tokens) :]) <= {pad}
-
-
-def test_a_batch_is_quick(train: TokenDataset) -> None:
-    train.batch(range(8), context_length=512, seed=1)
-    started = time.perf_counter()
-    for step in range(20):
-        train.batch(range(8 * step % 5, 8 * step % 5 + 8), context_length=512, seed=1)
-    assert (time.perf_counter() - started) / 20 < 0.01
 
 
 def weighted(folder: Path, out: Path, weights: tuple[float, float]) -> TokenDataset:

@@ -1,7 +1,5 @@
 """Marks go, words stay, code is never touched; and each change is counted."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +11,7 @@ from nima_cli.engine.data.front_matter import FrontMatter, read_front_matter
 from nima_cli.engine.data.markdown import blocks
 from nima_cli.engine.data.markup import strip_links, strip_markup
 from nima_cli.engine.data.refine import refine
+from tests.growth import assert_near_linear
 
 
 def strip(text: str) -> str:
@@ -179,7 +178,7 @@ UNITS = [
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_cost_is_near_linear(unit: str) -> None:
-    text = unit * (200_000 // len(unit))
-    start = time.perf_counter()
-    strip_links(strip(text), CleanReport())
-    assert time.perf_counter() - start < 10
+    def work(size: int) -> None:
+        strip_links(strip(unit * (size // len(unit))), CleanReport())
+
+    assert_near_linear(work, 12_500, 200_000)

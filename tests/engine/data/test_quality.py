@@ -1,12 +1,11 @@
 """Filters drop what they say, by figures that can be recomputed, and nothing unless they are asked."""
 
-import time
-
 import pytest
 
 from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.quality import LineCounts, boilerplate_verdict, non_text, repetition, verdict
+from tests.growth import assert_near_linear
 
 PROSE = (
     "A pod is a group of containers that share storage and network. It is the smallest unit that can be deployed.\n"
@@ -103,8 +102,9 @@ def test_boilerplate_is_what_very_many_documents_of_a_source_share() -> None:
 
 @pytest.mark.parametrize("unit", ["a", "a ", "a\n", "QUJDZGVm0123+/aZ", "{"])
 def test_cost_is_near_linear(unit: str) -> None:
-    text = unit * (500_000 // len(unit))
-    start = time.perf_counter()
-    repetition(text)
-    non_text(text)
-    assert time.perf_counter() - start < 10
+    def work(size: int) -> None:
+        text = unit * (size // len(unit))
+        repetition(text)
+        non_text(text)
+
+    assert_near_linear(work, 30_000, 480_000)

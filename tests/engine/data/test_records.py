@@ -1,7 +1,6 @@
 """Containers and record shapes: what becomes which document, and what each malformed file says, with its place."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.sources import Problems, open_sources
 from nima_cli.errors import DataError
 from tests.engine.data.reading import documents_of
+from tests.growth import assert_near_linear
 
 QA = {"question": "What is a pod?", "answer": "A group of containers."}
 ASK = {"role": "user", "content": "hi"}
@@ -226,11 +226,9 @@ def test_a_huge_text_without_lines_is_refused(tmp_path: Path) -> None:
 
 
 def test_reading_is_near_linear(tmp_path: Path) -> None:
-    def seconds(records: int) -> float:
-        data = json.dumps([QA] * records, indent=1)
-        start = time.perf_counter()
-        assert len(read(tmp_path / "x.json", data)) == records
-        return time.perf_counter() - start
+    data = {records: json.dumps([QA] * records, indent=1) for records in (1_000, 16_000)}
 
-    seconds(100)
-    assert seconds(20_000) < 40 * max(seconds(2_000), 0.01)
+    def work(records: int) -> None:
+        assert len(read(tmp_path / "x.json", data[records])) == records
+
+    assert_near_linear(work, 1_000, 16_000)

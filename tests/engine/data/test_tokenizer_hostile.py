@@ -1,7 +1,7 @@
 """Text cannot forge a special symbol, whichever way it goes in, and no text makes encoding slow."""
 
-import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +14,7 @@ from nima_cli.engine.data.tokenizer import Tokenizer
 from nima_cli.engine.data.tokenizer_files import CONTROL_SYMBOLS, FIRST_BYTE_ID, SPACE_MARK, UNKNOWN, USER_SYMBOLS
 from tests.engine.data.small_tokenizers import KINDS, TEXTS, TRAINED
 from tests.engine.data.test_tokenizer_twin import twin_of
+from tests.growth import assert_near_linear
 
 SPELLINGS = [*CONTROL_SYMBOLS, UNKNOWN, "<s>", "</s>", "<pad>", "<0x02>", "<0x0A>"]
 # A corpus about chat templates: the trainer meets the symbols, too.
@@ -99,16 +100,8 @@ def test_a_megabyte_of_one_thing_takes_near_linear_time(kind: str, unit: str) ->
     tokenizer = RUN_TOKENIZERS[kind]
     # Where nothing is remembered, the caching encoder is the tokenizer itself.
     for encode in (tokenizer.encode, CachingEncoder(tokenizer).encode)[: 2 if kind == "bpe" else 1]:
-        small, large = least_seconds(encode, unit, 2**16, 3), least_seconds(encode, unit, 2**20, 1)
-        assert large < 64 * small, "16 times the text; 16 to 30 measured, 256 would be quadratic"
+        assert_near_linear(partial(encode_units, encode, unit), 2**16, 2**20)
 
 
-def least_seconds(encode: Callable[[str], list[int]], unit: str, characters: int, times: int) -> float:
-    """Processor time, so that other programs on the machine do not count."""
-    text, found = unit * (characters // len(unit)), list[float]()
-    for _ in range(times):
-        begin = time.process_time()
-        ids = encode(text)
-        found.append(time.process_time() - begin)
-        assert min(ids) >= FIRST_OF_TEXT
-    return min(found)
+def encode_units(encode: Callable[[str], list[int]], unit: str, characters: int) -> None:
+    assert min(encode(unit * (characters // len(unit)))) >= FIRST_OF_TEXT
