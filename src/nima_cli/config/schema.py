@@ -108,7 +108,7 @@ class TrainingConfig(Section):
         None,
         gt=0.0,
         le=10000.0,
-        description="Passes over the train split; may be a fraction. By default 1 to 8: more, the less text there is "
+        description="Passes over the train split; may be a fraction. By default 1 to 5: more, the less text there is "
         "for the size of the model.",
     )
     max_steps: Int | None = Field(None, ge=1, description="Stop after this many optimizer steps if epochs are longer.")
