@@ -22,11 +22,11 @@ from torch.optim.adamw import adamw
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.ranks import SINGLE, Ranks
 
-MUON_MOMENTUM = 0.9
+MUON_MOMENTUM = 0.85
 ADAM_BETAS = (0.9, 0.95)
 ADAM_EPSILON = 1e-10
 # Embedding rows see few gradients and are many: they want larger steps than hidden matrices at Muon's scale.
-EMBEDDING_LR_FACTOR = 3.0
+EMBEDDING_LR_FACTOR = 6.0
 NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5  # quintic coefficients of the reference implementation
 
 
