@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import torch
 from export_parity import has_llama_cpp
-from race import Contender, Result, race
+from race import Contender, Result, at_best, race
 from rich.console import Console
 from rich.table import Table
 
@@ -74,12 +73,7 @@ def bandwidth(threads: int) -> float:
     """Bytes a second that reading a large tensor reaches."""
     torch.set_num_threads(threads)
     large = torch.ones(2**26)
-    seconds = []
-    for _ in range(7):
-        began = time.perf_counter()
-        large.sum()
-        seconds.append(time.perf_counter() - began)
-    return large.nbytes / min(seconds)
+    return large.nbytes / at_best(large.sum)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ import json
 import os
 import statistics
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from race import PEERS, Contender, Result, race
+from race import PEERS, Contender, Result, at_best, race
 from rich.console import Console
 from rich.table import Table
 
@@ -106,12 +105,7 @@ def operations(name: str, shape: str, vocabulary: int) -> int:
 def matmul_rate(dtype: torch.dtype, size: int = 2048) -> float:
     """Operations a second of a large matrix product, at its best."""
     left, right = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    seconds = []
-    for _ in range(7):
-        began = time.perf_counter()
-        left @ right
-        seconds.append(time.perf_counter() - began)
-    return 2 * size**3 / min(seconds)
+    return 2 * size**3 / at_best(lambda: left @ right)
 
 
 def rates() -> dict[str, float]:

@@ -20,7 +20,7 @@ import torch
 from nima_cli.engine.data.dataset_files import DatasetFiles, SplitArrays, read_dataset
 from nima_cli.engine.data.document import KINDS
 from nima_cli.engine.data.tokenizer import Tokenizer
-from nima_cli.engine.data.verification import Verification
+from nima_cli.engine.data.verification import AGAIN, Verification
 from nima_cli.errors import DataError
 
 IGNORED = -100  # the target that cross-entropy leaves out
@@ -128,9 +128,7 @@ class TokenDataset:
     def _gather(self, places: _Ints) -> Batch:
         tokens = self._arrays.tokens[places].astype(np.int64)
         if tokens.max() >= self._vocab_size:
-            raise DataError(
-                f"the dataset holds token {tokens.max()}, outside its vocabulary", hint="run `nima data prepare` again"
-            )
+            raise DataError(f"the dataset holds token {tokens.max()}, outside its vocabulary", hint=AGAIN)
         targets = tokens[:, 1:].copy()
         mask = self._arrays.mask
         targets[(targets == self._bos_id) if mask is None else (mask[places[:, 1:]] == 0)] = IGNORED

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nima_cli import __version__
 from nima_cli.engine.data.tokenizer import Tokenizer
-from nima_cli.engine.data.verification import check_file
+from nima_cli.engine.data.verification import AGAIN, check_file
 from nima_cli.errors import DataError
 from nima_cli.files import explain, sha256_file
 
@@ -23,7 +23,6 @@ METADATA = "dataset_metadata.json"
 INDEX_DTYPE = np.dtype([("offset", "<u8"), ("document", "<u4"), ("source", "<u2"), ("kind", "u1")])
 
 _LARGE = 64 * 2**20  # bytes: a smaller file is hashed in a moment
-_AGAIN = "run `nima data prepare` again"
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -86,11 +85,11 @@ class DatasetFiles:
             masked = self.metadata["loss"] == "assistant"
             mask = np.memmap(self.folder / f"{split}.mask", dtype=np.uint8, mode="r") if masked else None
         except ValueError as error:
-            raise DataError(f"{path}: unreadable: {error}", hint=_AGAIN) from error
+            raise DataError(f"{path}: unreadable: {error}", hint=AGAIN) from error
         if len(tokens) != self.metadata["splits"][split]["tokens"] or (mask is not None and len(mask) != len(tokens)):
-            raise DataError(f"{path}: holds {len(tokens)} tokens, not as many as the metadata says", hint=_AGAIN)
+            raise DataError(f"{path}: holds {len(tokens)} tokens, not as many as the metadata says", hint=AGAIN)
         if index.dtype != INDEX_DTYPE or len(index) == 0:
-            raise DataError(f"{self.folder / f'{split}.index.npy'}: not an index of samples", hint=_AGAIN)
+            raise DataError(f"{self.folder / f'{split}.index.npy'}: not an index of samples", hint=AGAIN)
         return SplitArrays(tokens, mask, index)
 
 
@@ -115,7 +114,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         metadata = json.loads(raw)
         version = metadata["format"]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise DataError(f"{path}: damaged", hint=_AGAIN) from None
+        raise DataError(f"{path}: damaged", hint=AGAIN) from None
     if version != FORMAT:
         raise DataError(
             f"{path}: dataset format {version}, made by nima {metadata.get('nima_version', '?')}; "
@@ -123,7 +122,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
             hint="update nima, or run `nima data prepare` again",
         )
     if not isinstance(metadata, dict) or not {"files", "splits", "loss", "options", "sources"} <= set(metadata):
-        raise DataError(f"{path}: damaged: some of its fields are missing", hint=_AGAIN)
+        raise DataError(f"{path}: damaged: some of its fields are missing", hint=AGAIN)
     return metadata
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from nima_cli.errors import DataError, NimaError
 from nima_cli.files import explain, sha256_file
 
-_AGAIN = "run `nima data prepare` again"
+AGAIN = "run `nima data prepare` again"
 
 
 def check_file(path: Path, expected: str) -> None:
@@ -20,11 +20,11 @@ def check_file(path: Path, expected: str) -> None:
     try:
         found = sha256_file(path)
     except FileNotFoundError:
-        raise DataError(f"{path}: missing from this prepared dataset", hint=_AGAIN) from None
+        raise DataError(f"{path}: missing from this prepared dataset", hint=AGAIN) from None
     except OSError as error:
         raise explain(error, path, "read this file") from error
     if found != expected:
-        raise DataError(f"{path}: altered since the dataset was prepared", hint=_AGAIN)
+        raise DataError(f"{path}: altered since the dataset was prepared", hint=AGAIN)
 
 
 class Verification:

@@ -13,6 +13,7 @@ from nima_cli.engine.device import Device, pick_device
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape, resolve
 from nima_cli.engine.training.costs import checkpoint_bytes, memory_bytes
+from nima_cli.engine.training.kernel_check import with_trusted_kernels
 from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.ranks import SINGLE
 from nima_cli.engine.training.recipe import fill_in
@@ -66,8 +67,7 @@ def estimate(
     shape = resolve(config.model, dataset.tokenizer.vocab_size if dataset is not None else vocab_size)
     config = fill_in(config, shape, train_tokens=dataset.split("train").tokens if dataset is not None else 0)
     device = pick_device(config.hardware.device, config.training.use_mixed_precision)
-    if config.hardware.compiler == "auto":
-        device = device.with_kernels(compiled)
+    device = with_trusted_kernels(device, config.hardware, compiled)
     facts: dict[str, Any] = {
         "parameters": shape.parameters(),
         "shape_text": f"{shape.n_layers} layers, {shape.d_model} wide, vocabulary {shape.vocab_size:,}",

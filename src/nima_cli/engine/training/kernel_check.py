@@ -1,7 +1,12 @@
 """Proves, before a run trusts compiled kernels, that they compute on this machine what torch does; knows no run."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 
+from nima_cli.config.schema import HardwareConfig
+from nima_cli.engine.device import Device
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.native.kernels import Kernels
@@ -21,6 +26,19 @@ _SHAPE = ModelShape(
 )
 # Relative distance of gradients. Rounding makes 1e-6 and 1e-2 of it; a wrong program makes about 1.
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
+
+
+def with_trusted_kernels(device: Device, hardware: HardwareConfig, compiled: Path | None) -> Device:
+    """The device with the kernels that a run trains with, where they are wanted, can be had, and are right.
+
+    Args:
+        compiled: where compiled programs are kept; None is without.
+    """
+    if hardware.compiler != "auto":
+        return device
+    equipped = device.with_kernels(compiled)
+    trusted = equipped.kernels is not None and kernels_agree(equipped.kernels, equipped.dtype)
+    return equipped if trusted else replace(equipped, kernels=None)
 
 
 def kernels_agree(kernels: Kernels, dtype: torch.dtype) -> bool:

@@ -18,7 +18,7 @@ from nima_cli.engine.device import keep_freed_memory, pick_device
 from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.costs import checkpoint_bytes
 from nima_cli.engine.training.discarded import set_aside_later
-from nima_cli.engine.training.kernel_check import kernels_agree
+from nima_cli.engine.training.kernel_check import with_trusted_kernels
 from nima_cli.engine.training.ranks import SINGLE, Ranks
 from nima_cli.engine.training.recipe import complete
 from nima_cli.engine.training.resume import check_same_run, free_changes
@@ -135,10 +135,7 @@ def train(
     session, config = opened.session, opened.session.config
     with ranks.together():
         device = pick_device(config.hardware.device, config.training.use_mixed_precision, _gpu_index(config, ranks))
-        if config.hardware.compiler == "auto":
-            device = device.with_kernels(session.compiled)
-        if device.kernels is not None and not kernels_agree(device.kernels, device.dtype):
-            device = replace(device, kernels=None)
+        device = with_trusted_kernels(device, config.hardware, session.compiled)
     ranks = ranks.linked(device.device, config.hardware.backend)
     if device.device.type == "cpu":
         keep_freed_memory()
