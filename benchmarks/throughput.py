@@ -171,7 +171,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--litgpt", type=Path, help="a folder that litgpt was installed into")
     parser.add_argument("--shape", choices=tuple(SHAPES), default="gpt-tiny")
     parser.add_argument("--rows", type=int, default=16, help="rows of 512 tokens in a step")
-    parser.add_argument("--micro-batch", type=int, default=16, help="rows at once, for the peers")
+    parser.add_argument("--micro-batch", type=int, default=16, help="rows at once")
     parser.add_argument("--steps", type=int, default=2, help="steps in a turn")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())

@@ -22,7 +22,7 @@ def main() -> None:
     parser = arguments()
     asked = parser.parse_args()
     config = load_config(None, preset=asked.shape, environ={}).config
-    micro_batch = min(config.training.batch_size, asked.rows)
+    micro_batch = min(asked.micro_batch, asked.rows)
     training = config.training.model_dump() | {
         "batch_size": micro_batch, "gradient_accumulation_steps": asked.rows // micro_batch,
         "epochs": 10000.0, "max_steps": NEVER, "eval_steps": NEVER, "save_steps": NEVER, "log_steps": asked.steps,

@@ -96,7 +96,7 @@ def test_add_norm(compiled_kernels: Kernels, width: int, residual: bool, dtype: 
 @pytest.mark.parametrize(("normalised", "turned"), [(True, True), (False, True), (True, False), (False, False)])
 def test_split_heads(compiled_kernels: Kernels, width: int, normalised: bool, turned: bool, dtype: torch.dtype) -> None:
     batch, time, heads = 2, 35, 3
-    x = numbers(batch, time, heads * width, dtype=dtype)
+    x = numbers(batch, time, heads * width + 9, dtype=dtype)[:, :, 4:-5]
     gain = numbers(width, dtype=torch.float32, seed=1)
     angles = torch.arange(time * width // 2).view(time, width // 2) / 7
     form = HeadForm(
@@ -112,7 +112,11 @@ def test_split_heads(compiled_kernels: Kernels, width: int, normalised: bool, tu
     assert_near(compiled_kernels.split_heads(x, heads, form), y)
     grad = numbers(batch, heads, time, width, dtype=dtype, seed=2)
     torch.autograd.backward(y, grad.double())
-    grad_x, grad_gain = compiled_kernels.split_heads_gradient(x if normalised else None, grad, form)
+    whole = torch.full((batch, time, heads * width + 9), 7.0, dtype=dtype)
+    grad_x = whole[:, :, 4:-5]
+    grad_gain = compiled_kernels.split_heads_gradient(x if normalised else None, grad, form, grad_x)
+    assert (whole[:, :, :4] == 7.0).all()
+    assert (whole[:, :, -5:] == 7.0).all()
     assert wide.grad is not None
     assert_near(grad_x, wide.grad, factor=2)
     if normalised:
@@ -124,23 +128,31 @@ def test_split_heads(compiled_kernels: Kernels, width: int, normalised: bool, tu
 
 
 @dtypes
-@pytest.mark.parametrize("size", [1, 16, 4096, 10001])
-def test_swiglu(compiled_kernels: Kernels, size: int, dtype: torch.dtype) -> None:
-    gate, up, grad = (numbers(size, dtype=dtype, seed=seed) * 3 for seed in range(3))
-    wide_gate, wide_up = exact(gate), exact(up)
-    expected = F.silu(wide_gate) * wide_up
-    assert_near(compiled_kernels.swiglu(gate, up), expected)
+@pytest.mark.parametrize("width", [1, 16, 67, 480])
+def test_swiglu(compiled_kernels: Kernels, width: int, dtype: torch.dtype) -> None:
+    x, grad = numbers(2, 5, 2 * width, dtype=dtype) * 3, numbers(2, 5, width, dtype=dtype, seed=1)
+    wide = exact(x)
+    gate, up = wide.chunk(2, dim=-1)
+    expected = F.silu(gate) * up
+    assert_near(compiled_kernels.swiglu(x), expected)
     torch.autograd.backward(expected, grad.double())
-    grad_gate, grad_up = compiled_kernels.swiglu_gradient(gate, up, grad)
-    assert wide_gate.grad is not None
-    assert wide_up.grad is not None
-    assert_near(grad_gate, wide_gate.grad)
-    assert_near(grad_up, wide_up.grad)
+    assert wide.grad is not None
+    assert_near(compiled_kernels.swiglu_gradient(x, grad), wide.grad)
 
 
 def test_swiglu_of_what_is_far_from_zero(compiled_kernels: Kernels) -> None:
-    gate = torch.tensor([-1e30, -200.0, -90.0, 90.0, 200.0, 1e30])
-    torch.testing.assert_close(compiled_kernels.swiglu(gate, torch.ones(6)), F.silu(gate), rtol=1e-6, atol=1e-6)
+    gate = torch.tensor([[-1e30], [-200.0], [-90.0], [90.0], [200.0], [1e30]])
+    found = compiled_kernels.swiglu(torch.cat((gate, torch.ones_like(gate)), dim=1))
+    torch.testing.assert_close(found, F.silu(gate), rtol=1e-6, atol=1e-6)
+
+
+@dtypes
+def test_accumulate(compiled_kernels: Kernels, dtype: torch.dtype) -> None:
+    whole, part = numbers(6, 9, 5, dtype=torch.float32), numbers(6, 4, 5, dtype=dtype, seed=1)
+    expected = whole.clone()
+    expected[:, :4] += part
+    compiled_kernels.accumulate_(whole[:, :4], part)
+    assert torch.equal(whole, expected)
 
 
 @dtypes
@@ -166,7 +178,7 @@ def test_the_number_of_threads_changes_no_bit(compiled_kernels: Kernels) -> None
         return [
             scores,
             *compiled_kernels.add_norm_gradient(x, gain, EPSILON, grad_total_NC=None, grad_normed_NC=grad),
-            *compiled_kernels.swiglu_gradient(x, grad, grad),
+            compiled_kernels.swiglu_gradient(x, grad[:, :20].contiguous()),
         ]
 
     before = torch.get_num_threads()

@@ -52,16 +52,17 @@ class _BlockedAttention(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
         q_NTD, k_NTD, v_NTD, *probs = ctx.saved_tensors
         gradient_ = _causal_softmax_gradient if ctx.kernels is None else ctx.kernels.causal_softmax_gradient_
+        accumulate_ = torch.Tensor.add_ if ctx.kernels is None else ctx.kernels.accumulate_
         grad_NTD = grads[0]
         grad_q_NTD, start = torch.empty_like(q_NTD), 0
         grad_k_NTD, grad_v_NTD = (torch.zeros_like(x, dtype=torch.float32) for x in (k_NTD, v_NTD))
         for probs_NSE in probs:
             end = start + probs_NSE.shape[1]
             grad_NSD = grad_NTD[:, start:end]
-            grad_v_NTD[:, :end] += torch.bmm(probs_NSE.mT, grad_NSD)
+            accumulate_(grad_v_NTD[:, :end], torch.bmm(probs_NSE.mT, grad_NSD))
             grad_scores_NSE = gradient_(probs_NSE, torch.bmm(grad_NSD, v_NTD[:, :end].mT))
             torch.bmm(grad_scores_NSE, k_NTD[:, :end], out=grad_q_NTD[:, start:end])
-            grad_k_NTD[:, :end] += torch.bmm(grad_scores_NSE.mT, q_NTD[:, start:end])
+            accumulate_(grad_k_NTD[:, :end], torch.bmm(grad_scores_NSE.mT, q_NTD[:, start:end]))
             start = end
         return grad_q_NTD, grad_k_NTD.to(k_NTD.dtype), grad_v_NTD.to(v_NTD.dtype), None
 

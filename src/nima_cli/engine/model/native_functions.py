@@ -1,11 +1,13 @@
 """The compiled kernels as differentiable functions, each one pass over memory forward and one back.
 
-Axis letters: B batch · T time · C width · H heads · D head width · F hidden width of the MLP
+Axis letters: B batch · T time · N both · C width · H heads · D head width · F hidden width of the MLP ·
+O outputs of a projection · P those of several, side by side
 """
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from nima_cli.engine.native.kernels import HeadForm, Kernels
 
@@ -52,19 +54,61 @@ class Norm(torch.autograd.Function):
         return grad_x_BTC, grad_gain_C, None, None
 
 
+class PackedLinear(torch.autograd.Function):
+    """What several projections make of the same input, side by side: one product instead of one for each.
+
+    Weights are cast to the input's type; their gradients come back in float32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_BTC: Tensor, *weights: Tensor) -> Tensor:
+        """The weights are `[O, C]`; the result is `[B, T, sum of O]`."""
+        ctx.sizes = [len(weight_OC) for weight_OC in weights]
+        packed_PC = x_BTC.new_empty(sum(ctx.sizes), x_BTC.shape[-1])
+        for part_OC, weight_OC in zip(torch.split(packed_PC, ctx.sizes), weights, strict=True):
+            part_OC.copy_(weight_OC)
+        ctx.save_for_backward(x_BTC, packed_PC)
+        return F.linear(x_BTC, packed_PC)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        x_BTC, packed_PC = ctx.saved_tensors
+        grad_NP = grads[0].flatten(0, 1)
+        grad_packed_PC = (grad_NP.mT @ x_BTC.flatten(0, 1)).float()
+        return (grad_NP @ packed_PC).view_as(x_BTC), *torch.split(grad_packed_PC, ctx.sizes)
+
+
 class SplitHeads(torch.autograd.Function):
-    """`[B, T, H D]` to `[B, H, T, D]`, with what the form says; the gain stands beside the form to have a gradient."""
+    """Queries, keys and values side by side, `[B, T, sum of H D]`, to `[B, H, T, D]` each, with what its form says."""
 
     @staticmethod
-    def forward(ctx: Any, x_BTC: Tensor, gain_D: Tensor | None, heads: int, form: HeadForm, kernels: Kernels) -> Tensor:
-        ctx.save_for_backward(x_BTC if gain_D is not None else None)
-        ctx.form, ctx.kernels = form, kernels
-        return kernels.split_heads(x_BTC, heads, form)
+    def forward(
+        ctx: Any,
+        x_BTP: Tensor,
+        heads: tuple[int, ...],
+        forms: tuple[HeadForm, ...],
+        kernels: Kernels,
+        *gains: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        """The gains are those of the forms: they stand here too to have a gradient."""
+        assert all(form.gain_D is gain_D for form, gain_D in zip(forms, gains, strict=True))
+        width = x_BTP.shape[-1] // sum(heads)
+        ctx.sizes = [width * count for count in heads]
+        ctx.forms, ctx.kernels = forms, kernels
+        ctx.save_for_backward(x_BTP)
+        parts = zip(torch.split(x_BTP, ctx.sizes, dim=-1), heads, forms, strict=True)
+        return tuple(kernels.split_heads(*part) for part in parts)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
-        (x_BTC,) = ctx.saved_tensors
-        return *ctx.kernels.split_heads_gradient(x_BTC, grads[0].contiguous(), ctx.form), None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x_BTP,) = ctx.saved_tensors
+        grad_x_BTP = torch.empty_like(x_BTP)
+        given, into = (torch.split(tensor, ctx.sizes, dim=-1) for tensor in (x_BTP, grad_x_BTP))
+        grad_gains = [
+            ctx.kernels.split_heads_gradient(x_BTC, grad.contiguous(), form, grad_x_BTC)
+            for x_BTC, grad, form, grad_x_BTC in zip(given, grads, ctx.forms, into, strict=True)
+        ]
+        return grad_x_BTP, None, None, None, *grad_gains
 
 
 class JoinHeads(torch.autograd.Function):
@@ -73,7 +117,10 @@ class JoinHeads(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y_BHTD: Tensor, kernels: Kernels) -> Tensor:
         ctx.heads, ctx.kernels = y_BHTD.shape[1], kernels
-        return kernels.split_heads_gradient(None, y_BHTD, HeadForm())[0]
+        batch, heads, time, width = y_BHTD.shape
+        x_BTC = y_BHTD.new_empty(batch, time, heads * width)
+        kernels.split_heads_gradient(None, y_BHTD, HeadForm(), x_BTC)
+        return x_BTC
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
@@ -81,17 +128,17 @@ class JoinHeads(torch.autograd.Function):
 
 
 class SwiGLU(torch.autograd.Function):
-    """`silu(gate) * up`."""
+    """`silu(gate) * up` of both side by side, `[B, T, 2 F]` to `[B, T, F]`."""
 
     @staticmethod
-    def forward(ctx: Any, gate_BTF: Tensor, up_BTF: Tensor, kernels: Kernels) -> Tensor:
-        ctx.save_for_backward(gate_BTF, up_BTF)
+    def forward(ctx: Any, x_BTP: Tensor, kernels: Kernels) -> Tensor:
+        ctx.save_for_backward(x_BTP)
         ctx.kernels = kernels
-        return kernels.swiglu(gate_BTF, up_BTF)
+        return kernels.swiglu(x_BTP)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        return *ctx.kernels.swiglu_gradient(*ctx.saved_tensors, grads[0].contiguous()), None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.kernels.swiglu_gradient(*ctx.saved_tensors, grads[0].contiguous()), None
 
 
 class Drop(torch.autograd.Function):

@@ -3,7 +3,8 @@
 The same function as `GPT.hidden` but for rounding: in bfloat16, what is one kernel here is rounded once, and there
 after each of its operations. Gradients are torch's, through the functions of `native_functions.py`.
 
-Axis letters: B batch · T time · C width · H heads · D head width · E half of it · N sequences and heads
+Axis letters: B batch · T time · C width · H heads · D head width · E half of it · N sequences and heads ·
+P outputs of several projections, side by side
 """
 
 from typing import TYPE_CHECKING, Any, cast
@@ -12,11 +13,11 @@ import torch
 
 from nima_cli.engine.model.blocked_attention import blocked_attention
 from nima_cli.engine.model.dropout import RowDropout
-from nima_cli.engine.model.native_functions import AddNorm, Drop, JoinHeads, Norm, SplitHeads, SwiGLU
+from nima_cli.engine.model.native_functions import AddNorm, Drop, JoinHeads, Norm, PackedLinear, SplitHeads, SwiGLU
 from nima_cli.engine.native.kernels import HeadForm, Kernels
 
 if TYPE_CHECKING:
-    from nima_cli.engine.model.gpt import GPT, MLP, Attention, Block
+    from nima_cli.engine.model.gpt import GPT, MLP, Attention, Block, Linear
 
 Angles = tuple[torch.Tensor, torch.Tensor]
 
@@ -48,22 +49,29 @@ def _attend(
     attention: "Attention", x_BTC: torch.Tensor, angles_TE: Angles, epsilon: float, kernels: Kernels
 ) -> torch.Tensor:
     gains = [getattr(norm, "weight", None) for norm in (attention.q_norm, attention.k_norm)]
-    q_form = HeadForm(gains[0], angles_TE, attention.head_dim**-0.5, epsilon)
-    k_form = HeadForm(gains[1], angles_TE, 1.0, epsilon)
-    q_BHTD = _call(SplitHeads, attention.q_proj(x_BTC), gains[0], attention.n_heads, q_form, kernels)
-    k_BHTD = _call(SplitHeads, attention.k_proj(x_BTC), gains[1], attention.n_kv_heads, k_form, kernels)
-    v_BHTD = _call(SplitHeads, attention.v_proj(x_BTC), None, attention.n_kv_heads, HeadForm(), kernels)
+    forms = (
+        HeadForm(gains[0], angles_TE, attention.head_dim**-0.5, epsilon),
+        HeadForm(gains[1], angles_TE, 1.0, epsilon),
+        HeadForm(),
+    )
+    heads = (attention.n_heads, attention.n_kv_heads, attention.n_kv_heads)
+    packed_BTP = _project(x_BTC, attention.q_proj, attention.k_proj, attention.v_proj)
+    q_BHTD, k_BHTD, v_BHTD = _call(SplitHeads, packed_BTP, heads, forms, kernels, *gains, None)
     group = attention.n_heads // attention.n_kv_heads
     if group > 1:
         k_BHTD, v_BHTD = (x.repeat_interleave(group, dim=1) for x in (k_BHTD, v_BHTD))
     y_NTD = blocked_attention(*(x.flatten(0, 1) for x in (q_BHTD, k_BHTD, v_BHTD)), kernels=kernels)
-    out_BTC: torch.Tensor = attention.o_proj(_call(JoinHeads, y_NTD.view_as(q_BHTD), kernels))
-    return out_BTC
+    return _project(_call(JoinHeads, y_NTD.view_as(q_BHTD), kernels), attention.o_proj)
 
 
 def _mlp(mlp: "MLP", x_BTC: torch.Tensor, kernels: Kernels) -> torch.Tensor:
-    out_BTC: torch.Tensor = mlp.down_proj(_call(SwiGLU, mlp.gate_proj(x_BTC), mlp.up_proj(x_BTC), kernels))
-    return out_BTC
+    packed_BTP = _project(x_BTC, mlp.gate_proj, mlp.up_proj)
+    return _project(_call(SwiGLU, packed_BTP, kernels), mlp.down_proj)
+
+
+def _project(x_BTC: torch.Tensor, *projections: "Linear") -> torch.Tensor:
+    out_BTP: torch.Tensor = _call(PackedLinear, x_BTC, *(projection.weight for projection in projections))
+    return out_BTP
 
 
 def _drop(drop: RowDropout, x_BTC: torch.Tensor, kernels: Kernels) -> torch.Tensor:

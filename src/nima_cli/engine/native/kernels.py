@@ -22,7 +22,7 @@ _KINDS = {torch.float32: 0, torch.bfloat16: 1}
 
 class _Heads(Structure):
     _fields_ = (
-        *((name, c_int64) for name in ("batch", "time", "heads", "width")),
+        *((name, c_int64) for name in ("batch", "time", "heads", "width", "stride")),
         *((name, c_void_p) for name in ("gain", "cosines", "sines")),
         ("epsilon", c_float),
         ("factor", c_float),
@@ -37,8 +37,9 @@ _SIGNATURES = {
     "nima_add_norm_gradient": (c_int, *4 * (c_void_p,), c_int64, c_int64, c_float, c_void_p, c_void_p, c_int),
     "nima_split_heads": (c_int, POINTER(_Heads), c_void_p, c_void_p, c_int),
     "nima_split_heads_gradient": (c_int, POINTER(_Heads), c_void_p, c_void_p, c_void_p, c_void_p, c_int),
-    "nima_swiglu": (c_int, c_void_p, c_void_p, c_int64, c_void_p, c_int),
-    "nima_swiglu_gradient": (c_int, c_void_p, c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_int),
+    "nima_swiglu": (c_int, c_void_p, c_int64, c_int64, c_void_p, c_int),
+    "nima_swiglu_gradient": (c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int),
+    "nima_accumulate": (c_int, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_int),
     "nima_drop": (c_int, c_void_p, c_void_p, c_float, c_int64, c_void_p, c_int),
 }
 
@@ -59,13 +60,13 @@ class HeadForm:
     factor: float = 1.0
     epsilon: float = 0.0
 
-    def describe(self, batch: int, time: int, heads: int, width: int) -> _Heads:
+    def describe(self, batch: int, time: int, heads: int, width: int, stride: int) -> _Heads:
         """The same for the program; it lives no longer than these tensors."""
         cosines_TE, sines_TE = self.angles_TE if self.angles_TE is not None else (None, None)
         for wanted, tensor in (((width,), self.gain_D), *(((time, width // 2), x) for x in (cosines_TE, sines_TE))):
             assert tensor is None or (tensor.dtype is torch.float32 and tensor.shape == wanted)
         addresses = map(_address_or_null, (self.gain_D, cosines_TE, sines_TE))
-        return _Heads(batch, time, heads, width, *addresses, self.epsilon, self.factor)
+        return _Heads(batch, time, heads, width, stride, *addresses, self.epsilon, self.factor)
 
 
 def load_kernels(folder: Path | None) -> "Kernels | None":
@@ -176,61 +177,77 @@ class Kernels:
         return grad_x_NC, grad_gain_C
 
     def split_heads(self, x_BTC: torch.Tensor, heads: int, form: HeadForm) -> torch.Tensor:
-        """Heads side by side, `[B, T, H D]`, become matrices `[B, H, T, D]`, and what `form` says."""
+        """Heads side by side, `[B, T, H D]`, become matrices `[B, H, T, D]`, and what `form` says.
+
+        `x_BTC` may be some columns of a wider tensor.
+        """
         batch, time, width = x_BTC.shape[0], x_BTC.shape[1], x_BTC.shape[2] // heads
         y_BHTD = x_BTC.new_empty(batch, heads, time, width)
-        described = form.describe(batch, time, heads, width)
+        described = form.describe(batch, time, heads, width, _stride(x_BTC))
         self._program.nima_split_heads(
-            _kind(x_BTC), byref(described), _address(x_BTC), _address(y_BHTD), torch.get_num_threads()
+            _kind(x_BTC), byref(described), x_BTC.data_ptr(), _address(y_BHTD), torch.get_num_threads()
         )
         return y_BHTD
 
     def split_heads_gradient(
-        self, x_BTC: torch.Tensor | None, grad_BHTD: torch.Tensor, form: HeadForm
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        self, x_BTC: torch.Tensor | None, grad_BHTD: torch.Tensor, form: HeadForm, out_BTC: torch.Tensor
+    ) -> torch.Tensor | None:
         """From the gradient of what `split_heads` gave, that of what it was given and, in float32, that of the gain.
 
-        Without a gain `x_BTC` is not needed; without angles this joins heads.
+        The former goes into `out_BTC`, which may be some columns of a wider tensor, and `x_BTC` such columns of one
+        that is as wide. Without a gain `x_BTC` is not needed; without angles this joins heads.
         """
         batch, heads, time, width = grad_BHTD.shape
-        grad_x_BTC = grad_BHTD.new_empty(batch, time, heads * width)
         grad_gain_D = torch.empty_like(form.gain_D) if form.gain_D is not None else None
-        assert x_BTC is not None or form.gain_D is None
-        described = form.describe(batch, time, heads, width)
+        stride = _stride(out_BTC)
+        assert out_BTC.shape == (batch, time, heads * width)
+        assert form.gain_D is None or (x_BTC is not None and _stride(x_BTC) == stride)
+        described = form.describe(batch, time, heads, width, stride)
         self._program.nima_split_heads_gradient(
-            _kind(grad_BHTD, *([x_BTC] if x_BTC is not None else [])),
+            _kind(grad_BHTD, out_BTC, *([x_BTC] if x_BTC is not None else [])),
             byref(described),
-            _address_or_null(x_BTC),
+            x_BTC.data_ptr() if x_BTC is not None else None,
             _address(grad_BHTD),
-            _address(grad_x_BTC),
+            out_BTC.data_ptr(),
             _address_or_null(grad_gain_D),
             torch.get_num_threads(),
         )
-        return grad_x_BTC, grad_gain_D
+        return grad_gain_D
 
-    def swiglu(self, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-        """`silu(gate) * up`, of any shape."""
-        assert gate.shape == up.shape
-        y = torch.empty_like(gate)
+    def swiglu(self, x_NC: torch.Tensor) -> torch.Tensor:
+        """`silu(gate) * up`, the gate being the first half of the last axis."""
+        rows, width = _rows(x_NC)
+        y_NF = x_NC.new_empty(*x_NC.shape[:-1], width // 2)
         self._program.nima_swiglu(
-            _kind(gate, up), _address(gate), _address(up), gate.numel(), _address(y), torch.get_num_threads()
+            _kind(x_NC), _address(x_NC), rows, width // 2, _address(y_NF), torch.get_num_threads()
         )
-        return y
+        return y_NF
 
-    def swiglu_gradient(
-        self, gate: torch.Tensor, up: torch.Tensor, grad: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The gradients of both."""
-        assert gate.shape == up.shape == grad.shape
-        grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
+    def swiglu_gradient(self, x_NC: torch.Tensor, grad_NF: torch.Tensor) -> torch.Tensor:
+        """From the gradient of what `swiglu` gave, that of what it was given."""
+        rows, width = _rows(x_NC)
+        assert _rows(grad_NF) == (rows, width // 2)
+        grad_x_NC = torch.empty_like(x_NC)
         self._program.nima_swiglu_gradient(
-            _kind(gate, up, grad),
-            *map(_address, (gate, up, grad)),
-            gate.numel(),
-            *map(_address, (grad_gate, grad_up)),
+            _kind(x_NC, grad_NF),
+            *map(_address, (x_NC, grad_NF)),
+            rows,
+            width // 2,
+            _address(grad_x_NC),
             torch.get_num_threads(),
         )
-        return grad_gate, grad_up
+        return grad_x_NC
+
+    def accumulate_(self, total: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+        """`total += part` for a float32 `total` whose first axis may have gaps; torch would widen `part` first."""
+        assert total.dtype is torch.float32
+        assert total.shape == part.shape
+        assert total[0].is_contiguous()
+        self._program.nima_accumulate(
+            _kind(part), total.data_ptr(), total.stride(0), _address(part), len(part), part[0].numel(),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return total
 
     def drop(self, x: torch.Tensor, keep: torch.Tensor, factor: float) -> torch.Tensor:
         """`x * keep * factor`, of any shape; also its own gradient."""
@@ -256,6 +273,14 @@ def _address(tensor: torch.Tensor) -> int:
 
 def _address_or_null(tensor: torch.Tensor | None) -> int | None:
     return _address(tensor) if tensor is not None else None
+
+
+def _stride(x_BTC: torch.Tensor) -> int:
+    """Numbers from one position to the next; those of a position lie side by side."""
+    assert x_BTC.stride(2) == 1
+    assert x_BTC.stride(0) == x_BTC.shape[1] * x_BTC.stride(1)
+    assert x_BTC.device.type == "cpu"
+    return x_BTC.stride(1)
 
 
 def _rows(tensor: torch.Tensor) -> tuple[int, int]:

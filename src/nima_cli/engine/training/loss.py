@@ -58,7 +58,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
             else:
                 total += _to_gradient_(grad_logits_NV, targets_N[part])
             torch.mm(grad_logits_NV, cast_VC, out=grad_h_NC[part])
-            grad_head_VC += grad_logits_NV.t() @ h_NC[part]
+            grad_part_VC = grad_logits_NV.t() @ h_NC[part]
+            if kernels is not None:
+                kernels.accumulate_(grad_head_VC, grad_part_VC)
+            else:
+                grad_head_VC += grad_part_VC
         ctx.save_for_backward(grad_h_NC, grad_head_VC)
         ctx.head_dtype = head_VC.dtype
         return total

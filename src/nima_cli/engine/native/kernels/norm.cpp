@@ -87,6 +87,7 @@ extern "C" {
 // Heads `[batch, time, heads, width]` beside each other and `[batch, heads, time, width]` one after the other.
 struct Heads {
     std::int64_t batch, time, heads, width;
+    std::int64_t stride;           // from one position to the next where heads are beside each other
     const float *gain;             // [width], or null: not normalised
     const float *cosines, *sines;  // [time, width / 2], or null: not turned
     float epsilon, factor;         // the factor is for what is turned
@@ -178,7 +179,7 @@ void nima_split_heads(int kind, const Heads *heads, const void *x, void *y, int 
             for (std::int64_t row = first; row < end; ++row)
                 for (std::int64_t head = 0; head < h.heads; ++head)
                     split_head(
-                        h, static_cast<const Number *>(x) + (row * h.heads + head) * h.width, row % h.time,
+                        h, static_cast<const Number *>(x) + row * h.stride + head * h.width, row % h.time,
                         space.data(), static_cast<Number *>(y) + apart(h, row, head));
         });
     });
@@ -193,7 +194,7 @@ void nima_split_heads_gradient(
         share_rows(h.batch * h.time, h.width, threads, grad_gain, [&](std::int64_t row, float *sums) {
             std::vector<float> space(h.width);
             for (std::int64_t head = 0; head < h.heads; ++head) {
-                const std::int64_t at = (row * h.heads + head) * h.width;
+                const std::int64_t at = row * h.stride + head * h.width;
                 split_head_gradient(
                     h, x ? static_cast<const Number *>(x) + at : nullptr,
                     static_cast<const Number *>(grad_y) + apart(h, row, head), row % h.time, space.data(),

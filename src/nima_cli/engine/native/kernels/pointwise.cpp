@@ -1,4 +1,4 @@
-// What is computed for each number alone: the gate of the MLP, and dropout.
+// What is computed for each number alone: the gate of the MLP, dropout, and sums in place.
 
 #include "threads.h"
 #include "vectors.h"
@@ -23,32 +23,56 @@ Floats sigmoid(const Floats &x) { return 1.0f / (1.0f + exponential(-x)); }
 
 extern "C" {
 
-// y = silu(gate) up
-void nima_swiglu(int kind, const void *gate, const void *up, std::int64_t size, void *y, int threads) {
+// `y` `[rows, width]` = silu(gate) up, which lie beside each other in the rows of `x`.
+void nima_swiglu(int kind, const void *x, std::int64_t rows, std::int64_t width, void *y, int threads) {
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
-        const auto *gates = static_cast<const Number *>(gate), *ups = static_cast<const Number *>(up);
-        auto *to = static_cast<Number *>(y);
-        share_numbers(size, threads, [&](std::int64_t at, int count) {
-            const Floats g = load(gates + at, count);
-            store(to + at, g * sigmoid(g) * load(ups + at, count), count);
+        share(rows, threads, [&](std::int64_t first, std::int64_t end) {
+            for (std::int64_t row = first; row < end; ++row) {
+                const Number *gate = static_cast<const Number *>(x) + 2 * row * width, *up = gate + width;
+                Number *to = static_cast<Number *>(y) + row * width;
+                across(width, [&](std::int64_t at, int count) {
+                    const Floats g = load(gate + at, count);
+                    store(to + at, g * sigmoid(g) * load(up + at, count), count);
+                });
+            }
         });
     });
 }
 
 void nima_swiglu_gradient(
-    int kind, const void *gate, const void *up, const void *grad_y, std::int64_t size, void *grad_gate, void *grad_up,
+    int kind, const void *x, const void *grad_y, std::int64_t rows, std::int64_t width, void *grad_x, int threads) {
+    with_kind(kind, [&](auto number) {
+        using Number = decltype(number);
+        share(rows, threads, [&](std::int64_t first, std::int64_t end) {
+            for (std::int64_t row = first; row < end; ++row) {
+                const Number *gate = static_cast<const Number *>(x) + 2 * row * width, *up = gate + width;
+                const Number *grads = static_cast<const Number *>(grad_y) + row * width;
+                Number *to_gate = static_cast<Number *>(grad_x) + 2 * row * width, *to_up = to_gate + width;
+                across(width, [&](std::int64_t at, int count) {
+                    const Floats g = load(gate + at, count), grad = load(grads + at, count), s = sigmoid(g);
+                    store(to_gate + at, grad * load(up + at, count) * s * (1.0f + g * (1.0f - s)), count);
+                    store(to_up + at, grad * g * s, count);
+                });
+            }
+        });
+    });
+}
+
+// total += part, `columns` numbers of each row; `stride` is from one row of `total` to the next.
+void nima_accumulate(
+    int kind, float *total, std::int64_t stride, const void *part, std::int64_t rows, std::int64_t columns,
     int threads) {
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
-        const auto *gates = static_cast<const Number *>(gate), *ups = static_cast<const Number *>(up);
-        const auto *grads = static_cast<const Number *>(grad_y);
-        auto *to_gate = static_cast<Number *>(grad_gate), *to_up = static_cast<Number *>(grad_up);
-        share_numbers(size, threads, [&](std::int64_t at, int count) {
-            const Floats g = load(gates + at, count), u = load(ups + at, count), grad = load(grads + at, count);
-            const Floats s = sigmoid(g);
-            store(to_gate + at, grad * u * s * (1.0f + g * (1.0f - s)), count);
-            store(to_up + at, grad * g * s, count);
+        share(rows, threads, [&](std::int64_t first, std::int64_t end) {
+            for (std::int64_t row = first; row < end; ++row) {
+                float *to = total + row * stride;
+                const Number *from = static_cast<const Number *>(part) + row * columns;
+                across(columns, [&](std::int64_t at, int count) {
+                    store(to + at, load(to + at, count) + load(from + at, count), count);
+                });
+            }
         });
     });
 }
