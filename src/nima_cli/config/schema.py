@@ -124,7 +124,9 @@ class TrainingConfig(Section):
         "longer the run.",
     )
     warmup_steps: Int | None = Field(
-        None, ge=0, description="Steps of linear warm-up; by default a tenth of the run, at most 100."
+        None,
+        ge=0,
+        description="Steps of linear warm-up; by default a fiftieth of the run, with adamw a tenth, at most 100.",
     )
     lr_scheduler: Literal["cosine", "wsd", "linear", "constant"] = Field(
         "cosine", description="Shape after the warm-up: cosine, warmup-stable-decay, linear decay, or constant."

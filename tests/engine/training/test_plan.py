@@ -28,7 +28,7 @@ def test_max_steps_only_shortens() -> None:
     assert plan(epochs=1, max_steps=5000).total_steps == 125
 
 
-@pytest.mark.parametrize(("wanted", "used"), [(None, 12), (0, 0), (62, 62), (63, 12), (500, 12)])
+@pytest.mark.parametrize(("wanted", "used"), [(None, 3), (0, 0), (62, 62), (63, 12), (500, 12)])
 def test_a_warm_up_past_half_of_the_run_becomes_a_tenth(wanted: int | None, used: int) -> None:
     found = plan(epochs=1, warmup_steps=wanted)
     assert found.schedule.warmup_steps == used
@@ -41,7 +41,10 @@ def test_a_warm_up_past_half_of_the_run_becomes_a_tenth(wanted: int | None, used
         assert found.notes == ()
 
 
-def test_default_warm_up_is_a_tenth_and_at_most_100() -> None:
+def test_default_warm_up_is_a_small_share_and_at_most_100() -> None:
+    assert plan(epochs=1, max_steps=50).schedule.warmup_steps == 1
+    assert plan(epochs=1, max_steps=50, optimizer="adamw").schedule.warmup_steps == 5
+    assert plan(epochs=1, max_steps=9).schedule.warmup_steps == 0
     assert plan(100_000, epochs=1).schedule.warmup_steps == 100
 
 

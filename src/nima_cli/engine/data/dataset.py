@@ -39,13 +39,16 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class _EpochPlan:
-    """One epoch: its samples in order, where each starts in their join, and the order of the rows cut from it."""
+    """One epoch: its samples in order, where each starts in their join, and the order of the rows cut from it.
 
-    order_S: _Ints
+    It is all that is held of each sample, so numbers of samples and rows are as narrow as they can be.
+    """
+
+    order_S: npt.NDArray[np.unsignedinteger]
     starts_S: _Ints
     tokens: int
     phase: int
-    rows: _Ints
+    rows: npt.NDArray[np.unsignedinteger]
 
 
 class TokenDataset:
@@ -62,13 +65,12 @@ class TokenDataset:
         """Take the mapped files of one split; `weights` is one number a source, all 1 outside the train split."""
         self._arrays = arrays
         self._bos_id, self._pad_id, self._vocab_size = bos_id, pad_id, vocab_size
-        self._offsets_S: _Ints = arrays.index["offset"].astype(np.int64)
-        self._lengths_S = arrays.lengths()
-        self._weights_S = np.asarray(weights, dtype=np.float64)[arrays.index["source"]]
+        self._weights = np.asarray(weights, dtype=np.float64)
         self._plans: dict[tuple[int, int, int], _EpochPlan] = {}
         self.tokens = len(arrays.tokens)
         self.samples = len(arrays.index)
-        self._weighted_tokens = round(math.fsum((self._weights_S * self._lengths_S).tolist()), 6)
+        tokens = np.bincount(arrays.index["source"], weights=arrays.lengths(), minlength=len(weights))
+        self._weighted_tokens = round(math.fsum(self._weights * tokens), 6)
 
     def rows_per_epoch(self, context_length: int) -> int:
         """Rows of `context_length` targets that cover the weighted split once; the same in every epoch."""
@@ -96,8 +98,8 @@ class TokenDataset:
         found: set[int] = set()
         for row in rows:
             plan = self._plan(seed, row // per_epoch, context_length)
-            places = self._places(plan, np.array([row % per_epoch]), context_length)
-            found.update((np.searchsorted(self._offsets_S, places[0], side="right") - 1).tolist())
+            _, order = self._join(plan, np.array([row % per_epoch]), context_length)
+            found.update(plan.order_S[order[0]].tolist())
         return sorted(found)
 
     def windows(self, context_length: int) -> int:
@@ -117,12 +119,17 @@ class TokenDataset:
         batch.targets_BT[torch.from_numpy(outside[:, 1:])] = IGNORED
         return batch
 
+    def _join(self, plan: _EpochPlan, rows: _Ints, context_length: int) -> tuple[_Ints, _Ints]:
+        """Where the tokens of rows are in the join of an epoch, and in which of its samples; both (rows, T+1)."""
+        starts = plan.phase + plan.rows[rows].astype(np.int64) * context_length
+        joined = (starts[:, None] + np.arange(context_length + 1)) % plan.tokens
+        return joined, np.searchsorted(plan.starts_S, joined, side="right") - 1
+
     def _places(self, plan: _EpochPlan, rows: _Ints, context_length: int) -> _Ints:
         """Places in the token file of the given rows of one epoch, shape (rows, T+1)."""
-        starts = plan.phase + plan.rows[rows] * context_length
-        joined = (starts[:, None] + np.arange(context_length + 1)) % plan.tokens
-        sample = np.searchsorted(plan.starts_S, joined, side="right") - 1
-        places: _Ints = self._offsets_S[plan.order_S[sample]] + joined - plan.starts_S[sample]
+        joined, order = self._join(plan, rows, context_length)
+        offsets = self._arrays.index["offset"][plan.order_S[order]].astype(np.int64)
+        places: _Ints = offsets + joined - plan.starts_S[order]
         return places
 
     def _gather(self, places: _Ints) -> Batch:
@@ -145,16 +152,18 @@ class TokenDataset:
 
     def _make_plan(self, seed: int, epoch: int, context_length: int) -> _EpochPlan:
         generator = _generator(seed, epoch)
-        drawn_S = np.repeat(np.arange(self.samples), self._draws(seed, epoch))
-        order_S = generator.permutation(drawn_S if len(drawn_S) else np.arange(self.samples))
-        ends_S = np.cumsum(self._lengths_S[order_S])
-        tokens = int(ends_S[-1])
+        drawn_S = np.repeat(_numbers(self.samples), self._draws(seed, epoch))
+        order_S = generator.permutation(drawn_S if len(drawn_S) else _numbers(self.samples))
+        lengths_S = self._arrays.lengths()[order_S]
+        starts_S = np.cumsum(lengths_S)
+        tokens = int(starts_S[-1])
+        starts_S -= lengths_S
         return _EpochPlan(
             order_S=order_S,
-            starts_S=ends_S - self._lengths_S[order_S],
+            starts_S=starts_S,
             tokens=tokens,
             phase=int(generator.integers(tokens)),
-            rows=generator.permutation(self.rows_per_epoch(context_length)),
+            rows=generator.permutation(_numbers(self.rows_per_epoch(context_length))),
         )
 
     def _draws(self, seed: int, epoch: int) -> _Ints:
@@ -165,12 +174,17 @@ class TokenDataset:
         are spread evenly over a source's samples, so that every epoch also gets the same number of them, up to one.
         """
         source_S = self._arrays.index["source"]
+        draws: _Ints
+        if (self._weights % 1.0 == 0.0).all():
+            draws = self._weights.astype(np.int64)[source_S]
+            return draws
+        weights_S = self._weights[source_S]
         shuffled = np.lexsort((_generator(seed, _WEIGHT_STREAM).random(self.samples), source_S))
         _, first, count = np.unique(source_S[shuffled], return_index=True, return_counts=True)
         start_S = np.empty(self.samples)
         start_S[shuffled] = (np.arange(self.samples) - np.repeat(first, count) + 0.5) / np.repeat(count, count)
-        before, after = epoch * self._weights_S + start_S, (epoch + 1) * self._weights_S + start_S
-        draws: _Ints = np.floor(after).astype(np.int64) - np.floor(before).astype(np.int64)
+        before, after = epoch * weights_S + start_S, (epoch + 1) * weights_S + start_S
+        draws = np.floor(after).astype(np.int64) - np.floor(before).astype(np.int64)
         return draws
 
 
@@ -248,6 +262,11 @@ def open_dataset(folder: Path) -> PreparedDataset:
         DataError: not a prepared dataset, or a file is missing, altered or from a newer nima; names the file.
     """
     return PreparedDataset(read_dataset(folder, large_later=True))
+
+
+def _numbers(count: int) -> npt.NDArray[np.unsignedinteger]:
+    """0 to `count` - 1, in the narrowest type that holds them."""
+    return np.arange(count, dtype=np.min_scalar_type(count))
 
 
 def _generator(seed: int, epoch: int) -> np.random.Generator:

@@ -8,6 +8,7 @@ from nima_cli.engine.training.schedule import Schedule
 from nima_cli.errors import ConfigError
 
 _DEFAULT_WARMUP = 100
+_WARMUP_SHARE = {"muon": 50, "adamw": 10}  # one step of so many; Muon's first updates have the size of its later ones
 _DEFAULT_EVAL_STEPS = 500
 
 
@@ -68,7 +69,7 @@ def make_plan(training: TrainingConfig, *, context_length: int, rows_per_epoch: 
     total_steps = max(1, math.ceil(round(training.epochs * rows_per_epoch, 6) / rows_per_step))
     if training.max_steps is not None:
         total_steps = min(total_steps, training.max_steps)
-    warmup_steps, notes = _warmup(training.warmup_steps, total_steps)
+    warmup_steps, notes = _warmup(training, total_steps)
     eval_steps = training.eval_steps or min(_DEFAULT_EVAL_STEPS, max(1, math.ceil(total_steps / 10)))
     return RunPlan(
         rows_per_step=rows_per_step,
@@ -89,11 +90,11 @@ def make_plan(training: TrainingConfig, *, context_length: int, rows_per_epoch: 
     )
 
 
-def _warmup(wanted: int | None, total_steps: int) -> tuple[int, tuple[str, ...]]:
+def _warmup(training: TrainingConfig, total_steps: int) -> tuple[int, tuple[str, ...]]:
     """The warm-up that fits: one past half of the run would leave little to train with, so it becomes a tenth."""
-    tenth = total_steps // 10
+    wanted, tenth = training.warmup_steps, total_steps // 10
     if wanted is None:
-        return min(_DEFAULT_WARMUP, tenth), ()
+        return min(_DEFAULT_WARMUP, tenth, math.ceil(total_steps / _WARMUP_SHARE[training.optimizer])), ()
     if wanted * 2 > total_steps:
         note = f"`training.warmup_steps` {wanted} reaches past half of the {total_steps} steps; shortened to {tenth}"
         return tenth, (note,)
