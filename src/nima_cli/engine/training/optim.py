@@ -40,7 +40,7 @@ def orthogonalize(matrices_KMN: torch.Tensor, dtype: torch.dtype) -> torch.Tenso
     x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
     for a, b, c in NEWTON_SCHULZ:
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     nearest_KMN: torch.Tensor = x if wide else x.mT
     return nearest_KMN.to(matrices_KMN.dtype)
 
@@ -75,6 +75,8 @@ class Muon:
     @torch.no_grad()
     def step(self, learning_rate: float, found_inf: torch.Tensor) -> None:
         """One update from the parameters' `.grad`; none where `found_inf` is 1. Every process must call it."""
+        if found_inf.device.type == "cpu" and found_inf.item():  # elsewhere the host would have to wait to know
+            return
         go = 1.0 - found_inf
         for shape, group in self.groups.items():
             updates_KMN = self.ranks.gather(self._updates(shape, found_inf), len(group))
@@ -92,7 +94,8 @@ class Muon:
         if not mine:
             return momentum_KMN
         grads_KMN = torch.stack([_gradient(parameter) for _, parameter in self.groups[shape][mine.start : mine.stop]])
-        grads_KMN = torch.where(found_inf.bool(), 0.0, grads_KMN)
+        if found_inf.device.type != "cpu":
+            grads_KMN = torch.where(found_inf.bool(), 0.0, grads_KMN)
         momentum_KMN.lerp_(grads_KMN, (1.0 - MUON_MOMENTUM) * (1.0 - found_inf))
         return orthogonalize(grads_KMN.lerp_(momentum_KMN, MUON_MOMENTUM), self.dtype)
 
