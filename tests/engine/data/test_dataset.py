@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.dataset import IGNORED, Batch, TokenDataset, open_dataset
+from nima_cli.engine.data.dataset_files import INDEX_DTYPE, SplitArrays
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.errors import DataError
 
@@ -63,6 +65,21 @@ def test_every_token_is_an_input_in_every_epoch(train: TokenDataset, tiny_datase
         seen = Counter(train.batch(rows, context_length=T, seed=3).inputs_BT.flatten().tolist())
         assert not wanted - seen
         assert (seen - wanted).total() == per_epoch * T - train.tokens
+
+
+def test_few_bytes_are_held_for_each_sample() -> None:
+    """Its place in the order of the epoch, where it starts there, and about a row: its index stays in the file."""
+    samples, length = 200_000, 50
+    index = np.zeros(samples, dtype=INDEX_DTYPE)
+    index["offset"] = np.arange(samples) * length
+    arrays = SplitArrays(np.full(samples * length, 7, dtype="<u2"), None, index)
+    tracemalloc.start()
+    try:
+        split = TokenDataset(arrays, weights=[1.0], bos_id=1, pad_id=0, vocab_size=8)
+        split.batch([0], context_length=length, seed=0)
+        assert tracemalloc.get_traced_memory()[0] < 20 * samples
+    finally:
+        tracemalloc.stop()
 
 
 def test_epochs_and_seeds_differ_in_order(train: TokenDataset) -> None:
