@@ -102,8 +102,14 @@ std::int64_t apart(const Heads &h, std::int64_t row, std::int64_t head) {
     return ((row / h.time * h.heads + head) * h.time + row % h.time) * h.width;
 }
 
+bool is_only_moved(const Heads &h) { return !h.gain && !h.cosines; }
+
 template <typename Number>
 void split_head(const Heads &h, const Number *x, std::int64_t time, float *space, Number *y) {
+    if (is_only_moved(h)) {
+        std::memcpy(y, x, h.width * sizeof(Number));
+        return;
+    }
     if (h.gain)
         normalise(x, h.gain, h.width, h.epsilon, space);
     else
@@ -117,6 +123,10 @@ template <typename Number>
 void split_head_gradient(
     const Heads &h, const Number *x, const Number *grad_y, std::int64_t time, float *space, Number *grad_x,
     float *grad_gain) {
+    if (is_only_moved(h)) {
+        std::memcpy(grad_x, grad_y, h.width * sizeof(Number));
+        return;
+    }
     copy(grad_y, h.width, space);
     const std::int64_t half = h.width / 2;
     if (h.cosines) turn(space, h.cosines + time * half, h.sines + time * half, -1.0f, h.factor, half);
@@ -192,7 +202,8 @@ void nima_split_heads_gradient(
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
         share_rows(h.batch * h.time, h.width, threads, grad_gain, [&](std::int64_t row, float *sums) {
-            std::vector<float> space(h.width);
+            thread_local std::vector<float> space;
+            space.resize(h.width);
             for (std::int64_t head = 0; head < h.heads; ++head) {
                 const std::int64_t at = row * h.stride + head * h.width;
                 split_head_gradient(
