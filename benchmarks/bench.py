@@ -191,7 +191,7 @@ def training_parts(asked: argparse.Namespace, data: Path) -> Iterator[Part]:
     ]
     few = ["--rows", "4", "--micro-batch", "4", "--steps", "1"]
     sizes = {"gpt-tiny": [*few, "--rounds", "2", "--no-compiled"] if asked.quick else []}
-    sizes["gpt-small"] = [*few, "--rounds", "3"]
+    sizes["gpt-small"] = ["--micro-batch", "8", "--steps", "1", "--rounds", "3"]
     for number, (shape, told) in enumerate(sizes.items()):
         if number:  # the slow ones of each peer would take most of the time
             told += [
