@@ -175,7 +175,7 @@ class TokenDataset:
         """
         source_S = self._arrays.index["source"]
         draws: _Ints
-        if (self._weights % 1.0 == 0.0).all():
+        if (self._weights % 1.0 == 0.0).all():  # whatever the starts are, they need not be drawn
             draws = self._weights.astype(np.int64)[source_S]
             return draws
         weights_S = self._weights[source_S]
