@@ -16,6 +16,7 @@ from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
 from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import keep_freed_memory, pick_device
+from nima_cli.engine.training.recipe import batch_for
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.events import EvalDone, Progress, StepDone
 
@@ -28,10 +29,11 @@ def configure(shape: str, tokens: int, evaluations: int, seed: int, told: list[s
     told = [f"model.context_length={SHAPES[shape].context}", *told]
     plain = load_config(None, preset=shape, set_=told, environ={}).config
     assert plain.model.context_length is not None
-    rows = plain.training.batch_size * plain.training.gradient_accumulation_steps
+    batch = plain.training.batch_size or batch_for(plain.training, plain.model.context_length, tokens)
+    rows = batch * plain.training.gradient_accumulation_steps
     steps = max(1, round(tokens / (rows * plain.model.context_length)))
     forced = [
-        "training.epochs=10000", f"training.max_steps={steps}", f"training.seed={seed}",
+        "training.epochs=10000", f"training.batch_size={batch}", f"training.max_steps={steps}", f"training.seed={seed}",
         f"training.eval_steps={math.ceil(steps / evaluations)}", f"training.save_steps={NEVER}",
         "training.log_steps=1", "evaluation.max_tokens=null", "evaluation.generation.enabled=false",
     ]  # fmt: skip

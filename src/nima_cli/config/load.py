@@ -21,7 +21,7 @@ _PRESET: KeyPath = ("model", "preset")
 # Keys whose null says `as below`: what a preset gives, or what the recipe chose when the run began.
 _LEFT_OPEN: dict[str, set[str]] = {
     "model": {"dropout", *(key for preset in PRESETS.values() for key in preset["model"])},
-    "training": {"epochs", "learning_rate"},
+    "training": {"epochs", "batch_size", "learning_rate"},
 }
 
 

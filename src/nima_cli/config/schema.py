@@ -112,7 +112,13 @@ class TrainingConfig(Section):
         "for the size of the model.",
     )
     max_steps: Int | None = Field(None, ge=1, description="Stop after this many optimizer steps if epochs are longer.")
-    batch_size: Int = Field(8, ge=1, le=65536, description="Rows of `context_length` tokens in one forward pass.")
+    batch_size: Int | None = Field(
+        None,
+        ge=1,
+        le=65536,
+        description="Rows of `context_length` tokens in one forward pass. By default as many as make steps of 2,048 to "
+        "16,384 tokens: more, the longer the run.",
+    )
     gradient_accumulation_steps: Int = Field(
         1, ge=1, le=65536, description="Forward passes per optimizer step; the effective batch is the product."
     )
@@ -272,7 +278,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {
             "n_layers": 4, "d_model": 256, "n_heads": 4, "n_kv_heads": 4, "d_ff": 480, "context_length": 512,
         },
-        "training": {"batch_size": 4, "lr_scheduler": "wsd"},
+        "training": {"lr_scheduler": "wsd"},
     },
     "gpt-small": {
         "model": {

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nima_cli.config.schema import PRESETS, Config
+from nima_cli.config.schema import PRESETS, Config, ModelConfig
 from nima_cli.engine.data.dataset import open_dataset
 from nima_cli.engine.model.shape import ModelShape, resolve
 from nima_cli.engine.training.recipe import complete, dropout_for, epochs_for, fill_in, rate_for
@@ -37,7 +37,8 @@ def test_what_is_said_is_kept_and_the_rest_is_chosen() -> None:
     assert filled(config)[:2] == (3.0, 0.5)
     found = fill_in(config, shape_of(config), train_tokens=TOKENS)
     assert fill_in(found, shape_of(config), train_tokens=10) == found, "a filled config comes back as it is"
-    open_keys = {"epochs", "learning_rate"}
+    assert found.training.batch_size is not None
+    open_keys = {"epochs", "batch_size", "learning_rate"}
     assert found.training.model_dump(exclude=open_keys) == config.training.model_dump(exclude=open_keys)
 
 
@@ -59,6 +60,43 @@ def test_a_run_that_max_steps_ends_is_chosen_for_by_what_it_reads() -> None:
     long, short = filled(config_of(epochs=8.0)), filled(config_of(epochs=8.0, max_steps=100))
     assert (long[2], short[2]) == (0.1, 0.0)
     assert short[1] == 0.01 > (long[1] or 0.0)
+
+
+def tokens_a_step(tokens: int, context: int = 512, **training: Any) -> int:
+    """Of a run of one epoch of so many tokens."""
+    config = config_of(epochs=1.0, **training).model_copy(update={"model": shape_with(context)})
+    found = fill_in(config, resolve(config.model, 8192), train_tokens=tokens).training
+    assert found.batch_size is not None
+    return found.batch_size * found.gradient_accumulation_steps * context
+
+
+def shape_with(context: int) -> ModelConfig:
+    """gpt-tiny with another context."""
+    return ModelConfig.model_validate({**PRESETS["gpt-tiny"]["model"], "context_length": context})
+
+
+def test_longer_runs_take_larger_batches_within_what_was_tried() -> None:
+    assert [tokens_a_step(tokens) for tokens in (10**3, 3 * 10**5, 10**6, 7 * 10**6, 4 * 10**7, 10**9)] == [
+        2048, 2048, 4096, 8192, 16384, 16384
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", [{"context": 128}, {"context": 1024}, {"gradient_accumulation_steps": 4}])
+def test_a_batch_is_chosen_in_tokens_of_a_step(keys: dict[str, Any]) -> None:
+    assert [tokens_a_step(tokens, **keys) for tokens in (10**3, 10**6)] == [2048, 4096]
+
+
+def test_a_row_that_is_longer_than_the_smallest_batch_is_a_batch() -> None:
+    assert tokens_a_step(10**3, context=4096) == 4096
+
+
+def test_a_batch_that_is_said_is_kept() -> None:
+    assert tokens_a_step(10**9, batch_size=3) == 3 * 512
+
+
+def test_a_run_that_max_steps_ends_takes_the_batch_of_its_length() -> None:
+    assert [tokens_a_step(10**9, max_steps=steps) for steps in (100, 400, 1000, 10**6)] == [2048, 4096, 8192, 16384]
+    assert tokens_a_step(3 * 10**5, max_steps=10**6) == 2048
 
 
 def test_wider_models_longer_runs_and_adamw_learn_at_lower_rates() -> None:

@@ -35,6 +35,7 @@ def memory_bytes(shape: ModelShape, config: Config, *, bytes_per_number: int, on
     numbers = shape.context_length * (16 * shape.d_model + 4 * shape.d_ff)
     if on_cpu:
         numbers += shape.n_heads * kept_numbers(shape.context_length)
+    assert config.training.batch_size is not None
     activations = config.training.batch_size * shape.n_layers * numbers * bytes_per_number
     head = 4 * shape.vocab_size * shape.d_model + 2 * 4 * 512 * shape.vocab_size
     return 8 * shape.parameters() + ema_bytes(shape, config) + optimizer_bytes(shape, config) + activations + head

@@ -114,6 +114,7 @@ def _verdicts(tokens: int, parameters: int, epochs: float) -> tuple[str, ...]:
 def _measure(shape: ModelShape, config: Config, device: Device) -> float:
     """Tokens per second of real optimizer steps on random tokens, after one to warm up."""
     assert config.model.dropout is not None
+    assert config.training.batch_size is not None
     model = GPT(shape, dropout=config.model.dropout, compute_dtype=device.dtype, kernels=device.kernels)
     model.init_weights(0)
     model.to(device.device)

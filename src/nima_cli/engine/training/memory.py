@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from nima_cli.config.schema import TrainingConfig
+from nima_cli.engine.training.plan import RunPlan
 from nima_cli.errors import ResourceError
 
 
@@ -37,9 +37,9 @@ def explained(failure: ResourceError) -> Iterator[None]:
         raise failure from error
 
 
-def describe_pieces(training: TrainingConfig, world_size: int, parts: int) -> str:
+def describe_pieces(plan: RunPlan, world_size: int, parts: int) -> str:
     """What a process does from now on, whose share of each micro-batch is computed in `parts` pieces."""
-    share, accumulation = training.batch_size // world_size, training.gradient_accumulation_steps
+    share, accumulation = plan.batch_size // world_size, plan.accumulation
     return (
         f"going on with {-(-share // parts)} rows at once instead of {share}, accumulated {accumulation * parts} "
         f"times instead of {accumulation}: the same rows in each step, the same learning"
@@ -53,9 +53,9 @@ def no_room_to_evaluate(step: int) -> ResourceError:
     )
 
 
-def no_room_to_train(training: TrainingConfig, context_length: int) -> ResourceError:
+def no_room_to_train(plan: RunPlan) -> ResourceError:
     """The failure of a step that does not fit, with the settings that learn the same in less memory."""
-    batch, accumulation = training.batch_size, training.gradient_accumulation_steps
+    batch, accumulation, context = plan.batch_size, plan.accumulation, plan.context_length
     if batch % 2:
         hint = "use a smaller `training.batch_size` or model"
     else:
@@ -64,6 +64,6 @@ def no_room_to_train(training: TrainingConfig, context_length: int) -> ResourceE
             "learns the same with less memory; `training.auto_batch: true` finds such a pair by itself"
         )
     return ResourceError(
-        f"not enough memory for batch_size {batch} (accumulation {accumulation}) at context_length {context_length}",
+        f"not enough memory for batch_size {batch} (accumulation {accumulation}) at context_length {context}",
         hint=hint,
     )

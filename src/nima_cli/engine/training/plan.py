@@ -17,12 +17,14 @@ class RunPlan:
     """Every number that the loop needs.
 
     Attributes:
-        rows_per_step: rows of one context length in an optimizer step, over all processes and micro-batches.
+        batch_size: rows of one context length in a forward pass, over all processes.
+        rows_per_step: the same in an optimizer step, over all its forward passes.
         rows_per_epoch: rows that cover the train split once.
         total_steps: optimizer steps of the whole run.
         notes: what the user should hear about before it starts.
     """
 
+    batch_size: int
     rows_per_step: int
     rows_per_epoch: int
     context_length: int
@@ -32,6 +34,11 @@ class RunPlan:
     log_steps: int
     schedule: Schedule
     notes: tuple[str, ...]
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes in an optimizer step."""
+        return self.rows_per_step // self.batch_size
 
     @property
     def tokens_per_step(self) -> int:
@@ -58,20 +65,23 @@ def make_plan(training: TrainingConfig, *, context_length: int, rows_per_epoch: 
     Raises:
         ConfigError: the batch cannot be shared out evenly.
     """
-    if training.batch_size % world_size:
+    batch_size = training.batch_size
+    assert batch_size is not None
+    if batch_size % world_size:
         raise ConfigError(
-            f"`training.batch_size` {training.batch_size} cannot be shared by {world_size} processes",
+            f"`training.batch_size` {batch_size} cannot be shared by {world_size} processes",
             hint=f"use a multiple of {world_size}",
         )
     assert training.epochs is not None
     assert training.learning_rate is not None
-    rows_per_step = training.batch_size * training.gradient_accumulation_steps
+    rows_per_step = batch_size * training.gradient_accumulation_steps
     total_steps = max(1, math.ceil(round(training.epochs * rows_per_epoch, 6) / rows_per_step))
     if training.max_steps is not None:
         total_steps = min(total_steps, training.max_steps)
     warmup_steps, notes = _warmup(training, total_steps)
     eval_steps = training.eval_steps or min(_DEFAULT_EVAL_STEPS, max(1, math.ceil(total_steps / 10)))
     return RunPlan(
+        batch_size=batch_size,
         rows_per_step=rows_per_step,
         rows_per_epoch=rows_per_epoch,
         context_length=context_length,

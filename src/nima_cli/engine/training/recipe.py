@@ -16,14 +16,15 @@ _MOST_EPOCHS = 5.0  # the most that were tried; by then the train loss is far be
 # Up to here a text read again teaches about as much as new text (Muennighoff, 2305.16264), and dropout only costs.
 _FRESH_EPOCHS = 2.0
 _DROPOUT = 0.1
-# Where the learning rate was tuned; wider models and longer runs want a lower one.
-_TUNED_RATE, _TUNED_WIDTH, _TUNED_TOKENS = 0.01, 256, 400_000
+# Where rate and batch were tuned; wider models and longer runs want a lower rate, longer runs a larger batch.
+_TUNED_RATE, _TUNED_WIDTH, _TUNED_TOKENS, _TUNED_BATCH = 0.01, 256, 400_000, 2048
 _RATE_EXPONENT = 0.25
+_LARGEST_BATCH = 16_384  # tokens of a step: the most that was tried, and what the memory of a small GPU holds
 _ADAMW_SHARE = 0.3  # of Muon's rate, on the same scale
 
 
 def fill_in(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
-    """The same config with a number for `training.epochs`, `training.learning_rate` and `model.dropout`.
+    """The same config with a number for epochs, batch, learning rate and dropout.
 
     Args:
         config: any; one that is filled in comes back as it is.
@@ -32,7 +33,10 @@ def fill_in(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
     """
     training = config.training
     epochs = training.epochs if training.epochs is not None else epochs_for(train_tokens, shape.parameters())
-    tokens = _tokens(training, shape, epochs * train_tokens)
+    batch = training.batch_size
+    if batch is None:
+        batch = batch_for(training, shape.context_length, epochs * train_tokens)
+    tokens = _tokens(training, batch, shape.context_length, epochs * train_tokens)
     rate, dropout = training.learning_rate, config.model.dropout
     if rate is None:
         rate = max(training.min_lr, rate_for(training.optimizer, shape.d_model, tokens))
@@ -41,7 +45,7 @@ def fill_in(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
     return config.model_copy(
         update={
             "model": config.model.model_copy(update={"dropout": dropout}),
-            "training": training.model_copy(update={"epochs": epochs, "learning_rate": rate}),
+            "training": training.model_copy(update={"epochs": epochs, "batch_size": batch, "learning_rate": rate}),
         }
     )
 
@@ -71,6 +75,21 @@ def dropout_for(epochs: float) -> float:
     return _DROPOUT if epochs > _FRESH_EPOCHS else 0.0
 
 
+def batch_for(training: TrainingConfig, context_length: int, wanted: float) -> int:
+    """Rows of a forward pass in a run that would learn from `wanted` tokens, if `max_steps` let it.
+
+    The tokens of a step grow with the square root of the run's, as the noise of the gradient that a run can bear does;
+    by powers of two, and where `max_steps` makes the run's length depend on them, the fewest that suit the length.
+    """
+    batch = max(1, _TUNED_BATCH // (context_length * training.gradient_accumulation_steps))
+    while True:
+        rows = batch * training.gradient_accumulation_steps
+        suitable = _TUNED_BATCH * math.sqrt(_tokens(training, batch, context_length, wanted) / _TUNED_TOKENS)
+        if math.sqrt(2) * rows * context_length >= min(suitable, _LARGEST_BATCH):
+            return batch
+        batch *= 2
+
+
 def rate_for(optimizer: str, width: int, tokens: float) -> float:
     """The peak of the learning rate for a model of this width that learns from so many tokens, to two digits."""
     peak = _TUNED_RATE * (1.0 if optimizer == "muon" else _ADAMW_SHARE)
@@ -78,9 +97,9 @@ def rate_for(optimizer: str, width: int, tokens: float) -> float:
     return float(f"{peak * math.sqrt(_TUNED_WIDTH / width) * longer**-_RATE_EXPONENT:.2g}")
 
 
-def _tokens(training: TrainingConfig, shape: ModelShape, wanted: float) -> float:
+def _tokens(training: TrainingConfig, batch: int, context_length: int, wanted: float) -> float:
     """What the run will learn from: `max_steps` may end it before `wanted`."""
     if training.max_steps is None:
         return wanted
-    rows = training.batch_size * training.gradient_accumulation_steps
-    return min(wanted, training.max_steps * rows * shape.context_length)
+    rows = batch * training.gradient_accumulation_steps
+    return min(wanted, training.max_steps * rows * context_length)

@@ -130,10 +130,10 @@ class RunState:
         Raises:
             ResourceError: it does not fit into memory.
         """
-        training, context = self.config.training, self.plan.context_length
+        context, seed = self.plan.context_length, self.config.training.seed
         rows = self._next_rows()
-        batches = [self._train_split.batch(part, context_length=context, seed=training.seed) for part in rows]
-        with explained(no_room_to_train(training, context)):
+        batches = [self._train_split.batch(part, context_length=context, seed=seed) for part in rows]
+        with explained(no_room_to_train(self.plan)):
             outcome = self.train_step(batches, rows=rows, learning_rate=self.next_learning_rate)
         self.step += 1
         self.meter.add(outcome)
@@ -142,13 +142,9 @@ class RunState:
 
     def _next_rows(self) -> list[range]:
         """Row numbers of this process's micro-batches; which rows a step has depends on nothing but its number."""
-        training = self.config.training
-        first = self.step * self.plan.rows_per_step
-        share = training.batch_size // self.ranks.world_size
-        starts = [
-            first + micro * training.batch_size + self.ranks.rank * share
-            for micro in range(training.gradient_accumulation_steps)
-        ]
+        plan, share = self.plan, self.plan.batch_size // self.ranks.world_size
+        first = self.step * plan.rows_per_step + self.ranks.rank * share
+        starts = [first + micro * plan.batch_size for micro in range(plan.accumulation)]
         return [range(start, start + share) for start in starts]
 
     @property

@@ -135,7 +135,7 @@ class Trainer:
         self.dataset.verification.require()
         self.state.take_step()
         if self.state.train_step.parts > parts:
-            pieces = describe_pieces(self.config.training, self.ranks.world_size, self.state.train_step.parts)
+            pieces = describe_pieces(self.plan, self.ranks.world_size, self.state.train_step.parts)
             yield Note("warning", f"step {self.step}: not enough memory: {pieces}")
         yield Progress("training", self.step, self.plan.total_steps, "steps")
         if self.step % self.plan.log_steps == 0 or self._is_last:
