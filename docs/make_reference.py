@@ -79,10 +79,11 @@ def presets_block() -> Iterator[str]:
     """A table of what each preset sets."""
     yield "## Presets"
     yield "A preset is the layer between the defaults and your file: what you set yourself wins."
-    keys = [(section, key) for section, values in PRESETS["gpt-tiny"].items() for key in values]
+    keys = {(section, key): None for preset in PRESETS.values() for section in preset for key in preset[section]}
     rows = [["key", *(f"`{name}`" for name in PRESETS)]]
     rows += [
-        [f"`{section}.{key}`", *(str(preset[section][key]) for preset in PRESETS.values())] for section, key in keys
+        [f"`{section}.{key}`", *(str(preset[section].get(key, "left open")) for preset in PRESETS.values())]
+        for section, key in keys
     ]
     rows.append(["vocabulary of the stated size", *(str(size) for size in PRESET_VOCAB_SIZES.values())])
     yield table(rows)
