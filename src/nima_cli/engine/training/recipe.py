@@ -18,7 +18,7 @@ _FRESH_EPOCHS = 2.0
 _DROPOUT = 0.1
 # Where rate and batch were tuned; wider models and longer runs want a lower rate, longer runs a larger batch.
 _TUNED_RATE, _TUNED_WIDTH, _TUNED_TOKENS, _TUNED_BATCH = 0.01, 256, 400_000, 2048
-_RATE_EXPONENT = 0.25
+_RATE_EXPONENT, _BATCH_EXPONENT = 0.25, 1 / 3
 _LARGEST_BATCH = 16_384  # tokens of a step: the most that was tried, and what the memory of a small GPU holds
 _ADAMW_SHARE = 0.3  # of Muon's rate, on the same scale
 
@@ -78,13 +78,14 @@ def dropout_for(epochs: float) -> float:
 def batch_for(training: TrainingConfig, context_length: int, wanted: float) -> int:
     """Rows of a forward pass in a run that would learn from `wanted` tokens, if `max_steps` let it.
 
-    The tokens of a step grow with the square root of the run's, as the noise of the gradient that a run can bear does;
-    by powers of two, and where `max_steps` makes the run's length depend on them, the fewest that suit the length.
+    The tokens of a step grow with those of the run, by powers of two; where `max_steps` makes the length depend on
+    them, they are the fewest that suit it.
     """
     batch = max(1, _TUNED_BATCH // (context_length * training.gradient_accumulation_steps))
     while True:
         rows = batch * training.gradient_accumulation_steps
-        suitable = _TUNED_BATCH * math.sqrt(_tokens(training, batch, context_length, wanted) / _TUNED_TOKENS)
+        tokens = _tokens(training, batch, context_length, wanted)
+        suitable = _TUNED_BATCH * (tokens / _TUNED_TOKENS) ** _BATCH_EXPONENT
         if math.sqrt(2) * rows * context_length >= min(suitable, _LARGEST_BATCH):
             return batch
         batch *= 2
