@@ -19,7 +19,7 @@ _DROPOUT = 0.1
 # Where rate and batch were tuned; wider models and longer runs want a lower rate, longer runs a larger batch.
 _TUNED_RATE, _TUNED_WIDTH, _TUNED_TOKENS, _TUNED_BATCH = 0.01, 256, 400_000, 2048
 _RATE_EXPONENT, _BATCH_EXPONENT = 1 / 8, 1 / 3
-_LARGEST_BATCH = 16_384  # tokens of a step: the most that was tried, and what the memory of a small GPU holds
+_LARGEST_BATCH = 16_384  # tokens of a step: what the larger presets take; 8,192 is the most that was tuned with
 _ADAMW_SHARE = 0.3  # of Muon's rate, on the same scale
 
 
