@@ -1,11 +1,13 @@
 """The program itself: its version, its help, and how it leaves."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from nima_cli import __version__
+from nima_cli.config.load import load_config
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import Nima, refused, start
 
@@ -26,6 +28,13 @@ def test_help_explains_and_shows_examples(command: str, nima: Nima) -> None:
         assert f"nima {command}" in ran.stdout
     else:
         assert all(name.split()[0] in ran.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_the_examples_set_can_be_set(command: str, nima: Nima) -> None:
+    shown = re.findall(r"--set (\S+)", nima(*command.split(), "--help").stdout)
+    assert shown or command != "train"
+    load_config(set_=[setting for setting in shown if "=" in setting and "." in setting], environ={})
 
 
 @pytest.mark.parametrize("arguments", [("nonsense",), ("--nonsense",), ("eval",), ("plot",), ("data", "nonsense")])

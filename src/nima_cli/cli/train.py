@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "nima train --preset gpt-tiny --epochs 1",
-    "nima train -c configs/technical.yaml --set training.dropout=0.1",
+    "nima train -c configs/technical.yaml --set model.dropout=0.1",
     "nima train -c configs/technical.yaml --data data/k8s --max-steps 300",
     "nima train --resume auto",
 )
