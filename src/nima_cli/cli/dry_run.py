@@ -49,7 +49,11 @@ def _rows(found: "Estimate", folder: Path, *, ready: bool) -> list[tuple[str, st
         ("data", str(folder), f"{found.train_tokens:,} tokens to train on, {per_parameter:.2f} per parameter"),
         ("batch", f"{found.tokens_per_step:,} tokens a step", ""),
         ("steps", f"{found.total_steps:,}", f"{found.total_epochs:.2f} epochs, {found.warmup_steps} of warm-up"),
-        ("recipe", f"learning rate {quantities.rate(found.learning_rate)}", f"dropout {found.dropout:g}"),
+        (
+            "recipe",
+            f"learning rate {quantities.rate(found.learning_rate)}",
+            f"weight decay {found.weight_decay:g}, dropout {found.dropout:g}",
+        ),
         ("evaluation", f"every {found.eval_steps} steps", ""),
         ("time", quantities.duration(found.seconds), f"at {found.tokens_per_second:,.0f} tokens/s, measured just now"),
     ]

@@ -20,8 +20,8 @@ _FLAGS = {"model.preset": "--preset", "data.dir": "--data", "data.dedupe": "--de
 _PRESET: KeyPath = ("model", "preset")
 # Keys whose null says `as below`: what a preset gives, or what the recipe chose when the run began.
 _LEFT_OPEN: dict[str, set[str]] = {
-    "model": {"dropout", *(key for preset in PRESETS.values() for key in preset["model"])},
-    "training": {"epochs", "batch_size", "learning_rate"},
+    "model": {key for preset in PRESETS.values() for key in preset["model"]},
+    "training": {"epochs", "batch_size", "learning_rate", "weight_decay"},
 }
 
 

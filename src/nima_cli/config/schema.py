@@ -32,13 +32,7 @@ class ModelConfig(Section):
     context_length: Int | None = Field(
         None, ge=8, le=131072, description="Tokens the model can look back on. From the preset."
     )
-    dropout: Float | None = Field(
-        None,
-        ge=0.0,
-        lt=1.0,
-        description="Dropout on the residual branches while training; by default 0.1 when the text is read more than "
-        "twice, else none.",
-    )
+    dropout: Float = Field(0.0, ge=0.0, lt=1.0, description="Dropout on the residual branches while training.")
     qk_norm: bool = Field(
         True, description="RMS-normalise queries and keys per head (Qwen3); off gives Llama's layout."
     )
@@ -141,7 +135,13 @@ class TrainingConfig(Section):
     optimizer: Literal["muon", "adamw"] = Field(
         "muon", description="Muon for hidden matrices with AdamW for the rest, or AdamW for all."
     )
-    weight_decay: Float = Field(0.1, ge=0.0, le=10.0, description="Decoupled weight decay on matrices.")
+    weight_decay: Float | None = Field(
+        None,
+        ge=0.0,
+        le=10.0,
+        description="Decoupled weight decay on matrices. By default 0.1 with adamw; with muon up to 1: less, the "
+        "longer the run, and more, the more often it reads the text.",
+    )
     max_grad_norm: Float = Field(
         1.0, ge=0.0, description="Clip the global gradient norm to this; 0 turns clipping off."
     )

@@ -8,7 +8,7 @@ import pytest
 from nima_cli.config.schema import PRESETS, Config, ModelConfig
 from nima_cli.engine.data.dataset import open_dataset
 from nima_cli.engine.model.shape import ModelShape, resolve
-from nima_cli.engine.training.recipe import complete, dropout_for, epochs_for, fill_in, rate_for
+from nima_cli.engine.training.recipe import complete, epochs_for, fill_in, rate_for
 from tests.engine.training.runs import make_config, make_trainer
 
 TOKENS = 1_400_000
@@ -27,9 +27,9 @@ def shape_of(config: Config) -> ModelShape:
 
 
 def filled(config: Config, tokens: int = TOKENS) -> tuple[float | None, float | None, float | None]:
-    """Epochs, learning rate and dropout that it comes to."""
+    """Epochs, learning rate and weight decay that it comes to."""
     found = fill_in(config, shape_of(config), train_tokens=tokens)
-    return found.training.epochs, found.training.learning_rate, found.model.dropout
+    return found.training.epochs, found.training.learning_rate, found.training.weight_decay
 
 
 def test_what_is_said_is_kept_and_the_rest_is_chosen() -> None:
@@ -38,7 +38,8 @@ def test_what_is_said_is_kept_and_the_rest_is_chosen() -> None:
     found = fill_in(config, shape_of(config), train_tokens=TOKENS)
     assert fill_in(found, shape_of(config), train_tokens=10) == found, "a filled config comes back as it is"
     assert found.training.batch_size is not None
-    open_keys = {"epochs", "batch_size", "learning_rate"}
+    assert found.model == config.model
+    open_keys = {"epochs", "batch_size", "learning_rate", "weight_decay"}
     assert found.training.model_dump(exclude=open_keys) == config.training.model_dump(exclude=open_keys)
 
 
@@ -51,14 +52,32 @@ def test_less_text_for_the_model_is_read_more_often() -> None:
     assert all(epochs_for(count, large) >= few for count, few in zip(tokens, epochs, strict=True))
 
 
-def test_dropout_begins_where_text_is_read_again_and_again() -> None:
-    assert [dropout_for(epochs) for epochs in (0.5, 1.0, 2.0)] == [0.0] * 3
-    assert dropout_for(2.5) == dropout_for(8.0) > 0.0
+def test_longer_runs_decay_less_and_those_that_read_again_more() -> None:
+    once = [filled(config_of(epochs=1.0), tokens)[2] or 0.0 for tokens in (10**3, 10**5, 10**6, 10**7, 10**8)]
+    assert once == sorted(once, reverse=True)
+    assert (once[0], once[1]) == (1.0, 1.0)
+    assert 0.0 < once[-1] < 0.1
+    again = [filled(config_of(epochs=epochs), int(6e6 / epochs))[2] or 0.0 for epochs in (1.0, 2.0, 3.0, 5.0)]
+    assert again[0] == again[1] < again[2] < again[3] < 1.0
+
+
+def test_the_decay_over_a_run_does_not_depend_on_batch_or_rate() -> None:
+    for keys in ({}, {"batch_size": 16}, {"learning_rate": 0.02}, {"gradient_accumulation_steps": 8}):
+        found = fill_in(config_of(epochs=1.0, **keys), shape_of(config_of()), train_tokens=10**7).training
+        assert found.batch_size is not None
+        assert found.learning_rate is not None
+        assert found.weight_decay is not None
+        steps = 10**7 / (found.batch_size * found.gradient_accumulation_steps * 512)
+        assert steps * found.learning_rate * found.weight_decay == pytest.approx(1.5, rel=0.06)
+
+
+def test_adamw_takes_the_usual_weight_decay_and_what_is_said_is_kept() -> None:
+    assert filled(config_of(optimizer="adamw"))[2] == 0.1
+    assert filled(config_of(weight_decay=0.0))[2] == 0.0
 
 
 def test_a_run_that_max_steps_ends_is_chosen_for_by_what_it_reads() -> None:
     long, short = filled(config_of(epochs=8.0)), filled(config_of(epochs=8.0, max_steps=100))
-    assert (long[2], short[2]) == (0.1, 0.0)
     assert short[1] == 0.01 > (long[1] or 0.0)
 
 
@@ -107,12 +126,13 @@ def test_wider_models_longer_runs_and_adamw_learn_at_lower_rates() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_alone_comes_to_a_run(preset: str) -> None:
-    epochs, rate, dropout = filled(config_of(preset))
+    epochs, rate, decay = filled(config_of(preset))
     assert epochs is not None
     assert 1.0 <= epochs <= 5.0
     assert rate is not None
     assert 0.001 < rate <= 0.01
-    assert dropout == 0.1
+    assert decay is not None
+    assert 0.0 < decay <= 1.0
 
 
 def test_the_lowest_rate_that_is_asked_for_is_not_undercut() -> None:
@@ -120,10 +140,11 @@ def test_the_lowest_rate_that_is_asked_for_is_not_undercut() -> None:
 
 
 def test_a_run_keeps_what_was_chosen_for_it(tiny_dataset: Path, tmp_path: Path) -> None:
-    config = make_config(model={"dropout": None}, learning_rate=None, epochs=None, max_steps=2)
+    config = make_config(learning_rate=None, weight_decay=None, epochs=None, max_steps=2)
     trainer = make_trainer(config, tiny_dataset, tmp_path / "run")
     chosen = complete(config, open_dataset(tiny_dataset))
     assert trainer.config == chosen != config
     assert trainer.state.checkpoint().header["config"] == chosen.model_dump(mode="json")
-    assert trainer.model.drop.share == chosen.model.dropout
+    assert trainer.state.optimizer.muon is not None
+    assert trainer.state.optimizer.muon.weight_decay == chosen.training.weight_decay
     assert trainer.state.plan.schedule.peak == chosen.training.learning_rate

@@ -51,7 +51,7 @@ def changed(section: str, **values: Any) -> Config:
         ("training", {"learning_rate": 0.001}, "`training.learning_rate` was null, is now 0.001"),
         ("training", {"optimizer": "adamw"}, "`training.optimizer` was 'muon', is now 'adamw'"),
         ("training", {"seed": 7}, "`training.seed` was 42, is now 7"),
-        ("model", {"dropout": 0.2}, "`model.dropout` was null, is now 0.2"),
+        ("model", {"dropout": 0.2}, "`model.dropout` was 0, is now 0.2"),
         ("model", {"qk_norm": False}, "`model.qk_norm` was true, is now false"),
     ],
 )

@@ -41,6 +41,7 @@ class Estimate:
     warmup_steps: int
     learning_rate: float
     dropout: float
+    weight_decay: float
     eval_steps: int
     tokens_per_second: float
     seconds: float
@@ -81,8 +82,9 @@ def estimate(
         ),
         "disk_bytes": (config.training.save_total_limit + 2) * checkpoint_bytes(shape, config),
         "train_tokens": 0, "tokens_per_step": 0, "total_steps": 0, "total_epochs": 0.0, "warmup_steps": 0,
-        "learning_rate": config.training.learning_rate, "dropout": config.model.dropout, "eval_steps": 0,
-        "tokens_per_second": 0.0, "seconds": 0.0, "notes": (),
+        "learning_rate": config.training.learning_rate, "dropout": config.model.dropout,
+        "weight_decay": config.training.weight_decay, "eval_steps": 0, "tokens_per_second": 0.0, "seconds": 0.0,
+        "notes": (),
     }  # fmt: skip
     if dataset is None:
         return Estimate(**facts)
@@ -113,8 +115,8 @@ def _verdicts(tokens: int, parameters: int, epochs: float) -> tuple[str, ...]:
 
 def _measure(shape: ModelShape, config: Config, device: Device) -> float:
     """Tokens per second of real optimizer steps on random tokens, after one to warm up."""
-    assert config.model.dropout is not None
     assert config.training.batch_size is not None
+    assert config.training.weight_decay is not None
     model = GPT(shape, dropout=config.model.dropout, compute_dtype=device.dtype, kernels=device.kernels)
     model.init_weights(0)
     model.to(device.device)

@@ -13,18 +13,18 @@ from nima_cli.engine.model.shape import ModelShape, resolve
 # Tokens for each parameter beyond which a larger model makes better use of the same work (Hoffmann, 2203.15556).
 _COMPUTE_OPTIMAL = 20.0
 _MOST_EPOCHS = 5.0  # the most that were tried; by then the train loss is far below that of validation
-# Up to here a text read again teaches about as much as new text (Muennighoff, 2305.16264), and dropout only costs.
-_FRESH_EPOCHS = 2.0
-_DROPOUT = 0.1
 # Where rate and batch were tuned; wider models and longer runs want a lower rate, longer runs a larger batch.
 _TUNED_RATE, _TUNED_WIDTH, _TUNED_TOKENS, _TUNED_BATCH = 0.01, 256, 400_000, 2048
 _RATE_EXPONENT, _BATCH_EXPONENT = 1 / 8, 1 / 3
 _LARGEST_BATCH = 16_384  # tokens of a step: what the larger presets take; 8,192 is the most that was tuned with
 _ADAMW_SHARE = 0.3  # of Muon's rate, on the same scale
+# By which factor, as a power of e, weight decay would shrink a matrix over a run of up to two epochs at the peak rate.
+_TOTAL_DECAY = 1.5
+_LARGEST_DECAY, _ADAMW_DECAY = 1.0, 0.1
 
 
 def fill_in(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
-    """The same config with a number for epochs, batch, learning rate and dropout.
+    """The same config with a number for epochs, batch, learning rate and weight decay.
 
     Args:
         config: any; one that is filled in comes back as it is.
@@ -37,17 +37,14 @@ def fill_in(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
     if batch is None:
         batch = batch_for(training, shape.context_length, epochs * train_tokens)
     tokens = _tokens(training, batch, shape.context_length, epochs * train_tokens)
-    rate, dropout = training.learning_rate, config.model.dropout
+    rate, decay = training.learning_rate, training.weight_decay
     if rate is None:
         rate = max(training.min_lr, rate_for(training.optimizer, shape.d_model, tokens))
-    if dropout is None:
-        dropout = dropout_for(tokens / max(1, train_tokens))
-    return config.model_copy(
-        update={
-            "model": config.model.model_copy(update={"dropout": dropout}),
-            "training": training.model_copy(update={"epochs": epochs, "batch_size": batch, "learning_rate": rate}),
-        }
-    )
+    if decay is None:
+        steps = tokens / (batch * training.gradient_accumulation_steps * shape.context_length)
+        decay = decay_for(training.optimizer, rate * steps, tokens / max(1, train_tokens))
+    chosen = {"epochs": epochs, "batch_size": batch, "learning_rate": rate, "weight_decay": decay}
+    return config.model_copy(update={"training": training.model_copy(update=chosen)})
 
 
 def complete(config: Config, dataset: PreparedDataset) -> Config:
@@ -68,11 +65,6 @@ def epochs_for(train_tokens: int, parameters: int) -> float:
     """
     wanted = math.sqrt(_COMPUTE_OPTIMAL * parameters / max(1, train_tokens))
     return round(2 * min(_MOST_EPOCHS, max(1.0, wanted))) / 2
-
-
-def dropout_for(epochs: float) -> float:
-    """Against learning by heart, where text is read again often enough for that."""
-    return _DROPOUT if epochs > _FRESH_EPOCHS else 0.0
 
 
 def batch_for(training: TrainingConfig, context_length: int, wanted: float) -> int:
@@ -96,6 +88,23 @@ def rate_for(optimizer: str, width: int, tokens: float) -> float:
     peak = _TUNED_RATE * (1.0 if optimizer == "muon" else _ADAMW_SHARE)
     longer = max(1.0, tokens / _TUNED_TOKENS)
     return float(f"{peak * math.sqrt(_TUNED_WIDTH / width) * longer**-_RATE_EXPONENT:.2g}")
+
+
+def decay_for(optimizer: str, rates: float, epochs: float) -> float:
+    """Weight decay, to two digits.
+
+    With Muon a matrix forgets at the same pace whatever the length of the run: what counts is the decay times the sum
+    of the learning rates (Wang and Aitchison, 2405.13698). Each pass beyond the second adds to it, against learning by
+    heart.
+
+    Args:
+        rates: of all steps, as if each took the peak.
+        epochs: that the run makes.
+    """
+    if optimizer != "muon":
+        return _ADAMW_DECAY
+    wanted = _TOTAL_DECAY * max(1.0, epochs - 1.0) / max(rates, 1e-9)
+    return float(f"{min(_LARGEST_DECAY, wanted):.2g}")
 
 
 def _tokens(training: TrainingConfig, batch: int, context_length: int, wanted: float) -> float:

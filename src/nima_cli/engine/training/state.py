@@ -50,6 +50,7 @@ class RunState:
         self.compiled = self._compiled()
         self.model = self._build_model(resume or init_from)
         training = config.training
+        assert training.weight_decay is not None
         self.optimizer = Optimizer(self.model, kind=training.optimizer, weight_decay=training.weight_decay, ranks=ranks)
         self.train_step = TrainStep(
             self.model,
@@ -104,7 +105,6 @@ class RunState:
         return "torch" if wanted == "torch" or (wanted == "auto" and worth_it) else None
 
     def _build_model(self, source: Checkpoint | None) -> GPT:
-        assert self.config.model.dropout is not None
         model = GPT(
             self.shape,
             dropout=self.config.model.dropout,
