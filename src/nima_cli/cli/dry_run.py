@@ -52,7 +52,8 @@ def _rows(found: "Estimate", folder: Path, *, ready: bool) -> list[tuple[str, st
         (
             "recipe",
             f"learning rate {quantities.rate(found.learning_rate)}",
-            f"weight decay {found.weight_decay:g}, dropout {found.dropout:g}",
+            f"weight decay {found.weight_decay:g}, embeddings {found.embedding_weight_decay:g}; "
+            f"dropout {found.dropout:g}",
         ),
         ("evaluation", f"every {found.eval_steps} steps", ""),
         ("time", quantities.duration(found.seconds), f"at {found.tokens_per_second:,.0f} tokens/s, measured just now"),

@@ -21,7 +21,7 @@ _PRESET: KeyPath = ("model", "preset")
 # Keys whose null says `as below`: what a preset gives, or what the recipe chose when the run began.
 _LEFT_OPEN: dict[str, set[str]] = {
     "model": {key for preset in PRESETS.values() for key in preset["model"]},
-    "training": {"epochs", "batch_size", "learning_rate", "weight_decay"},
+    "training": {"epochs", "batch_size", "learning_rate", "weight_decay", "embedding_weight_decay"},
 }
 
 

@@ -139,8 +139,15 @@ class TrainingConfig(Section):
         None,
         ge=0.0,
         le=10.0,
-        description="Decoupled weight decay on matrices. By default 0.1 with adamw; with muon up to 1: less, the "
-        "longer the run, and more, the more often it reads the text.",
+        description="Decoupled weight decay on the blocks' matrices. By default 0.1 with adamw; with muon up to 1: "
+        "less, the longer the run, and more, the more often it reads the text.",
+    )
+    embedding_weight_decay: Float | None = Field(
+        None,
+        ge=0.0,
+        le=10.0,
+        description="The same on the embeddings and the head. By default `weight_decay` with adamw; with muon "
+        "none for text that is read once, and more, the more often it is read.",
     )
     max_grad_norm: Float = Field(
         1.0, ge=0.0, description="Clip the global gradient norm to this; 0 turns clipping off."

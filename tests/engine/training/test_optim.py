@@ -11,7 +11,15 @@ from torch import nn
 
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
-from nima_cli.engine.training.optim import ADAM_BETAS, ADAM_EPSILON, AdamW, Muon, Optimizer, orthogonalize
+from nima_cli.engine.training.optim import (
+    ADAM_BETAS,
+    ADAM_EPSILON,
+    EMBEDDING_LR_FACTOR,
+    AdamW,
+    Muon,
+    Optimizer,
+    orthogonalize,
+)
 
 SHAPE = ModelShape(
     vocab_size=50, n_layers=2, d_model=16, n_heads=2, n_kv_heads=1, d_ff=24, context_length=8,
@@ -87,7 +95,7 @@ def test_muon_in_batches_equals_muon_one_by_one() -> None:
 @pytest.mark.parametrize("first_step", [True, False])
 def test_a_refused_step_changes_nothing(kind: str, first_step: bool) -> None:
     model = make_model()
-    optimizer = Optimizer(model, kind=kind, weight_decay=0.1)
+    optimizer = Optimizer(model, kind=kind, weight_decay=0.1, embedding_weight_decay=0.2)
     if not first_step:
         set_gradients(model, 1)
         optimizer.step(0.01, GO)
@@ -107,13 +115,13 @@ def test_a_refused_step_changes_nothing(kind: str, first_step: bool) -> None:
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
 def test_a_state_taken_back_goes_on_bit_for_bit(kind: str) -> None:
     model = make_model()
-    optimizer = Optimizer(model, kind=kind, weight_decay=0.1)
+    optimizer = Optimizer(model, kind=kind, weight_decay=0.1, embedding_weight_decay=0.2)
     for seed in range(3):
         set_gradients(model, seed)
         optimizer.step(0.01, GO)
     other = make_model(seed=9)
     other.load_state_dict(model.state_dict())
-    restored = Optimizer(other, kind=kind, weight_decay=0.1)
+    restored = Optimizer(other, kind=kind, weight_decay=0.1, embedding_weight_decay=0.2)
     restored.load_state(copy.deepcopy(optimizer.state()))
     for seed in range(3, 6):
         for side, stepper in ((model, optimizer), (other, restored)):
@@ -124,25 +132,25 @@ def test_a_state_taken_back_goes_on_bit_for_bit(kind: str) -> None:
     assert set(optimizer.state()) == names
 
 
-@pytest.mark.parametrize(("kind", "decayed"), [("muon", "layers."), ("adamw", "")])
-def test_weight_decay_shrinks_matrices_and_nothing_else(kind: str, decayed: str) -> None:
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_weight_decay_shrinks_matrices_and_embeddings_each_by_its_own_and_no_gain(kind: str) -> None:
     moved: dict[float, Any] = {}
-    for decay in (0.0, 0.5):
+    for share in (0.0, 1.0):
         model = make_model()
-        optimizer = Optimizer(model, kind=kind, weight_decay=decay)
+        optimizer = Optimizer(model, kind=kind, weight_decay=0.5 * share, embedding_weight_decay=0.2 * share)
         set_gradients(model, 4)
         optimizer.step(0.1, GO)
-        moved[decay] = dict(model.named_parameters())
-    start = dict(make_model().named_parameters())
-    for name, value in start.items():
-        shrunk = moved[0.0][name] - moved[0.5][name]
-        expected = 0.1 * 0.5 * value if value.ndim == 2 and name.startswith(decayed) else torch.zeros_like(value)
-        torch.testing.assert_close(shrunk, expected, rtol=1e-3, atol=1e-6)
+        moved[share] = dict(model.named_parameters())
+    factor = EMBEDDING_LR_FACTOR if kind == "muon" else 1.0
+    for name, value in make_model().named_parameters():
+        decay = 0.0 if value.ndim != 2 else 0.5 if name.startswith("layers.") else 0.2 * factor
+        shrunk = moved[0.0][name] - moved[1.0][name]
+        torch.testing.assert_close(shrunk, 0.1 * decay * value, rtol=1e-3, atol=1e-6)
 
 
 def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
     model = make_model()
-    optimizer = Optimizer(model, kind="muon", weight_decay=0.1)
+    optimizer = Optimizer(model, kind="muon", weight_decay=0.1, embedding_weight_decay=0.2)
     assert optimizer.muon is not None
     hidden = {name for name, value in model.named_parameters() if value.ndim == 2 and name.startswith("layers.")}
     assert set(optimizer.muon.state()) == hidden

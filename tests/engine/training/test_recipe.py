@@ -8,6 +8,7 @@ import pytest
 from nima_cli.config.schema import PRESETS, Config, ModelConfig
 from nima_cli.engine.data.dataset import open_dataset
 from nima_cli.engine.model.shape import ModelShape, resolve
+from nima_cli.engine.training.optim import EMBEDDING_LR_FACTOR
 from nima_cli.engine.training.recipe import complete, epochs_for, fill_in, rate_for
 from tests.engine.training.runs import make_config, make_trainer
 
@@ -32,6 +33,14 @@ def filled(config: Config, tokens: int = TOKENS) -> tuple[float | None, float | 
     return found.training.epochs, found.training.learning_rate, found.training.weight_decay
 
 
+def decays(config: Config, tokens: int = TOKENS) -> tuple[float, float]:
+    """Weight decay of the blocks' matrices and of the embeddings that it comes to."""
+    found = fill_in(config, shape_of(config), train_tokens=tokens).training
+    assert found.weight_decay is not None
+    assert found.embedding_weight_decay is not None
+    return found.weight_decay, found.embedding_weight_decay
+
+
 def test_what_is_said_is_kept_and_the_rest_is_chosen() -> None:
     config = config_of(epochs=3.0, learning_rate=0.5)
     assert filled(config)[:2] == (3.0, 0.5)
@@ -39,7 +48,7 @@ def test_what_is_said_is_kept_and_the_rest_is_chosen() -> None:
     assert fill_in(found, shape_of(config), train_tokens=10) == found, "a filled config comes back as it is"
     assert found.training.batch_size is not None
     assert found.model == config.model
-    open_keys = {"epochs", "batch_size", "learning_rate", "weight_decay"}
+    open_keys = {"epochs", "batch_size", "learning_rate", "weight_decay", "embedding_weight_decay"}
     assert found.training.model_dump(exclude=open_keys) == config.training.model_dump(exclude=open_keys)
 
 
@@ -72,8 +81,26 @@ def test_the_decay_over_a_run_does_not_depend_on_batch_or_rate() -> None:
 
 
 def test_adamw_takes_the_usual_weight_decay_and_what_is_said_is_kept() -> None:
-    assert filled(config_of(optimizer="adamw"))[2] == 0.1
-    assert filled(config_of(weight_decay=0.0))[2] == 0.0
+    assert decays(config_of(optimizer="adamw")) == (0.1, 0.1)
+    assert decays(config_of(optimizer="adamw", weight_decay=0.3)) == (0.3, 0.3)
+    for optimizer in ("adamw", "muon"):
+        assert decays(config_of(optimizer=optimizer, weight_decay=0.0, embedding_weight_decay=0.2)) == (0.0, 0.2)
+    assert decays(config_of(embedding_weight_decay=0.0))[1] == 0.0
+
+
+def test_embeddings_decay_the_more_the_more_often_text_is_read_again() -> None:
+    found = [decays(config_of(epochs=epochs))[1] for epochs in (0.2, 1.0, 1.5, 2.0, 3.0, 5.0)]
+    assert found[:2] == [0.0, 0.0]
+    assert found[1:] == sorted(found[1:])
+    assert 0.0 < found[2] < found[-1] < 1.0
+    assert decays(config_of(epochs=8.0, max_steps=100))[1] == 0.0, "what counts is what the run reads"
+
+
+def test_embeddings_never_forget_within_a_few_steps() -> None:
+    for tokens, rows, rate in ((TOKENS, 64, 0.01), (10**4, 4, 0.01), (10**3, 4, 0.02), (TOKENS, 1024, 1e-6)):
+        decay = decays(config_of(batch_size=rows, learning_rate=rate, epochs=5.0), tokens)[1]
+        assert 0.0 < decay <= 1.0
+        assert 1.0 / (decay * rate * EMBEDDING_LR_FACTOR) > 85
 
 
 def test_a_run_that_max_steps_ends_is_chosen_for_by_what_it_reads() -> None:
@@ -140,11 +167,12 @@ def test_the_lowest_rate_that_is_asked_for_is_not_undercut() -> None:
 
 
 def test_a_run_keeps_what_was_chosen_for_it(tiny_dataset: Path, tmp_path: Path) -> None:
-    config = make_config(learning_rate=None, weight_decay=None, epochs=None, max_steps=2)
+    config = make_config(learning_rate=None, weight_decay=None, embedding_weight_decay=None, epochs=None, max_steps=2)
     trainer = make_trainer(config, tiny_dataset, tmp_path / "run")
     chosen = complete(config, open_dataset(tiny_dataset))
     assert trainer.config == chosen != config
     assert trainer.state.checkpoint().header["config"] == chosen.model_dump(mode="json")
     assert trainer.state.optimizer.muon is not None
     assert trainer.state.optimizer.muon.weight_decay == chosen.training.weight_decay
+    assert trainer.state.optimizer.adamw.groups[0][2] == chosen.training.embedding_weight_decay
     assert trainer.state.plan.schedule.peak == chosen.training.learning_rate

@@ -39,7 +39,7 @@ def make_step(*, dropout: float = 0.0, max_grad_norm: float = 0.0) -> TrainStep:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
-    optimizer = Watched(model, kind="adamw", weight_decay=0.1)
+    optimizer = Watched(model, kind="adamw", weight_decay=0.1, embedding_weight_decay=0.1)
     return TrainStep(model, optimizer, CPU, SINGLE, seed=7, max_grad_norm=max_grad_norm)
 
 

@@ -42,6 +42,7 @@ class Estimate:
     learning_rate: float
     dropout: float
     weight_decay: float
+    embedding_weight_decay: float
     eval_steps: int
     tokens_per_second: float
     seconds: float
@@ -83,8 +84,9 @@ def estimate(
         "disk_bytes": (config.training.save_total_limit + 2) * checkpoint_bytes(shape, config),
         "train_tokens": 0, "tokens_per_step": 0, "total_steps": 0, "total_epochs": 0.0, "warmup_steps": 0,
         "learning_rate": config.training.learning_rate, "dropout": config.model.dropout,
-        "weight_decay": config.training.weight_decay, "eval_steps": 0, "tokens_per_second": 0.0, "seconds": 0.0,
-        "notes": (),
+        "weight_decay": config.training.weight_decay,
+        "embedding_weight_decay": config.training.embedding_weight_decay, "eval_steps": 0, "tokens_per_second": 0.0,
+        "seconds": 0.0, "notes": (),
     }  # fmt: skip
     if dataset is None:
         return Estimate(**facts)
@@ -115,16 +117,23 @@ def _verdicts(tokens: int, parameters: int, epochs: float) -> tuple[str, ...]:
 
 def _measure(shape: ModelShape, config: Config, device: Device) -> float:
     """Tokens per second of real optimizer steps on random tokens, after one to warm up."""
-    assert config.training.batch_size is not None
-    assert config.training.weight_decay is not None
+    training = config.training
+    assert training.batch_size is not None
+    assert training.weight_decay is not None
+    assert training.embedding_weight_decay is not None
     model = GPT(shape, dropout=config.model.dropout, compute_dtype=device.dtype, kernels=device.kernels)
     model.init_weights(0)
     model.to(device.device)
-    optimizer = Optimizer(model, kind=config.training.optimizer, weight_decay=config.training.weight_decay)
-    step = TrainStep(model, optimizer, device, SINGLE, seed=0, max_grad_norm=config.training.max_grad_norm)
-    size = (config.training.batch_size, shape.context_length)
+    optimizer = Optimizer(
+        model,
+        kind=training.optimizer,
+        weight_decay=training.weight_decay,
+        embedding_weight_decay=training.embedding_weight_decay,
+    )
+    step = TrainStep(model, optimizer, device, SINGLE, seed=0, max_grad_norm=training.max_grad_norm)
+    size = (training.batch_size, shape.context_length)
     ids_BT = torch.randint(0, shape.vocab_size, size, generator=torch.Generator().manual_seed(0))
-    batches = [Batch(ids_BT, ids_BT)] * config.training.gradient_accumulation_steps
+    batches = [Batch(ids_BT, ids_BT)] * training.gradient_accumulation_steps
     rows = [range(len(ids_BT))] * len(batches)
     step(batches, rows=rows, learning_rate=1e-4)
     device.synchronize()

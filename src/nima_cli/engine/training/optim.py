@@ -175,7 +175,15 @@ class AdamW:
 class Optimizer:
     """What a run steps: Muon with AdamW for the rest, or AdamW alone."""
 
-    def __init__(self, model: GPT, *, kind: str, weight_decay: float, ranks: Ranks = SINGLE) -> None:
+    def __init__(
+        self,
+        model: GPT,
+        *,
+        kind: str,
+        weight_decay: float,
+        embedding_weight_decay: float,
+        ranks: Ranks = SINGLE,
+    ) -> None:
         named = list(model.named_parameters())
         matrices = [(n, p) for n, p in named if p.ndim == 2 and n.startswith("layers.")]
         tables = [(n, p) for n, p in named if p.ndim == 2 and not n.startswith("layers.")]
@@ -185,9 +193,10 @@ class Optimizer:
         if kind == "muon":
             dtype = _newton_schulz_dtype(model.compute_dtype)
             self.muon = Muon(matrices, weight_decay=weight_decay, dtype=dtype, ranks=ranks)
-            self.adamw = AdamW([(tables, EMBEDDING_LR_FACTOR, 0.0), (gains, 1.0, 0.0)], fused=fused)
+            self.adamw = AdamW([(tables, EMBEDDING_LR_FACTOR, embedding_weight_decay), (gains, 1.0, 0.0)], fused=fused)
         else:
-            self.adamw = AdamW([(matrices + tables, 1.0, weight_decay), (gains, 1.0, 0.0)], fused=fused)
+            groups = [(matrices, 1.0, weight_decay), (tables, 1.0, embedding_weight_decay), (gains, 1.0, 0.0)]
+            self.adamw = AdamW(groups, fused=fused)
         self.parameters = [parameter for _, parameter in named]
         self.learning_rate = 0.0
 

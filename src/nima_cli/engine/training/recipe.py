@@ -9,6 +9,7 @@ import math
 from nima_cli.config.schema import Config, TrainingConfig
 from nima_cli.engine.data.dataset import PreparedDataset
 from nima_cli.engine.model.shape import ModelShape, resolve
+from nima_cli.engine.training.optim import EMBEDDING_LR_FACTOR
 
 # Tokens for each parameter beyond which a larger model makes better use of the same work (Hoffmann, 2203.15556).
 _COMPUTE_OPTIMAL = 20.0
@@ -21,6 +22,8 @@ _ADAMW_SHARE = 0.3  # of Muon's rate, on the same scale
 # By which factor, as a power of e, weight decay would shrink a matrix over a run of up to two epochs at the peak rate.
 _TOTAL_DECAY = 1.5
 _LARGEST_DECAY, _ADAMW_DECAY = 1.0, 0.1
+# The same of embeddings in an epoch, for each that the run makes beyond the first; and the fewest steps that may take.
+_EMBEDDING_DECAY, _EMBEDDING_STEPS = 0.9, 90
 
 
 def fill_in(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
@@ -37,13 +40,23 @@ def fill_in(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
     if batch is None:
         batch = batch_for(training, shape.context_length, epochs * train_tokens)
     tokens = _tokens(training, batch, shape.context_length, epochs * train_tokens)
-    rate, decay = training.learning_rate, training.weight_decay
+    rate = training.learning_rate
     if rate is None:
         rate = max(training.min_lr, rate_for(training.optimizer, shape.d_model, tokens))
+    decay, embedding_decay = training.weight_decay, training.embedding_weight_decay
+    steps = tokens / (batch * training.gradient_accumulation_steps * shape.context_length)
+    made, muon = tokens / max(1, train_tokens), training.optimizer == "muon"
     if decay is None:
-        steps = tokens / (batch * training.gradient_accumulation_steps * shape.context_length)
-        decay = decay_for(training.optimizer, rate * steps, tokens / max(1, train_tokens))
-    chosen = {"epochs": epochs, "batch_size": batch, "learning_rate": rate, "weight_decay": decay}
+        decay = decay_for(rate * steps, made) if muon else _ADAMW_DECAY
+    if embedding_decay is None:
+        embedding_decay = embedding_decay_for(rate, steps, made) if muon else decay
+    chosen = {
+        "epochs": epochs,
+        "batch_size": batch,
+        "learning_rate": rate,
+        "weight_decay": decay,
+        "embedding_weight_decay": embedding_decay,
+    }
     return config.model_copy(update={"training": training.model_copy(update=chosen)})
 
 
@@ -90,21 +103,33 @@ def rate_for(optimizer: str, width: int, tokens: float) -> float:
     return float(f"{peak * math.sqrt(_TUNED_WIDTH / width) * longer**-_RATE_EXPONENT:.2g}")
 
 
-def decay_for(optimizer: str, rates: float, epochs: float) -> float:
-    """Weight decay, to two digits.
+def decay_for(rates: float, epochs: float) -> float:
+    """Weight decay of Muon's matrices, to two digits.
 
-    With Muon a matrix forgets at the same pace whatever the length of the run: what counts is the decay times the sum
-    of the learning rates (Wang and Aitchison, 2405.13698). Each pass beyond the second adds to it, against learning by
-    heart.
+    A matrix forgets at the same pace whatever the length of the run: what counts is the decay times the sum of the
+    learning rates (Wang and Aitchison, 2405.13698). Each pass beyond the second adds to it, against learning by heart.
 
     Args:
         rates: of all steps, as if each took the peak.
         epochs: that the run makes.
     """
-    if optimizer != "muon":
-        return _ADAMW_DECAY
     wanted = _TOTAL_DECAY * max(1.0, epochs - 1.0) / max(rates, 1e-9)
     return float(f"{min(_LARGEST_DECAY, wanted):.2g}")
+
+
+def embedding_decay_for(rate: float, steps: float, epochs: float) -> float:
+    """Weight decay of embeddings and head beside Muon, to two digits; none where no text is read again.
+
+    Their rows grow where nothing holds them, and logits with them: the model is sure of what it has learnt by heart,
+    and as sure where it is wrong.
+
+    Args:
+        rate: the peak.
+        steps: of the run.
+        epochs: that it makes.
+    """
+    pace = min(_EMBEDDING_DECAY * max(0.0, epochs - 1.0) * epochs / max(steps, 1e-9), 1.0 / _EMBEDDING_STEPS)
+    return float(f"{min(_LARGEST_DECAY, pace / max(rate * EMBEDDING_LR_FACTOR, 1e-9)):.2g}")
 
 
 def _tokens(training: TrainingConfig, batch: int, context_length: int, wanted: float) -> float:

@@ -20,6 +20,7 @@ IDENTITY = (
     "training.min_lr",
     "training.optimizer",
     "training.weight_decay",
+    "training.embedding_weight_decay",
     "training.max_grad_norm",
     "training.ema_decay",
     "training.use_mixed_precision",

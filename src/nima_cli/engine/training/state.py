@@ -51,7 +51,14 @@ class RunState:
         self.model = self._build_model(resume or init_from)
         training = config.training
         assert training.weight_decay is not None
-        self.optimizer = Optimizer(self.model, kind=training.optimizer, weight_decay=training.weight_decay, ranks=ranks)
+        assert training.embedding_weight_decay is not None
+        self.optimizer = Optimizer(
+            self.model,
+            kind=training.optimizer,
+            weight_decay=training.weight_decay,
+            embedding_weight_decay=training.embedding_weight_decay,
+            ranks=ranks,
+        )
         self.train_step = TrainStep(
             self.model,
             self.optimizer,
