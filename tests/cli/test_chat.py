@@ -40,7 +40,7 @@ def test_each_line_is_a_turn_and_stdout_holds_the_answers(tiny_run: TinyRun, nim
     messages = json.loads(saved.read_text("utf-8"))[0]["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "user", "assistant"]
     assert [messages[0]["content"], messages[2]["content"]] == ["What is a queue?", "And a cache?"]
-    assert ran.stdout == f"{messages[1]['content']}\n{messages[3]['content']}\n"
+    assert ran.stdout == safe_text(f"{messages[1]['content']}\n{messages[3]['content']}\n")
     assert f"saved to {saved}" in ran.stderr
 
 

@@ -21,7 +21,8 @@ MODEL: dict[str, Any] = {
 # 149 rows an epoch, 8 a step: the first epoch ends within step 19.
 TRAINING: dict[str, Any] = {
     "epochs": 50, "max_steps": 24, "batch_size": 4, "gradient_accumulation_steps": 2, "learning_rate": 0.01,
-    "use_mixed_precision": False, "eval_steps": 5, "log_steps": 1, "save_steps": 8,
+    "weight_decay": 0.1, "embedding_weight_decay": 0.05, "use_mixed_precision": False,
+    "eval_steps": 5, "log_steps": 1, "save_steps": 8,
 }  # fmt: skip
 
 
