@@ -72,7 +72,7 @@ BAD_VALUES = [
      "run.yaml:1: `training.early_stopping.metric` must be `val_loss`, `val_perplexity`, `val_bits_per_byte`, "
      "`val_accuracy`, `train_loss` or `train_perplexity`, got `val_los` | did you mean `val_loss`?"),
     ("training: {use_mixed_precision: fp8}\n",
-     "run.yaml:1: `training.use_mixed_precision` must be `true`, `false`, `bf16` or `fp16`, got `fp8`"),
+     "run.yaml:1: `training.use_mixed_precision` must be `true`, `false`, `bf16`, `fp16` or `int8`, got `fp8`"),
     ("monitoring:\n  wandb:\n    name: 2024\n",
      "run.yaml:3: `monitoring.wandb.name` must be text or `null`, got `2024` | put it in quotes"),
     ("data:\n  sources:\n    - format: qa\n", "run.yaml:3: `data.sources[0].path` is missing"),

@@ -161,7 +161,7 @@ def test_presets_set_keys_that_exist_and_fit(preset: dict[str, dict[str, Any]]) 
         ("training.learning_rate", "a number above 0 and at most 10 or `null`"),
         ("training.max_steps", "a whole number of at least 1 or `null`"),
         ("model.n_layers", "a whole number from 1 to 256 or `null`"),
-        ("training.use_mixed_precision", "`true`, `false`, `bf16` or `fp16`"),
+        ("training.use_mixed_precision", "`true`, `false`, `bf16`, `fp16` or `int8`"),
         ("training.early_stopping.mode", "`min`, `max` or `null`"),
         ("hardware.gpu_ids", "a list, each item a whole number of at least 0"),
         ("monitoring.wandb.name", "text or `null`"),

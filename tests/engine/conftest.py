@@ -29,6 +29,15 @@ def compiled_kernels(compiled: Path) -> Kernels:
     return found
 
 
+@pytest.fixture
+def int8_kernels(compiled: Path, compiled_kernels: Kernels) -> Kernels:
+    """The same for products of 8-bit integers, which torch can do on any processor, if not fast."""
+    assert not compiled_kernels.int8
+    found = load_kernels(compiled, int8=True)
+    assert found is not None
+    return found
+
+
 @pytest.fixture(params=["eager", "compiled"])
 def kernels(request: pytest.FixtureRequest) -> Kernels | None:
     """Both ways to compute: with torch alone, and with the kernels."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nima_cli.engine.device import Device, pick_device
+from nima_cli.engine.device import Device, pick_device, pick_inference_device
 from nima_cli.errors import DeviceError
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -22,6 +22,21 @@ def test_fp16_on_a_cpu_is_refused() -> None:
         pick_device("cpu", "fp16")
     assert caught.value.exit_code == 4
     assert caught.value.hint is not None
+
+
+def test_int8_is_for_processors_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_vnni": True}, raising=False)
+    assert pick_device("cpu", True).int8
+    assert pick_device("cpu", "int8").int8
+    assert pick_device("cpu", "int8").dtype is torch.float32  # no bfloat16 beside it
+    assert not pick_device("cpu", "bf16").int8
+    assert not pick_device("cpu", False).int8
+    assert not pick_inference_device("cpu", "auto", batched=True).int8
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
+    assert not pick_device("cpu", True).int8
+    with pytest.raises(DeviceError, match="needs a processor with") as caught:
+        pick_device("cpu", "int8")
+    assert (caught.value.exit_code, caught.value.hint) == (4, "use `true`")
 
 
 @no_gpu

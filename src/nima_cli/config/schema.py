@@ -159,8 +159,11 @@ class TrainingConfig(Section):
         description="Keep an average of the weights that moves by this slowly, such as 0.999, evaluate it too, and use "
         "the better of both; `null` keeps none.",
     )
-    use_mixed_precision: bool | Literal["bf16", "fp16"] = Field(
-        True, description="Compute in 16 bit where the device is faster that way (`true`), never, or in the named type."
+    use_mixed_precision: bool | Literal["bf16", "fp16", "int8"] = Field(
+        True,
+        description="Compute in what the device is fastest with (`true`): 16 bit, and on a CPU that has instructions "
+        "for it, matrix products of training in 8 bit. `false` is float32; a named type is that, `int8` as `true`, or "
+        "an error where it cannot be. Weights are kept in float32 always.",
     )
     eval_steps: Int | None = Field(
         None, ge=1, description="Steps between evaluations; by default a tenth of the run, at most 500."

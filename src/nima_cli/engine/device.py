@@ -19,11 +19,13 @@ class Device:
 
     Attributes:
         kernels: compiled for training on this processor; None is torch alone.
+        int8: whether kernels should multiply 8-bit integers.
     """
 
     device: torch.device
     dtype: torch.dtype
     kernels: Kernels | None = None
+    int8: bool = False
 
     @property
     def name(self) -> str:
@@ -35,12 +37,17 @@ class Device:
     def with_kernels(self, folder: Path | None) -> "Device":
         """The same with training's kernels from a folder of compiled programs, where they are for this device."""
         fits = Kernels.fit(torch.empty(0, device=self.device, dtype=self.dtype))
-        return replace(self, kernels=load_kernels(folder)) if fits else self
+        return replace(self, kernels=load_kernels(folder, int8=self.int8)) if fits else self
 
     @property
     def dtype_name(self) -> str:
         """`float32`, `bfloat16` or `float16`."""
         return DTYPE_NAMES[self.dtype]
+
+    @property
+    def precision(self) -> str:
+        """What to tell the user: the type, and whether matrices are multiplied in another one."""
+        return f"{self.dtype_name} and int8" if self.kernels is not None and self.kernels.int8 else self.dtype_name
 
     def synchronize(self) -> None:
         """Wait for queued work, so that a clock read after it is honest."""
@@ -50,12 +57,13 @@ class Device:
             torch.mps.synchronize()
 
 
-def pick_device(wanted: str, mixed_precision: bool | Literal["bf16", "fp16"], index: int = 0) -> Device:
+def pick_device(wanted: str, mixed_precision: bool | Literal["bf16", "fp16", "int8"], index: int = 0) -> Device:
     """Turn `hardware.device` and `training.use_mixed_precision` into a device and a compute type.
 
     Args:
         wanted: `auto`, `cpu`, `cuda` or `mps`.
-        mixed_precision: True takes the 16-bit type that the device is fast in, False takes float32.
+        mixed_precision: True takes what the device is fast in: a 16-bit type, and kernels that multiply 8-bit integers.
+            False takes float32.
         index: which GPU.
 
     Raises:
@@ -65,7 +73,13 @@ def pick_device(wanted: str, mixed_precision: bool | Literal["bf16", "fp16"], in
     if mixed_precision is False:
         return Device(device, torch.float32)
     if mixed_precision is True:
-        return Device(device, _fast_dtype(device))
+        return Device(device, _fast_dtype(device), int8=_has_int8(device))
+    if mixed_precision == "int8":
+        if not _has_int8(device):
+            raise DeviceError(
+                "`training.use_mixed_precision: int8` needs a processor with AVX512-VNNI or AMX", hint="use `true`"
+            )
+        return Device(device, _fast_dtype(device), int8=True)
     dtype = torch.bfloat16 if mixed_precision == "bf16" else torch.float16
     if dtype is torch.float16 and device.type == "cpu":
         raise DeviceError(
@@ -88,7 +102,7 @@ def pick_inference_device(wanted: str, dtype: str, *, batched: bool) -> Device:
     """
     if dtype != "auto":
         return pick_device(wanted, "bf16" if dtype == "bfloat16" else False)
-    device = pick_device(wanted, True)
+    device = replace(pick_device(wanted, True), int8=False)
     alone_on_cpu = device.device.type == "cpu" and not batched
     return Device(device.device, torch.float32) if alone_on_cpu else device
 
@@ -120,14 +134,24 @@ def _fast_dtype(device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 matrices in hardware (AMX or AVX512-BF16); else it would be slower."""
+    """Whether the processor multiplies bfloat16 matrices in hardware; else it would be slower."""
+    return _cpu_has("amx_bf16", "avx512_bf16")
+
+
+def _has_int8(device: torch.device) -> bool:
+    """Whether it multiplies matrices of 8-bit integers in hardware, and torch has a function for it."""
+    return device.type == "cpu" and hasattr(torch, "_int_mm") and _cpu_has("amx_int8", "avx512_vnni")
+
+
+def _cpu_has(*features: str) -> bool:
+    """Whether the processor has one of them."""
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     if capabilities is not None:
         found = capabilities()
-        return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+        return any(found.get(feature) for feature in features)
     info = Path("/proc/cpuinfo")
-    flags = info.read_text("utf-8") if info.exists() else ""
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+    flags = info.read_text("utf-8").split() if info.exists() else []
+    return any(feature in flags for feature in features)
 
 
 def keep_freed_memory() -> None:

@@ -58,6 +58,15 @@ def test_in_bfloat16_they_are_as_near_to_float32_as_torchs(compiled_kernels: Ker
     assert distance(ours, exact) < 1.2 * distance(eager, exact)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_with_int8_they_are_near(int8_kernels: Kernels, shape: dict[str, Any], dtype: torch.dtype) -> None:
+    """A rounding error of one percent in each product, from the last layer's down to the first's gradient."""
+    exact = learn(build(shape, None, torch.float32, 0.0))
+    ours = learn(build(shape, int8_kernels, dtype, 0.0))
+    assert 0.005 < distance(ours, exact) < 0.25
+
+
 def test_only_training_uses_them(compiled_kernels: Kernels) -> None:
     """What a model is measured by and what it writes do not depend on a compiler."""
     eager, ours = (build({}, kernels, torch.float32, 0.0) for kernels in (None, compiled_kernels))

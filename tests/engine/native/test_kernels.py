@@ -156,6 +156,85 @@ def test_accumulate(compiled_kernels: Kernels, dtype: torch.dtype) -> None:
 
 
 @dtypes
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (5, 3), (16, 48), (300, 67)])
+def test_quantize(compiled_kernels: Kernels, rows: int, columns: int, dtype: torch.dtype) -> None:
+    """The greatest of each row or column becomes 127, and all are within half of their scale."""
+    x, factors = numbers(rows, columns, dtype=dtype) * 3, numbers(rows, dtype=torch.float32, seed=1)
+    for dim, wanted, (q, scales) in (
+        (1, x, compiled_kernels.quantize_rows(x)),
+        (0, x, compiled_kernels.quantize_columns(x)),
+        (0, x.float() * factors[:, None], compiled_kernels.quantize_columns(x, factors)),
+    ):
+        assert (q.dtype, scales.dtype) == (torch.int8, torch.float32)
+        assert (q.abs().amax(dim) == 127).all()
+        wide = scales.double().unsqueeze(dim)
+        assert ((q.double() * wide - wanted.double()).abs() <= 0.5001 * wide).all()
+
+
+def test_quantize_what_is_zero_or_tiny_or_not_finite(compiled_kernels: Kernels) -> None:
+    x = torch.tensor([[0.0, 0.0], [1e-40, -1e-39], [1.0, float("inf")], [float("nan"), 1.0], [-2.0, 1.0]])
+    q, scales = compiled_kernels.quantize_rows(x)
+    assert not q[:2].any()
+    assert scales[:2].isfinite().all()
+    assert q[4].tolist() == [-127, 64]
+    sums = torch.eye(2, dtype=torch.int32).repeat(3, 1)[:5]
+    y = compiled_kernels.dequantize(sums, scales, torch.ones(2), torch.empty(5, 2))
+    assert y.isfinite().all(dim=1).tolist() == [True, True, False, False, True]
+    _, scales = compiled_kernels.quantize_columns(x)
+    assert not scales.isfinite().any()
+
+
+@dtypes
+def test_dequantize(compiled_kernels: Kernels, dtype: torch.dtype) -> None:
+    sums = torch.arange(-300, 300, dtype=torch.int32).view(8, 75)
+    rows, columns = numbers(8, dtype=torch.float32) / 100, numbers(75, dtype=torch.float32, seed=1)
+    plus, out = (numbers(8, 75, dtype=dtype, seed=seed) for seed in (2, 3))
+    wide = sums.double() * columns.double()
+    assert_near(compiled_kernels.dequantize(sums, rows, columns, out), wide * rows.double()[:, None])
+    assert_near(compiled_kernels.dequantize(sums, None, columns, out), wide)
+    found = compiled_kernels.dequantize(sums, rows, columns, out, plus_NP=plus, factor=3.0)
+    assert found is out
+    assert_near(out, wide * rows.double()[:, None] + 3.0 * plus.double(), factor=2)
+    assert_near(compiled_kernels.dequantize(sums, rows, columns, plus, plus_NP=plus, factor=3.0), out.double())
+
+
+def test_quantized_cross_entropy(compiled_kernels: Kernels) -> None:
+    """Probabilities are within one step of their scale and, rounded by chance, right on the whole."""
+    sums = torch.randint(-1000, 1000, (64, 1003), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    rows, columns = (numbers(size, dtype=torch.float32).abs() / 20 for size in sums.shape)
+    targets = torch.arange(64) * 15
+    targets[5] = IGNORE
+    q = torch.full(sums.shape, 99, dtype=torch.int8)
+    losses, scales = compiled_kernels.quantized_cross_entropy(sums, rows, columns, targets, ignored=IGNORE, out_NV=q)
+    logits = sums.double() * rows.double()[:, None] * columns.double()
+    expected = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
+    torch.testing.assert_close(losses.double(), expected, rtol=1e-5, atol=1e-5)
+    assert not q[5].any()
+    probs, found = torch.softmax(logits, dim=1), q.double() * scales.double()[:, None]
+    probs[5] = 0.0
+    assert ((found - probs).abs() <= 1.001 * scales.double()[:, None]).all()
+    assert float(found.sum() / probs.sum()) == pytest.approx(1.0, abs=0.01)
+    small = probs < 0.2 * scales.double()[:, None]  # to the nearest, all of these would be zero
+    assert float(found[small].sum() / probs[small].sum()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_quantized_cross_entropy_refuses_foreign_targets_and_what_is_not_finite(compiled_kernels: Kernels) -> None:
+    sums = torch.ones(3, 20, dtype=torch.int32)
+    rows = torch.tensor([1.0, float("nan"), 1.0])
+    columns = torch.ones(20)
+    targets = torch.tensor([20, 3, 4])
+    losses, _ = compiled_kernels.quantized_cross_entropy(
+        sums, rows, columns, targets, ignored=IGNORE, out_NV=torch.empty(3, 20, dtype=torch.int8)
+    )
+    assert losses.isnan().tolist() == [True, True, False]
+    columns[7] = float("inf")
+    losses, _ = compiled_kernels.quantized_cross_entropy(
+        sums, torch.ones(3), columns, targets, ignored=IGNORE, out_NV=torch.empty(3, 20, dtype=torch.int8)
+    )
+    assert losses.isnan().all()
+
+
+@dtypes
 def test_drop(compiled_kernels: Kernels, dtype: torch.dtype) -> None:
     x, keep = numbers(50, 21, dtype=dtype), numbers(50, 21, dtype=torch.float32, seed=1) > 0
     assert torch.equal(compiled_kernels.drop(x, keep, 1 / 0.7), x * keep * (1 / 0.7))
@@ -175,8 +254,11 @@ def test_the_number_of_threads_changes_no_bit(compiled_kernels: Kernels) -> None
         x, grad = (numbers(333, 40, dtype=torch.float32, seed=seed) for seed in range(2))
         gain = torch.ones(40)
         scores = compiled_kernels.causal_softmax_(x.view(9, 37, 40).clone())
+        q, scales = compiled_kernels.quantize_columns(x, grad[:, 0].contiguous())
         return [
             scores,
+            q,
+            scales,
             *compiled_kernels.add_norm_gradient(x, gain, EPSILON, grad_total_NC=None, grad_normed_NC=grad),
             compiled_kernels.swiglu_gradient(x, grad[:, :20].contiguous()),
         ]

@@ -1,6 +1,7 @@
 """Kernels that compute something else than torch are not trusted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,22 @@ import torch
 
 from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint_files import LAST
+from nima_cli.engine.device import pick_device
 from nima_cli.engine.native.kernels import Kernels
-from nima_cli.engine.training.kernel_check import kernels_agree
+from nima_cli.engine.training.kernel_check import kernels_agree, with_trusted_kernels
 from nima_cli.engine.training.session import Session, open_session, train
+from nima_cli.errors import DeviceError
 from tests.engine.training.runs import make_config
 
 METHODS = [name for name in vars(Kernels) if not name.startswith("_") and name != "fit"]
+INT8_METHODS = [name for name in METHODS if "quantize" in name]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_good_kernels_are_trusted(compiled_kernels: Kernels, dtype: torch.dtype) -> None:
+def test_good_kernels_are_trusted(compiled_kernels: Kernels, int8_kernels: Kernels, dtype: torch.dtype) -> None:
     before = torch.get_rng_state()
     assert kernels_agree(compiled_kernels, dtype)
+    assert kernels_agree(int8_kernels, dtype)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -39,10 +44,36 @@ def spoilt(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_kernel_with_one_wrong_number_is_noticed(
-    compiled_kernels: Kernels, name: str, monkeypatch: pytest.MonkeyPatch
+    compiled_kernels: Kernels, int8_kernels: Kernels, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Kernels, name, spoilt(getattr(Kernels, name)))
-    assert not kernels_agree(compiled_kernels, torch.float32)
+    assert not kernels_agree(int8_kernels if name in INT8_METHODS else compiled_kernels, torch.float32)
+
+
+def test_where_only_int8_is_wrong_the_other_kernels_are_used(
+    compiled: Path, int8_kernels: Kernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    able = replace(pick_device("cpu", "bf16"), int8=True)
+    found = with_trusted_kernels(able, make_config(use_mixed_precision=True), compiled)
+    assert found.precision == "bfloat16 and int8"
+    monkeypatch.setattr(Kernels, "dequantize", spoilt(Kernels.dequantize))
+    found = with_trusted_kernels(able, make_config(use_mixed_precision=True), compiled)
+    assert found.kernels is not None
+    assert not found.kernels.int8
+    assert found.precision == "bfloat16"
+
+
+@pytest.mark.usefixtures("int8_kernels")
+@pytest.mark.parametrize(("compiler", "have"), [("none", True), ("auto", False)])
+def test_int8_by_name_needs_kernels(compiled: Path, compiler: str, have: bool) -> None:
+    able = replace(pick_device("cpu", "bf16"), int8=True)
+    folder = compiled if have else None
+    config = make_config(use_mixed_precision="int8")
+    config = config.model_copy(update={"hardware": config.hardware.model_copy(update={"compiler": compiler})})
+    with pytest.raises(DeviceError, match="needs kernels that are compiled on this machine") as caught:
+        with_trusted_kernels(able, config, folder)
+    assert caught.value.hint is not None
+    assert with_trusted_kernels(able, make_config(use_mixed_precision="int8"), compiled).kernels is not None
 
 
 def test_a_run_goes_on_without_kernels_that_are_wrong(

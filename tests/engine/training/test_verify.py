@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nima_cli.engine.device import pick_device
 from nima_cli.engine.training import verify
 from nima_cli.engine.training.verify import HALF, shortened, verify_resume
 from tests.engine.training.runs import make_config
@@ -22,11 +23,13 @@ def test_it_proves_the_config_and_leaves_nothing_behind(
 
 
 @pytest.mark.usefixtures("compiled_kernels")
-@pytest.mark.parametrize("precision", [False, "bf16"])
+@pytest.mark.parametrize("precision", [False, "bf16", "int8"])
 def test_a_run_with_compiled_kernels_is_resumed_exactly(
     tiny_dataset: Path, compiled: Path, precision: bool | str
 ) -> None:
     """Over two threads, whose shares of the work must change nothing."""
+    if precision == "int8" and not pick_device("cpu", True).int8:
+        pytest.skip("this processor has no instructions for it")
     torch.set_num_threads(2)
     verdict = verify_resume(make_config(use_mixed_precision=precision), tiny_dataset, compiled)
     assert verdict.identical, verdict.difference

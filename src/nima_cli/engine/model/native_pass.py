@@ -14,6 +14,7 @@ import torch
 from nima_cli.engine.model.blocked_attention import blocked_attention
 from nima_cli.engine.model.dropout import RowDropout
 from nima_cli.engine.model.native_functions import AddNorm, Drop, JoinHeads, Norm, PackedLinear, SplitHeads, SwiGLU
+from nima_cli.engine.model.quantized import QuantizedLinear
 from nima_cli.engine.native.kernels import HeadForm, Kernels
 
 if TYPE_CHECKING:
@@ -55,22 +56,25 @@ def _attend(
         HeadForm(),
     )
     heads = (attention.n_heads, attention.n_kv_heads, attention.n_kv_heads)
-    packed_BTP = _project(x_BTC, attention.q_proj, attention.k_proj, attention.v_proj)
+    packed_BTP = _project(x_BTC, kernels, attention.q_proj, attention.k_proj, attention.v_proj)
     q_BHTD, k_BHTD, v_BHTD = _call(SplitHeads, packed_BTP, heads, forms, kernels, *gains, None)
     group = attention.n_heads // attention.n_kv_heads
     if group > 1:
         k_BHTD, v_BHTD = (x.repeat_interleave(group, dim=1) for x in (k_BHTD, v_BHTD))
     y_NTD = blocked_attention(*(x.flatten(0, 1) for x in (q_BHTD, k_BHTD, v_BHTD)), kernels=kernels)
-    return _project(_call(JoinHeads, y_NTD.view_as(q_BHTD), kernels), attention.o_proj)
+    return _project(_call(JoinHeads, y_NTD.view_as(q_BHTD), kernels), kernels, attention.o_proj)
 
 
 def _mlp(mlp: "MLP", x_BTC: torch.Tensor, kernels: Kernels) -> torch.Tensor:
-    packed_BTP = _project(x_BTC, mlp.gate_proj, mlp.up_proj)
-    return _project(_call(SwiGLU, packed_BTP, kernels), mlp.down_proj)
+    packed_BTP = _project(x_BTC, kernels, mlp.gate_proj, mlp.up_proj)
+    return _project(_call(SwiGLU, packed_BTP, kernels), kernels, mlp.down_proj)
 
 
-def _project(x_BTC: torch.Tensor, *projections: "Linear") -> torch.Tensor:
-    out_BTP: torch.Tensor = _call(PackedLinear, x_BTC, *(projection.weight for projection in projections))
+def _project(x_BTC: torch.Tensor, kernels: Kernels, *projections: "Linear") -> torch.Tensor:
+    weights = [projection.weight for projection in projections]
+    out_BTP: torch.Tensor = (
+        _call(QuantizedLinear, x_BTC, kernels, *weights) if kernels.int8 else _call(PackedLinear, x_BTC, *weights)
+    )
     return out_BTP
 
 

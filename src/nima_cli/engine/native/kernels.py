@@ -40,6 +40,10 @@ _SIGNATURES = {
     "nima_swiglu": (c_int, c_void_p, c_int64, c_int64, c_void_p, c_int),
     "nima_swiglu_gradient": (c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int),
     "nima_accumulate": (c_int, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_int),
+    "nima_quantize_rows": (c_int, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int),
+    "nima_quantize_columns": (c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int),
+    "nima_dequantize": (c_int, *3 * (c_void_p,), c_int64, c_int64, c_void_p, c_float, c_void_p, c_int),
+    "nima_quantized_cross_entropy": (*4 * (c_void_p,), *3 * (c_int64,), *3 * (c_void_p,), c_int),
     "nima_drop": (c_int, c_void_p, c_void_p, c_float, c_int64, c_void_p, c_int),
 }
 
@@ -69,11 +73,16 @@ class HeadForm:
         return _Heads(batch, time, heads, width, stride, *addresses, self.epsilon, self.factor)
 
 
-def load_kernels(folder: Path | None) -> "Kernels | None":
-    """The kernels of this machine, compiled if `folder` does not hold them yet; None where they cannot be had."""
+def load_kernels(folder: Path | None, *, int8: bool = False) -> "Kernels | None":
+    """The kernels of this machine, compiled if `folder` does not hold them yet; None where they cannot be had.
+
+    Args:
+        folder: of compiled programs; None has none.
+        int8: what the kernels' attribute says.
+    """
     path = library(KERNELS, folder) if folder is not None else None
     try:
-        return Kernels(path) if path is not None else None
+        return Kernels(path, int8=int8) if path is not None else None
     except OSError:  # a folder that nothing may be run from, or a torch without the threads that they need
         return None
 
@@ -81,11 +90,15 @@ def load_kernels(folder: Path | None) -> "Kernels | None":
 class Kernels:
     """The compiled program with checks on what it is given.
 
+    Attributes:
+        int8: whether what trains with them multiplies 8-bit integers.
+
     Raises:
         OSError: it cannot be loaded here.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, int8: bool = False) -> None:
+        self.int8 = int8
         self._program = ctypes.CDLL(str(path))
         for name, types in _SIGNATURES.items():
             function = getattr(self._program, name)
@@ -258,6 +271,74 @@ class Kernels:
             _kind(x), _address(x), _address(keep), factor, x.numel(), _address(y), torch.get_num_threads()
         )
         return y
+
+    def quantize_rows(self, x_NC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """int8 numbers and a float32 scale for each of the N rows."""
+        q_NC, scales_N = torch.empty_like(x_NC, dtype=torch.int8), torch.empty(len(x_NC))
+        self._program.nima_quantize_rows(
+            _kind(x_NC), _address(x_NC), *x_NC.shape, _address(q_NC), _address(scales_N), torch.get_num_threads()
+        )
+        return q_NC, scales_N
+
+    def quantize_columns(
+        self, x_NC: torch.Tensor, factors_N: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """int8 numbers and a float32 scale for each of the C columns, of x with its rows times the factors."""
+        assert factors_N is None or (factors_N.dtype is torch.float32 and factors_N.shape == x_NC.shape[:1])
+        q_NC, scales_C = torch.empty_like(x_NC, dtype=torch.int8), torch.empty(x_NC.shape[1])
+        self._program.nima_quantize_columns(
+            _kind(x_NC), _address(x_NC), _address_or_null(factors_N), *x_NC.shape, _address(q_NC), _address(scales_C),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return q_NC, scales_C
+
+    def dequantize(
+        self,
+        sums_NP: torch.Tensor,
+        scales_N: torch.Tensor | None,
+        scales_P: torch.Tensor,
+        out_NP: torch.Tensor,
+        *,
+        plus_NP: torch.Tensor | None = None,
+        factor: float = 1.0,
+    ) -> torch.Tensor:
+        """An integer product times the scales of its rows, where there are any, and columns, written into `out_NP`.
+
+        `plus_NP`, which may be `out_NP`, is added, times the factor.
+        """
+        assert sums_NP.dtype is torch.int32
+        assert sums_NP.shape == out_NP.shape
+        assert scales_N is None or scales_N.shape == sums_NP.shape[:1]
+        assert scales_P.shape == sums_NP.shape[1:]
+        assert plus_NP is None or (plus_NP.shape, plus_NP.dtype) == (out_NP.shape, out_NP.dtype)
+        self._program.nima_dequantize(
+            _kind(out_NP), _address(sums_NP), _address_or_null(scales_N), _address(scales_P), *sums_NP.shape,
+            _address_or_null(plus_NP), factor, _address(out_NP), torch.get_num_threads(),
+        )  # fmt: skip
+        return out_NP
+
+    def quantized_cross_entropy(
+        self,
+        sums_NV: torch.Tensor,
+        scales_N: torch.Tensor,
+        scales_V: torch.Tensor,
+        targets_N: torch.Tensor,
+        *,
+        ignored: int,
+        out_NV: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Losses `[N]` of logits, which are integers times their scales, and the scales `[N]` of the probabilities.
+
+        The probabilities themselves, rounded by chance, go into `out_NV` as int8.
+        """
+        assert (sums_NV.dtype, targets_N.dtype, out_NV.dtype) == (torch.int32, torch.int64, torch.int8)
+        assert sums_NV.shape == out_NV.shape == (*scales_N.shape, *scales_V.shape)
+        losses_N, out_scales_N = torch.empty(len(sums_NV)), torch.empty(len(sums_NV))
+        self._program.nima_quantized_cross_entropy(
+            *map(_address, (sums_NV, scales_N, scales_V, targets_N)), ignored, *sums_NV.shape,
+            *map(_address, (losses_N, out_NV, out_scales_N)), torch.get_num_threads(),
+        )  # fmt: skip
+        return losses_N, out_scales_N
 
 
 def _kind(*tensors: torch.Tensor) -> int:

@@ -69,12 +69,12 @@ def estimate(
     shape = resolve(config.model, dataset.tokenizer.vocab_size if dataset is not None else vocab_size)
     config = fill_in(config, shape, train_tokens=dataset.split("train").tokens if dataset is not None else 0)
     device = pick_device(config.hardware.device, config.training.use_mixed_precision)
-    device = with_trusted_kernels(device, config.hardware, compiled)
+    device = with_trusted_kernels(device, config, compiled)
     facts: dict[str, Any] = {
         "parameters": shape.parameters(),
         "shape_text": f"{shape.n_layers} layers, {shape.d_model} wide, vocabulary {shape.vocab_size:,}",
         "device": device.name,
-        "dtype": device.dtype_name,
+        "dtype": device.precision,
         "memory_bytes": memory_bytes(
             shape,
             config,

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import torch
 
-from nima_cli.config.schema import HardwareConfig
+from nima_cli.config.schema import Config
 from nima_cli.engine.device import Device
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.native.kernels import Kernels
 from nima_cli.engine.training.loss import IGNORE, linear_cross_entropy
+from nima_cli.errors import DeviceError
 
 _SHAPE = ModelShape(
     vocab_size=67,
@@ -26,27 +27,39 @@ _SHAPE = ModelShape(
 )
 # Relative distance of gradients. Rounding makes 1e-6 and 1e-2 of it; a wrong program makes about 1.
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
+_INT8_TOLERANCE = 0.3  # whose rounding makes 0.12
 
 
-def with_trusted_kernels(device: Device, hardware: HardwareConfig, compiled: Path | None) -> Device:
+def with_trusted_kernels(device: Device, config: Config, compiled: Path | None) -> Device:
     """The device with the kernels that a run trains with, where they are wanted, can be had, and are right.
 
     Args:
         compiled: where compiled programs are kept; None is without.
+
+    Raises:
+        DeviceError: int8 was asked for by name, and there are no kernels for it.
     """
-    if hardware.compiler != "auto":
-        return device
-    equipped = device.with_kernels(compiled)
-    trusted = equipped.kernels is not None and kernels_agree(equipped.kernels, equipped.dtype)
-    return equipped if trusted else replace(equipped, kernels=None)
+    if config.hardware.compiler == "auto":
+        for int8 in (True, False) if device.int8 else (False,):
+            equipped = replace(device, int8=int8).with_kernels(compiled)
+            if equipped.kernels is not None and kernels_agree(equipped.kernels, equipped.dtype):
+                device = equipped
+                break
+    if config.training.use_mixed_precision == "int8" and (device.kernels is None or not device.kernels.int8):
+        raise DeviceError(
+            "`training.use_mixed_precision: int8` needs kernels that are compiled on this machine",
+            hint="install a C++ compiler and leave `hardware.compiler` at `auto`, or use `true`",
+        )
+    return device
 
 
 def kernels_agree(kernels: Kernels, dtype: torch.dtype) -> bool:
     """Whether a small model has the same loss and gradients with them as without; takes some 20 ms."""
     with torch.random.fork_rng(devices=[]):  # building a model draws
         ours, theirs = _learn(kernels, dtype), _learn(None, dtype)
+    tolerance = _INT8_TOLERANCE if kernels.int8 else _TOLERANCE[dtype]
     pairs = zip(ours, theirs, strict=True)
-    return all(float((one - other).norm()) <= _TOLERANCE[dtype] * float(other.norm()) for one, other in pairs)
+    return all(float((one - other).norm()) <= tolerance * float(other.norm()) for one, other in pairs)
 
 
 def _learn(kernels: Kernels | None, dtype: torch.dtype) -> list[torch.Tensor]:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from nima_cli.engine.native.kernels import Kernels
+from nima_cli.engine.training.quantized_loss import quantized_cross_entropy
 
 IGNORE = -100  # target of a position that carries no loss
 _CPU_CHUNK = 512  # positions; larger ones fall out of the processor's caches and are slower (benchmarked 128 to 2048)
@@ -47,6 +48,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor, kernels: Kernels | None
     ) -> torch.Tensor:
+        ctx.head_dtype = head_VC.dtype
+        if kernels is not None and kernels.int8:
+            total, *found = quantized_cross_entropy(h_NC, head_VC, targets_N, kernels, ignored=IGNORE)
+            ctx.save_for_backward(*found)
+            return total
         cast_VC = head_VC.to(h_NC.dtype)
         total = torch.zeros((), dtype=torch.float32, device=h_NC.device)
         grad_h_NC = torch.empty_like(h_NC)
@@ -64,7 +70,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
             else:
                 grad_head_VC += grad_part_VC
         ctx.save_for_backward(grad_h_NC, grad_head_VC)
-        ctx.head_dtype = head_VC.dtype
         return total
 
     @staticmethod

@@ -22,7 +22,7 @@ def run_started(state: RunState, run_dir: Path) -> RunStarted:
         first_step=state.step + 1,
         total_epochs=state.plan.total_epochs,
         device=state.device.name,
-        dtype=state.device.dtype_name,
+        dtype=state.device.precision,
         seed=state.config.training.seed,
     )
 

@@ -30,7 +30,12 @@ from nima_cli.errors import CheckpointError, ConfigError, DataError, DeviceError
 from nima_cli.events import Event, Note, RunEnded
 from nima_cli.files import check_free_space, folder_lock, sweep_temporary, write_text
 
-_COMPILED = {None: "torch alone", "kernels": "compiled kernels", "torch": "layers compiled by torch"}
+_COMPILED = {
+    None: "torch alone",
+    "kernels": "compiled kernels",
+    "int8 kernels": "compiled kernels and int8 products",
+    "torch": "layers compiled by torch",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,7 @@ def train(
     session, config = opened.session, opened.session.config
     with ranks.together():
         device = pick_device(config.hardware.device, config.training.use_mixed_precision, _gpu_index(config, ranks))
-        device = with_trusted_kernels(device, config.hardware, session.compiled)
+        device = with_trusted_kernels(device, config, session.compiled)
     ranks = ranks.linked(device.device, config.hardware.backend)
     if device.device.type == "cpu":
         keep_freed_memory()

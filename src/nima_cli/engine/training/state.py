@@ -100,12 +100,12 @@ class RunState:
             self.train_step.loss_scale.calm_steps = int(header["loss_scale"]["calm_steps"])
 
     def _compiled(self) -> str | None:
-        """What compiled the programs that train: nima its `kernels`, `torch` the layers, or nobody.
+        """What compiled the programs that train: nima its `kernels` or `int8 kernels`, `torch` the layers, or nobody.
 
         It is decided by what the run is and not by where it stands, so that a run that is resumed computes as before.
         """
         if self.device.kernels is not None:
-            return "kernels"
+            return "int8 kernels" if self.device.kernels.int8 else "kernels"
         wanted = self.config.hardware.compiler
         tokens = self.plan.total_steps * self.plan.tokens_per_step / self.ranks.world_size
         worth_it = pays(self.device.device, tokens * self.shape.flops_per_token())

@@ -5,11 +5,17 @@
 #include <cstdint>
 #include <cstring>
 
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
 constexpr int LANES = 16;
 typedef float Floats __attribute__((vector_size(LANES * sizeof(float))));
 typedef float Eight __attribute__((vector_size(8 * sizeof(float))));
 typedef float Four __attribute__((vector_size(4 * sizeof(float))));
 typedef std::uint32_t Words __attribute__((vector_size(LANES * sizeof(std::uint32_t))));
+typedef std::int32_t Integers __attribute__((vector_size(LANES * sizeof(std::int32_t))));
+typedef std::int8_t Bytes __attribute__((vector_size(LANES)));
 typedef std::uint16_t Halves __attribute__((vector_size(LANES * sizeof(std::uint16_t))));
 
 struct BFloat16 {
@@ -44,12 +50,29 @@ inline Floats load(const BFloat16 *from, int count, float rest = 0.0f) {
 
 inline void store(float *to, const Floats &numbers, int count) { std::memcpy(to, &numbers, count * sizeof(float)); }
 
-// To the nearest, of two the even one; what is no number stays none.
+// To the nearest, of two the even one; what is no number stays none. The instruction takes numbers below 1e-38 for zero.
 inline void store(BFloat16 *to, const Floats &numbers, int count) {
+#ifdef __AVX512BF16__
+    const auto halves = _mm512_cvtneps_pbh(bits_of<__m512>(numbers));
+#else
     const Words words = bits_of<Words>(numbers);
     const Words rounded = (words + 0x7fffu + ((words >> 16) & 1u)) >> 16;
     const Halves halves = __builtin_convertvector(numbers == numbers ? rounded : (words >> 16) | 0x40u, Halves);
+#endif
     std::memcpy(to, &halves, count * sizeof(BFloat16));
+}
+
+inline Floats load(const std::int32_t *from, int count) {
+    Integers numbers = {};
+    std::memcpy(&numbers, from, count * sizeof(std::int32_t));
+    return __builtin_convertvector(numbers, Floats);
+}
+
+// To the nearest, of two the even one: adding 1.5 * 2^23 leaves that in the last bits of the sum.
+inline void store(std::int8_t *to, const Floats &numbers, int count) {
+    const Halves halves = __builtin_convertvector(bits_of<Words>(numbers + 12582912.0f), Halves);
+    const Bytes bytes = __builtin_convertvector(halves, Bytes);  // in one go, compilers take number by number
+    std::memcpy(to, &bytes, count);
 }
 
 // Calls `body(at, count)` for each vector of a row.
@@ -61,6 +84,8 @@ inline __attribute__((always_inline)) void across(std::int64_t width, Body body)
 }
 
 inline Floats greater(const Floats &one, const Floats &other) { return one > other ? one : other; }
+
+inline Words greater(const Words &one, const Words &other) { return one > other ? one : other; }
 
 inline float sum(const Floats &parts) {
     const auto *part = reinterpret_cast<const char *>(&parts);

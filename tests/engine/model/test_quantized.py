@@ -1,0 +1,76 @@
+"""Layers whose products are made of 8-bit integers compute what others do, but for rounding."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nima_cli.engine.model import quantized
+from nima_cli.engine.model.quantized import QuantizedLinear
+from nima_cli.engine.native.kernels import Kernels, load_kernels
+
+ONE_PERCENT = 0.02  # two factors, each rounded to a seventh of a percent of its greatest
+
+
+def problem(dtype: torch.dtype, positions: int = 40) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
+    """Input, two weights, and the gradient of the result; some positions matter far more than others."""
+    generator = torch.Generator().manual_seed(positions)
+    x_BTC = torch.randn(2, positions, 48, generator=generator).to(dtype).requires_grad_()
+    weights = [torch.randn(size, 48, generator=generator).requires_grad_() for size in (24, 70)]
+    grad_BTP = torch.randn(2, positions, 94, generator=generator)
+    return x_BTC, weights, (grad_BTP * torch.logspace(0, -2, positions)[:, None]).to(dtype)
+
+
+def project(x_BTC: torch.Tensor, kernels: Kernels, weights: list[torch.Tensor]) -> torch.Tensor:
+    y_BTP: torch.Tensor = QuantizedLinear.apply(x_BTC, kernels, *weights)  # type: ignore[no-untyped-call]
+    return y_BTP
+
+
+def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
+    found, expected = found.detach().double(), expected.detach().double()
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_products_and_gradients(int8_kernels: Kernels, dtype: torch.dtype) -> None:
+    x_BTC, weights, grad_BTP = problem(dtype)
+    y_BTP = project(x_BTC, int8_kernels, weights)
+    expected_BTP = F.linear(x_BTC.double(), torch.cat(weights).double())
+    assert y_BTP.dtype is dtype
+    assert 0.0 < distance(y_BTP, expected_BTP) < ONE_PERCENT
+    found = torch.autograd.grad(y_BTP, [x_BTC, *weights], grad_BTP)
+    wanted = torch.autograd.grad(expected_BTP, [x_BTC, *weights], grad_BTP.double())
+    assert [each.dtype for each in found] == [dtype, torch.float32, torch.float32]
+    for one, other in zip(found, wanted, strict=True):
+        assert one.shape == other.shape
+        assert distance(one, other) < ONE_PERCENT
+
+
+def test_in_pieces_it_is_the_same_to_the_bit(int8_kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    def learn() -> list[torch.Tensor]:
+        x_BTC, weights, grad_BTP = problem(torch.bfloat16, positions=100)
+        y_BTP = project(x_BTC, int8_kernels, weights)
+        return [y_BTP, *torch.autograd.grad(y_BTP, [x_BTC, *weights], grad_BTP)]
+
+    whole = learn()
+    monkeypatch.setattr(quantized, "_SUMS", 1)
+    assert all(torch.equal(one, other) for one, other in zip(whole, learn(), strict=True))
+
+
+@pytest.mark.parametrize("where", ["input", "weight", "gradient"])
+def test_what_is_not_finite_is_not_rounded_away(int8_kernels: Kernels, where: str) -> None:
+    x_BTC, weights, grad_BTP = problem(torch.bfloat16)
+    spoilt = {"input": x_BTC, "weight": weights[1], "gradient": grad_BTP}[where]
+    spoilt.detach().view(-1)[7] = float("inf" if where == "weight" else "nan")
+    y_BTP = project(x_BTC, int8_kernels, weights)
+    found = [y_BTP, *torch.autograd.grad(y_BTP, [x_BTC, *weights], grad_BTP)]
+    assert not all(tensor.isfinite().all() for tensor in found)
+    assert y_BTP.isfinite().all() == (where == "gradient")
+
+
+def test_kernels_know_whether_they_multiply_integers(compiled: Path, int8_kernels: Kernels) -> None:
+    assert int8_kernels.int8
+    plain = load_kernels(compiled)
+    assert plain is not None
+    assert not plain.int8
