@@ -20,6 +20,8 @@ from torch import nn
 from torch.optim.adamw import adamw
 
 from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.native.kernels import Kernels
+from nima_cli.engine.training.orthogonal import orthogonalize
 from nima_cli.engine.training.ranks import SINGLE, Ranks
 
 MUON_MOMENTUM = 0.85
@@ -27,22 +29,6 @@ ADAM_BETAS = (0.9, 0.95)
 ADAM_EPSILON = 1e-10
 # Embedding rows see few gradients and are many: they want larger steps than hidden matrices at Muon's scale.
 EMBEDDING_LR_FACTOR = 6.0
-NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5  # quintic coefficients of the reference implementation
-
-
-def orthogonalize(matrices_KMN: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The nearest semi-orthogonal matrix to each of K matrices `[M, N]`, approximately, by five quintic steps.
-
-    Singular values end between about 0.7 and 1.2, which the method tolerates. `dtype` is the type to compute in.
-    """
-    wide = matrices_KMN.shape[-2] <= matrices_KMN.shape[-1]
-    x = matrices_KMN if wide else matrices_KMN.mT
-    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
-    for a, b, c in NEWTON_SCHULZ:
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    nearest_KMN: torch.Tensor = x if wide else x.mT
-    return nearest_KMN.to(matrices_KMN.dtype)
 
 
 class Muon:
@@ -59,10 +45,11 @@ class Muon:
         *,
         weight_decay: float,
         dtype: torch.dtype,
+        kernels: Kernels | None = None,
         ranks: Ranks = SINGLE,
     ) -> None:
         self.weight_decay = weight_decay
-        self.dtype = dtype
+        self.dtype, self.kernels = dtype, kernels
         self.ranks = ranks
         self.groups: dict[torch.Size, list[tuple[str, nn.Parameter]]] = {}
         for name, parameter in named:
@@ -97,7 +84,7 @@ class Muon:
         if found_inf.device.type != "cpu":
             grads_KMN = torch.where(found_inf.bool(), 0.0, grads_KMN)
         momentum_KMN.lerp_(grads_KMN, (1.0 - MUON_MOMENTUM) * (1.0 - found_inf))
-        return orthogonalize(grads_KMN.lerp_(momentum_KMN, MUON_MOMENTUM), self.dtype)
+        return orthogonalize(grads_KMN.lerp_(momentum_KMN, MUON_MOMENTUM), self.dtype, self.kernels)
 
     def state(self) -> dict[str, dict[str, torch.Tensor]]:
         """Parameter name to its `momentum`, from every process's share: all must call it."""
@@ -192,7 +179,7 @@ class Optimizer:
         self.muon: Muon | None = None
         if kind == "muon":
             dtype = _newton_schulz_dtype(model.compute_dtype)
-            self.muon = Muon(matrices, weight_decay=weight_decay, dtype=dtype, ranks=ranks)
+            self.muon = Muon(matrices, weight_decay=weight_decay, dtype=dtype, kernels=model.kernels, ranks=ranks)
             self.adamw = AdamW([(tables, EMBEDDING_LR_FACTOR, embedding_weight_decay), (gains, 1.0, 0.0)], fused=fused)
         else:
             groups = [(matrices, 1.0, weight_decay), (tables, 1.0, embedding_weight_decay), (gains, 1.0, 0.0)]
