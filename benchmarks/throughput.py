@@ -7,7 +7,8 @@ DATA is a prepared dataset. nanoGPT takes part when its checkout is named, litgp
 Face's Trainer when transformers and accelerate are installed (extra `bench`). It prints medians, their spread, how many
 times as fast nima is, the peak of memory, and the share of the physical limit: the operations that a token needs in the
 contender's own model, 6 for each weight of a matrix and 12 for each layer, width and place in the context (PaLM,
-2204.02311), at the rate at which this machine multiplies large matrices of its type in the same run.
+2204.02311), at the rate at which this machine multiplies large matrices of its type in the same run. Where nima
+multiplies weights as 8-bit integers, it does not so in attention, and its limit counts both rates.
 
 `--device cuda` trains everybody on a GPU and takes `--peak` for the limit. That path was not tried on a GPU.
 """
@@ -17,7 +18,7 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -28,8 +29,10 @@ from race import PEERS, Contender, Result, at_best, race
 from rich.console import Console
 from rich.table import Table
 
+from nima_cli.cli.compiled import compiled as compiled_programs
 from nima_cli.config.load import load_config
 from nima_cli.engine.data.dataset_files import read_metadata
+from nima_cli.engine.device import pick_device
 from nima_cli.engine.model.shape import resolve
 
 NIMA = "nima"
@@ -42,23 +45,27 @@ class Entry:
     """A contender: its name in the table, its script, and what the script is told beside what all are told.
 
     Attributes:
-        dtype: in which it multiplies matrices; on a GPU all do it in bfloat16.
+        dtype: in which it multiplies weights; on a GPU all do it in bfloat16.
+        attention: in which it does the products of attention.
     """
 
     name: str
     script: str
     told: tuple[str, ...] = ()
     dtype: str = "bfloat16"
+    attention: str = "bfloat16"
 
 
 def entries(nanogpt: Path | None, litgpt: Path | None, compiled: bool) -> Iterator[Entry]:
     """Who can take part here."""
-    yield Entry(NIMA, "nima_trains.py")
+    ours = pick_device("cpu", True).with_kernels(compiled_programs())
+    int8 = ours.kernels is not None and ours.kernels.int8
+    yield Entry(NIMA, "nima_trains.py", dtype="int8" if int8 else ours.dtype_name, attention=ours.dtype_name)
     if nanogpt is not None:
         folder = ("--folder", str(nanogpt))
-        yield Entry("nanoGPT", "nanogpt_trains.py", folder, "float32")
+        yield Entry("nanoGPT", "nanogpt_trains.py", folder, "float32", "float32")
         if compiled:
-            yield Entry("nanoGPT compiled", "nanogpt_trains.py", (*folder, "--compile"), "float32")
+            yield Entry("nanoGPT compiled", "nanogpt_trains.py", (*folder, "--compile"), "float32", "float32")
     if litgpt is not None:
         folder = ("--folder", str(litgpt))
         yield Entry("litgpt bf16", "litgpt_trains.py", folder)
@@ -90,27 +97,28 @@ def run(asked: argparse.Namespace, who: Mapping[str, Entry], vocabulary: int) ->
         return race(contenders, asked.rounds)
 
 
-def operations(name: str, shape: str, vocabulary: int) -> int:
-    """That one token costs: forward, backward, and attention with the whole context."""
+def operations(name: str, shape: str, vocabulary: int) -> tuple[int, int]:
+    """That one token costs forward and backward: with weights, and in attention with the whole context."""
     sizes = SHAPES[shape]
+    attention = 12 * sizes.layers * sizes.width * sizes.context
     if name == NIMA:
         told = [f"model.context_length={sizes.context}"]
-        return resolve(
-            load_config(None, preset=shape, set_=told, environ={}).config.model, vocabulary
-        ).flops_per_token()
+        model = load_config(None, preset=shape, set_=told, environ={}).config.model
+        return resolve(model, vocabulary).flops_per_token() - attention, attention
     weights = 12 * sizes.layers * sizes.width**2 + vocabulary * sizes.width  # the MLP of GPT-2 is 4 times as wide
-    return 6 * weights + 12 * sizes.layers * sizes.width * sizes.context
+    return 6 * weights, attention
 
 
 def matmul_rate(dtype: torch.dtype, size: int = 2048) -> float:
     """Operations a second of a large matrix product, at its best."""
-    left, right = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    return 2 * size**3 / at_best(lambda: left @ right)
+    left, right = ((torch.randn(size, size) * 9).to(dtype) for _ in range(2))
+    multiply = torch._int_mm if dtype is torch.int8 else torch.mm
+    return 2 * size**3 / at_best(lambda: multiply(left, right))
 
 
-def rates() -> dict[str, float]:
-    """Of both types."""
-    return {str(dtype).removeprefix("torch."): matmul_rate(dtype) for dtype in (torch.bfloat16, torch.float32)}
+def rates(types: Collection[str]) -> dict[str, float]:
+    """Of each type by its name."""
+    return {name: matmul_rate(getattr(torch, name)) for name in sorted(types)}
 
 
 @dataclass(frozen=True)
@@ -189,16 +197,20 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     vocabulary = int(read_metadata(asked.data)["tokenizer"]["vocab_size"])
     who = chosen(asked)
-    before = rates()
+    types = {dtype for entry in who.values() for dtype in (entry.dtype, entry.attention)}
+    before = rates(types)
     results = run(asked, who, vocabulary)
-    after = rates()  # whatever else the machine does may have slowed one of the two down
+    after = rates(types)  # whatever else the machine does may have slowed one of the two down
     best = {name: max(before[name], after[name]) for name in before}
     of = dict.fromkeys(best, asked.peak) if asked.device == "cuda" else best
-    limits = {name: of[entry.dtype] / operations(name, asked.shape, vocabulary) for name, entry in who.items()}
+    limits = {}
+    for name, entry in who.items():
+        weights, attention = operations(name, asked.shape, vocabulary)
+        limits[name] = 1 / (weights / of[entry.dtype] + attention / of[entry.attention])
     tokens = asked.rows * 512 * asked.steps
     found = list(rows(results, tokens, limits))
     Console(width=140).print(table(found))
-    print("; ".join(f"matrix products of 2048 in {name}: {rate / 1e9:,.0f} GFLOP/s" for name, rate in best.items()))
+    print("; ".join(f"matrix products of 2048 in {name}: {rate / 1e9:,.0f} Gop/s" for name, rate in best.items()))
     if asked.device == "cuda":
         print(f"on a GPU the limit is {asked.peak / 1e12:,.0f} TFLOP/s, and `of limit` is MFU; untested by the authors")
     if asked.json is not None:

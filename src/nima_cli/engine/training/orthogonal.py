@@ -22,15 +22,15 @@ def orthogonalize(matrices_KMN: torch.Tensor, dtype: torch.dtype, kernels: Kerne
         dtype: to compute in.
         kernels: where these multiply 8-bit integers, products of large matrices are made so.
     """
-    wide = matrices_KMN.shape[-2] <= matrices_KMN.shape[-1]
-    x = matrices_KMN if wide else matrices_KMN.mT
-    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
-    if kernels is not None and kernels.int8 and kernels.fit(x) and x.shape[-2] >= _INT8_ROWS:
-        x = torch.stack([_quantized_steps(x_MN.contiguous(), kernels) for x_MN in x])
-    else:
-        x = _steps(x)
-    nearest_KMN: torch.Tensor = x if wide else x.mT
-    return nearest_KMN.to(matrices_KMN.dtype)
+    x_KMN = (matrices_KMN / (matrices_KMN.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
+    if kernels is not None and kernels.int8 and kernels.fit(x_KMN) and min(x_KMN.shape[-2:]) >= _INT8_ROWS:
+        nearest_KMN = torch.empty_like(matrices_KMN)
+        for nearest_MN, x_MN in zip(nearest_KMN, x_KMN, strict=True):
+            nearest_MN.copy_(_quantized_steps(x_MN, kernels))
+        return nearest_KMN
+    wide = x_KMN.shape[-2] <= x_KMN.shape[-1]
+    found = _steps(x_KMN if wide else x_KMN.mT)
+    return (found if wide else found.mT).to(matrices_KMN.dtype)
 
 
 def _steps(x: torch.Tensor) -> torch.Tensor:
@@ -41,21 +41,23 @@ def _steps(x: torch.Tensor) -> torch.Tensor:
 
 
 def _quantized_steps(x_MN: torch.Tensor, kernels: Kernels) -> torch.Tensor:
-    """The same of one matrix.
+    """The same of one matrix, wide or tall; with P its smaller size, G is X X^T or X^T X, `[P, P]`.
 
-    Of X X^T the mean r of its diagonal is taken out before it is rounded: when X is nearly orthogonal, all else is
-    small beside that, and would be lost. With G = X X^T - r I, the step a X + (b X X^T + c (X X^T)^2) X is
-    (a + b r + c r^2) X + ((b + 2 c r) G + c G^2) X.
+    The mean r of G's diagonal is taken out before G is rounded: when X is nearly orthogonal, all else is small beside
+    that, and would be lost. With H = G - r I, the step a X + (b G + c G^2) X is
+    (a + b r + c r^2) X + ((b + 2 c r) H + c H^2) X.
     """
-    gram_MM, map_MM = (x_MN.new_empty(len(x_MN), len(x_MN)) for _ in range(2))
+    wide = x_MN.shape[0] <= x_MN.shape[1]
+    gram_PP, map_PP = (x_MN.new_empty(min(x_MN.shape), min(x_MN.shape)) for _ in range(2))
     for a, b, c in NEWTON_SCHULZ:
-        q_MN, scales_M = kernels.quantize_rows(x_MN)
-        multiply(kernels, q_MN, scales_M, q_MN.T, scales_M, gram_MM)  # whose rows' scales are its columns' too
-        r = float(gram_MM.diagonal().float().mean())
-        gram_MM.diagonal().sub_(r)
-        q_MM, scales_M = kernels.quantize_rows(gram_MM)
-        multiply(kernels, q_MM, c * scales_M, q_MM.T, scales_M, map_MM, plus_NP=gram_MM, factor=b + 2 * c * r)
-        by_rows, by_columns = kernels.quantize_rows(map_MM), kernels.quantize_columns(x_MN)
-        next_MN = torch.empty_like(x_MN)
-        x_MN = multiply(kernels, *by_rows, *by_columns, next_MN, plus_NP=x_MN, factor=a + r * (b + c * r))
+        by_rows, by_columns = kernels.quantize_rows(x_MN), kernels.quantize_columns(x_MN)
+        q_PN, scales_P = by_rows if wide else (by_columns[0].T, by_columns[1])
+        multiply(kernels, q_PN, scales_P, q_PN.T, scales_P, gram_PP)
+        r = float(gram_PP.diagonal().float().mean())
+        gram_PP.diagonal().sub_(r)
+        q_PP, scales_P = kernels.quantize_rows(gram_PP)  # of a symmetric matrix, those of its columns too
+        multiply(kernels, q_PP, c * scales_P, q_PP.T, scales_P, map_PP, plus_NP=gram_PP, factor=b + 2 * c * r)
+        q_PP, scales_P = kernels.quantize_rows(map_PP)
+        factors = (q_PP, scales_P, *by_columns) if wide else (*by_rows, q_PP.T, scales_P)
+        x_MN = multiply(kernels, *factors, torch.empty_like(x_MN), plus_NP=x_MN, factor=a + r * (b + c * r))
     return x_MN
