@@ -28,8 +28,8 @@ def test_value_and_gradients_are_near_the_plain_form(
     int8_kernels: Kernels, positions: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over several pieces of positions and of rows, whole and not."""
-    monkeypatch.setattr(quantized_loss, "_POSITIONS", 128)
-    monkeypatch.setattr(quantized_loss, "_ROWS", 50)
+    monkeypatch.setattr(quantized_loss, "_PROBABILITIES", 128 * VOCAB)
+    monkeypatch.setattr(quantized_loss, "_LOGITS", 50 * VOCAB)
     h_NC, head_VC, targets_N = make_problem(positions)
     targets_N[0] = 3
     typed_NC = h_NC.detach().to(dtype).requires_grad_()
@@ -42,6 +42,12 @@ def test_value_and_gradients_are_near_the_plain_form(
     assert [each.dtype for each in found] == [dtype, torch.float32]
     for one, other in zip(found, wanted, strict=True):
         assert float((one.float() - other).norm() / other.norm()) < 0.04
+
+
+def test_a_foreign_target_makes_the_step_refused(int8_kernels: Kernels) -> None:
+    h_NC, head_VC, targets_N = make_problem(9)
+    targets_N[4] = VOCAB
+    assert linear_cross_entropy(h_NC, head_VC, targets_N, int8_kernels).isnan()
 
 
 def test_ignored_positions_carry_nothing(int8_kernels: Kernels) -> None:

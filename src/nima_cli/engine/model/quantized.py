@@ -29,7 +29,7 @@ class QuantizedLinear(torch.autograd.Function):
         """The weights are `[O, C]`; the result is `[B, T, sum of O]`."""
         ctx.kernels, ctx.sizes = kernels, [len(weight_OC) for weight_OC in weights]
         x_NC, packed_PC = x_BTC.flatten(0, 1), torch.cat(weights)
-        ctx.save_for_backward(x_NC, packed_PC)
+        ctx.save_for_backward(x_NC, *kernels.quantize_columns(packed_PC))
         y_NP = x_NC.new_empty(len(x_NC), len(packed_PC))
         q_PC, scales_P = kernels.quantize_rows(packed_PC)
         multiply(kernels, *kernels.quantize_rows(x_NC), q_PC.T, scales_P, y_NP)
@@ -37,11 +37,11 @@ class QuantizedLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x_NC, packed_PC = ctx.saved_tensors
+        x_NC, q_PC, scales_C = ctx.saved_tensors
         kernels: Kernels = ctx.kernels
         q_NP, scales_N = kernels.quantize_rows(grads[0].flatten(0, 1).contiguous())
-        grad_x_NC, grad_packed_PC = torch.empty_like(x_NC), torch.empty_like(packed_PC)
-        multiply(kernels, q_NP, scales_N, *kernels.quantize_columns(packed_PC), grad_x_NC)
+        grad_x_NC, grad_packed_PC = torch.empty_like(x_NC), torch.empty(q_PC.shape)
+        multiply(kernels, q_NP, scales_N, q_PC, scales_C, grad_x_NC)
         multiply(kernels, q_NP.T, None, *kernels.quantize_columns(x_NC, scales_N), grad_packed_PC)
         return grad_x_NC.view(*grads[0].shape[:-1], -1), None, *torch.split(grad_packed_PC, ctx.sizes)
 
