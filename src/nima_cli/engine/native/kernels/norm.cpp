@@ -97,9 +97,10 @@ struct Heads {
 
 namespace {
 
-// Where a head of position `row = b * time + t` lies among those that follow one another.
-std::int64_t apart(const Heads &h, std::int64_t row, std::int64_t head) {
-    return ((row / h.time * h.heads + head) * h.time + row % h.time) * h.width;
+// Where the first head of position `row = b * time + t` lies among those that follow one another; the next ones are
+// `time * width` apart.
+std::int64_t first_head(const Heads &h, std::int64_t row) {
+    return (row / h.time * h.heads * h.time + row % h.time) * h.width;
 }
 
 bool is_only_moved(const Heads &h) { return !h.gain && !h.cosines; }
@@ -186,11 +187,13 @@ void nima_split_heads(int kind, const Heads *heads, const void *x, void *y, int 
         using Number = decltype(number);
         share(h.batch * h.time, threads, [&](std::int64_t first, std::int64_t end) {
             std::vector<float> space(h.width);
-            for (std::int64_t row = first; row < end; ++row)
-                for (std::int64_t head = 0; head < h.heads; ++head)
-                    split_head(
-                        h, static_cast<const Number *>(x) + row * h.stride + head * h.width, row % h.time,
-                        space.data(), static_cast<Number *>(y) + apart(h, row, head));
+            for (std::int64_t row = first; row < end; ++row) {
+                const auto *from = static_cast<const Number *>(x) + row * h.stride;
+                auto *to = static_cast<Number *>(y) + first_head(h, row);
+                const std::int64_t time = row % h.time;
+                for (std::int64_t head = 0; head < h.heads; ++head, from += h.width, to += h.time * h.width)
+                    split_head(h, from, time, space.data(), to);
+            }
         });
     });
 }
@@ -204,12 +207,12 @@ void nima_split_heads_gradient(
         share_rows(h.batch * h.time, h.width, threads, grad_gain, [&](std::int64_t row, float *sums) {
             thread_local std::vector<float> space;
             space.resize(h.width);
-            for (std::int64_t head = 0; head < h.heads; ++head) {
+            const auto *from = static_cast<const Number *>(grad_y) + first_head(h, row);
+            const std::int64_t time = row % h.time;
+            for (std::int64_t head = 0; head < h.heads; ++head, from += h.time * h.width) {
                 const std::int64_t at = row * h.stride + head * h.width;
-                split_head_gradient(
-                    h, x ? static_cast<const Number *>(x) + at : nullptr,
-                    static_cast<const Number *>(grad_y) + apart(h, row, head), row % h.time, space.data(),
-                    static_cast<Number *>(grad_x) + at, sums);
+                const Number *given = x ? static_cast<const Number *>(x) + at : nullptr;
+                split_head_gradient(h, given, from, time, space.data(), static_cast<Number *>(grad_x) + at, sums);
             }
         });
     });
