@@ -51,12 +51,35 @@ void most_of_columns(
 
 // Between 0 and 1, the same for the same number at the same place: a hash in the manner of MurmurHash3's last step.
 inline Floats dither(const Floats &x, std::uint32_t place) {
-    constexpr Words NUMBERS = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const Words NUMBERS = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     Words words = bits_of<Words>(x) + (NUMBERS + place) * 0x9e3779b9u;
     words = (words ^ (words >> 16)) * 0x85ebca6bu;
     words = (words ^ (words >> 13)) * 0xc2b2ae35u;
     words ^= words >> 16;
     return __builtin_convertvector(words >> 8, Floats) * 0x1p-24f;
+}
+
+// Returns the loss of a row, whose logits are sums times scales, and leaves the probabilities `q scale`.
+float probabilities(
+    const std::int32_t *sums, float row_scale, const float *column_scales, std::int64_t target, std::int64_t width,
+    std::uint32_t place, float *logits, std::int8_t *q, float &scale) {
+    constexpr float LEAST = -std::numeric_limits<float>::infinity();
+    Floats most = LEAST - Floats{}, bad = {}, parts = {};
+    across(width, [&](std::int64_t at, int count) {
+        const Floats found = load(sums + at, count) * (load(column_scales + at, count) * row_scale);
+        store(logits + at, found, count);
+        most = greater(count == LANES ? found : load(logits + at, count, LEAST), most);
+        bad += found * 0.0f;  // a comparison passes over what is not a number
+    });
+    const float peak = greatest(most);
+    across(width, [&](std::int64_t at, int count) {
+        const Floats e = exponential(load(logits + at, count, LEAST) - peak);
+        parts += e;
+        store(q + at, e * MOST + dither(e, place + static_cast<std::uint32_t>(at)) - 0.5f, count);
+    });
+    const float total = sum(parts);
+    scale = 1.0f / (MOST * total);
+    return std::log(total) + (peak - logits[target]) + sum(bad);
 }
 
 }  // namespace
@@ -146,7 +169,6 @@ void nima_quantized_cross_entropy(
     std::int64_t ignored, std::int64_t rows, std::int64_t columns, float *losses, std::int8_t *q, float *scales,
     int threads) {
     share(rows, threads, [&](std::int64_t first, std::int64_t end) {
-        constexpr float LEAST = -std::numeric_limits<float>::infinity();
         std::vector<float> logits(columns);
         for (std::int64_t row = first; row < end; ++row) {
             std::int8_t *to = q + row * columns;
@@ -157,23 +179,9 @@ void nima_quantized_cross_entropy(
                 if (target != ignored) losses[row] = std::numeric_limits<float>::quiet_NaN();
                 continue;
             }
-            Floats most = LEAST - Floats{}, total = {}, bad = {};
-            across(columns, [&](std::int64_t at, int count) {
-                const Floats factors = load(column_scales + at, count) * row_scales[row];
-                const Floats found = load(sums + row * columns + at, count) * factors;
-                store(logits.data() + at, found, count);
-                most = greater(count == LANES ? found : load(logits.data() + at, count, LEAST), most);
-                bad += found * 0.0f;  // a comparison passes over what is not a number
-            });
-            const float peak = greatest(most);
-            const auto place = static_cast<std::uint32_t>(row * columns);
-            across(columns, [&](std::int64_t at, int count) {
-                const Floats e = exponential(load(logits.data() + at, count, LEAST) - peak);
-                total += e;
-                store(to + at, e * MOST + dither(e, place + static_cast<std::uint32_t>(at)) - 0.5f, count);
-            });
-            losses[row] = std::log(sum(total)) + (peak - logits[target]) + sum(bad);
-            scales[row] = 1.0f / (MOST * sum(total));
+            losses[row] = probabilities(
+                sums + row * columns, row_scales[row], column_scales, target, columns,
+                static_cast<std::uint32_t>(row * columns), logits.data(), to, scales[row]);
         }
     });
 }
