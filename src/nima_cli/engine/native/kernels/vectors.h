@@ -5,10 +5,6 @@
 #include <cstdint>
 #include <cstring>
 
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
-
 constexpr int LANES = 16;
 typedef float Floats __attribute__((vector_size(LANES * sizeof(float))));
 typedef float Eight __attribute__((vector_size(8 * sizeof(float))));
@@ -52,8 +48,9 @@ inline void store(float *to, const Floats &numbers, int count) { std::memcpy(to,
 
 // To the nearest, of two the even one; what is no number stays none. The instruction takes numbers below 1e-38 for zero.
 inline void store(BFloat16 *to, const Floats &numbers, int count) {
-#ifdef __AVX512BF16__
-    const auto halves = _mm512_cvtneps_pbh(bits_of<__m512>(numbers));
+#ifdef __AVX512BF16__  // as assembly: the header of intrinsics takes a second to read
+    Halves halves;
+    asm("vcvtneps2bf16 %1, %0" : "=v"(halves) : "v"(numbers));
 #else
     const Words words = bits_of<Words>(numbers);
     const Words rounded = (words + 0x7fffu + ((words >> 16) & 1u)) >> 16;
