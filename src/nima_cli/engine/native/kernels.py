@@ -16,8 +16,7 @@ import torch
 
 from nima_cli.engine.native.build import library
 from nima_cli.engine.native.program import KERNELS
-
-_KINDS = {torch.float32: 0, torch.bfloat16: 1}
+from nima_cli.engine.native.tensors import KINDS, address, address_or_null, kind, position_stride, rows_of
 
 
 class _Heads(Structure):
@@ -69,7 +68,7 @@ class HeadForm:
         cosines_TE, sines_TE = self.angles_TE if self.angles_TE is not None else (None, None)
         for wanted, tensor in (((width,), self.gain_D), *(((time, width // 2), x) for x in (cosines_TE, sines_TE))):
             assert tensor is None or (tensor.dtype is torch.float32 and tensor.shape == wanted)
-        addresses = map(_address_or_null, (self.gain_D, cosines_TE, sines_TE))
+        addresses = map(address_or_null, (self.gain_D, cosines_TE, sines_TE))
         return _Heads(batch, time, heads, width, stride, *addresses, self.epsilon, self.factor)
 
 
@@ -107,12 +106,12 @@ class Kernels:
     @staticmethod
     def fit(tensor: torch.Tensor) -> bool:
         """Whether this is a tensor that they compute with."""
-        return tensor.device.type == "cpu" and tensor.dtype in _KINDS
+        return tensor.device.type == "cpu" and tensor.dtype in KINDS
 
     def causal_softmax_(self, scores_NSE: torch.Tensor) -> torch.Tensor:
         """Softmax of each row in place; the last of the S rows sees all columns, each before it one less."""
         self._program.nima_causal_softmax(
-            _kind(scores_NSE), _address(scores_NSE), *scores_NSE.shape, torch.get_num_threads()
+            kind(scores_NSE), address(scores_NSE), *scores_NSE.shape, torch.get_num_threads()
         )
         return scores_NSE
 
@@ -120,9 +119,9 @@ class Kernels:
         """Turn the gradient of what `causal_softmax_` gave into that of what it was given, in place."""
         assert probs_NSE.shape == grad_NSE.shape
         self._program.nima_causal_softmax_gradient(
-            _kind(probs_NSE, grad_NSE),
-            _address(probs_NSE),
-            _address(grad_NSE),
+            kind(probs_NSE, grad_NSE),
+            address(probs_NSE),
+            address(grad_NSE),
             *probs_NSE.shape,
             torch.get_num_threads(),
         )
@@ -133,12 +132,12 @@ class Kernels:
         assert targets_N.dtype is torch.int64
         losses_N = torch.empty(len(targets_N))
         self._program.nima_cross_entropy(
-            _kind(logits_NV),
-            _address(logits_NV),
-            _address(targets_N),
+            kind(logits_NV),
+            address(logits_NV),
+            address(targets_N),
             ignored,
             *logits_NV.shape,
-            _address(losses_N),
+            address(losses_N),
             torch.get_num_threads(),
         )
         return losses_N
@@ -152,14 +151,14 @@ class Kernels:
         total_NC = torch.empty_like(x_NC) if branch_NC is not None else x_NC
         normed_NC = torch.empty_like(x_NC)
         self._program.nima_add_norm(
-            _kind(x_NC, *([branch_NC] if branch_NC is not None else [])),
-            _address(x_NC),
-            _address_or_null(branch_NC),
-            _address(gain_C),
-            *_rows(x_NC),
+            kind(x_NC, *([branch_NC] if branch_NC is not None else [])),
+            address(x_NC),
+            address_or_null(branch_NC),
+            address(gain_C),
+            *rows_of(x_NC),
             epsilon,
-            _address(total_NC),
-            _address(normed_NC),
+            address(total_NC),
+            address(normed_NC),
             torch.get_num_threads(),
         )
         return total_NC, normed_NC
@@ -176,15 +175,15 @@ class Kernels:
         """From the gradients of what `add_norm` gave, that of each summand and, in float32, that of the gain."""
         grad_x_NC, grad_gain_C = torch.empty_like(total_NC), torch.empty_like(gain_C)
         self._program.nima_add_norm_gradient(
-            _kind(total_NC, grad_normed_NC, *([grad_total_NC] if grad_total_NC is not None else [])),
-            _address(total_NC),
-            _address(gain_C),
-            _address(grad_normed_NC),
-            _address_or_null(grad_total_NC),
-            *_rows(total_NC),
+            kind(total_NC, grad_normed_NC, *([grad_total_NC] if grad_total_NC is not None else [])),
+            address(total_NC),
+            address(gain_C),
+            address(grad_normed_NC),
+            address_or_null(grad_total_NC),
+            *rows_of(total_NC),
             epsilon,
-            _address(grad_x_NC),
-            _address(grad_gain_C),
+            address(grad_x_NC),
+            address(grad_gain_C),
             torch.get_num_threads(),
         )
         return grad_x_NC, grad_gain_C
@@ -196,9 +195,9 @@ class Kernels:
         """
         batch, time, width = x_BTC.shape[0], x_BTC.shape[1], x_BTC.shape[2] // heads
         y_BHTD = x_BTC.new_empty(batch, heads, time, width)
-        described = form.describe(batch, time, heads, width, _stride(x_BTC))
+        described = form.describe(batch, time, heads, width, position_stride(x_BTC))
         self._program.nima_split_heads(
-            _kind(x_BTC), byref(described), x_BTC.data_ptr(), _address(y_BHTD), torch.get_num_threads()
+            kind(x_BTC), byref(described), x_BTC.data_ptr(), address(y_BHTD), torch.get_num_threads()
         )
         return y_BHTD
 
@@ -212,41 +211,39 @@ class Kernels:
         """
         batch, heads, time, width = grad_BHTD.shape
         grad_gain_D = torch.empty_like(form.gain_D) if form.gain_D is not None else None
-        stride = _stride(out_BTC)
+        stride = position_stride(out_BTC)
         assert out_BTC.shape == (batch, time, heads * width)
-        assert form.gain_D is None or (x_BTC is not None and _stride(x_BTC) == stride)
+        assert form.gain_D is None or (x_BTC is not None and position_stride(x_BTC) == stride)
         described = form.describe(batch, time, heads, width, stride)
         self._program.nima_split_heads_gradient(
-            _kind(grad_BHTD, out_BTC, *([x_BTC] if x_BTC is not None else [])),
+            kind(grad_BHTD, out_BTC, *([x_BTC] if x_BTC is not None else [])),
             byref(described),
             x_BTC.data_ptr() if x_BTC is not None else None,
-            _address(grad_BHTD),
+            address(grad_BHTD),
             out_BTC.data_ptr(),
-            _address_or_null(grad_gain_D),
+            address_or_null(grad_gain_D),
             torch.get_num_threads(),
         )
         return grad_gain_D
 
     def swiglu(self, x_NC: torch.Tensor) -> torch.Tensor:
         """`silu(gate) * up`, the gate being the first half of the last axis."""
-        rows, width = _rows(x_NC)
+        rows, width = rows_of(x_NC)
         y_NF = x_NC.new_empty(*x_NC.shape[:-1], width // 2)
-        self._program.nima_swiglu(
-            _kind(x_NC), _address(x_NC), rows, width // 2, _address(y_NF), torch.get_num_threads()
-        )
+        self._program.nima_swiglu(kind(x_NC), address(x_NC), rows, width // 2, address(y_NF), torch.get_num_threads())
         return y_NF
 
     def swiglu_gradient(self, x_NC: torch.Tensor, grad_NF: torch.Tensor) -> torch.Tensor:
         """From the gradient of what `swiglu` gave, that of what it was given."""
-        rows, width = _rows(x_NC)
-        assert _rows(grad_NF) == (rows, width // 2)
+        rows, width = rows_of(x_NC)
+        assert rows_of(grad_NF) == (rows, width // 2)
         grad_x_NC = torch.empty_like(x_NC)
         self._program.nima_swiglu_gradient(
-            _kind(x_NC, grad_NF),
-            *map(_address, (x_NC, grad_NF)),
+            kind(x_NC, grad_NF),
+            *map(address, (x_NC, grad_NF)),
             rows,
             width // 2,
-            _address(grad_x_NC),
+            address(grad_x_NC),
             torch.get_num_threads(),
         )
         return grad_x_NC
@@ -257,7 +254,7 @@ class Kernels:
         assert total.shape == part.shape
         assert total[0].is_contiguous()
         self._program.nima_accumulate(
-            _kind(part), total.data_ptr(), total.stride(0), _address(part), len(part), part[0].numel(),
+            kind(part), total.data_ptr(), total.stride(0), address(part), len(part), part[0].numel(),
             torch.get_num_threads(),
         )  # fmt: skip
         return total
@@ -268,7 +265,7 @@ class Kernels:
         assert keep.shape == x.shape
         y = torch.empty_like(x)
         self._program.nima_drop(
-            _kind(x), _address(x), _address(keep), factor, x.numel(), _address(y), torch.get_num_threads()
+            kind(x), address(x), address(keep), factor, x.numel(), address(y), torch.get_num_threads()
         )
         return y
 
@@ -276,7 +273,7 @@ class Kernels:
         """int8 numbers and a float32 scale for each of the N rows."""
         q_NC, scales_N = torch.empty_like(x_NC, dtype=torch.int8), torch.empty(len(x_NC))
         self._program.nima_quantize_rows(
-            _kind(x_NC), _address(x_NC), *x_NC.shape, _address(q_NC), _address(scales_N), torch.get_num_threads()
+            kind(x_NC), address(x_NC), *x_NC.shape, address(q_NC), address(scales_N), torch.get_num_threads()
         )
         return q_NC, scales_N
 
@@ -287,7 +284,7 @@ class Kernels:
         assert factors_N is None or (factors_N.dtype is torch.float32 and factors_N.shape == x_NC.shape[:1])
         q_NC, scales_C = torch.empty_like(x_NC, dtype=torch.int8), torch.empty(x_NC.shape[1])
         self._program.nima_quantize_columns(
-            _kind(x_NC), _address(x_NC), _address_or_null(factors_N), *x_NC.shape, _address(q_NC), _address(scales_C),
+            kind(x_NC), address(x_NC), address_or_null(factors_N), *x_NC.shape, address(q_NC), address(scales_C),
             torch.get_num_threads(),
         )  # fmt: skip
         return q_NC, scales_C
@@ -312,8 +309,8 @@ class Kernels:
         assert scales_P.shape == sums_NP.shape[1:]
         assert plus_NP is None or (plus_NP.shape, plus_NP.dtype) == (out_NP.shape, out_NP.dtype)
         self._program.nima_dequantize(
-            _kind(out_NP), _address(sums_NP), _address_or_null(scales_N), _address(scales_P), *sums_NP.shape,
-            _address_or_null(plus_NP), factor, _address(out_NP), torch.get_num_threads(),
+            kind(out_NP), address(sums_NP), address_or_null(scales_N), address(scales_P), *sums_NP.shape,
+            address_or_null(plus_NP), factor, address(out_NP), torch.get_num_threads(),
         )  # fmt: skip
         return out_NP
 
@@ -335,34 +332,7 @@ class Kernels:
         assert sums_NV.shape == out_NV.shape == (*scales_N.shape, *scales_V.shape)
         losses_N, out_scales_N = torch.empty(len(sums_NV)), torch.empty(len(sums_NV))
         self._program.nima_quantized_cross_entropy(
-            *map(_address, (sums_NV, scales_N, scales_V, targets_N)), ignored, *sums_NV.shape,
-            *map(_address, (losses_N, out_NV, out_scales_N)), torch.get_num_threads(),
+            *map(address, (sums_NV, scales_N, scales_V, targets_N)), ignored, *sums_NV.shape,
+            *map(address, (losses_N, out_NV, out_scales_N)), torch.get_num_threads(),
         )  # fmt: skip
         return losses_N, out_scales_N
-
-
-def _kind(*tensors: torch.Tensor) -> int:
-    (dtype,) = {tensor.dtype for tensor in tensors}
-    return _KINDS[dtype]
-
-
-def _address(tensor: torch.Tensor) -> int:
-    assert tensor.is_contiguous()
-    assert tensor.device.type == "cpu"
-    return tensor.data_ptr()
-
-
-def _address_or_null(tensor: torch.Tensor | None) -> int | None:
-    return _address(tensor) if tensor is not None else None
-
-
-def _stride(x_BTC: torch.Tensor) -> int:
-    """Numbers from one position to the next; those of a position lie side by side."""
-    assert x_BTC.stride(2) == 1
-    assert x_BTC.stride(0) == x_BTC.shape[1] * x_BTC.stride(1)
-    assert x_BTC.device.type == "cpu"
-    return x_BTC.stride(1)
-
-
-def _rows(tensor: torch.Tensor) -> tuple[int, int]:
-    return tensor.numel() // tensor.shape[-1], tensor.shape[-1]
