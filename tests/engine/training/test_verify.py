@@ -33,6 +33,7 @@ def test_a_run_with_compiled_kernels_is_resumed_exactly(
     torch.set_num_threads(2)
     verdict = verify_resume(make_config(use_mixed_precision=precision), tiny_dataset, compiled)
     assert verdict.identical, verdict.difference
+    assert ("int8" in verdict.dtype) == (precision == "int8")
 
 
 def test_everything_that_could_disturb_lies_inside() -> None:

@@ -58,7 +58,7 @@ def multiply(
     factor: float = 1.0,
 ) -> Tensor:
     """Write the product of two matrices, integers times their scales, and `plus_NP` times the factor into `out_NP`."""
-    for part in row_pieces(*out_NP.shape):
+    for part in _row_pieces(*out_NP.shape):
         kernels.dequantize(
             torch._int_mm(q_NK[part], q_KP),
             scales_N[part] if scales_N is not None else None,
@@ -70,7 +70,7 @@ def multiply(
     return out_NP
 
 
-def row_pieces(rows: int, columns: int) -> Iterator[slice]:
+def _row_pieces(rows: int, columns: int) -> Iterator[slice]:
     """Rows of a product to compute at once."""
     size = max(64, _SUMS // columns)
     return (slice(start, start + size) for start in range(0, rows, size))

@@ -18,6 +18,7 @@ from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint_files import LAST
 from nima_cli.engine.data.dataset import open_dataset
 from nima_cli.engine.device import pick_device
+from nima_cli.engine.training.kernel_check import with_trusted_kernels
 from nima_cli.engine.training.recipe import complete
 from nima_cli.engine.training.resume import flatten
 from nima_cli.engine.training.session import Session, open_session, train
@@ -73,6 +74,7 @@ def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) 
     began = time.perf_counter()
     short = shortened(complete(config, open_dataset(data_dir)))
     device = pick_device(config.hardware.device, config.training.use_mixed_precision)
+    device = with_trusted_kernels(device, config, compiled)
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="nima-verify-") as name:
         whole, parts = Path(name) / "whole", Path(name) / "parts"
@@ -83,7 +85,7 @@ def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) 
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
             second = fresh.submit(_run, replace(begun, resume=parts / LAST), None, threads).result()
         difference = _first_difference(undisturbed, {**first, **second}) or _tensor_difference(whole, parts)
-    return Verdict(difference, 2 * HALF, device.name, device.dtype_name, threads, round(time.perf_counter() - began, 1))
+    return Verdict(difference, 2 * HALF, device.name, device.precision, threads, round(time.perf_counter() - began, 1))
 
 
 def shortened(config: Config) -> Config:
