@@ -1,5 +1,6 @@
 """Layers whose products are made of 8-bit integers compute what others do, but for rounding."""
 
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from nima_cli.engine.model import quantized
-from nima_cli.engine.model.quantized import QuantizedLinear
+from nima_cli.engine.model.quantized import QuantizedLinear, QuantizedMLP, RoundedWeights
 from nima_cli.engine.native.kernels import Kernels, load_kernels
+from nima_cli.engine.training.optim import Optimizer
+from tests.engine.small_models import random_model, small_shape
 
 ONE_PERCENT = 0.02  # two factors, each rounded to a seventh of a percent of its greatest
 
@@ -23,7 +26,7 @@ def problem(dtype: torch.dtype, positions: int = 40) -> tuple[torch.Tensor, list
 
 
 def project(x_BTC: torch.Tensor, kernels: Kernels, weights: list[torch.Tensor]) -> torch.Tensor:
-    y_BTP: torch.Tensor = QuantizedLinear.apply(x_BTC, kernels, *weights)  # type: ignore[no-untyped-call]
+    y_BTP: torch.Tensor = QuantizedLinear.apply(x_BTC, kernels, RoundedWeights(), *weights)  # type: ignore[no-untyped-call]
     return y_BTP
 
 
@@ -47,14 +50,69 @@ def test_products_and_gradients(int8_kernels: Kernels, dtype: torch.dtype) -> No
         assert distance(one, other) < ONE_PERCENT
 
 
+def test_both_ways_to_multiply_give_the_same_to_the_bit(int8_kernels: Kernels) -> None:
+    """Torch's product of integers and ours: processors differ in the one that is faster."""
+    by_torch, by_us = copy(int8_kernels), copy(int8_kernels)
+    by_torch.multiplies, by_us.multiplies = False, True
+
+    def learn(kernels: Kernels) -> list[torch.Tensor]:
+        x_BTC, weights, grad_BTP = problem(torch.bfloat16)
+        y_BTP = project(x_BTC, kernels, weights)
+        return [y_BTP, *torch.autograd.grad(y_BTP, [x_BTC, *weights], grad_BTP)]
+
+    assert all(map(torch.equal, learn(by_torch), learn(by_us)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_weights_are_rounded_anew_after_an_update(int8_kernels: Kernels, kind: str) -> None:
+    """And only then. Torch's fused AdamW does not count what it changes, so that this has to be told."""
+    model = random_model(small_shape())
+    optimizer = Optimizer(model, kind=kind, weight_decay=0.1, embedding_weight_decay=0.0)
+    weights = [parameter for name, parameter in model.named_parameters() if name.endswith("q_proj.weight")][:1]
+    rounded = RoundedWeights()
+    first = rounded.of(int8_kernels, weights)
+    assert rounded.of(int8_kernels, weights) is first
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step(0.1, torch.zeros(()))
+    for (q_PC, scales), new in zip(rounded.of(int8_kernels, weights), (True, False), strict=True):
+        dim = 1 if new else 0
+        wide = q_PC.double() * scales.double().unsqueeze(dim)
+        assert ((wide - weights[0].double()).abs() <= 0.5001 * scales.double().unsqueeze(dim)).all()
+    again = rounded.of(int8_kernels, weights)
+    weights[0].data = weights[0] + 1.0  # as an average takes the place of the weights
+    assert rounded.of(int8_kernels, weights) is not again
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_an_mlp_and_its_gradients(int8_kernels: Kernels, dtype: torch.dtype) -> None:
+    x_BTC, weights, _ = problem(dtype)
+    gate, up = (weights[1][part].detach().clone().requires_grad_() for part in (slice(0, 35), slice(35, 70)))
+    down = torch.randn(48, 35, generator=torch.Generator().manual_seed(5)).requires_grad_()
+    grad_BTC = torch.randn(x_BTC.shape, generator=torch.Generator().manual_seed(6)).to(dtype)
+    y_BTC = QuantizedMLP.apply(x_BTC, int8_kernels, RoundedWeights(), RoundedWeights(), gate, up, down)  # type: ignore[no-untyped-call]
+    wide = [each.detach().double().requires_grad_() for each in (x_BTC, gate, up, down)]
+    expected = F.linear(F.silu(F.linear(wide[0], wide[1])) * F.linear(wide[0], wide[2]), wide[3])
+    found = [y_BTC, *torch.autograd.grad(y_BTC, [x_BTC, gate, up, down], grad_BTC)]
+    wanted = [expected, *torch.autograd.grad(expected, wide, grad_BTC.double())]
+    for one, other in zip(found, wanted, strict=True):
+        assert one.shape == other.shape
+        assert 0.0 < distance(one, other) < 2 * ONE_PERCENT
+
+
 def test_in_pieces_it_is_the_same_to_the_bit(int8_kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_torch = copy(int8_kernels)
+    by_torch.multiplies = False
+
     def learn() -> list[torch.Tensor]:
         x_BTC, weights, grad_BTP = problem(torch.bfloat16, positions=100)
-        y_BTP = project(x_BTC, int8_kernels, weights)
+        y_BTP = project(x_BTC, by_torch, weights)
         return [y_BTP, *torch.autograd.grad(y_BTP, [x_BTC, *weights], grad_BTP)]
 
     whole = learn()
     monkeypatch.setattr(quantized, "_SUMS", 1)
+    monkeypatch.setattr(quantized, "_COLUMNS", 32)
     assert all(torch.equal(one, other) for one, other in zip(whole, learn(), strict=True))
 
 

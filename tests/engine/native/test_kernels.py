@@ -7,28 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from nima_cli.engine.native import kernels as module
-from nima_cli.engine.native.kernels import HeadForm, Kernels, load_kernels
-
-IGNORE = -100
-EPSILON = 1e-6
-# Of a number near one: half a unit in the last place of bfloat16, and float32 with a few operations.
-TOLERANCE = {torch.float32: 3e-6, torch.bfloat16: 2.0**-8}
-dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-
-
-def numbers(*shape: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def exact(tensor: torch.Tensor) -> torch.Tensor:
-    """The same in float64, with a gradient."""
-    return tensor.detach().double().requires_grad_()
-
-
-def assert_near(found: torch.Tensor, expected: torch.Tensor, factor: float = 1.0) -> None:
-    """Within rounding of the greatest number there is; `factor` is for sums of many."""
-    scale = max(1.0, float(expected.detach().abs().max()))
-    assert float((found.double() - expected.detach()).abs().max()) <= factor * TOLERANCE[found.dtype] * scale
+from nima_cli.engine.native.kernels import Kernels, load_kernels
+from tests.engine.native.near import EPSILON, IGNORE, assert_near, dtypes, exact, numbers
 
 
 @dtypes
@@ -92,42 +72,6 @@ def test_add_norm(compiled_kernels: Kernels, width: int, residual: bool, dtype: 
 
 
 @dtypes
-@pytest.mark.parametrize("width", [2, 12, 64])
-@pytest.mark.parametrize(("normalised", "turned"), [(True, True), (False, True), (True, False), (False, False)])
-def test_split_heads(compiled_kernels: Kernels, width: int, normalised: bool, turned: bool, dtype: torch.dtype) -> None:
-    batch, time, heads = 2, 35, 3
-    x = numbers(batch, time, heads * width + 9, dtype=dtype)[:, :, 4:-5]
-    gain = numbers(width, dtype=torch.float32, seed=1)
-    angles = torch.arange(time * width // 2).view(time, width // 2) / 7
-    form = HeadForm(
-        gain if normalised else None, (angles.cos(), angles.sin()) if turned else None, 0.25 if turned else 1.0, EPSILON
-    )
-    wide, wide_gain = exact(x), exact(gain)
-    y = wide.view(batch, time, heads, width)
-    y = (F.rms_norm(y, (width,), wide_gain, EPSILON) if normalised else y).transpose(1, 2)
-    if turned:
-        first, second = y.chunk(2, dim=-1)
-        cos, sin = angles.double().cos(), angles.double().sin()
-        y = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1) * 0.25
-    assert_near(compiled_kernels.split_heads(x, heads, form), y)
-    grad = numbers(batch, heads, time, width, dtype=dtype, seed=2)
-    torch.autograd.backward(y, grad.double())
-    whole = torch.full((batch, time, heads * width + 9), 7.0, dtype=dtype)
-    grad_x = whole[:, :, 4:-5]
-    grad_gain = compiled_kernels.split_heads_gradient(x if normalised else None, grad, form, grad_x)
-    assert (whole[:, :, :4] == 7.0).all()
-    assert (whole[:, :, -5:] == 7.0).all()
-    assert wide.grad is not None
-    assert_near(grad_x, wide.grad, factor=2)
-    if normalised:
-        assert grad_gain is not None
-        assert wide_gain.grad is not None
-        assert_near(grad_gain, wide_gain.grad, factor=4)
-    else:
-        assert grad_gain is None
-
-
-@dtypes
 @pytest.mark.parametrize("width", [1, 16, 67, 480])
 def test_swiglu(compiled_kernels: Kernels, width: int, dtype: torch.dtype) -> None:
     x, grad = numbers(2, 5, 2 * width, dtype=dtype) * 3, numbers(2, 5, width, dtype=dtype, seed=1)
@@ -153,85 +97,6 @@ def test_accumulate(compiled_kernels: Kernels, dtype: torch.dtype) -> None:
     expected[:, :4] += part
     compiled_kernels.accumulate_(whole[:, :4], part)
     assert torch.equal(whole, expected)
-
-
-@dtypes
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (5, 3), (16, 48), (300, 67)])
-def test_quantize(compiled_kernels: Kernels, rows: int, columns: int, dtype: torch.dtype) -> None:
-    """The greatest of each row or column becomes 127, and all are within half of their scale."""
-    x, factors = numbers(rows, columns, dtype=dtype) * 3, numbers(rows, dtype=torch.float32, seed=1)
-    for dim, wanted, (q, scales) in (
-        (1, x, compiled_kernels.quantize_rows(x)),
-        (0, x, compiled_kernels.quantize_columns(x)),
-        (0, x.float() * factors[:, None], compiled_kernels.quantize_columns(x, factors)),
-    ):
-        assert (q.dtype, scales.dtype) == (torch.int8, torch.float32)
-        assert (q.abs().amax(dim) == 127).all()
-        wide = scales.double().unsqueeze(dim)
-        assert ((q.double() * wide - wanted.double()).abs() <= 0.5001 * wide).all()
-
-
-def test_quantize_what_is_zero_or_tiny_or_not_finite(compiled_kernels: Kernels) -> None:
-    x = torch.tensor([[0.0, 0.0], [1e-40, -1e-39], [1.0, float("inf")], [float("nan"), 1.0], [-2.0, 1.0]])
-    q, scales = compiled_kernels.quantize_rows(x)
-    assert not q[:2].any()
-    assert scales[:2].isfinite().all()
-    assert q[4].tolist() == [-127, 64]
-    sums = torch.eye(2, dtype=torch.int32).repeat(3, 1)[:5]
-    y = compiled_kernels.dequantize(sums, scales, torch.ones(2), torch.empty(5, 2))
-    assert y.isfinite().all(dim=1).tolist() == [True, True, False, False, True]
-    _, scales = compiled_kernels.quantize_columns(x)
-    assert not scales.isfinite().any()
-
-
-@dtypes
-def test_dequantize(compiled_kernels: Kernels, dtype: torch.dtype) -> None:
-    sums = torch.arange(-300, 300, dtype=torch.int32).view(8, 75)
-    rows, columns = numbers(8, dtype=torch.float32) / 100, numbers(75, dtype=torch.float32, seed=1)
-    plus, out = (numbers(8, 75, dtype=dtype, seed=seed) for seed in (2, 3))
-    wide = sums.double() * columns.double()
-    assert_near(compiled_kernels.dequantize(sums, rows, columns, out), wide * rows.double()[:, None])
-    assert_near(compiled_kernels.dequantize(sums, None, columns, out), wide)
-    found = compiled_kernels.dequantize(sums, rows, columns, out, plus_NP=plus, factor=3.0)
-    assert found is out
-    assert_near(out, wide * rows.double()[:, None] + 3.0 * plus.double(), factor=2)
-    assert_near(compiled_kernels.dequantize(sums, rows, columns, plus, plus_NP=plus, factor=3.0), out.double())
-
-
-def test_quantized_cross_entropy(compiled_kernels: Kernels) -> None:
-    """Probabilities are within one step of their scale and, rounded by chance, right on the whole."""
-    sums = torch.randint(-1000, 1000, (64, 1003), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
-    rows, columns = (numbers(size, dtype=torch.float32).abs() / 20 for size in sums.shape)
-    targets = torch.arange(64) * 15
-    targets[5] = IGNORE
-    q = torch.full(sums.shape, 99, dtype=torch.int8)
-    losses, scales = compiled_kernels.quantized_cross_entropy(sums, rows, columns, targets, ignored=IGNORE, out_NV=q)
-    logits = sums.double() * rows.double()[:, None] * columns.double()
-    expected = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
-    torch.testing.assert_close(losses.double(), expected, rtol=1e-5, atol=1e-5)
-    assert not q[5].any()
-    probs, found = torch.softmax(logits, dim=1), q.double() * scales.double()[:, None]
-    probs[5] = 0.0
-    assert ((found - probs).abs() <= 1.001 * scales.double()[:, None]).all()
-    assert float(found.sum() / probs.sum()) == pytest.approx(1.0, abs=0.01)
-    small = probs < 0.2 * scales.double()[:, None]  # to the nearest, all of these would be zero
-    assert float(found[small].sum() / probs[small].sum()) == pytest.approx(1.0, abs=0.1)
-
-
-def test_quantized_cross_entropy_refuses_foreign_targets_and_what_is_not_finite(compiled_kernels: Kernels) -> None:
-    sums = torch.ones(3, 20, dtype=torch.int32)
-    rows = torch.tensor([1.0, float("nan"), 1.0])
-    columns = torch.ones(20)
-    targets = torch.tensor([20, 3, 4])
-    losses, _ = compiled_kernels.quantized_cross_entropy(
-        sums, rows, columns, targets, ignored=IGNORE, out_NV=torch.empty(3, 20, dtype=torch.int8)
-    )
-    assert losses.isnan().tolist() == [True, True, False]
-    columns[7] = float("inf")
-    losses, _ = compiled_kernels.quantized_cross_entropy(
-        sums, torch.ones(3), columns, targets, ignored=IGNORE, out_NV=torch.empty(3, 20, dtype=torch.int8)
-    )
-    assert losses.isnan().all()
 
 
 @dtypes

@@ -1,6 +1,7 @@
 """Kernels that compute something else than torch are not trusted."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,18 @@ from nima_cli.engine.training.session import Session, open_session, train
 from nima_cli.errors import DeviceError
 from tests.engine.training.runs import make_config
 
-METHODS = [name for name in vars(Kernels) if not name.startswith("_") and name != "fit"]
-INT8_METHODS = [name for name in METHODS if "quantize" in name]
+METHODS = [
+    name
+    for name in dir(Kernels)
+    if not name.startswith("_") and callable(getattr(Kernels, name)) and name not in ("fit", "alone", "integers")
+]
+
+
+def kernels_with(name: str, kernels: Kernels, int8_kernels: Kernels) -> Kernels:
+    """Some that compute with this method: where there are two ways, processors differ in the one they take."""
+    chosen = copy(int8_kernels if "quantize" in name or name == "multiply" else kernels)
+    chosen.multiplies, chosen.attends = name != "dequantize", name.startswith("attention")
+    return chosen
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -46,8 +57,11 @@ def spoilt(method: Callable[..., Any]) -> Callable[..., Any]:
 def test_a_kernel_with_one_wrong_number_is_noticed(
     compiled_kernels: Kernels, int8_kernels: Kernels, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kernels = kernels_with(name, compiled_kernels, int8_kernels)
+    dtype = torch.bfloat16 if kernels.attends else torch.float32
+    assert kernels_agree(kernels, dtype)
     monkeypatch.setattr(Kernels, name, spoilt(getattr(Kernels, name)))
-    assert not kernels_agree(int8_kernels if name in INT8_METHODS else compiled_kernels, torch.float32)
+    assert not kernels_agree(kernels, dtype)
 
 
 def test_where_only_int8_is_wrong_the_other_kernels_are_used(
@@ -56,7 +70,7 @@ def test_where_only_int8_is_wrong_the_other_kernels_are_used(
     able = replace(pick_device("cpu", "bf16"), int8=True)
     found = with_trusted_kernels(able, make_config(use_mixed_precision=True), compiled)
     assert found.precision == "bfloat16 and int8"
-    monkeypatch.setattr(Kernels, "dequantize", spoilt(Kernels.dequantize))
+    monkeypatch.setattr(Kernels, "quantize_rows", spoilt(Kernels.quantize_rows))
     found = with_trusted_kernels(able, make_config(use_mixed_precision=True), compiled)
     assert found.kernels is not None
     assert not found.kernels.int8

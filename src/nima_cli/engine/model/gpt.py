@@ -22,6 +22,7 @@ from nima_cli.engine.model.blocked_attention import blocked_attention
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.dropout import RowDropout
 from nima_cli.engine.model.native_pass import native_hidden
+from nima_cli.engine.model.quantized import RoundedWeights
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.native.kernels import Kernels
 
@@ -34,6 +35,7 @@ class Linear(nn.Linear):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
+        self.rounded = RoundedWeights()  # of this projection and those that are computed with it
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[..., inputs]` to `[..., outputs]`."""

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.native.kernels import HeadForm, Kernels
+from nima_cli.engine.native.heads import HeadForm
+from nima_cli.engine.native.kernels import Kernels
 
 Tensor = torch.Tensor
 
@@ -109,6 +110,23 @@ class SplitHeads(torch.autograd.Function):
             for x_BTC, grad, form, grad_x_BTC in zip(given, grads, ctx.forms, into, strict=True)
         ]
         return grad_x_BTP, None, None, None, *grad_gains
+
+
+class NativeAttention(torch.autograd.Function):
+    """Causal attention of heads `[B, H, T, D]`, whose queries have been scaled, to `[B, T, H D]`."""
+
+    @staticmethod
+    def forward(ctx: Any, q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, kernels: Kernels) -> Tensor:
+        out_BTC, *kept = kernels.attention(q_BHTD, k_BGTD, v_BGTD)
+        ctx.save_for_backward(q_BHTD, k_BGTD, v_BGTD, *kept)
+        ctx.kernels = kernels
+        return out_BTC
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        kernels: Kernels = ctx.kernels
+        q_BHTD, k_BGTD, v_BGTD, *kept = ctx.saved_tensors
+        return *kernels.attention_gradient(q_BHTD, k_BGTD, v_BGTD, tuple(kept), grads[0].contiguous()), None
 
 
 class JoinHeads(torch.autograd.Function):

@@ -13,9 +13,19 @@ import torch
 
 from nima_cli.engine.model.blocked_attention import blocked_attention
 from nima_cli.engine.model.dropout import RowDropout
-from nima_cli.engine.model.native_functions import AddNorm, Drop, JoinHeads, Norm, PackedLinear, SplitHeads, SwiGLU
-from nima_cli.engine.model.quantized import QuantizedLinear
-from nima_cli.engine.native.kernels import HeadForm, Kernels
+from nima_cli.engine.model.native_functions import (
+    AddNorm,
+    Drop,
+    JoinHeads,
+    NativeAttention,
+    Norm,
+    PackedLinear,
+    SplitHeads,
+    SwiGLU,
+)
+from nima_cli.engine.model.quantized import QuantizedLinear, QuantizedMLP
+from nima_cli.engine.native.heads import HeadForm
+from nima_cli.engine.native.kernels import Kernels
 
 if TYPE_CHECKING:
     from nima_cli.engine.model.gpt import GPT, MLP, Attention, Block, Linear
@@ -58,6 +68,8 @@ def _attend(
     heads = (attention.n_heads, attention.n_kv_heads, attention.n_kv_heads)
     packed_BTP = _project(x_BTC, kernels, attention.q_proj, attention.k_proj, attention.v_proj)
     q_BHTD, k_BHTD, v_BHTD = _call(SplitHeads, packed_BTP, heads, forms, kernels, *gains, None)
+    if kernels.attends and x_BTC.dtype is torch.bfloat16:
+        return _project(_call(NativeAttention, q_BHTD, k_BHTD, v_BHTD, kernels), kernels, attention.o_proj)
     group = attention.n_heads // attention.n_kv_heads
     if group > 1:
         k_BHTD, v_BHTD = (x.repeat_interleave(group, dim=1) for x in (k_BHTD, v_BHTD))
@@ -66,15 +78,22 @@ def _attend(
 
 
 def _mlp(mlp: "MLP", x_BTC: torch.Tensor, kernels: Kernels) -> torch.Tensor:
+    if kernels.int8:
+        weights = mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight
+        out_BTC: torch.Tensor = _call(
+            QuantizedMLP, x_BTC, kernels, mlp.gate_proj.rounded, mlp.down_proj.rounded, *weights
+        )
+        return out_BTC
     packed_BTP = _project(x_BTC, kernels, mlp.gate_proj, mlp.up_proj)
     return _project(_call(SwiGLU, packed_BTP, kernels), kernels, mlp.down_proj)
 
 
 def _project(x_BTC: torch.Tensor, kernels: Kernels, *projections: "Linear") -> torch.Tensor:
     weights = [projection.weight for projection in projections]
-    out_BTP: torch.Tensor = (
-        _call(QuantizedLinear, x_BTC, kernels, *weights) if kernels.int8 else _call(PackedLinear, x_BTC, *weights)
-    )
+    if kernels.int8:
+        out_BTP: torch.Tensor = _call(QuantizedLinear, x_BTC, kernels, projections[0].rounded, *weights)
+    else:
+        out_BTP = _call(PackedLinear, x_BTC, *weights)
     return out_BTP
 
 

@@ -23,6 +23,13 @@ def address_or_null(tensor: torch.Tensor | None) -> int | None:
     return address(tensor) if tensor is not None else None
 
 
+def row_stride(x_NC: torch.Tensor) -> int:
+    """Numbers from one row of a matrix to the next; those of a row lie side by side."""
+    assert x_NC.stride(1) == 1
+    assert x_NC.device.type == "cpu"
+    return x_NC.stride(0)
+
+
 def position_stride(x_BTC: torch.Tensor) -> int:
     """Numbers from one position to the next; those of a position lie side by side."""
     assert x_BTC.stride(2) == 1

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
+from torch.autograd.graph import increment_version
 from torch.optim.adamw import adamw
 
 from nima_cli.engine.model.gpt import GPT
@@ -130,8 +131,9 @@ class AdamW:
             return
         for named, factor, decay in self.groups:
             moments = [self.moments[name] for name, _ in named]
+            parameters: list[torch.Tensor] = [parameter for _, parameter in named]
             adamw(
-                [parameter for _, parameter in named],
+                parameters,
                 [_gradient(parameter) for _, parameter in named],
                 [moment["exp_avg"] for moment in moments],
                 [moment["exp_avg_sq"] for moment in moments],
@@ -147,6 +149,7 @@ class AdamW:
                 eps=ADAM_EPSILON,
                 maximize=False,
             )
+            increment_version(parameters)  # the fused kernel does not: who keeps something made of them would not see
 
     def state(self) -> dict[str, dict[str, torch.Tensor]]:
         """Parameter name to `exp_avg`, `exp_avg_sq` and `step`."""

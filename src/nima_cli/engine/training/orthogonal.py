@@ -3,6 +3,9 @@
 Axis letters: K matrices · M rows · N columns
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+
 import torch
 
 from nima_cli.engine.model.quantized import multiply
@@ -22,12 +25,10 @@ def orthogonalize(matrices_KMN: torch.Tensor, dtype: torch.dtype, kernels: Kerne
         dtype: to compute in.
         kernels: where these multiply 8-bit integers, products of large matrices are made so.
     """
-    x_KMN = (matrices_KMN / (matrices_KMN.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
+    x_KMN: torch.Tensor = (matrices_KMN / (matrices_KMN.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
     if kernels is not None and kernels.int8 and kernels.fit(x_KMN) and min(x_KMN.shape[-2:]) >= _INT8_ROWS:
-        nearest_KMN = torch.empty_like(matrices_KMN)
-        for nearest_MN, x_MN in zip(nearest_KMN, x_KMN, strict=True):
-            nearest_MN.copy_(_quantized_steps(x_MN, kernels))
-        return nearest_KMN
+        _quantized_steps_of_all_(x_KMN, kernels)
+        return x_KMN.to(matrices_KMN.dtype)
     wide = x_KMN.shape[-2] <= x_KMN.shape[-1]
     found = _steps(x_KMN if wide else x_KMN.mT)
     return (found if wide else found.mT).to(matrices_KMN.dtype)
@@ -40,8 +41,18 @@ def _steps(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def _quantized_steps(x_MN: torch.Tensor, kernels: Kernels) -> torch.Tensor:
-    """The same of one matrix, wide or tall; with P its smaller size, G is X X^T or X^T X, `[P, P]`.
+def _quantized_steps_of_all_(x_KMN: torch.Tensor, kernels: Kernels) -> None:
+    """A matrix to each thread: what one works on stays in its core's caches, and none waits for another."""
+    if kernels.multiplies and len(x_KMN) >= kernels.threads:
+        with ThreadPoolExecutor(kernels.threads) as pool:
+            list(pool.map(_quantized_steps_, x_KMN, repeat(kernels.alone())))
+    else:  # torch's products bring threads of their own
+        for x_MN in x_KMN:
+            _quantized_steps_(x_MN, kernels)
+
+
+def _quantized_steps_(x_MN: torch.Tensor, kernels: Kernels) -> None:
+    """The same steps of one matrix, wide or tall; with P its smaller size, G is X X^T or X^T X, `[P, P]`.
 
     The mean r of G's diagonal is taken out before G is rounded: when X is nearly orthogonal, all else is small beside
     that, and would be lost. With H = G - r I, the step a X + (b G + c G^2) X is
@@ -52,12 +63,13 @@ def _quantized_steps(x_MN: torch.Tensor, kernels: Kernels) -> torch.Tensor:
     for a, b, c in NEWTON_SCHULZ:
         by_rows, by_columns = kernels.quantize_rows(x_MN), kernels.quantize_columns(x_MN)
         q_PN, scales_P = by_rows if wide else (by_columns[0].T, by_columns[1])
-        multiply(kernels, q_PN, scales_P, q_PN.T, scales_P, gram_PP)
+        multiply(kernels, q_PN, scales_P, q_PN.T, scales_P, gram_PP, symmetric=True)
         r = float(gram_PP.diagonal().float().mean())
         gram_PP.diagonal().sub_(r)
         q_PP, scales_P = kernels.quantize_rows(gram_PP)  # of a symmetric matrix, those of its columns too
-        multiply(kernels, q_PP, c * scales_P, q_PP.T, scales_P, map_PP, plus_NP=gram_PP, factor=b + 2 * c * r)
+        multiply(
+            kernels, q_PP, c * scales_P, q_PP.T, scales_P, map_PP, plus_NP=gram_PP, factor=b + 2 * c * r, symmetric=True
+        )
         q_PP, scales_P = kernels.quantize_rows(map_PP)
         factors = (q_PP, scales_P, *by_columns) if wide else (*by_rows, q_PP.T, scales_P)
-        x_MN = multiply(kernels, *factors, torch.empty_like(x_MN), plus_NP=x_MN, factor=a + r * (b + c * r))
-    return x_MN
+        multiply(kernels, *factors, x_MN, plus_NP=x_MN, factor=a + r * (b + c * r))

@@ -47,7 +47,7 @@ def _probabilities(
     """Losses, and the probabilities as integers and their scales."""
     head_VC, scales_V = quantized_head
     q_NC, scales_N = kernels.quantize_rows(h_NC)
-    q_NV = torch.empty(len(h_NC), len(head_VC), dtype=torch.int8)
+    q_NV = kernels.integers(len(h_NC), len(head_VC))
     found, rows = [], max(1, _LOGITS // len(head_VC))
     for start in range(0, len(h_NC), rows):
         part = slice(start, start + rows)

@@ -1,7 +1,9 @@
 // What is computed for each number alone: the gate of the MLP, dropout, and sums in place.
 
+#include <vector>
+
+#include "integers.h"
 #include "threads.h"
-#include "vectors.h"
 
 namespace {
 
@@ -19,6 +21,26 @@ void share_numbers(std::int64_t size, int threads, const Body &body) {
 
 Floats sigmoid(const Floats &x) { return 1.0f / (1.0f + exponential(-x)); }
 
+template <typename Number>
+void swiglu(const Number *gate, std::int64_t width, Number *y) {
+    const Number *up = gate + width;
+    across(width, [&](std::int64_t at, int count) {
+        const Floats g = load(gate + at, count);
+        store(y + at, g * sigmoid(g) * load(up + at, count), count);
+    });
+}
+
+template <typename Number, typename Grad>
+void swiglu_gradient(const Number *gate, const Number *grad_y, std::int64_t width, Grad *grad_gate) {
+    const Number *up = gate + width;
+    Grad *grad_up = grad_gate + width;
+    across(width, [&](std::int64_t at, int count) {
+        const Floats g = load(gate + at, count), grad = load(grad_y + at, count), s = sigmoid(g);
+        store(grad_gate + at, grad * load(up + at, count) * s * (1.0f + g * (1.0f - s)), count);
+        store(grad_up + at, grad * g * s, count);
+    });
+}
+
 }  // namespace
 
 extern "C" {
@@ -28,14 +50,9 @@ void nima_swiglu(int kind, const void *x, std::int64_t rows, std::int64_t width,
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
         share(rows, threads, [&](std::int64_t first, std::int64_t end) {
-            for (std::int64_t row = first; row < end; ++row) {
-                const Number *gate = static_cast<const Number *>(x) + 2 * row * width, *up = gate + width;
-                Number *to = static_cast<Number *>(y) + row * width;
-                across(width, [&](std::int64_t at, int count) {
-                    const Floats g = load(gate + at, count);
-                    store(to + at, g * sigmoid(g) * load(up + at, count), count);
-                });
-            }
+            for (std::int64_t row = first; row < end; ++row)
+                swiglu(
+                    static_cast<const Number *>(x) + 2 * row * width, width, static_cast<Number *>(y) + row * width);
         });
     });
 }
@@ -45,15 +62,43 @@ void nima_swiglu_gradient(
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
         share(rows, threads, [&](std::int64_t first, std::int64_t end) {
+            for (std::int64_t row = first; row < end; ++row)
+                swiglu_gradient(
+                    static_cast<const Number *>(x) + 2 * row * width, static_cast<const Number *>(grad_y) + row * width,
+                    width, static_cast<Number *>(grad_x) + 2 * row * width);
+        });
+    });
+}
+
+// `nima_swiglu` with its result also as 8-bit integers, whose rows are `stride` apart, and a scale for each row.
+void nima_swiglu_quantized(
+    int kind, const void *x, std::int64_t rows, std::int64_t width, void *y, std::int8_t *q, std::int64_t stride,
+    float *scales, int threads) {
+    with_kind(kind, [&](auto number) {
+        using Number = decltype(number);
+        share(rows, threads, [&](std::int64_t first, std::int64_t end) {
             for (std::int64_t row = first; row < end; ++row) {
-                const Number *gate = static_cast<const Number *>(x) + 2 * row * width, *up = gate + width;
-                const Number *grads = static_cast<const Number *>(grad_y) + row * width;
-                Number *to_gate = static_cast<Number *>(grad_x) + 2 * row * width, *to_up = to_gate + width;
-                across(width, [&](std::int64_t at, int count) {
-                    const Floats g = load(gate + at, count), grad = load(grads + at, count), s = sigmoid(g);
-                    store(to_gate + at, grad * load(up + at, count) * s * (1.0f + g * (1.0f - s)), count);
-                    store(to_up + at, grad * g * s, count);
-                });
+                Number *to = static_cast<Number *>(y) + row * width;
+                swiglu(static_cast<const Number *>(x) + 2 * row * width, width, to);
+                scales[row] = quantize_row(to, width, q + row * stride);
+            }
+        });
+    });
+}
+
+// `nima_swiglu_gradient` whose result is only needed as 8-bit integers.
+void nima_swiglu_gradient_quantized(
+    int kind, const void *x, const void *grad_y, std::int64_t rows, std::int64_t width, std::int8_t *q,
+    std::int64_t stride, float *scales, int threads) {
+    with_kind(kind, [&](auto number) {
+        using Number = decltype(number);
+        share(rows, threads, [&](std::int64_t first, std::int64_t end) {
+            std::vector<float> grad(2 * width);
+            for (std::int64_t row = first; row < end; ++row) {
+                swiglu_gradient(
+                    static_cast<const Number *>(x) + 2 * row * width, static_cast<const Number *>(grad_y) + row * width,
+                    width, grad.data());
+                scales[row] = quantize_row(grad.data(), 2 * width, q + row * stride);
             }
         });
     });

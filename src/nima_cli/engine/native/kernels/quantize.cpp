@@ -1,38 +1,17 @@
 // Numbers as 8-bit integers times a scale for each row or each column, so that matrices are multiplied as integers, and
 // what becomes of the products' sums.
-//
-// A scale is the greatest absolute value over 127. One that is not finite is kept: what is computed with it is none
-// either, and a step that went wrong shows.
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "integers.h"
 #include "threads.h"
-#include "vectors.h"
 
 namespace {
 
-constexpr float MOST = 127.0f;
 constexpr std::int64_t PIECE = 128;  // rows
-
-// The bits of absolute values are ordered as these are, and those of what is not finite come last.
-inline Words magnitude(const Floats &x) { return bits_of<Words>(x) & 0x7fffffffu; }
-
-inline float scale_from(std::uint32_t most) { return bits_of<float>(most) / MOST; }
-
-// What to multiply with to come to integers; numbers so small that this would overflow become zero.
-inline float inverse(float scale) { return scale > 1e-36f ? 1.0f / scale : 0.0f; }
-
-template <typename Number>
-float scale_of_row(const Number *row, std::int64_t width) {
-    Words most = {};
-    across(width, [&](std::int64_t at, int count) { most = greater(magnitude(load(row + at, count)), most); });
-    std::uint32_t found = 0;
-    for (int lane = 0; lane < LANES; ++lane) found = most[lane] > found ? most[lane] : found;
-    return scale_from(found);
-}
 
 // The greatest magnitude in each column of a piece of the rows.
 template <typename Number>
@@ -86,28 +65,23 @@ float probabilities(
 
 extern "C" {
 
-// `q` `[rows, columns]` and a scale for each row.
+// `q` `[rows, columns]`, whose rows are `stride` apart, and a scale for each row.
 void nima_quantize_rows(
-    int kind, const void *x, std::int64_t rows, std::int64_t columns, std::int8_t *q, float *scales, int threads) {
+    int kind, const void *x, std::int64_t rows, std::int64_t columns, std::int8_t *q, std::int64_t stride,
+    float *scales, int threads) {
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
         share(rows, threads, [&](std::int64_t first, std::int64_t end) {
-            for (std::int64_t row = first; row < end; ++row) {
-                const Number *from = static_cast<const Number *>(x) + row * columns;
-                scales[row] = scale_of_row(from, columns);
-                const float factor = inverse(scales[row]);
-                across(columns, [&](std::int64_t at, int count) {
-                    store(q + row * columns + at, load(from + at, count) * factor, count);
-                });
-            }
+            for (std::int64_t row = first; row < end; ++row)
+                scales[row] = quantize_row(static_cast<const Number *>(x) + row * columns, columns, q + row * stride);
         });
     });
 }
 
-// `q` `[rows, columns]` and a scale for each column, of `x` with its rows times `factors`, where there are any.
+// The same with a scale for each column, of `x` with its rows times `factors`, where there are any.
 void nima_quantize_columns(
     int kind, const void *x, const float *factors, std::int64_t rows, std::int64_t columns, std::int8_t *q,
-    float *scales, int threads) {
+    std::int64_t stride, float *scales, int threads) {
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
         const auto *from = static_cast<const Number *>(x);
@@ -132,7 +106,7 @@ void nima_quantize_columns(
                 const float factor = factors ? factors[row] : 1.0f;
                 across(columns, [&](std::int64_t at, int count) {
                     const Floats number = load(from + row * columns + at, count) * factor;
-                    store(q + row * columns + at, number * load(&inverses[at], count), count);
+                    store(q + row * stride + at, number * load(&inverses[at], count), count);
                 });
             }
         });
@@ -140,18 +114,18 @@ void nima_quantize_columns(
 }
 
 // `y` = sums times the scales of their row, where there are any, and column; and, where there is `plus`, which may be
-// `y` itself, that times `factor` besides.
+// `y` itself, that times `factor` besides. The rows of both are `stride` apart.
 void nima_dequantize(
     int kind, const std::int32_t *sums, const float *row_scales, const float *column_scales, std::int64_t rows,
-    std::int64_t columns, const void *plus, float factor, void *y, int threads) {
+    std::int64_t columns, const void *plus, float factor, void *y, std::int64_t stride, int threads) {
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
         share(rows, threads, [&](std::int64_t first, std::int64_t end) {
             for (std::int64_t row = first; row < end; ++row) {
                 const std::int32_t *from = sums + row * columns;
                 const float scale = row_scales ? row_scales[row] : 1.0f;
-                const Number *summand = plus ? static_cast<const Number *>(plus) + row * columns : nullptr;
-                Number *to = static_cast<Number *>(y) + row * columns;
+                const Number *summand = plus ? static_cast<const Number *>(plus) + row * stride : nullptr;
+                Number *to = static_cast<Number *>(y) + row * stride;
                 across(columns, [&](std::int64_t at, int count) {
                     const Floats product = load(from + at, count) * scale * load(column_scales + at, count);
                     store(to + at, summand ? product + load(summand + at, count) * factor : product, count);
@@ -162,16 +136,16 @@ void nima_dequantize(
 }
 
 // Sums `[rows, columns]`, which with the scales of rows and columns are logits, become losses and the probabilities
-// `q scales`. These are rounded up or down by chance, so that the many small ones are not lost but right on the whole.
+// `q scales`, whose rows are `stride` apart. These are rounded up or down by chance, so that the many small ones are not lost but right on the whole.
 // A row whose target is `ignored` has neither loss nor probabilities.
 void nima_quantized_cross_entropy(
     const std::int32_t *sums, const float *row_scales, const float *column_scales, const std::int64_t *targets,
-    std::int64_t ignored, std::int64_t rows, std::int64_t columns, float *losses, std::int8_t *q, float *scales,
-    int threads) {
+    std::int64_t ignored, std::int64_t rows, std::int64_t columns, float *losses, std::int8_t *q, std::int64_t stride,
+    float *scales, int threads) {
     share(rows, threads, [&](std::int64_t first, std::int64_t end) {
         std::vector<float> logits(columns);
         for (std::int64_t row = first; row < end; ++row) {
-            std::int8_t *to = q + row * columns;
+            std::int8_t *to = q + row * stride;
             const std::int64_t target = targets[row];
             losses[row] = scales[row] = 0.0f;
             if (target == ignored || target < 0 || target >= columns) {

@@ -4,42 +4,10 @@
 #include <limits>
 #include <vector>
 
+#include "rows.h"
 #include "threads.h"
-#include "vectors.h"
 
 namespace {
-
-template <typename Number>
-float greatest_of(const Number *row, std::int64_t width) {
-    constexpr float LEAST = -std::numeric_limits<float>::infinity();
-    Floats greatest_so_far = LEAST - Floats{};
-    across(width, [&](std::int64_t at, int count) {
-        greatest_so_far = greater(load(row + at, count, LEAST), greatest_so_far);
-    });
-    return greatest(greatest_so_far);
-}
-
-// Writes e^(x - greatest) and returns its sum.
-template <typename Number>
-float exponentials(const Number *row, float greatest, std::int64_t width, float *to) {
-    Floats total = {};
-    across(width, [&](std::int64_t at, int count) {
-        const Floats found = exponential(load(row + at, count, -std::numeric_limits<float>::infinity()) - greatest);
-        store(to + at, found, count);
-        total += found;  // zero beyond the row's end
-    });
-    return sum(total);
-}
-
-template <typename Number>
-void scale(const float *from, float factor, std::int64_t width, Number *to) {
-    across(width, [&](std::int64_t at, int count) { store(to + at, load(from + at, count) * factor, count); });
-}
-
-template <typename Number>
-void zero(Number *row, std::int64_t width) {
-    std::memset(row, 0, width * sizeof(Number));
-}
 
 // The last of `rows` sees all `columns`, and each one before it one less than the next.
 std::int64_t visible(std::int64_t row, std::int64_t rows, std::int64_t columns) {

@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 extern "C" {
@@ -35,4 +36,16 @@ void share(std::int64_t items, int threads, const Body &body) {
         GOMP_parallel(Shared<Body>::run, &shared, static_cast<unsigned>(threads), 0);
     else
         body(0, items);
+}
+
+// The same with an item to whichever thread is free, for items that take long: threads whose core also has something
+// else to do take fewer. `start()` makes what a thread works with, and `body(space, item)` does an item.
+template <typename Start, typename Body>
+void share_by_turns(std::int64_t items, int threads, const Start &start, const Body &body) {
+    std::atomic<std::int64_t> next{0};
+    share(threads, threads, [&](std::int64_t first, std::int64_t end) {
+        if (first == end) return;
+        auto space = start();
+        for (std::int64_t item = next++; item < items; item = next++) body(space, item);
+    });
 }
