@@ -1,7 +1,7 @@
 """Cleaning tidies prose and leaves code byte for byte."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nima_cli.engine.data.clean import CleanReport, clean
@@ -95,6 +95,7 @@ def test_other_unicode_space_is_text() -> None:
     assert clean(text, "markdown") == text
 
 
+@example("\n---\n```\n---\n>>> f()  ", "markdown")  # front matter only once the first line is gone
 @given(TEXTS, st.sampled_from(PROSE))
 def test_cleaning_twice_is_cleaning_once(text: str, kind: Kind) -> None:
     once = clean(text, kind)

@@ -7,6 +7,7 @@ from nima_cli.engine.data.document import Kind
 from nima_cli.engine.data.markdown import VERBATIM, blocks
 
 _UNTIDY = re.compile(r"[ \t](?:\n|\Z)|\n[ \t]*\n[ \t]*\n|\A[ \t]*\n|\n\Z")
+_OPENING_BLANKS = re.compile(r"(?:[ \t]*\n)+(?=[ \t]*[^ \t\n])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Bidirectional marks, zero-width characters and the byte-order mark inside a text.
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
@@ -68,6 +69,13 @@ def clean(text: str, kind: Kind, report: CleanReport | None = None) -> str:
     body = text.removesuffix("\n")
     if body and not _UNTIDY.search(body):
         return body
+    # Before the text is read: front matter is what begins with its first line, and that is the one after these.
+    opening = _OPENING_BLANKS.match(text)
+    if opening is not None:
+        blanks = opening[0].split("\n")[:-1]
+        report.blank_lines += len(blanks)
+        report.trailing_spaces += sum(map(bool, blanks))
+        text = text[opening.end() :]
     lines = text.split("\n")
     verbatim = _text_verbatim(lines) if kind == "text" else _markdown_verbatim(text, lines)
     return _tidy(lines, verbatim, report)

@@ -1,4 +1,4 @@
-"""What training on a CPU computes beside matrix products, by a compiled program; knows no model and no loss.
+"""What training on a CPU computes beside torch's matrix products, by a compiled program; knows no model and no loss.
 
 Each method is one pass over memory in torch's own threads. A number comes out the same whatever the number of threads.
 Tensors must be contiguous, on the CPU, and in float32 or bfloat16; in between everything is float32.

@@ -22,8 +22,6 @@ namespace {
 
 constexpr std::int64_t BLOCK = 32;  // queries: a multiple of a tile's rows and columns
 
-std::int64_t up_to_multiple(std::int64_t size, std::int64_t of) { return (size + of - 1) / of * of; }
-
 // Room for one head, in rows that are filled up with zeros to whole tiles.
 struct Space {
     std::int64_t time, width;

@@ -39,8 +39,6 @@ constexpr std::int64_t BLOCK_BYTES = 512 * 1024;   // of the left factor at once
 constexpr std::int64_t MOST_ROWS = 256;
 constexpr std::uint32_t SIGNS = 0x80808080u;       // added to each of four bytes, 128 flips its sign
 
-std::int64_t up_to_multiple(std::int64_t size, std::int64_t of) { return (size + of - 1) / of * of; }
-
 // Of four numbers that follow each other, or of fewer and zeros.
 std::uint32_t word_at(const std::int8_t *from, std::int64_t count) {
     std::uint32_t word = 0;

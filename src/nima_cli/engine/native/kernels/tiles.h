@@ -9,6 +9,8 @@
 
 constexpr int TILE_ROWS = 8, TILE_COLUMNS = 2 * LANES;  // 16 vectors of sums: enough to keep the instruction busy
 
+inline std::int64_t up_to_multiple(std::int64_t size, std::int64_t of) { return (size + of - 1) / of * of; }
+
 // Pairs of bfloat16.
 inline void add_products(Floats &sums, const Words &left, const Words &right) {
 #ifdef __AVX512BF16__
