@@ -25,6 +25,8 @@ template <typename Number>
 void swiglu(const Number *gate, std::int64_t width, Number *y) {
     const Number *up = gate + width;
     across(width, [&](std::int64_t at, int count) {
+        __builtin_prefetch(gate + 2 * width + at);  // of the next row: each may be in a page of its own, and that is
+        __builtin_prefetch(up + 2 * width + at);    // where processors cease to foresee
         const Floats g = load(gate + at, count);
         store(y + at, g * sigmoid(g) * load(up + at, count), count);
     });
@@ -35,6 +37,9 @@ void swiglu_gradient(const Number *gate, const Number *grad_y, std::int64_t widt
     const Number *up = gate + width;
     Grad *grad_up = grad_gate + width;
     across(width, [&](std::int64_t at, int count) {
+        __builtin_prefetch(gate + 2 * width + at);
+        __builtin_prefetch(up + 2 * width + at);
+        __builtin_prefetch(grad_y + width + at);
         const Floats g = load(gate + at, count), grad = load(grad_y + at, count), s = sigmoid(g);
         store(grad_gate + at, grad * load(up + at, count) * s * (1.0f + g * (1.0f - s)), count);
         store(grad_up + at, grad * g * s, count);
