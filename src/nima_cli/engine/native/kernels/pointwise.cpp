@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "integers.h"
+#include "quantize.h"
 #include "threads.h"
 
 namespace {

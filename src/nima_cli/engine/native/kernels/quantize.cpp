@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "integers.h"
+#include "quantize.h"
 #include "threads.h"
 
 namespace {
