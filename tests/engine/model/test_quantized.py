@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.model import quantized
 from nima_cli.engine.model.quantized import QuantizedLinear, QuantizedMLP, RoundedWeights
 from nima_cli.engine.native.kernels import Kernels, load_kernels
 from nima_cli.engine.training.optim import Optimizer
+from tests.engine.native.whole import numbers_of
 from tests.engine.small_models import random_model, small_shape
 
 ONE_PERCENT = 0.02  # two factors, each rounded to a seventh of a percent of its greatest
@@ -53,7 +53,7 @@ def test_products_and_gradients(int8_kernels: Kernels, dtype: torch.dtype) -> No
 def test_both_ways_to_multiply_give_the_same_to_the_bit(int8_kernels: Kernels) -> None:
     """Torch's product of integers and ours: processors differ in the one that is faster."""
     by_torch, by_us = copy(int8_kernels), copy(int8_kernels)
-    by_torch.multiplies, by_us.multiplies = False, True
+    by_torch.packs, by_us.packs = False, True
 
     def learn(kernels: Kernels) -> list[torch.Tensor]:
         x_BTC, weights, grad_BTP = problem(torch.bfloat16)
@@ -76,10 +76,12 @@ def test_weights_are_rounded_anew_after_an_update(int8_kernels: Kernels, kind: s
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step(0.1, torch.zeros(()))
-    for (q_PC, scales), new in zip(rounded.of(int8_kernels, weights), (True, False), strict=True):
-        dim = 1 if new else 0
-        wide = q_PC.double() * scales.double().unsqueeze(dim)
-        assert ((wide - weights[0].double()).abs() <= 0.5001 * scales.double().unsqueeze(dim)).all()
+    weights_CP, weights_PC = (
+        numbers_of(int8_kernels, factor, on_the_left=False) for factor in rounded.of(int8_kernels, weights)
+    )
+    for dim, found in ((1, weights_CP.T), (0, weights_PC)):
+        scales = weights[0].abs().amax(dim, keepdim=True) / 127
+        assert ((found - weights[0]).abs() <= 0.501 * scales).all()
     again = rounded.of(int8_kernels, weights)
     weights[0].data = weights[0] + 1.0  # as an average takes the place of the weights
     assert rounded.of(int8_kernels, weights) is not again
@@ -99,21 +101,6 @@ def test_an_mlp_and_its_gradients(int8_kernels: Kernels, dtype: torch.dtype) -> 
     for one, other in zip(found, wanted, strict=True):
         assert one.shape == other.shape
         assert 0.0 < distance(one, other) < 2 * ONE_PERCENT
-
-
-def test_in_pieces_it_is_the_same_to_the_bit(int8_kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
-    by_torch = copy(int8_kernels)
-    by_torch.multiplies = False
-
-    def learn() -> list[torch.Tensor]:
-        x_BTC, weights, grad_BTP = problem(torch.bfloat16, positions=100)
-        y_BTP = project(x_BTC, by_torch, weights)
-        return [y_BTP, *torch.autograd.grad(y_BTP, [x_BTC, *weights], grad_BTP)]
-
-    whole = learn()
-    monkeypatch.setattr(quantized, "_SUMS", 1)
-    monkeypatch.setattr(quantized, "_COLUMNS", 32)
-    assert all(torch.equal(one, other) for one, other in zip(whole, learn(), strict=True))
 
 
 @pytest.mark.parametrize("where", ["input", "weight", "gradient"])

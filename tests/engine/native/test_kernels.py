@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from nima_cli.engine.native import kernels as module
+from nima_cli.engine.native.factors import Form
 from nima_cli.engine.native.kernels import Kernels, load_kernels
 from tests.engine.native.near import EPSILON, IGNORE, assert_near, dtypes, exact, numbers
+from tests.engine.native.whole import numbers_of
 
 
 @dtypes
@@ -119,11 +121,10 @@ def test_the_number_of_threads_changes_no_bit(compiled_kernels: Kernels) -> None
         x, grad = (numbers(333, 40, dtype=torch.float32, seed=seed) for seed in range(2))
         gain = torch.ones(40)
         scores = compiled_kernels.causal_softmax_(x.view(9, 37, 40).clone())
-        q, scales = compiled_kernels.quantize_columns(x, grad[:, 0].contiguous())
+        (factor,) = compiled_kernels.quantize_columns(x, Form.RIGHT, factors_N=grad[:, 0].contiguous())
         return [
             scores,
-            q,
-            scales,
+            numbers_of(compiled_kernels, factor, on_the_left=False),
             *compiled_kernels.add_norm_gradient(x, gain, EPSILON, grad_total_NC=None, grad_normed_NC=grad),
             compiled_kernels.swiglu_gradient(x, grad[:, :20].contiguous()),
         ]

@@ -1,6 +1,6 @@
 """Kernels that compute something else than torch are not trusted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint_files import LAST
 from nima_cli.engine.device import pick_device
+from nima_cli.engine.native.factors import Factor
 from nima_cli.engine.native.kernels import Kernels
 from nima_cli.engine.training.kernel_check import kernels_agree, with_trusted_kernels
 from nima_cli.engine.training.session import Session, open_session, train
@@ -21,14 +22,16 @@ from tests.engine.training.runs import make_config
 METHODS = [
     name
     for name in dir(Kernels)
-    if not name.startswith("_") and callable(getattr(Kernels, name)) and name not in ("fit", "alone", "integers")
+    if not name.startswith("_") and callable(getattr(Kernels, name)) and name not in ("fit", "alone", "empty_factor")
 ]
+TO_TORCHS_PRODUCTS = ("dequantize", "quantized_cross_entropy")
 
 
 def kernels_with(name: str, kernels: Kernels, int8_kernels: Kernels) -> Kernels:
     """Some that compute with this method: where there are two ways, processors differ in the one they take."""
-    chosen = copy(int8_kernels if "quantize" in name or name == "multiply" else kernels)
-    chosen.multiplies, chosen.attends = name != "dequantize", name.startswith("attention")
+    with_int8 = "quantize" in name or name in ("multiply", "linear_cross_entropy")
+    chosen = copy(int8_kernels if with_int8 else kernels)
+    chosen.packs, chosen.attends = name not in TO_TORCHS_PRODUCTS, name.startswith("attention")
     return chosen
 
 
@@ -40,13 +43,23 @@ def test_good_kernels_are_trusted(compiled_kernels: Kernels, int8_kernels: Kerne
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def tensors_in(given: Any) -> Iterator[torch.Tensor]:
+    """Of factors, their scales."""
+    if isinstance(given, torch.Tensor):
+        yield given
+    elif isinstance(given, Factor):
+        yield from tensors_in(given.scales)
+    elif isinstance(given, (tuple, list)):
+        for part in given:
+            yield from tensors_in(part)
+
+
 def spoilt(method: Callable[..., Any]) -> Callable[..., Any]:
     """The same method, with one number wrong of what it gives or, where it gives nothing, of what it fills."""
 
     def wrong(*arguments: Any, **named: Any) -> Any:
         found = method(*arguments, **named)
-        given = found if isinstance(found, tuple) else (found,)
-        tensor = next(part for part in (*reversed(given), *reversed(arguments)) if isinstance(part, torch.Tensor))
+        tensor = [*tensors_in(arguments), *tensors_in(found)][-1]
         tensor[(0,) * (tensor.ndim - 1)][3] = 50.0
         return found
 

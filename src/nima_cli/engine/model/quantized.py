@@ -10,19 +10,16 @@ Nothing is kept in 8 bit: master weights stay float32, and what is trained so is
 Axis letters: B batch · T time · N both · C width · O outputs of a projection · P those of several, side by side
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from nima_cli.engine.native.factors import Factor, Form
 from nima_cli.engine.native.kernels import Kernels
 
 Tensor = torch.Tensor
-_COLUMNS = 1024  # of a product at once: larger ones lie too far apart in memory
-_SUMS = 1 << 22  # int32 sums at once: 16 MB, read again while they are in the processor's last cache
-
-
-Integers = tuple[Tensor, Tensor]  # int8 numbers, and the scales of their rows or columns
+_GRADIENT = (Form.LEFT, Form.LEFT_TRANSPOSED)  # of the input's gradient and of the weights' gradient
 
 
 class RoundedWeights:
@@ -30,14 +27,16 @@ class RoundedWeights:
 
     def __init__(self) -> None:
         self._seen: list[tuple[int, int]] = []
-        self._forms: tuple[Integers, Integers] | None = None
+        self._forms: tuple[Factor, Factor] | None = None
 
-    def of(self, kernels: Kernels, weights: Sequence[Tensor]) -> tuple[Integers, Integers]:
-        """The weights `[O, C]` as `[P, C]` with scales for each row, and with scales for each column."""
+    def of(self, kernels: Kernels, weights: Sequence[Tensor]) -> tuple[Factor, Factor]:
+        """The weights `[O, C]` side by side as the right factors `[C, P]` and `[P, C]`."""
         now = [(weight.data_ptr(), weight._version) for weight in weights]  # torch counts changes in place
         if self._forms is None or now != self._seen:
             packed_PC = torch.cat([weight.detach() for weight in weights])
-            self._forms = kernels.quantize_rows(packed_PC), kernels.quantize_columns(packed_PC)
+            (weights_CP,) = kernels.quantize_rows(packed_PC, Form.RIGHT_TRANSPOSED)
+            (weights_PC,) = kernels.quantize_columns(packed_PC, Form.RIGHT)
+            self._forms = weights_CP, weights_PC
             self._seen = now
         return self._forms
 
@@ -49,18 +48,19 @@ class QuantizedLinear(torch.autograd.Function):
     def forward(ctx: Any, x_BTC: Tensor, kernels: Kernels, rounded: RoundedWeights, *weights: Tensor) -> Tensor:
         """The weights are `[O, C]`; the result is `[B, T, sum of O]`."""
         ctx.kernels, ctx.weights = kernels, weights
-        by_rows, ctx.by_columns = rounded.of(kernels, weights)
+        weights_CP, ctx.weights_PC = rounded.of(kernels, weights)
         x_NC = x_BTC.flatten(0, 1)
         ctx.save_for_backward(x_NC)
-        return _project(kernels, kernels.quantize_rows(x_NC), by_rows, x_NC.dtype).view(*x_BTC.shape[:-1], -1)
+        (left_NC,) = kernels.quantize_rows(x_NC, Form.LEFT)
+        return _multiply(kernels, left_NC, weights_CP, x_NC.dtype).view(*x_BTC.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (x_NC,) = ctx.saved_tensors
         kernels: Kernels = ctx.kernels
-        grad = kernels.quantize_rows(grads[0].flatten(0, 1).contiguous())
-        grad_x_NC = _project_back(kernels, grad, ctx.by_columns, x_NC.dtype)
-        grad_weights = _gradients(kernels, grad, x_NC, ctx.weights)
+        grad_NP, grad_PN = kernels.quantize_rows(grads[0].flatten(0, 1).contiguous(), *_GRADIENT)
+        grad_x_NC = _multiply(kernels, grad_NP, ctx.weights_PC, x_NC.dtype)
+        grad_weights = _of_weights(kernels, grad_PN, x_NC, grad_NP.scales, ctx.weights)
         return grad_x_NC.view(*grads[0].shape[:-1], -1), None, None, *grad_weights
 
 
@@ -78,83 +78,36 @@ class QuantizedMLP(torch.autograd.Function):
     ) -> Tensor:
         """The weights are gate and up, `[F, C]`, and down, `[C, F]`."""
         ctx.kernels, ctx.weights = kernels, weights
-        in_by_rows, ctx.in_by_columns = rounded_in.of(kernels, weights[:2])
-        out_by_rows, ctx.out_by_columns = rounded_out.of(kernels, weights[2:])
+        in_CP, ctx.in_PC = rounded_in.of(kernels, weights[:2])
+        out_FC, ctx.out_CF = rounded_out.of(kernels, weights[2:])
         x_NC = x_BTC.flatten(0, 1)
-        packed_NP = _project(kernels, kernels.quantize_rows(x_NC), in_by_rows, x_NC.dtype)
-        h_NF, *h = kernels.swiglu_quantized(packed_NP)
+        (left_NC,) = kernels.quantize_rows(x_NC, Form.LEFT)
+        packed_NP = _multiply(kernels, left_NC, in_CP, x_NC.dtype)
+        h_NF, (left_NF,) = kernels.swiglu_quantized(packed_NP, Form.LEFT)
         ctx.save_for_backward(x_NC, packed_NP, h_NF)
-        return _project(kernels, (h[0], h[1]), out_by_rows, x_NC.dtype).view(*x_BTC.shape[:-1], -1)
+        return _multiply(kernels, left_NF, out_FC, x_NC.dtype).view(*x_BTC.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x_NC, packed_NP, h_NF = ctx.saved_tensors
         kernels: Kernels = ctx.kernels
-        grad = kernels.quantize_rows(grads[0].flatten(0, 1).contiguous())
-        grad_h_NF = _project_back(kernels, grad, ctx.out_by_columns, x_NC.dtype)
-        grad_out = _gradients(kernels, grad, h_NF, ctx.weights[2:])
-        grad = kernels.swiglu_gradient_quantized(packed_NP, grad_h_NF)
-        grad_x_NC = _project_back(kernels, grad, ctx.in_by_columns, x_NC.dtype)
-        grad_in = _gradients(kernels, grad, x_NC, ctx.weights[:2])
+        grad_NC, grad_CN = kernels.quantize_rows(grads[0].flatten(0, 1).contiguous(), *_GRADIENT)
+        grad_h_NF = _multiply(kernels, grad_NC, ctx.out_CF, x_NC.dtype)
+        grad_out = _of_weights(kernels, grad_CN, h_NF, grad_NC.scales, ctx.weights[2:])
+        grad_NP, grad_PN = kernels.swiglu_gradient_quantized(packed_NP, grad_h_NF, *_GRADIENT)
+        grad_x_NC = _multiply(kernels, grad_NP, ctx.in_PC, x_NC.dtype)
+        grad_in = _of_weights(kernels, grad_PN, x_NC, grad_NP.scales, ctx.weights[:2])
         return grad_x_NC.view(grads[0].shape), None, None, None, *grad_in, *grad_out
 
 
-def _project(kernels: Kernels, x: Integers, weights: Integers, dtype: torch.dtype) -> Tensor:
-    """`[N, C]` to `[N, P]`."""
-    (x_NC, scales_N), (weights_PC, scales_P) = x, weights
-    y_NP = torch.empty(len(x_NC), len(weights_PC), dtype=dtype)
-    return multiply(kernels, x_NC, scales_N, weights_PC.T, scales_P, y_NP)
+def _multiply(kernels: Kernels, left: Factor, right: Factor, dtype: torch.dtype) -> Tensor:
+    return kernels.multiply(left, right, torch.empty(left.shape[0], right.shape[1], dtype=dtype))
 
 
-def _project_back(kernels: Kernels, grad: Integers, weights: Integers, dtype: torch.dtype) -> Tensor:
-    """The gradient `[N, P]` of the result to that of the input, `[N, C]`."""
-    grad_x_NC = torch.empty(len(grad[0]), weights[0].shape[1], dtype=dtype)
-    return multiply(kernels, *grad, *weights, grad_x_NC)
-
-
-def _gradients(kernels: Kernels, grad: Integers, x_NC: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The gradient `[N, P]` of the result to those of the weights, float32."""
-    q_NP, scales_N = grad
-    grad_PC = torch.empty(q_NP.shape[1], x_NC.shape[1])
-    multiply(kernels, q_NP.T, None, *kernels.quantize_columns(x_NC, scales_N), grad_PC)
+def _of_weights(
+    kernels: Kernels, grad_PN: Factor, x_NC: Tensor, scales_N: Tensor | None, weights: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Float32 gradients of the weights, from that of the result without its scales, and the input."""
+    (right_NC,) = kernels.quantize_columns(x_NC, Form.RIGHT, factors_N=scales_N)
+    grad_PC = _multiply(kernels, grad_PN, right_NC, torch.float32)
     return torch.split(grad_PC, [len(weight_OC) for weight_OC in weights])
-
-
-def multiply(
-    kernels: Kernels,
-    q_NK: Tensor,
-    scales_N: Tensor | None,
-    q_KP: Tensor,
-    scales_P: Tensor,
-    out_NP: Tensor,
-    *,
-    plus_NP: Tensor | None = None,
-    factor: float = 1.0,
-    symmetric: bool = False,
-) -> Tensor:
-    """Write the product of two matrices, integers times their scales, and `plus_NP` times the factor into `out_NP`.
-
-    Where the result is known to be `symmetric`, half of it may be computed.
-    """
-    if kernels.multiplies:
-        return kernels.multiply(
-            q_NK, scales_N, q_KP, scales_P, out_NP, plus_NP=plus_NP, factor=factor, symmetric=symmetric
-        )
-    rows, columns = out_NP.shape
-    for part_P in _pieces(columns, _COLUMNS):
-        for part_N in _pieces(rows, max(64, _SUMS // min(columns, _COLUMNS))):
-            kernels.dequantize(
-                torch._int_mm(q_NK[part_N], q_KP[:, part_P]),
-                scales_N[part_N] if scales_N is not None else None,
-                scales_P[part_P],
-                out_NP[part_N, part_P],
-                plus_NP=plus_NP[part_N, part_P] if plus_NP is not None else None,
-                factor=factor,
-            )
-    return out_NP
-
-
-def _pieces(size: int, most: int) -> Iterator[slice]:
-    """As few pieces of at most so many as there can be, all of them about as large."""
-    count = -(-size // most)
-    return (slice(size * piece // count, size * (piece + 1) // count) for piece in range(count))

@@ -2,24 +2,24 @@
 
 Each integer stands for itself times a scale of its row or its column, which is the greatest magnitude there over 127.
 
-Axis letters: N rows or positions · C columns · K what is summed over · P columns of a product · V vocabulary ·
-F hidden width of the MLP
+Axis letters: N rows or positions · C columns · P columns of a product · F hidden width of the MLP
 """
 
+from collections.abc import Iterator, Sequence
 from ctypes import POINTER, Structure, byref, c_float, c_int, c_int64, c_void_p
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 
+from nima_cli.engine.native.factors import Factor, Form, FormsInC
 from nima_cli.engine.native.loaded import Loaded, Signatures
 from nima_cli.engine.native.tensors import address, address_or_null, kind, row_stride
 
 _CACHE_LINE = 64  # bytes
-
-
-class _Integer8(Structure):
-    _fields_ = (("numbers", c_void_p), ("stride", c_int64), ("transposed", c_int))
+_COLUMNS = 1024  # of one of torch's products: larger ones lie too far apart in memory
+_SUMS = 1 << 22  # of one of them: 16 MB, read again while they are in the processor's last cache
 
 
 class _Scaled(Structure):
@@ -32,94 +32,80 @@ class _Scaled(Structure):
 
 
 class IntegerKernels(Loaded):
-    """`quantize.cpp` and `integers.cpp`.
+    """`quantize.cpp`, `integers.cpp` and, of `pointwise.cpp`, what rounds its results.
 
     Attributes:
-        multiplies: whether `multiply` is faster here than torch's product; it is right everywhere.
+        packs: whether factors are words for the program's own products, which is right everywhere, or matrices for
+            torch's, which are faster on some processors.
     """
 
     SIGNATURES: ClassVar[Signatures] = {
-        "nima_quantize_rows": (c_int, c_void_p, *2 * (c_int64,), c_void_p, c_int64, c_void_p, c_int),
-        "nima_quantize_columns": (c_int, *2 * (c_void_p,), *2 * (c_int64,), c_void_p, c_int64, c_void_p, c_int),
-        "nima_multiply_integers": (
-            c_int, *2 * (POINTER(_Integer8),), *3 * (c_int64,), c_int, POINTER(_Scaled), c_int,
-        ),
+        "nima_packed_size": (c_int, *2 * (c_int64,), *2 * (POINTER(c_int64),)),
+        "nima_quantize_rows": (c_int, c_void_p, *2 * (c_int64,), POINTER(FormsInC), c_void_p, c_int),
+        "nima_quantize_columns": (c_int, *2 * (c_void_p,), *2 * (c_int64,), POINTER(FormsInC), c_void_p, c_int),
+        "nima_multiply_integers": (c_int, *3 * (c_void_p,), *3 * (c_int64,), c_int, POINTER(_Scaled), c_int),
         "nima_dequantize": (c_int, *3 * (c_void_p,), *2 * (c_int64,), c_void_p, c_float, c_void_p, c_int64, c_int),
-        "nima_swiglu_quantized": (c_int, c_void_p, *2 * (c_int64,), *2 * (c_void_p,), c_int64, c_void_p, c_int),
-        "nima_swiglu_gradient_quantized": (
-            c_int, *2 * (c_void_p,), *2 * (c_int64,), c_void_p, c_int64, c_void_p, c_int,
+        "nima_swiglu_quantized": (
+            c_int, c_void_p, *2 * (c_int64,), c_void_p, POINTER(FormsInC), c_void_p, c_int,
         ),
-        "nima_quantized_cross_entropy": (
-            *4 * (c_void_p,), *3 * (c_int64,), *2 * (c_void_p,), c_int64, c_void_p, c_int,
+        "nima_swiglu_gradient_quantized": (
+            c_int, *2 * (c_void_p,), *2 * (c_int64,), POINTER(FormsInC), c_void_p, c_int,
         ),
     }  # fmt: skip
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.multiplies = bool(self._program.nima_integers_are_fast())
+        self.packs = bool(self._program.nima_integers_are_fast())
 
-    @staticmethod
-    def integers(rows: int, columns: int) -> torch.Tensor:
-        """An empty int8 matrix. Rows do not follow each other in steps of a large power of two.
-
-        Numbers of one column, that far apart, would share a few lines of the processor's cache: the product with the
-        transposed matrix takes a quarter longer then.
-        """
-        gap = _CACHE_LINE if columns % (8 * _CACHE_LINE) == 0 else 0
-        return torch.empty(rows, columns + gap, dtype=torch.int8)[:, :columns]
-
-    def quantize_rows(self, x_NC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """int8 numbers, as `integers` has them, and a float32 scale for each of the N rows."""
-        q_NC, scales_N = self.integers(*x_NC.shape), torch.empty(len(x_NC))
+    def quantize_rows(self, x_NC: torch.Tensor, *forms: Form) -> list[Factor]:
+        """The matrix as integers with a scale for each of the N rows, in each of the forms."""
+        factors, wanted, scales_N = self._forms(x_NC.shape, forms, scaled=0)
         self._program.nima_quantize_rows(
-            kind(x_NC), address(x_NC), *x_NC.shape, q_NC.data_ptr(), row_stride(q_NC), address(scales_N),
+            kind(x_NC), address(x_NC), *x_NC.shape, byref(wanted), address(scales_N), self.threads
+        )
+        return factors
+
+    def quantize_columns(self, x_NC: torch.Tensor, *forms: Form, factors_N: torch.Tensor | None = None) -> list[Factor]:
+        """The same with a scale for each of the C columns, of x with its rows times `factors_N`."""
+        assert factors_N is None or (factors_N.dtype is torch.float32 and factors_N.shape == x_NC.shape[:1])
+        factors, wanted, scales_C = self._forms(x_NC.shape, forms, scaled=1)
+        self._program.nima_quantize_columns(
+            kind(x_NC), address(x_NC), address_or_null(factors_N), *x_NC.shape, byref(wanted), address(scales_C),
             self.threads,
         )  # fmt: skip
-        return q_NC, scales_N
-
-    def quantize_columns(
-        self, x_NC: torch.Tensor, factors_N: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same with a scale for each of the C columns, of x with its rows times the factors."""
-        assert factors_N is None or (factors_N.dtype is torch.float32 and factors_N.shape == x_NC.shape[:1])
-        q_NC, scales_C = self.integers(*x_NC.shape), torch.empty(x_NC.shape[1])
-        self._program.nima_quantize_columns(
-            kind(x_NC), address(x_NC), address_or_null(factors_N), *x_NC.shape, q_NC.data_ptr(), row_stride(q_NC),
-            address(scales_C), self.threads,
-        )  # fmt: skip
-        return q_NC, scales_C
+        return factors
 
     def multiply(
         self,
-        q_NK: torch.Tensor,
-        scales_N: torch.Tensor | None,
-        q_KP: torch.Tensor,
-        scales_P: torch.Tensor,
+        left: Factor,
+        right: Factor,
         out_NP: torch.Tensor,
         *,
         plus_NP: torch.Tensor | None = None,
         factor: float = 1.0,
         symmetric: bool = False,
     ) -> torch.Tensor:
-        """`dequantize` of the product of two int8 matrices, either of which may be the transposed of one.
+        """The product of two factors times their scales, written into `out_NP`; sums are exact.
 
-        Of a result that is `symmetric`, only half is computed.
+        `plus_NP`, which may be `out_NP`, is added, times `factor`. Where the result is known to be `symmetric`, half of
+        it may be computed.
         """
-        assert q_NK.dtype is q_KP.dtype is torch.int8
-        assert q_NK.shape[1] == q_KP.shape[0]
-        assert (q_NK.shape[0], q_KP.shape[1]) == out_NP.shape
-        assert scales_N is None or scales_N.shape == out_NP.shape[:1]
-        assert scales_P.shape == out_NP.shape[1:]
+        assert left.shape[1] == right.shape[0]
+        assert (left.shape[0], right.shape[1]) == out_NP.shape
+        assert right.scales is not None
+        if right.excess is None:
+            _multiply_by_torch(self, left, right, out_NP, plus_NP, factor)
+            return out_NP
         stride = row_stride(out_NP)
         if plus_NP is not None:
             assert (plus_NP.shape, plus_NP.dtype, row_stride(plus_NP)) == (out_NP.shape, out_NP.dtype, stride)
         scaled = _Scaled(
-            address_or_null(scales_N), address(scales_P), plus_NP.data_ptr() if plus_NP is not None else None, factor,
-            out_NP.data_ptr(), stride,
+            address_or_null(left.scales), address(right.scales), plus_NP.data_ptr() if plus_NP is not None else None,
+            factor, out_NP.data_ptr(), stride,
         )  # fmt: skip
         self._program.nima_multiply_integers(
-            kind(out_NP), *map(byref, map(_integers, (q_NK, q_KP))), len(q_NK), *q_KP.shape, symmetric, byref(scaled),
-            self.threads,
+            kind(out_NP), *map(address, (left.numbers, right.numbers, right.excess)), *left.shape, right.shape[1],
+            symmetric, byref(scaled), self.threads,
         )  # fmt: skip
         return out_NP
 
@@ -151,51 +137,95 @@ class IntegerKernels(Loaded):
         )  # fmt: skip
         return out_NP
 
-    def quantized_cross_entropy(
-        self,
-        sums_NV: torch.Tensor,
-        scales_N: torch.Tensor,
-        scales_V: torch.Tensor,
-        targets_N: torch.Tensor,
-        *,
-        ignored: int,
-        out_NV: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Losses `[N]` of logits, which are integers times their scales, and the scales `[N]` of the probabilities.
-
-        The probabilities themselves, rounded by chance, go into `out_NV` as int8.
-        """
-        assert (sums_NV.dtype, targets_N.dtype, out_NV.dtype) == (torch.int32, torch.int64, torch.int8)
-        assert sums_NV.shape == out_NV.shape == (*scales_N.shape, *scales_V.shape)
-        losses_N, out_scales_N = torch.empty(len(sums_NV)), torch.empty(len(sums_NV))
-        self._program.nima_quantized_cross_entropy(
-            *map(address, (sums_NV, scales_N, scales_V, targets_N)), ignored, *sums_NV.shape,
-            address(losses_N), out_NV.data_ptr(), row_stride(out_NV), address(out_scales_N), self.threads,
-        )  # fmt: skip
-        return losses_N, out_scales_N
-
-    def swiglu_quantized(self, x_NP: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def swiglu_quantized(self, x_NP: torch.Tensor, *forms: Form) -> tuple[torch.Tensor, list[Factor]]:
         """What `swiglu` makes of a matrix, and what `quantize_rows` makes of that."""
         rows, width = len(x_NP), x_NP.shape[1] // 2
-        y_NF, q_NF, scales_N = x_NP.new_empty(rows, width), self.integers(rows, width), torch.empty(rows)
+        y_NF = x_NP.new_empty(rows, width)
+        factors, wanted, scales_N = self._forms(y_NF.shape, forms, scaled=0)
         self._program.nima_swiglu_quantized(
-            kind(x_NP), address(x_NP), rows, width, address(y_NF), q_NF.data_ptr(), row_stride(q_NF),
-            address(scales_N), self.threads,
-        )  # fmt: skip
-        return y_NF, q_NF, scales_N
+            kind(x_NP), address(x_NP), rows, width, address(y_NF), byref(wanted), address(scales_N), self.threads
+        )
+        return y_NF, factors
 
-    def swiglu_gradient_quantized(self, x_NP: torch.Tensor, grad_NF: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def swiglu_gradient_quantized(self, x_NP: torch.Tensor, grad_NF: torch.Tensor, *forms: Form) -> list[Factor]:
         """What `quantize_rows` makes of the result of `swiglu_gradient`, for matrices."""
         rows, width = grad_NF.shape
         assert x_NP.shape == (rows, 2 * width)
-        q_NP, scales_N = self.integers(rows, 2 * width), torch.empty(rows)
+        factors, wanted, scales_N = self._forms(x_NP.shape, forms, scaled=0)
         self._program.nima_swiglu_gradient_quantized(
-            kind(x_NP, grad_NF), *map(address, (x_NP, grad_NF)), rows, width, q_NP.data_ptr(), row_stride(q_NP),
-            address(scales_N), self.threads,
+            kind(x_NP, grad_NF), *map(address, (x_NP, grad_NF)), rows, width, byref(wanted), address(scales_N),
+            self.threads,
         )  # fmt: skip
-        return q_NP, scales_N
+        return factors
+
+    def empty_factor(self, form: Form, rows: int, columns: int) -> Factor:
+        """Room for a matrix `[rows, columns]` in a form, in words."""
+        shape = (columns, rows) if form.transposed else (rows, columns)
+        outer, sums = shape if form.on_the_left else reversed(shape)
+        words, excess = c_int64(), c_int64()
+        self._program.nima_packed_size(form.on_the_left, outer, sums, byref(words), byref(excess))
+        return Factor(
+            shape,
+            torch.empty(words.value, dtype=torch.int32),
+            excess=None if form.on_the_left else torch.empty(excess.value, dtype=torch.int32),
+        )
+
+    def _forms(
+        self, shape: Sequence[int], forms: Sequence[Form], *, scaled: int
+    ) -> tuple[list[Factor], FormsInC, torch.Tensor]:
+        """Empty factors, what the program is told of them, and room for scales along the axis of the matrix."""
+        rows, columns = shape
+        scales, wanted, factors = torch.empty(shape[scaled]), FormsInC(), []
+        plain = None if self.packs else empty_matrix(rows, columns)
+        if plain is not None:
+            wanted.plain, wanted.plain_stride = plain.data_ptr(), row_stride(plain)
+        for form in forms:
+            if plain is not None:
+                numbers = plain.T if form.transposed else plain
+                factor = Factor((numbers.shape[0], numbers.shape[1]), numbers)
+            else:
+                factor = self.empty_factor(form, rows, columns)
+                setattr(wanted, form.value, address(factor.numbers))
+                if factor.excess is not None:
+                    setattr(wanted, "excess_transposed" if form.transposed else "excess", address(factor.excess))
+            row_scales_stay_outside = form.on_the_left != form.transposed
+            factors.append(replace(factor, scales=scales if row_scales_stay_outside == (scaled == 0) else None))
+        return factors, wanted, scales
 
 
-def _integers(q_NK: torch.Tensor) -> _Integer8:
-    transposed = q_NK.stride(1) != 1
-    return _Integer8(q_NK.data_ptr(), row_stride(q_NK.T if transposed else q_NK), transposed)
+def empty_matrix(rows: int, columns: int) -> torch.Tensor:
+    """An int8 matrix to be filled. Rows do not follow each other in steps of a large power of two.
+
+    Numbers of one column, that far apart, would share a few lines of the processor's cache: the product with the
+    transposed matrix takes a quarter longer then.
+    """
+    gap = _CACHE_LINE if columns % (8 * _CACHE_LINE) == 0 else 0
+    return torch.empty(rows, columns + gap, dtype=torch.int8)[:, :columns]
+
+
+def _multiply_by_torch(
+    kernels: IntegerKernels,
+    left: Factor,
+    right: Factor,
+    out_NP: torch.Tensor,
+    plus_NP: torch.Tensor | None,
+    factor: float,
+) -> None:
+    assert right.scales is not None
+    rows, columns = out_NP.shape
+    for part_P in _pieces(columns, _COLUMNS):
+        for part_N in _pieces(rows, max(64, _SUMS // min(columns, _COLUMNS))):
+            kernels.dequantize(
+                torch._int_mm(left.numbers[part_N], right.numbers[:, part_P]),
+                left.scales[part_N] if left.scales is not None else None,
+                right.scales[part_P],
+                out_NP[part_N, part_P],
+                plus_NP=plus_NP[part_N, part_P] if plus_NP is not None else None,
+                factor=factor,
+            )
+
+
+def _pieces(size: int, most: int) -> Iterator[slice]:
+    """As few pieces of at most so many as there can be, all of them about as large."""
+    count = -(-size // most)
+    return (slice(size * piece // count, size * (piece + 1) // count) for piece in range(count))

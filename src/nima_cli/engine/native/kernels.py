@@ -14,8 +14,8 @@ import torch
 
 from nima_cli.engine.native.build import library
 from nima_cli.engine.native.heads import HeadKernels
-from nima_cli.engine.native.integers import IntegerKernels
 from nima_cli.engine.native.loaded import Signatures
+from nima_cli.engine.native.losses import LossKernels
 from nima_cli.engine.native.program import KERNELS
 from nima_cli.engine.native.tensors import address, address_or_null, kind, rows_of
 
@@ -34,7 +34,7 @@ def load_kernels(folder: Path | None, *, int8: bool = False) -> "Kernels | None"
         return None
 
 
-class Kernels(HeadKernels, IntegerKernels):
+class Kernels(HeadKernels, LossKernels):
     """All of them, and those that are neither about heads nor about integers.
 
     Attributes:

@@ -4,11 +4,12 @@ Axis letters: K matrices · M rows · N columns
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import repeat
 
 import torch
 
-from nima_cli.engine.model.quantized import multiply
+from nima_cli.engine.native.factors import Form
 from nima_cli.engine.native.kernels import Kernels
 
 NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5  # quintic coefficients of the reference implementation
@@ -43,7 +44,7 @@ def _steps(x: torch.Tensor) -> torch.Tensor:
 
 def _quantized_steps_of_all_(x_KMN: torch.Tensor, kernels: Kernels) -> None:
     """A matrix to each thread: what one works on stays in its core's caches, and none waits for another."""
-    if kernels.multiplies and len(x_KMN) >= kernels.threads:
+    if kernels.packs and len(x_KMN) >= kernels.threads:
         with ThreadPoolExecutor(kernels.threads) as pool:
             list(pool.map(_quantized_steps_, x_KMN, repeat(kernels.alone())))
     else:  # torch's products bring threads of their own
@@ -58,18 +59,23 @@ def _quantized_steps_(x_MN: torch.Tensor, kernels: Kernels) -> None:
     that, and would be lost. With H = G - r I, the step a X + (b G + c G^2) X is
     (a + b r + c r^2) X + ((b + 2 c r) H + c H^2) X.
     """
+    by_rows, by_columns = kernels.quantize_rows, kernels.quantize_columns
     wide = x_MN.shape[0] <= x_MN.shape[1]
     gram_PP, map_PP = (x_MN.new_empty(min(x_MN.shape), min(x_MN.shape)) for _ in range(2))
     for a, b, c in NEWTON_SCHULZ:
-        by_rows, by_columns = kernels.quantize_rows(x_MN), kernels.quantize_columns(x_MN)
-        q_PN, scales_P = by_rows if wide else (by_columns[0].T, by_columns[1])
-        multiply(kernels, q_PN, scales_P, q_PN.T, scales_P, gram_PP, symmetric=True)
+        if wide:
+            left, right = by_rows(x_MN, Form.LEFT, Form.RIGHT_TRANSPOSED)
+        else:
+            left, right = by_columns(x_MN, Form.LEFT_TRANSPOSED, Form.RIGHT)
+        kernels.multiply(left, right, gram_PP, symmetric=True)
         r = float(gram_PP.diagonal().float().mean())
         gram_PP.diagonal().sub_(r)
-        q_PP, scales_P = kernels.quantize_rows(gram_PP)  # of a symmetric matrix, those of its columns too
-        multiply(
-            kernels, q_PP, c * scales_P, q_PP.T, scales_P, map_PP, plus_NP=gram_PP, factor=b + 2 * c * r, symmetric=True
-        )
-        q_PP, scales_P = kernels.quantize_rows(map_PP)
-        factors = (q_PP, scales_P, *by_columns) if wide else (*by_rows, q_PP.T, scales_P)
-        multiply(kernels, *factors, x_MN, plus_NP=x_MN, factor=a + r * (b + c * r))
+        left, right = by_rows(gram_PP, Form.LEFT, Form.RIGHT_TRANSPOSED)  # of a symmetric matrix, that is itself
+        assert left.scales is not None
+        left = replace(left, scales=c * left.scales)
+        kernels.multiply(left, right, map_PP, plus_NP=gram_PP, factor=b + 2 * c * r, symmetric=True)
+        if wide:
+            left, right = by_rows(map_PP, Form.LEFT) + by_columns(x_MN, Form.RIGHT)
+        else:
+            left, right = by_rows(x_MN, Form.LEFT) + by_rows(map_PP, Form.RIGHT_TRANSPOSED)
+        kernels.multiply(left, right, x_MN, plus_NP=x_MN, factor=a + r * (b + c * r))

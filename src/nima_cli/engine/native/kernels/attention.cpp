@@ -4,6 +4,7 @@
 // work than to compute it again: packed, for each block of queries the powers of e of the keys that it may see, and one
 // over the sum of each query's, which makes probabilities of them.
 
+#include <algorithm>
 #include <vector>
 
 #include "pairs.h"
@@ -20,22 +21,27 @@ struct Attention {
 
 namespace {
 
-constexpr std::int64_t BLOCK = 32;  // queries: a multiple of a tile's rows and columns
+constexpr std::int64_t BLOCK = 32;            // queries: a multiple of a tile's rows and columns
+constexpr std::int64_t CHUNK = 4 * BLOCK;     // queries whose part in the gradients of keys and values is added at once
+constexpr std::int64_t PANEL = CHUNK / 2 * TILE_COLUMNS + TILE_COLUMNS;  // words of one of pairs of these, and a gap:
+                                                                         // see `panel_size` of packing.h
 
 // Room for one head, in rows that are filled up with zeros to whole tiles.
 struct Space {
     std::int64_t time, width;
-    std::vector<BFloat16> block;                                          // rows of a block of queries
-    std::vector<std::uint32_t> block_pairs;                               // pairs of these rows
-    std::vector<std::uint32_t> transposed, paired;                        // of keys or values
-    std::vector<std::uint32_t> score_pairs;                               // of a block's rows
-    std::vector<BFloat16> score_rows;                                     // of a block
+    std::vector<BFloat16> block;                           // rows of a block of queries
+    std::vector<std::uint32_t> transposed, paired;         // of keys or values
+    std::vector<BFloat16> score_rows;                      // of a block
+    std::vector<std::uint32_t> query_pairs, grad_pairs;    // of the rows of a chunk
+    std::vector<std::uint32_t> score_pairs, power_pairs;   // of these rows' scores and powers
     std::vector<float> scores, result, grad_keys, grad_values;
 
     explicit Space(const Attention &a)
         : time(up_to_multiple(a.time, BLOCK)), width(up_to_multiple(a.width, TILE_COLUMNS)), block(BLOCK * width),
-          block_pairs(BLOCK / 2 * width), transposed(time * width / 2), paired(time / 2 * width),
-          score_pairs(BLOCK / 2 * time), score_rows(BLOCK * time), scores(BLOCK * time), result(BLOCK * width) {}
+          transposed(time * width / 2), paired(time / 2 * width), score_rows(BLOCK * time),
+          query_pairs(PANEL * width / TILE_COLUMNS), grad_pairs(PANEL * width / TILE_COLUMNS),
+          score_pairs(PANEL * time / TILE_COLUMNS), power_pairs(PANEL * time / TILE_COLUMNS), scores(BLOCK * time),
+          result(BLOCK * width) {}
 };
 
 // The rows of a head, to read or to write.
@@ -71,11 +77,17 @@ void pair_block(const BFloat16 *block, std::int64_t width, std::uint32_t *to, st
 void transpose(const Head &head, Space &space) {
     for (std::int64_t start = 0; start < space.time; start += BLOCK) {
         take_block(head, start, space.width, space.block.data());
-        for (std::int64_t pair = 0; pair < space.width / 2; ++pair) {
-            std::uint32_t *to = space.transposed.data() + start * space.width / 2 + pair * TILE_COLUMNS;
-            const BFloat16 *from = space.block.data() + 2 * pair;
-            for (std::int64_t row = 0; row < BLOCK; ++row) std::memcpy(to + row, from + row * space.width, sizeof *to);
-        }
+        std::uint32_t *to = space.transposed.data() + start * space.width / 2;
+        for (std::int64_t pair = 0; pair < space.width / 2; pair += 4)
+            for (std::int64_t row = 0; row < BLOCK; row += 4) {
+                FourWords square[4];
+                for (int line = 0; line < 4; ++line)
+                    std::memcpy(
+                        &square[line], space.block.data() + (row + line) * space.width + 2 * pair, sizeof square[line]);
+                transpose_square(square);
+                for (int line = 0; line < 4; ++line)
+                    std::memcpy(to + (pair + line) * TILE_COLUMNS + row, &square[line], sizeof square[line]);
+            }
     }
 }
 
@@ -99,7 +111,7 @@ auto rows_of(const BFloat16 *matrix, std::int64_t width) {
 void multiply_with_transposed(Space &space, std::int64_t seen) {
     multiply_pairs(
         rows_of(space.block.data(), space.width), {space.transposed.data(), BLOCK * space.width / 2}, space.width / 2, BLOCK, seen,
-        false, space.scores.data(), seen);
+        space.scores.data(), seen);
 }
 
 // Rows of scores or powers times all keys or values before and times their factors, where there are any, into `to`.
@@ -107,7 +119,7 @@ void multiply_with_paired(
     Space &space, const BFloat16 *rows, std::int64_t seen, const Target &to, std::int64_t start,
     const float *factors = nullptr) {
     multiply_pairs(
-        rows_of(rows, seen), {space.paired.data(), space.time / 2 * TILE_COLUMNS}, seen / 2, BLOCK, space.width, false,
+        rows_of(rows, seen), {space.paired.data(), space.time / 2 * TILE_COLUMNS}, seen / 2, BLOCK, space.width,
         space.result.data(), space.width);
     for (std::int64_t row = 0; row < BLOCK && start + row < to.time; ++row)
         scale(
@@ -115,23 +127,39 @@ void multiply_with_paired(
             to.rows + (start + row) * to.stride);
 }
 
-// Adds the transposed product of a block's scores or powers with its rows.
-void add_transposed(Space &space, const BFloat16 *scores, std::int64_t seen, std::vector<float> &to) {
-    constexpr std::int64_t PANEL = BLOCK / 2 * TILE_COLUMNS;
-    pair_block(scores, seen, space.score_pairs.data(), PANEL);
-    pair_block(space.block.data(), space.width, space.block_pairs.data(), PANEL);
-    const Panels columns{space.score_pairs.data(), PANEL};
-    multiply_pairs(
-        [&](std::int64_t row) { return Left{columns.at(row), 1, TILE_COLUMNS}; }, {space.block_pairs.data(), PANEL},
-        BLOCK / 2, seen, space.width, true, to.data(), space.width);
+// Adds the transposed product of the scores or powers of queries `[first, end)` of a chunk with their rows.
+void add_transposed(
+    const Space &space, const std::vector<std::uint32_t> &scores, const std::vector<std::uint32_t> &rows,
+    std::int64_t first, std::int64_t end, std::vector<float> &to) {
+    for (std::int64_t column = 0; column < space.width; column += TILE_COLUMNS)
+        for (std::int64_t key = 0; key < end; key += TILE_ROWS) {
+            const std::int64_t seen_from = std::max(first, key / BLOCK * BLOCK), skipped = (seen_from - first) / 2;
+            const std::uint32_t *left = scores.data() + key / TILE_COLUMNS * PANEL + key % TILE_COLUMNS;
+            multiply_pair_tile(
+                {left + skipped * TILE_COLUMNS, 1, TILE_COLUMNS},
+                rows.data() + column / TILE_COLUMNS * PANEL + skipped * TILE_COLUMNS, (end - seen_from) / 2, true,
+                to.data() + key * space.width + column, space.width);
+        }
 }
 
-// Scores become powers of e, and `inverses` one over the sum of each row.
-void softmax(const float *scores, std::int64_t start, std::int64_t seen, BFloat16 *powers, float *inverses) {
-    for (std::int64_t row = 0; row < BLOCK; ++row, scores += seen, powers += seen) {
-        const std::int64_t visible = start + row + 1;
-        inverses[row] = 1.0f / exponentials(scores, greatest_of(scores, visible), visible, powers);
-        zero(powers + visible, seen - visible);
+// Scores become powers of e, and `inverses` one over the sum of each row. A query's own key is the last that it sees.
+void softmax(float *scores, std::int64_t start, std::int64_t seen, BFloat16 *powers, float *inverses) {
+    const Integers NUMBERS = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    constexpr float LEAST = -std::numeric_limits<float>::infinity();
+    for (int row = 0; row < BLOCK; ++row, scores += seen, powers += seen) {
+        for (int at = 0; at < BLOCK; at += LANES) {
+            const Floats found = load(scores + start + at, LANES);
+            store(scores + start + at, NUMBERS + at > row ? LEAST - Floats{} : found, LANES);
+        }
+        const float peak = greatest_of(scores, seen);
+        Floats total = {};
+        for (std::int64_t at = 0; at < seen; at += LANES) {
+            const Floats power = exponential_of_negative(load(scores + at, LANES) - peak);
+            store(powers + at, power, LANES);
+            total += power;  // nearly nothing for what is not seen
+        }
+        inverses[row] = 1.0f / sum(total);
+        zero(powers + start + row + 1, BLOCK - row - 1);
     }
 }
 
@@ -176,15 +204,22 @@ void attend(const Head &q, const Head &k, const Head &v, const Target &out, Kept
 // Adds to the gradients of keys and values, whose own forms are in `space`.
 void attend_back(const Head &q, const Head &grad_out, Kept kept, const Target &grad_q, Space &space) {
     for (std::int64_t start = 0; start < q.time; start += BLOCK) {
-        const std::int64_t seen = start + BLOCK;
+        const std::int64_t seen = start + BLOCK, chunk = start / CHUNK * CHUNK;
+        const std::int64_t place = (start - chunk) / 2 * TILE_COLUMNS;
         const float *inverses = kept.inverses + start;
         take_block(grad_out, start, space.width, space.block.data(), inverses);
+        pair_block(space.block.data(), space.width, space.grad_pairs.data() + place, PANEL);
+        pair_block(kept.powers, seen, space.power_pairs.data() + place, PANEL);
         multiply_with_transposed(space, seen);
-        add_transposed(space, kept.powers, seen, space.grad_values);
         softmax_gradient(kept.powers, inverses, space.scores.data(), seen, space.score_rows.data());
         multiply_with_paired(space, space.score_rows.data(), seen, grad_q, start);
         take_block(q, start, space.width, space.block.data());
-        add_transposed(space, space.score_rows.data(), seen, space.grad_keys);
+        pair_block(space.block.data(), space.width, space.query_pairs.data() + place, PANEL);
+        pair_block(space.score_rows.data(), seen, space.score_pairs.data() + place, PANEL);
+        if (seen == chunk + CHUNK || seen >= q.time) {
+            add_transposed(space, space.power_pairs, space.grad_pairs, chunk, seen, space.grad_values);
+            add_transposed(space, space.score_pairs, space.query_pairs, chunk, seen, space.grad_keys);
+        }
         kept.powers += BLOCK * seen;
     }
 }

@@ -1,9 +1,7 @@
 // What is computed for each number alone: the gate of the MLP, dropout, and sums in place.
 
-#include <vector>
-
+#include "packing.h"
 #include "quantize.h"
-#include "threads.h"
 
 namespace {
 
@@ -75,36 +73,35 @@ void nima_swiglu_gradient(
     });
 }
 
-// `nima_swiglu` with its result also as 8-bit integers, whose rows are `stride` apart, and a scale for each row.
+// `nima_swiglu` with forms of its result as 8-bit integers, and a scale for each row.
 void nima_swiglu_quantized(
-    int kind, const void *x, std::int64_t rows, std::int64_t width, void *y, std::int8_t *q, std::int64_t stride,
-    float *scales, int threads) {
+    int kind, const void *x, std::int64_t rows, std::int64_t width, void *y, const Forms *forms, float *scales,
+    int threads) {
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
-        share(rows, threads, [&](std::int64_t first, std::int64_t end) {
-            for (std::int64_t row = first; row < end; ++row) {
+        pack(rows, width, *forms, threads, [&] {
+            return [&](std::int64_t row, std::int8_t *q) {
                 Number *to = static_cast<Number *>(y) + row * width;
                 swiglu(static_cast<const Number *>(x) + 2 * row * width, width, to);
-                scales[row] = quantize_row(to, width, q + row * stride);
-            }
+                scales[row] = quantize_row(to, width, q);
+            };
         });
     });
 }
 
 // `nima_swiglu_gradient` whose result is only needed as 8-bit integers.
 void nima_swiglu_gradient_quantized(
-    int kind, const void *x, const void *grad_y, std::int64_t rows, std::int64_t width, std::int8_t *q,
-    std::int64_t stride, float *scales, int threads) {
+    int kind, const void *x, const void *grad_y, std::int64_t rows, std::int64_t width, const Forms *forms,
+    float *scales, int threads) {
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
-        share(rows, threads, [&](std::int64_t first, std::int64_t end) {
-            std::vector<float> grad(2 * width);
-            for (std::int64_t row = first; row < end; ++row) {
+        pack(rows, 2 * width, *forms, threads, [&] {
+            return [&, grad = std::vector<float>(2 * width)](std::int64_t row, std::int8_t *q) mutable {
                 swiglu_gradient(
                     static_cast<const Number *>(x) + 2 * row * width, static_cast<const Number *>(grad_y) + row * width,
                     width, grad.data());
-                scales[row] = quantize_row(grad.data(), 2 * width, q + row * stride);
-            }
+                scales[row] = quantize_row(grad.data(), 2 * width, q);
+            };
         });
     });
 }
@@ -133,8 +130,7 @@ void nima_drop(
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
         share_numbers(size, threads, [&](std::int64_t at, int count) {
-            typedef std::uint8_t Bytes __attribute__((vector_size(LANES)));
-            Bytes kept = {};
+            Octets kept = {};
             std::memcpy(&kept, keep + at, count);
             const Floats factors = __builtin_convertvector(__builtin_convertvector(kept, Words), Floats) * factor;
             store(static_cast<Number *>(y) + at, load(static_cast<const Number *>(x) + at, count) * factors, count);

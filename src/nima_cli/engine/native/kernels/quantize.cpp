@@ -1,13 +1,8 @@
 // Numbers as 8-bit integers times a scale for each row or each column, so that matrices are multiplied as integers, and
 // what becomes of the products' sums.
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
-#include <vector>
-
+#include "packing.h"
 #include "quantize.h"
-#include "threads.h"
 
 namespace {
 
@@ -28,60 +23,27 @@ void most_of_columns(
         });
 }
 
-// Between 0 and 1, the same for the same number at the same place: a hash in the manner of MurmurHash3's last step.
-inline Floats dither(const Floats &x, std::uint32_t place) {
-    const Words NUMBERS = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    Words words = bits_of<Words>(x) + (NUMBERS + place) * 0x9e3779b9u;
-    words = (words ^ (words >> 16)) * 0x85ebca6bu;
-    words = (words ^ (words >> 13)) * 0xc2b2ae35u;
-    words ^= words >> 16;
-    return __builtin_convertvector(words >> 8, Floats) * 0x1p-24f;
-}
-
-// Returns the loss of a row, whose logits are sums times scales, and leaves the probabilities `q scale`.
-float probabilities(
-    const std::int32_t *sums, float row_scale, const float *column_scales, std::int64_t target, std::int64_t width,
-    std::uint32_t place, float *logits, std::int8_t *q, float &scale) {
-    constexpr float LEAST = -std::numeric_limits<float>::infinity();
-    Floats most = LEAST - Floats{}, bad = {}, parts = {};
-    across(width, [&](std::int64_t at, int count) {
-        const Floats found = load(sums + at, count) * (load(column_scales + at, count) * row_scale);
-        store(logits + at, found, count);
-        most = greater(count == LANES ? found : load(logits + at, count, LEAST), most);
-        bad += found * 0.0f;  // a comparison passes over what is not a number
-    });
-    const float peak = greatest(most);
-    across(width, [&](std::int64_t at, int count) {
-        const Floats e = exponential(load(logits + at, count, LEAST) - peak);
-        parts += e;
-        store(q + at, e * MOST + dither(e, place + static_cast<std::uint32_t>(at)) - 0.5f, count);
-    });
-    const float total = sum(parts);
-    scale = 1.0f / (MOST * total);
-    return std::log(total) + (peak - logits[target]) + sum(bad);
-}
-
 }  // namespace
 
 extern "C" {
 
-// `q` `[rows, columns]`, whose rows are `stride` apart, and a scale for each row.
+// Forms of `x` `[rows, columns]`, and a scale for each row.
 void nima_quantize_rows(
-    int kind, const void *x, std::int64_t rows, std::int64_t columns, std::int8_t *q, std::int64_t stride,
-    float *scales, int threads) {
+    int kind, const void *x, std::int64_t rows, std::int64_t columns, const Forms *forms, float *scales, int threads) {
     with_kind(kind, [&](auto number) {
-        using Number = decltype(number);
-        share(rows, threads, [&](std::int64_t first, std::int64_t end) {
-            for (std::int64_t row = first; row < end; ++row)
-                scales[row] = quantize_row(static_cast<const Number *>(x) + row * columns, columns, q + row * stride);
+        const auto *from = static_cast<const decltype(number) *>(x);
+        pack(rows, columns, *forms, threads, [&] {
+            return [&](std::int64_t row, std::int8_t *q) {
+                scales[row] = quantize_row(from + row * columns, columns, q);
+            };
         });
     });
 }
 
 // The same with a scale for each column, of `x` with its rows times `factors`, where there are any.
 void nima_quantize_columns(
-    int kind, const void *x, const float *factors, std::int64_t rows, std::int64_t columns, std::int8_t *q,
-    std::int64_t stride, float *scales, int threads) {
+    int kind, const void *x, const float *factors, std::int64_t rows, std::int64_t columns, const Forms *forms,
+    float *scales, int threads) {
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
         const auto *from = static_cast<const Number *>(x);
@@ -101,14 +63,14 @@ void nima_quantize_columns(
             scales[column] = scale_from(found);
             inverses[column] = inverse(scales[column]);
         }
-        share(rows, threads, [&](std::int64_t first, std::int64_t end) {
-            for (std::int64_t row = first; row < end; ++row) {
+        pack(rows, columns, *forms, threads, [&] {
+            return [&](std::int64_t row, std::int8_t *q) {
                 const float factor = factors ? factors[row] : 1.0f;
                 across(columns, [&](std::int64_t at, int count) {
                     const Floats number = load(from + row * columns + at, count) * factor;
-                    store(q + row * stride + at, number * load(&inverses[at], count), count);
+                    store(q + at, number * load(&inverses[at], count), count);
                 });
-            }
+            };
         });
     });
 }
@@ -132,31 +94,6 @@ void nima_dequantize(
                 });
             }
         });
-    });
-}
-
-// Sums `[rows, columns]`, which with the scales of rows and columns are logits, become losses and the probabilities
-// `q scales`, whose rows are `stride` apart. These are rounded up or down by chance, so that the many small ones are not lost but right on the whole.
-// A row whose target is `ignored` has neither loss nor probabilities.
-void nima_quantized_cross_entropy(
-    const std::int32_t *sums, const float *row_scales, const float *column_scales, const std::int64_t *targets,
-    std::int64_t ignored, std::int64_t rows, std::int64_t columns, float *losses, std::int8_t *q, std::int64_t stride,
-    float *scales, int threads) {
-    share(rows, threads, [&](std::int64_t first, std::int64_t end) {
-        std::vector<float> logits(columns);
-        for (std::int64_t row = first; row < end; ++row) {
-            std::int8_t *to = q + row * stride;
-            const std::int64_t target = targets[row];
-            losses[row] = scales[row] = 0.0f;
-            if (target == ignored || target < 0 || target >= columns) {
-                std::memset(to, 0, columns);
-                if (target != ignored) losses[row] = std::numeric_limits<float>::quiet_NaN();
-                continue;
-            }
-            losses[row] = probabilities(
-                sums + row * columns, row_scales[row], column_scales, target, columns,
-                static_cast<std::uint32_t>(row * columns), logits.data(), to, scales[row]);
-        }
     });
 }
 

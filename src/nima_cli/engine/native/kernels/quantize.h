@@ -19,9 +19,7 @@ template <typename Number>
 inline float scale_of_row(const Number *row, std::int64_t width) {
     Words most = {};
     across(width, [&](std::int64_t at, int count) { most = greater(magnitude(load(row + at, count)), most); });
-    std::uint32_t found = 0;
-    for (int lane = 0; lane < LANES; ++lane) found = most[lane] > found ? most[lane] : found;
-    return scale_from(found);
+    return scale_from(greatest(most));
 }
 
 // Returns the scale of the row.

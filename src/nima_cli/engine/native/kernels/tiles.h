@@ -50,29 +50,24 @@ struct Panels {
     }
 };
 
-// `c`, or zero where it is not to be added to, plus the products of `TILE_ROWS` rows and `TILE_COLUMNS` columns.
-// `Vector` is one of sums, of numbers of type `Number`. Sums have names because compilers keep arrays of them in memory.
-template <typename Vector, typename Number>
-inline void multiply_tile(
-    Left a, const std::uint32_t *panel, std::int64_t steps, bool add, Number *c, std::int64_t c_stride) {
+// The products of `TILE_ROWS` rows and `TILE_COLUMNS` columns. `begin(row, low, high)` gives the two vectors of sums of a
+// row what is to be added to, and `end(row, low, high)` takes them. Sums have names because compilers keep arrays of them
+// in memory.
+template <typename Vector, typename Begin, typename End>
+inline __attribute__((always_inline)) void multiply_tile(
+    Left a, const std::uint32_t *panel, std::int64_t steps, Begin begin, End end) {
 #define EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
-#define CLEAR(row) Vector low##row = {}, high##row = {};
-#define READ(row)                                              \
-    std::memcpy(&low##row, c + row * c_stride, sizeof low##row); \
-    std::memcpy(&high##row, c + row * c_stride + LANES, sizeof high##row);
-#define ADD(row)                                                              \
-    {                                                                         \
-        const Words word = left[row * a.row_stride] + Words{};                \
-        add_products(low##row, word, first);                                  \
-        add_products(high##row, word, second);                                \
+#define BEGIN(row)           \
+    Vector low##row, high##row; \
+    begin(row, low##row, high##row);
+#define ADD(row)                                              \
+    {                                                         \
+        const Words word = left[row * a.row_stride] + Words{}; \
+        add_products(low##row, word, first);                  \
+        add_products(high##row, word, second);                \
     }
-#define WRITE(row)                                             \
-    std::memcpy(c + row * c_stride, &low##row, sizeof low##row); \
-    std::memcpy(c + row * c_stride + LANES, &high##row, sizeof high##row);
-    EACH_ROW(CLEAR)
-    if (add) {
-        EACH_ROW(READ)
-    }
+#define END(row) end(row, low##row, high##row);
+    EACH_ROW(BEGIN)
     for (std::int64_t step = 0; step < steps; ++step) {
         const std::uint32_t *left = a.words + step * a.step_stride;
         Words first, second;
@@ -80,10 +75,9 @@ inline void multiply_tile(
         std::memcpy(&second, panel + step * TILE_COLUMNS + LANES, sizeof second);
         EACH_ROW(ADD)
     }
-    EACH_ROW(WRITE)
+    EACH_ROW(END)
 #undef EACH_ROW
-#undef CLEAR
-#undef READ
+#undef BEGIN
 #undef ADD
-#undef WRITE
+#undef END
 }

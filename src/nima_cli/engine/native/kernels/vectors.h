@@ -7,12 +7,13 @@
 
 constexpr int LANES = 16;
 typedef float Floats __attribute__((vector_size(LANES * sizeof(float))));
-typedef float Eight __attribute__((vector_size(8 * sizeof(float))));
-typedef float Four __attribute__((vector_size(4 * sizeof(float))));
 typedef std::uint32_t Words __attribute__((vector_size(LANES * sizeof(std::uint32_t))));
 typedef std::int32_t Integers __attribute__((vector_size(LANES * sizeof(std::int32_t))));
 typedef std::int8_t Bytes __attribute__((vector_size(LANES)));
 typedef std::uint16_t Halves __attribute__((vector_size(LANES * sizeof(std::uint16_t))));
+
+typedef std::uint32_t FourWords __attribute__((vector_size(16)));
+typedef std::uint8_t Octets __attribute__((vector_size(LANES)));
 
 struct BFloat16 {
     std::uint16_t bits;
@@ -84,28 +85,57 @@ inline Floats greater(const Floats &one, const Floats &other) { return one > oth
 
 inline Words greater(const Words &one, const Words &other) { return one > other ? one : other; }
 
-inline float sum(const Floats &parts) {
-    const auto *part = reinterpret_cast<const char *>(&parts);
-    Eight eights[2];
-    std::memcpy(eights, part, sizeof eights);
-    const Eight eight = eights[0] + eights[1];
-    Four fours[2];
-    std::memcpy(fours, &eight, sizeof fours);
-    const Four four = fours[0] + fours[1];
-    return (four[0] + four[1]) + (four[2] + four[3]);
+// All lanes made one by `combine`, halves with halves: compilers take lane by lane otherwise.
+template <typename Number, typename Vector, typename Combine>
+inline Number fold(const Vector &lanes, Combine combine) {
+    typedef Number Half __attribute__((vector_size(8 * sizeof(Number))));
+    typedef Number Quarter __attribute__((vector_size(4 * sizeof(Number))));
+    Half halves[2];
+    std::memcpy(halves, &lanes, sizeof halves);
+    const Half half = combine(halves[0], halves[1]);
+    Quarter quarters[2];
+    std::memcpy(quarters, &half, sizeof quarters);
+    const Quarter quarter = combine(quarters[0], quarters[1]);
+    return combine(combine(quarter[0], quarter[1]), combine(quarter[2], quarter[3]));
 }
 
-inline float greatest(const Floats &parts) {
-    float found = parts[0];
-    for (int lane = 1; lane < LANES; ++lane) found = parts[lane] > found ? parts[lane] : found;
-    return found;
+template <typename Number, typename Vector>
+inline Number sum_of(const Vector &lanes) {
+    return fold<Number>(lanes, [](auto one, auto other) { return one + other; });
 }
+
+inline float sum(const Floats &lanes) { return sum_of<float>(lanes); }
+
+inline std::int32_t sum(const Integers &lanes) { return sum_of<std::int32_t>(lanes); }
+
+inline float greatest(const Floats &lanes) {
+    return fold<float>(lanes, [](auto one, auto other) { return one > other ? one : other; });
+}
+
+inline std::uint32_t greatest(const Words &lanes) {
+    return fold<std::uint32_t>(lanes, [](auto one, auto other) { return one > other ? one : other; });
+}
+
+#ifdef __clang__
+#define SHUFFLE(one, other, ...) __builtin_shufflevector(one, other, __VA_ARGS__)
+#else
+#define SHUFFLE(one, other, ...) __builtin_shuffle(one, other, FourWords{__VA_ARGS__})
+#endif
+
+// Rows of a square of words become its columns.
+inline void transpose_square(FourWords (&rows)[4]) {
+    const FourWords low[] = {SHUFFLE(rows[0], rows[1], 0, 4, 1, 5), SHUFFLE(rows[2], rows[3], 0, 4, 1, 5)};
+    const FourWords high[] = {SHUFFLE(rows[0], rows[1], 2, 6, 3, 7), SHUFFLE(rows[2], rows[3], 2, 6, 3, 7)};
+    rows[0] = SHUFFLE(low[0], low[1], 0, 1, 4, 5);
+    rows[1] = SHUFFLE(low[0], low[1], 2, 3, 6, 7);
+    rows[2] = SHUFFLE(high[0], high[1], 0, 1, 4, 5);
+    rows[3] = SHUFFLE(high[0], high[1], 2, 3, 6, 7);
+}
+#undef SHUFFLE
 
 // e^x = 2^n e^r with |r| <= ln(2) / 2, and e^r as the polynomial of Cephes' expf: right to about one bit in the last
-// place. Below -87 the result would be no normal number, and is zero.
-inline Floats exponential(const Floats &given) {
-    const Floats above = given < -87.0f ? -87.0f - Floats{} : given;
-    const Floats x = above > 88.0f ? 88.0f - Floats{} : above;
+// place, for numbers that are neither below -87 nor above 88.
+inline Floats exponential_between(const Floats &x) {
     const Floats shifted = x * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: the sum's last bits are round(...)
     const Floats n = shifted - 12582912.0f;
     const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -115,8 +145,19 @@ inline Floats exponential(const Floats &given) {
     y = y * r + 1.6666665459e-1f;
     y = y * r + 5.0000001201e-1f;
     y = y * r * r + r + 1.0f;
-    const Floats found = bits_of<Floats>(bits_of<Words>(y) + (bits_of<Words>(shifted) << 23));
+    return bits_of<Floats>(bits_of<Words>(y) + (bits_of<Words>(shifted) << 23));
+}
+
+// Below -87 the result would be no normal number, and is zero.
+inline Floats exponential(const Floats &given) {
+    const Floats above = given < -87.0f ? -87.0f - Floats{} : given;
+    const Floats found = exponential_between(above > 88.0f ? 88.0f - Floats{} : above);
     return given < -87.0f ? Floats{} : found;
+}
+
+// The same, in less time, of numbers that are not above 0; what is below -87 counts as that. What is no number stays none.
+inline Floats exponential_of_negative(const Floats &given) {
+    return exponential_between(-87.0f > given ? -87.0f - Floats{} : given);
 }
 
 // Calls `body` with a number of the type that Python means by `kind`: 0 float32, 1 bfloat16.
