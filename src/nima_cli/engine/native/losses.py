@@ -4,7 +4,7 @@ Axis letters: N positions · C width · V vocabulary
 """
 
 from ctypes import POINTER, Structure, byref, c_int, c_int64, c_void_p
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 
@@ -14,6 +14,13 @@ from nima_cli.engine.native.loaded import Signatures
 from nima_cli.engine.native.tensors import address, kind, row_stride
 
 _LOGITS = 1 << 20  # of torch's products at once, of four bytes
+
+
+class Head(NamedTuple):
+    """The output matrix as two right factors: times hidden states, and times gradients of logits."""
+
+    head_CV: Factor
+    head_VC: Factor
 
 
 class _Head(Structure):
@@ -65,8 +72,7 @@ class LossKernels(IntegerKernels):
     def linear_cross_entropy(
         self,
         h_NC: Factor,
-        head_CV: Factor,
-        head_VC: Factor,
+        head: Head,
         targets_N: torch.Tensor,
         *,
         ignored: int,
@@ -76,8 +82,9 @@ class LossKernels(IntegerKernels):
 
         The product of the probabilities and the output matrix goes into `out_NC`.
         """
+        head_CV, head_VC = head
         if head_CV.excess is None:
-            return self._by_torch(h_NC, head_CV, head_VC, targets_N, ignored, out_NC)
+            return self._by_torch(h_NC, head, targets_N, ignored, out_NC)
         positions, vocabulary = len(targets_N), head_VC.shape[0]
         assert h_NC.shape == out_NC.shape == (positions, head_VC.shape[1])
         assert head_CV.shape == (h_NC.shape[1], vocabulary)
@@ -94,14 +101,9 @@ class LossKernels(IntegerKernels):
         return losses_N, probs_VN, scales_N
 
     def _by_torch(
-        self,
-        h_NC: Factor,
-        head_CV: Factor,
-        head_VC: Factor,
-        targets_N: torch.Tensor,
-        ignored: int,
-        out_NC: torch.Tensor,
+        self, h_NC: Factor, head: Head, targets_N: torch.Tensor, ignored: int, out_NC: torch.Tensor
     ) -> tuple[torch.Tensor, Factor, torch.Tensor]:
+        head_CV, head_VC = head
         assert h_NC.scales is not None
         assert head_CV.scales is not None
         positions, vocabulary = len(targets_N), head_VC.shape[0]

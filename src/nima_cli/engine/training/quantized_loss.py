@@ -11,6 +11,7 @@ import torch
 
 from nima_cli.engine.native.factors import Form
 from nima_cli.engine.native.kernels import Kernels
+from nima_cli.engine.native.losses import Head
 
 _PROBABILITIES = 1 << 24  # to hold at once, a byte each
 
@@ -20,14 +21,13 @@ def quantized_cross_entropy(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The sum of the losses and its gradients: of `h_NC`, in its type, and in float32 of `head_VC`."""
     total, grad_h_NC, grad_head_VC = torch.zeros(()), torch.empty_like(h_NC), torch.empty_like(head_VC)
-    (right_CV,) = kernels.quantize_rows(head_VC, Form.RIGHT_TRANSPOSED)
-    (right_VC,) = kernels.quantize_columns(head_VC, Form.RIGHT)
+    head = Head(*kernels.quantize_rows(head_VC, Form.RIGHT_TRANSPOSED), *kernels.quantize_columns(head_VC, Form.RIGHT))
     positions = max(1, _PROBABILITIES // len(head_VC))
     for start in range(0, len(h_NC), positions):
         part = slice(start, start + positions)
         (left_NC,) = kernels.quantize_rows(h_NC[part], Form.LEFT)
         losses_N, probs_VN, scales_N = kernels.linear_cross_entropy(
-            left_NC, right_CV, right_VC, targets_N[part], ignored=ignored, out_NC=grad_h_NC[part]
+            left_NC, head, targets_N[part], ignored=ignored, out_NC=grad_h_NC[part]
         )
         total += losses_N.sum()
         (right_NC,) = kernels.quantize_columns(h_NC[part], Form.RIGHT, factors_N=scales_N)
