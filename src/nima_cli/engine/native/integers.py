@@ -96,6 +96,7 @@ class IntegerKernels(Loaded):
         if right.excess is None:
             _multiply_by_torch(self, left, right, out_NP, plus_NP, factor)
             return out_NP
+        assert left.numbers.dtype is torch.int32, "both factors are words, or neither"
         stride = row_stride(out_NP)
         if plus_NP is not None:
             assert (plus_NP.shape, plus_NP.dtype, row_stride(plus_NP)) == (out_NP.shape, out_NP.dtype, stride)
