@@ -61,11 +61,16 @@ def draw_bars(groups: Sequence[Bars], path: Path) -> None:
         names = list(group.values)
         colours = [COLOURS[0] if name.startswith("nima") else "#999999" for name in names]
         drawn = axes.barh(names, list(group.values.values()), color=colours)
-        axes.bar_label(drawn, fmt="{:,.4g}", padding=3, fontsize=8)
+        axes.bar_label(drawn, fmt=_short, padding=3, fontsize=8)
         axes.invert_yaxis()
         axes.margins(x=0.12)
         _dress(axes, group.title, group.x_label)
     figure.savefig(path)
+
+
+def _short(value: float) -> str:
+    """Whole numbers from a thousand on, otherwise three digits."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _dress(axes: Axes, title: str, x_label: str) -> None:
