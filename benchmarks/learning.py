@@ -6,7 +6,7 @@
 DATA is a prepared dataset, FOLDER a checkout of nanoGPT. The first form trains nanoGPT for `--steps` steps with each
 learning rate, takes the best final figure as the target, and looks for the shortest run of nima that ends at or below
 it: a schedule is fitted to its length, so each budget is a run of its own. `--tokens` names the budgets to try;
-without it they are searched in multiples of 65,536. The second form gives both the tokens of so many epochs and
+without it they are searched in multiples of 16,384. The second form gives both the tokens of so many epochs and
 compares the best figure on the way.
 
 One evaluator measures both, on the whole split. Every run is a process of its own, and its result is kept under
@@ -34,7 +34,7 @@ from rich.table import Table
 import nima_cli
 from nima_cli.engine.data.dataset_files import read_metadata
 
-GRAIN = 65536
+GRAIN = 16384
 NIMA, NANOGPT = "nima", "nanoGPT"
 
 

@@ -53,6 +53,13 @@ def test_another_source_is_another_program(program: Program, made: Path, file: s
     assert build.library(program, made.parent) not in (None, made)
 
 
+def test_other_flags_are_another_program(program: Program, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a program's own choices, and of those that all are compiled with."""
+    assert build.library(replace(program, choices=(("-O1",),)), made.parent) not in (None, made)
+    monkeypatch.setattr(build, "_ALWAYS", (*build._ALWAYS, "-O1"))
+    assert build.library(program, made.parent) not in (None, made)
+
+
 def test_without_a_compiler_there_is_none(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert build.library(program, tmp_path / "compiled") is None

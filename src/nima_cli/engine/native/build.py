@@ -51,9 +51,9 @@ class Program:
 def library(program: Program, folder: Path) -> Path | None:
     """The compiled program, made if `folder` does not hold it yet; None where it cannot be had.
 
-    A file is named by all that it depends on, the source, the compiler and the processor, and by what is in it. So a
-    folder that several machines share holds one for each kind of them, and a damaged file, which could end the process
-    that loads it, is seen and made anew. Threads of one process wait for the first of them.
+    A file is named by all that it depends on, the source, the compiler, its flags and the processor, and by what is in
+    it. So a folder that several machines share holds one for each kind of them, and a damaged file, which could end the
+    process that loads it, is seen and made anew. Threads of one process wait for the first of them.
     """
     if program.platform not in ("", sys.platform):
         return None
@@ -100,7 +100,7 @@ def _fingerprint(program: Program, compiler: str) -> str:
     found = hashlib.sha256()
     for file in program.files:
         found.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    for part in (compiler, version, platform.machine(), *_processor(), *map(str, program.choices)):
+    for part in (compiler, version, platform.machine(), *_processor(), *_ALWAYS, *map(str, program.choices)):
         found.update(part.encode() + b"\0")
     return found.hexdigest()[:16]
 
