@@ -30,6 +30,7 @@ from export_parity import has_llama_cpp
 HERE = Path(__file__).resolve().parent
 NIMA = [sys.executable, "-m", "nima_cli"]
 BUILTIN = ["--source", "builtin:python-docs"]
+RUNS = {"gpt-tiny": "run", "gpt-small": "run-gpt-small"}  # folders under `--out` of the models that parts use
 
 Found = Any  # what a script wrote as JSON
 Cells = tuple[str, ...]
@@ -272,9 +273,6 @@ def make_runs(asked: argparse.Namespace, data: Path, wanted: Sequence[Part]) -> 
         make_run(asked, data, "gpt-tiny", "--epochs", "1", *(["--max-steps", "60"] if asked.quick else []))
     if "decoding-gpt-small" in names:
         make_run(asked, data, "gpt-small", "--max-steps", "1")
-
-
-RUNS = {"gpt-tiny": "run", "gpt-small": "run-gpt-small"}  # their folders under `--out`
 
 
 def make_run(asked: argparse.Namespace, data: Path, preset: str, *length: str) -> None:
