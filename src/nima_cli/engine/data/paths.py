@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nima_cli.engine.data.encoding import GZIP_SUFFIX
+from nima_cli.engine.data.file_kinds import Wanted
 from nima_cli.engine.data.problems import Problem, printable
 
 MAGIC = frozenset("*?[")
@@ -30,13 +30,13 @@ class Found:
     twins: list[Path] = field(default_factory=list)
 
 
-def expand(pattern: str, taken: frozenset[str], seen: set[tuple[int, int]]) -> Found:
+def expand(pattern: str, wanted: Wanted, seen: set[tuple[int, int]]) -> Found:
     """Find the files that `pattern` stands for.
 
     Args:
         pattern: a file (any suffix), a folder (walked, hidden entries left out), or a glob with `*`, `?`, `[…]`, `**`.
             A path that exists is taken literally even when it contains glob characters.
-        taken: suffixes of what is taken from a walked folder, lower-case with the dot; `.gz` may follow them.
+        wanted: what is taken from a walked folder.
         seen: (device, inode) of files taken so far; grows. A file is taken once however many names it has.
     """
     found = Found()
@@ -44,7 +44,7 @@ def expand(pattern: str, taken: frozenset[str], seen: set[tuple[int, int]]) -> F
     if os.path.lexists(path):
         root, hits = path, [path]
     elif MAGIC & set(pattern):
-        root, hits = _glob(path, taken, found)
+        root, hits = _glob(path, wanted, found)
     else:
         hint = "check the path given to `--text-files`, `--json-files`, `--jsonl-files` or `data.sources`"
         found.unusable.append(Problem(printable(pattern), "no such file or folder", "missing", hint))
@@ -54,21 +54,14 @@ def expand(pattern: str, taken: frozenset[str], seen: set[tuple[int, int]]) -> F
         found.unusable.append(Problem(printable(pattern), "no file matches", "missing", hint))
     candidates: dict[str, Path] = {}
     for hit in hits:
-        for file in _walk_files(hit, taken, found) if os.path.isdir(hit) else [hit]:
+        for file in _walk_files(hit, wanted, found) if os.path.isdir(hit) else [hit]:
             candidates[_name(file, root)] = file
     _take(candidates, found, seen)
     if os.path.isdir(path) and not (candidates or found.refused):
-        kinds = " ".join(sorted(taken))
         found.unusable.append(
-            Problem(printable(pattern), f"no documents in this folder (looked for {kinds})", "missing")
+            Problem(printable(pattern), f"no documents in this folder (looked for {wanted})", "missing")
         )
     return found
-
-
-def suffixes(file: Path) -> tuple[str, str]:
-    """Suffix of the contents and of the file, lower-case: (`.md`, `.gz`) for `a.md.gz`, twice `.md` for `a.md`."""
-    last = file.suffix.lower()
-    return (file.with_suffix("").suffix.lower(), last) if last == GZIP_SUFFIX else (last, last)
 
 
 def _name(file: Path, root: Path) -> str:
@@ -126,14 +119,14 @@ def _walk_folders(top: Path, found: Found) -> Iterator[tuple[Path, list[Path]]]:
         waiting += [entry for entry in reversed(folders) if not entry.is_symlink()]
 
 
-def _walk_files(top: Path, taken: frozenset[str], found: Found) -> Iterator[Path]:
+def _walk_files(top: Path, wanted: Wanted, found: Found) -> Iterator[Path]:
     for _, entries in _walk_folders(top, found):
         for entry in entries:
-            if suffixes(entry)[0] in taken and not os.path.isdir(entry):
+            if wanted.takes(entry) and not os.path.isdir(entry):
                 yield entry
 
 
-def _glob(pattern: Path, taken: frozenset[str], found: Found) -> tuple[Path, list[Path]]:
+def _glob(pattern: Path, wanted: Wanted, found: Found) -> tuple[Path, list[Path]]:
     """The folder before the first wildcard, and what matches; unlike `glob`, `**` cannot loop through links."""
     parts = pattern.parts
     fixed = next(index for index, part in enumerate(parts) if MAGIC & set(part))
@@ -141,7 +134,7 @@ def _glob(pattern: Path, taken: frozenset[str], found: Found) -> tuple[Path, lis
     hits = list(dict.fromkeys(_match(root, parts[fixed:], found))) if os.path.isdir(root) else []
     if parts[-1] in ("*", "**"):
         keep_folders = parts[-1] == "*"
-        hits = [h for h in hits if (keep_folders if os.path.isdir(h) else suffixes(h)[0] in taken)]
+        hits = [h for h in hits if (keep_folders if os.path.isdir(h) else wanted.takes(h))]
     return root, hits
 
 

@@ -32,7 +32,7 @@ class Origin:
         source: index in the list of sources, for the tally.
         label: number written into the documents as their source.
         name: the file, for messages.
-        suffixes: of the contents and of the file itself, see `paths.suffixes`; empty for standard input.
+        suffixes: of the contents and of the file itself, see `file_kinds.suffixes`; empty for standard input.
     """
 
     source: int

@@ -43,7 +43,7 @@ def read_file(
     """The values of one file, and the kind of its documents when it is prose (None: it holds records).
 
     Args:
-        suffixes: of the contents and of the file itself, see `paths.suffixes`; empty for standard input.
+        suffixes: of the contents and of the file itself, see `file_kinds.suffixes`; empty for standard input.
         stream: binary, seekable, at its start.
         name: the file, for messages.
     """

@@ -14,9 +14,10 @@ from typing import IO
 from nima_cli.config.data_schema import BUILTIN_SOURCE, SourceConfig
 from nima_cli.engine.data import builtin, paths
 from nima_cli.engine.data.cutting import cut
+from nima_cli.engine.data.file_kinds import suffixes, wanted
 from nima_cli.engine.data.pieces import Batch, Origin, Piece, Tally, read_stream
 from nima_cli.engine.data.problems import Problems, printable
-from nima_cli.engine.data.readers import LINE_SUFFIXES, RECORD_SUFFIXES, TEXT_SUFFIXES, Reading
+from nima_cli.engine.data.readers import Reading
 from nima_cli.engine.data.source_report import Gathering, SourceReport, such_as
 from nima_cli.errors import DataError, ResourceError
 
@@ -68,7 +69,7 @@ class Source:
             self.spool.seek(0)
             yield from read_stream(self._origin(label, "stdin", ("", "")), self.spool)
         for file in self.files:
-            yield from cut(self._origin(label, printable(str(file)), paths.suffixes(file)), file)
+            yield from cut(self._origin(label, printable(str(file)), suffixes(file)), file)
 
     def _origin(self, label: int, name: str, suffixes: tuple[str, str]) -> Origin:
         how = Reading(self.config.format, self.config.container, self.encoding)
@@ -107,7 +108,7 @@ def open_sources(sources: Sequence[SourceConfig], encoding: str | None = None) -
             spool = _spool_stdin() if config.path == STDIN and not again else None
             opened.append(Source(name, config, index, encoding=encoding, spool=spool))
             continue
-        found = paths.expand(config.path, _suffixes(config), seen)
+        found = paths.expand(config.path, wanted(config), seen)
         for problem in found.unusable:
             problems.add(problem.where, problem.what, problem.reason, hint=problem.hint)
         for problem in found.refused:
@@ -121,15 +122,6 @@ def open_sources(sources: Sequence[SourceConfig], encoding: str | None = None) -
     except DataError as error:
         raise ResourceError(error.message, hint="check the permissions") from error
     return opened
-
-
-def _suffixes(config: SourceConfig) -> frozenset[str]:
-    """What is taken from a walked folder."""
-    if config.container == "text" or config.format in ("text", "markdown"):
-        return TEXT_SUFFIXES
-    if config.container != "auto":
-        return frozenset({".json"} if config.container == "json" else LINE_SUFFIXES)
-    return TEXT_SUFFIXES | RECORD_SUFFIXES if config.format == "auto" else RECORD_SUFFIXES
 
 
 def _default_name(path: str) -> str:
