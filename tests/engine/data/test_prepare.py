@@ -268,7 +268,7 @@ def test_short_documents_and_empty_answers_are_dropped_and_counted(tmp_path: Pat
 
 
 def test_a_long_document_survives_whole_in_pieces(tmp_path: Path) -> None:
-    long = "\n\n".join(f"Paragraph {number} of a long text; `code {number}`." for number in range(3000))
+    long = "\n\n".join(f"Paragraph {number} of a long text; `code {number}`." for number in range(2000))
     (tmp_path / "long.txt").write_text(long, "utf-8")
     source = records(tmp_path, [f"document {number} is short but long enough" for number in range(9)])
     run(config(tmp_path / "long.txt", source, max_length=64, train_ratio=0.5), tmp_path / "out")

@@ -58,12 +58,18 @@ def _split(text: str, kind: Kind, count: Callable[[str], int], max_tokens: int, 
         return [Piece("", text)]
     lines = [f"{line}\n" for line in text.split("\n")]
     lines[-1] = lines[-1][:-1]
-    ranks = _text_ranks(lines) if kind == "text" else _markdown_ranks(text, len(lines))
+    ranks = boundary_ranks(text, kind)
     # What `count` adds to every string (boundary symbols) must not be paid once per atom.
     overhead = count("")
     paths = HeadingPaths(lines, kind) if contexts else None
     cutter = _Cutter(lines, ranks, lambda part: count(part) - overhead, max(max_tokens - overhead, 1), paths)
     return list(cutter.pieces())
+
+
+def boundary_ranks(text: str, kind: Kind) -> list[int]:
+    """How good the boundary before each line of `text` is to cut at: `HEADING`, `BLOCK`, `NESTED`, `LINE`, `INSIDE`."""
+    lines = text.split("\n")
+    return _text_ranks(lines) if kind == "text" else _markdown_ranks(text, len(lines))
 
 
 def _markdown_ranks(text: str, lines: int) -> list[int]:

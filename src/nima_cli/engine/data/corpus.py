@@ -26,11 +26,12 @@ from nima_cli.engine.data.shard import (
     ShardTask,
     boilerplate_shard,
     make_shard,
+    rows_of,
 )
 from nima_cli.engine.data.sketch_files import SketchFiles
 from nima_cli.engine.data.source_report import Gathering, SourceReport
 from nima_cli.engine.data.sources import Problems, Source
-from nima_cli.engine.data.spool import Spool, read_documents
+from nima_cli.engine.data.spool import Spool, pack, read_documents
 from nima_cli.events import Dropped, Event, Note, Progress
 
 # Characters in one task: small enough to share evenly, large enough that passing it on costs little.
@@ -49,6 +50,7 @@ class Corpus:
         sketches: of all n, when near duplicates are looked for.
         kept: bool [n], which are left.
         clusters: int64 [n], equal for documents that must stay on one side of the split.
+        assigned: int8 [n], the split that a document belongs to whatever its hash says, as an index; -1 for most.
         exact, near: how many duplicates of each kind were left out.
         longest: characters of the longest document read.
     """
@@ -59,6 +61,7 @@ class Corpus:
     sketches: SketchFiles | None = None
     kept: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     clusters: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    assigned: npt.NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
     cleaning: CleanReport = field(default_factory=CleanReport)
     exact: int = 0
     near: int = 0
@@ -82,6 +85,25 @@ class Corpus:
         """`numbers` in runs of about `TASK_CHARACTERS`."""
         total = np.cumsum(self.rows["characters"][numbers], dtype=np.int64) // TASK_CHARACTERS
         return iter(np.split(numbers, np.flatnonzero(total[1:] != total[:-1]) + 1) if len(numbers) else [])
+
+    def replace(self, number: int, parts: Sequence[Document], spool: Spool, seed: int) -> None:
+        """Put the parts of a document in its place, one for each split in their order.
+
+        Args:
+            spool: that of this corpus, open.
+
+        Raises:
+            ResourceError: the disk refused.
+        """
+        packed = [pack(part) for part in parts]
+        rows = rows_of(parts, packed, seed)
+        rows["offset"] += spool.size
+        spool.append(b"".join(packed))
+        self.kept[number] = False
+        self.clusters = np.append(self.clusters, len(self.rows) + np.arange(len(parts)))
+        self.rows = np.concatenate([self.rows, rows])
+        self.kept = np.append(self.kept, np.ones(len(parts), dtype=bool))
+        self.assigned = np.append(self.assigned, np.arange(len(parts), dtype=np.int8))
 
     def leave_out(self, number: int, problem: Problem) -> Dropped:
         """Drop a document and count it."""
@@ -177,6 +199,7 @@ def _read(
         corpus.rows = np.concatenate(rows)
     corpus.kept = np.ones(len(corpus.rows), dtype=bool)
     corpus.clusters = np.arange(len(corpus.rows))
+    corpus.assigned = np.full(len(corpus.rows), -1, dtype=np.int8)
     yield Progress("read", gathered.bytes, gathered.bytes, "bytes")
     return lines
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from nima_cli import __version__
 from nima_cli.config.data_schema import DataConfig
+from nima_cli.engine.data.contiguous import cut_large_documents
 from nima_cli.engine.data.corpus import Corpus, kept_by_source, read_corpus
 from nima_cli.engine.data.dataset_files import FORMAT, token_dtype, tokenizer_name
 from nima_cli.engine.data.dataset_writer import DatasetWriter
@@ -24,7 +25,7 @@ from nima_cli.engine.data.sources import Source
 from nima_cli.engine.data.split import split
 from nima_cli.engine.data.spool import Spool
 from nima_cli.engine.data.tokenizer import Tokenizer
-from nima_cli.engine.data.uniqueness import make_unique
+from nima_cli.engine.data.uniqueness import make_unique, require_enough
 from nima_cli.errors import DataError
 from nima_cli.events import Event, Note, Progress
 
@@ -57,9 +58,11 @@ def make_dataset(
     try:
         corpus = yield from read_corpus(config, sources, spool, run)
         yield from make_unique(config, corpus, run)
-        parts = split(corpus.rows["order"], corpus.clusters, corpus.numbers(), config)
+        cut = yield from cut_large_documents(config, corpus, spool)
+        require_enough(corpus)
+        parts = split(corpus.rows["order"], corpus.clusters, corpus.numbers(), config, corpus.assigned)
         tokenizer = yield from _tokenizer(config, corpus, parts["train"])
-        metadata = _metadata(config, identity, corpus, tokenizer)
+        metadata = {**_metadata(config, identity, corpus, tokenizer), "contiguous": [asdict(one) for one in cut]}
         metadata["notes"] = writer.write_tokenizer(tokenizer)
         written, overlong = yield from _encode(config, corpus, parts, tokenizer, writer, metadata, run)
         yield Progress("leaks", 0, 1, "splits compared")

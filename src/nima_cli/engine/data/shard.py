@@ -89,7 +89,7 @@ def make_shard(task: ShardTask) -> Shard:
             lines.setdefault(document.source, LineCounts()).add(document)
     packed = [pack(document) for document in kept]
     sketches = sketch(kept) if config.dedupe == "near" else None
-    rows = _rows(kept, packed, config.seed)
+    rows = rows_of(kept, packed, config.seed)
     return Shard(tuple(tallies), b"".join(packed), rows, sketches, tuple(dropped), cleaning, lines, longest)
 
 
@@ -100,7 +100,8 @@ def _documents(task: ShardTask, tallies: list[Tally]) -> Iterator[Document]:
             yield from batch.documents
 
 
-def _rows(documents: Sequence[Document], packed: Sequence[bytes], seed: int) -> npt.NDArray[np.void]:
+def rows_of(documents: Sequence[Document], packed: Sequence[bytes], seed: int) -> npt.NDArray[np.void]:
+    """`ROW_DTYPE` [n] of documents that lie packed one after the other; offsets count from the first."""
     rows = np.zeros(len(documents), dtype=ROW_DTYPE)
     for row, document, data in zip(rows, documents, packed, strict=True):
         row["key"] = np.frombuffer(content_key(document), dtype="<u8")

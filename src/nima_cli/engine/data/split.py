@@ -10,7 +10,13 @@ from nima_cli.errors import DataError
 Numbers = npt.NDArray[np.int64]
 
 
-def split(order: npt.NDArray[np.uint64], clusters: Numbers, kept: Numbers, config: DataConfig) -> dict[str, Numbers]:
+def split(
+    order: npt.NDArray[np.uint64],
+    clusters: Numbers,
+    kept: Numbers,
+    config: DataConfig,
+    assigned: npt.NDArray[np.int8] | None = None,
+) -> dict[str, Numbers]:
     """Shuffle by hashes of the content, then cut between clusters; every split gets at least one.
 
     Hashes instead of a random generator make a document's place independent of the order of the sources.
@@ -19,6 +25,8 @@ def split(order: npt.NDArray[np.uint64], clusters: Numbers, kept: Numbers, confi
         order: uint64 [n, 2], the keyed hash of each document.
         clusters: int64 [n], equal for documents that must stay together.
         kept: the documents to divide.
+        assigned: int8 [n], the split of a document whose place is settled, as an index, else -1. Where every split has
+            such a one, and the others are too few to divide, all of them are for training.
 
     Returns:
         The numbers of the documents of each split, shuffled.
@@ -26,6 +34,20 @@ def split(order: npt.NDArray[np.uint64], clusters: Numbers, kept: Numbers, confi
     Raises:
         DataError: there are fewer than three clusters.
     """
+    settled = np.full(len(kept), -1) if assigned is None else assigned[kept]
+    free = kept[settled < 0]
+    if len(free) == len(kept):
+        return _divide(order, clusters, kept, config)
+    enough = len(np.unique(clusters[free])) >= len(SPLITS)
+    parts = _divide(order, clusters, free, config) if enough else {"train": free}
+    for index, name in enumerate(SPLITS):
+        own = kept[settled == index]
+        own = own[np.lexsort((order[own, 1], order[own, 0]))]
+        parts[name] = np.concatenate([own, parts.get(name, own[:0])])
+    return parts
+
+
+def _divide(order: npt.NDArray[np.uint64], clusters: Numbers, kept: Numbers, config: DataConfig) -> dict[str, Numbers]:
     own, groups = order[kept], clusters[kept]
     names, place = np.unique(groups, return_inverse=True)
     if len(names) < len(SPLITS):

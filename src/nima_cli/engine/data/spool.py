@@ -3,6 +3,7 @@
 A document is stored as one JSON value; where it lies is the caller's to remember.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -53,6 +54,22 @@ class Spool:
         except OSError as error:
             raise explain(error, self.path, "write") from error
         self.size += len(data)
+
+    @contextlib.contextmanager
+    def reopened(self) -> Iterator[None]:
+        """Take more documents after it was closed.
+
+        Raises:
+            ResourceError: it cannot be opened.
+        """
+        try:
+            self._stream = self.path.open("ab")
+        except OSError as error:
+            raise explain(error, self.path, "write") from error
+        try:
+            yield
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Let go of the file."""

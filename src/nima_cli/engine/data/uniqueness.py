@@ -24,7 +24,6 @@ def make_unique(config: DataConfig, corpus: Corpus, run: Mapper) -> Iterator[Eve
     """Remove exact and near duplicates as `config.dedupe` asks, the earliest of each stays.
 
     Raises:
-        DataError: too few documents are left to split.
         ResourceError: the spool cannot be read.
     """
     documents = len(corpus.numbers())
@@ -34,8 +33,6 @@ def make_unique(config: DataConfig, corpus: Corpus, run: Mapper) -> Iterator[Eve
         if config.dedupe == "near":
             yield from _near(corpus, run)
         yield Progress("dedupe", documents, documents, "documents")
-    if len(corpus.numbers()) < MIN_DOCUMENTS:
-        raise _too_few(corpus)
 
 
 def _exact(corpus: Corpus) -> Iterator[Event]:
@@ -65,6 +62,16 @@ def _near(corpus: Corpus, run: Mapper) -> Iterator[Event]:
     again = np.array([later for later, _ in found.removed], dtype=np.int64)
     for number, document in zip(again.tolist(), corpus.documents(again), strict=True):
         yield corpus.leave_out(number, Problem(document.where, "says nearly the same as another", "near_duplicate"))
+
+
+def require_enough(corpus: Corpus) -> None:
+    """Make sure that every split can have a document.
+
+    Raises:
+        DataError: too few documents are left to split.
+    """
+    if len(corpus.numbers()) < MIN_DOCUMENTS:
+        raise _too_few(corpus)
 
 
 def _too_few(corpus: Corpus) -> DataError:
