@@ -19,6 +19,7 @@ from nima_cli.files import (
     check_writable,
     explain,
     folder_lock,
+    link_or_copy,
     make_folder,
     sha256_file,
     sweep_temporary,
@@ -298,3 +299,13 @@ def test_the_lock_is_released_when_its_holder_fails(tmp_path: Path) -> None:
     with folder_lock(tmp_path):
         pass
     assert not (tmp_path / ".lock.owner").exists()
+
+
+def test_a_second_name_replaces_what_had_it_and_leaves_nothing_else(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"new")
+    target.write_bytes(b"old")
+    for _ in range(2):  # the second time both are the same file already
+        link_or_copy(source, target)
+        assert target.read_bytes() == b"new"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]

@@ -31,6 +31,8 @@ _REASONS = {
     errno.ENOTDIR: "a parent of it is a file, not a folder",
     errno.EISDIR: "it is a folder, not a file",
 }
+# The file system, not the disk's state, is why a hard link cannot be made.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 # What `atomic_write` and `_probe` call their temporary files: the name, the process, the ending.
 _TEMPORARY = re.compile(r"\..+\.\d+(\.done)?\.tmp")
 
@@ -69,6 +71,28 @@ def atomic_write(path: Path, *, verify: Callable[[Path], None] | None = None) ->
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file that is never changed in place a second name, all or nothing; where no links can be had, a copy.
+
+    Raises:
+        ResourceError: the disk or permissions refused; `target` is then as it was before.
+    """
+    part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            os.link(source, part)
+            _replace(part, target)  # does nothing where both already are the same file
+            fsync_folder(target.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise explain(error, target, "write") from error
+        with atomic_write(target) as stream, source.open("rb") as original:
+            shutil.copyfileobj(original, stream)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from nima_cli.engine.checkpoint import load
 from nima_cli.files import folder_lock
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import CONFIG, Nima, contents, refused, rows
@@ -98,3 +99,41 @@ def test_an_unreadable_checkpoint_is_named(tiny_run: TinyRun, nima: Nima, tmp_pa
     ran = nima("train", "--resume", run_dir, "--max-steps", "13")  # the other one still loads
     assert ran.code == 0, ran.stderr
     assert "going on from checkpoint_best.pt" in ran.stderr
+
+
+def test_another_output_dir_begins_a_new_run_and_leaves_the_old_one(
+    tiny_run: TinyRun, nima: Nima, tmp_path: Path
+) -> None:
+    before, branch = contents(tiny_run.run_dir), tmp_path / "branch"
+    longer = ("--max-steps", "14", "--set", "training.eval_steps=50")
+    ran = nima("train", "--resume", tiny_run.run_dir, "--output-dir", branch, *longer)
+    assert ran.code == 0, ran.stderr
+    assert contents(tiny_run.run_dir) == before
+    assert "a new run, going on from" in ran.stderr
+    assert [row["step"] for row in rows(branch, "step")] == list(range(1, 15)), "its curve is whole"
+    assert {row["step"] for row in rows(branch, "eval")} >= {6, 12}
+    assert load(branch / "checkpoint_last.pt").header["step"] == 14
+    assert load(branch / "checkpoint_best.pt").header["step"] in (12, 14)
+    assert (branch / "config.yaml").is_file()
+    straight = tiny_run.copy(tmp_path)
+    assert nima("train", "--resume", straight, *longer).code == 0
+    assert rows(branch, "step")[-1]["loss"] == rows(straight, "step")[-1]["loss"]
+
+
+def test_a_branch_can_go_on_from_its_first_moment(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    branch = tmp_path / "branch"
+    ran = nima(
+        "train", "--resume", tiny_run.run_dir / "checkpoint_last.pt", "--output-dir", branch, "--max-steps", "13",
+        "--set", "training.save_steps=100", "--set", "training.eval_steps=100",
+    )  # fmt: skip
+    assert ran.code == 0, ran.stderr
+    again = nima("train", "--resume", "auto", "--output-dir", branch, "--max-steps", "14")
+    assert again.code == 0, again.stderr
+    taken = nima("train", "--resume", tiny_run.run_dir, "--output-dir", branch, "--max-steps", "14")
+    assert "already holds a run" in refused(taken, 2)
+
+
+def test_a_branch_that_is_refused_leaves_nothing(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    ran = nima("train", "--resume", tiny_run.run_dir, "--output-dir", tmp_path / "branch", "--learning-rate", "0.5")
+    assert "`training.learning_rate` was 0.01" in refused(ran, 2)
+    assert list(tmp_path.iterdir()) == []

@@ -128,6 +128,10 @@ def prepare(
     from nima_cli.config.load import load_config
 
     overrides = {f"data.{key}": value for key, value in context.params.items() if key in DATA_HELP}
+    if tokenizer_from is not None:
+        from nima_cli.cli.initial import tokenizer_path
+
+        overrides["data.tokenizer_from"] = tokenizer_path(Path(tokenizer_from))
     overrides["data.sources"] = (
         _named_sources(text_files or [], json_files or [], jsonl_files or [], record_format, source or []) or None
     )

@@ -136,7 +136,7 @@ def _open(decide: "Decide", ranks: "Ranks") -> "OpenSession | None":
     if hasattr(signal, "SIGUSR1"):  # our launcher lets its processes inherit it blocked
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
     with ranks.together():
-        return opened or open_session(Session.from_json(text))
+        return opened or open_session(Session.from_json(text), check_data=ranks.local_rank == 0)
 
 
 def _loopback() -> str:
@@ -177,7 +177,8 @@ def _views(opened: "OpenSession", *, quiet: bool) -> "list[View]":
 
     session = opened.session
     resumed = int(opened.resume.header["step"]) if opened.resume is not None else None
-    return run_views(session.config.monitoring, session.run_dir, resumed_step=resumed, quiet=quiet)
+    history = session.resume.parent if session.resume is not None else session.run_dir
+    return run_views(session.config.monitoring, session.run_dir, resumed_step=resumed, history=history, quiet=quiet)
 
 
 def _say_that_nothing_is_left(session: "Session", ended: "RunEnded") -> None:

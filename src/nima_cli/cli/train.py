@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nima_cli.cli import processes, rundir, stop
+from nima_cli.cli import initial, processes, rundir, stop
 from nima_cli.cli.compiled import compile_kernels_meanwhile, compiled
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples
 from nima_cli.errors import InputError
@@ -60,7 +60,10 @@ def train(
         typer.Option("--resume", help="`auto`, a checkpoint or a run directory to go on with.", show_default=False),
     ] = None,
     init_from: Annotated[
-        Path | None, typer.Option("--init-from", help="Start a new run from these weights.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--init-from", help="Start a new run from the weights, shape and tokenizer of this one.", show_default=False
+        ),
     ] = None,
     allow_data_change: Annotated[
         bool, typer.Option("--allow-data-change", help="Resume although the dataset is another one.")
@@ -113,10 +116,12 @@ def train(
             chosen = resume_path or output_dir or rundir.find_run_dir(None, name)
             _evaluate(chosen, data=data, device=device, json=json, quiet=quiet)
             return None
-        resolved = _load(config, overrides, set_ or [], preset, checkpoint)
+        resolved = _load(config, overrides, set_ or [], preset, _base(checkpoint, init_from))
         from nima_cli.cli.datasets import data_dir, with_sources
 
         settings = with_sources(resolved.config)
+        if init_from is not None:
+            settings = initial.with_tokenizer(settings, init_from)
         if verbose:
             _show_sources(resolved)
         if dry_run:
@@ -131,11 +136,10 @@ def train(
             _prepare(settings, quiet=quiet)
             show_verdict(settings, data_dir(settings.data), json=json)
             return None
-        run_dir = (
-            resume_path.parent
-            if resume_path is not None
-            else rundir.new_run_dir(output_dir, name or _run_name(settings), again=resume is not None)
-        )
+        if resume_path is not None and not _branches_off(resume_path, output_dir):
+            run_dir = resume_path.parent
+        else:
+            run_dir = rundir.new_run_dir(output_dir, name or _run_name(settings), again=resume == "auto")
         _prepare(settings, quiet=quiet)
         return _session(settings, run_dir, resume_path, init_from, allow_data_change)
 
@@ -165,6 +169,11 @@ def _find_resume(
     return path, checkpoint
 
 
+def _branches_off(resume: Path, output_dir: Path | None) -> bool:
+    """Whether a new run in `output_dir` goes on from a checkpoint of another one."""
+    return output_dir is not None and output_dir.resolve() != resume.parent.resolve()
+
+
 def _evaluate(run: Path | None, *, data: Path | None, device: str | None, json: bool, quiet: bool) -> None:
     """Measure a run on the test split instead of training."""
     from nima_cli.cli.evaluate import evaluate_checkpoint
@@ -174,12 +183,18 @@ def _evaluate(run: Path | None, *, data: Path | None, device: str | None, json: 
     evaluate_checkpoint(run, data=data, split="test", json=json, device=device or "auto", dtype="auto", quiet=quiet)
 
 
+def _base(resume: "Checkpoint | None", init_from: Path | None) -> dict[str, Any] | None:
+    """The settings that come from a checkpoint: all of them to go on, the shape to start anew."""
+    if resume is not None:
+        return resume.header.get("config")
+    return initial.foundation(init_from) if init_from is not None else None
+
+
 def _load(
-    config: Path | None, overrides: dict[str, Any], set_: list[str], preset: str | None, checkpoint: "Checkpoint | None"
+    config: Path | None, overrides: dict[str, Any], set_: list[str], preset: str | None, base: dict[str, Any] | None
 ) -> "Resolved":
     from nima_cli.config.load import load_config
 
-    base = checkpoint.header.get("config") if checkpoint is not None else None
     return load_config(config, overrides=overrides, set_=set_, preset=preset, base=base)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from nima_cli.files import explain
 
 if TYPE_CHECKING:
     from nima_cli.config.schema import MonitoringConfig
+    from nima_cli.sinks.jsonl import MetricsRow
 
 
 def follow(events: Iterator[Event], views: Sequence[View]) -> Event | None:
@@ -28,14 +29,17 @@ def follow(events: Iterator[Event], views: Sequence[View]) -> Event | None:
     return event
 
 
-def run_views(monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: int | None, quiet: bool) -> list[View]:
+def run_views(
+    monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: int | None, history: Path, quiet: bool
+) -> list[View]:
     """The views of a training run: the terminal, `metrics.jsonl`, the log, and what `monitoring` switches on.
 
     Args:
         resumed_step: what lies after this step is from a future that was given up; None for a new run.
+        history: the run directory that the earlier rows are in, which may be another.
     """
     from nima_cli.sinks import guarded
-    from nima_cli.sinks.jsonl import JsonlSink, read_metrics, samples_row, until_step
+    from nima_cli.sinks.jsonl import JsonlSink, metrics_row, read_metrics, samples_row, until_step
     from nima_cli.sinks.log import LogSink
     from nima_cli.ui.console import say
     from nima_cli.ui.train_view import train_view
@@ -44,11 +48,15 @@ def run_views(monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: in
         with suppress(OSError, ValueError):  # stderr itself may be what failed
             say(message, "warning")
 
-    metrics = run_dir / "metrics.jsonl"
+    def rows(name: str, to_row: "Callable[[Event], MetricsRow | None]") -> JsonlSink:
+        path = run_dir / name
+        return JsonlSink(path, keep_until_step=resumed_step, history=history / name, to_row=to_row, tell=tell)
+
+    metrics = history / "metrics.jsonl"
     views: list[View] = [
         guarded(train_view(quiet=quiet), "the display", tell),  # a closed terminal must not end the run
-        JsonlSink(metrics, keep_until_step=resumed_step, tell=tell),
-        JsonlSink(run_dir / "samples.jsonl", keep_until_step=resumed_step, to_row=samples_row, tell=tell),
+        rows("metrics.jsonl", metrics_row),
+        rows("samples.jsonl", samples_row),
         guarded(LogSink(run_dir / "logs"), "the log file", tell),
     ]
     if monitoring.tensorboard:
@@ -60,8 +68,8 @@ def run_views(monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: in
         from nima_cli.sinks.figures import FiguresSink
 
         known = resumed_step is not None and metrics.is_file()
-        rows = until_step(read_metrics(metrics), resumed_step) if known and resumed_step is not None else []
-        views.append(guarded(FiguresSink(run_dir / "plots", rows=rows), "plots", tell))
+        earlier = until_step(read_metrics(metrics), resumed_step) if known and resumed_step is not None else []
+        views.append(guarded(FiguresSink(run_dir / "plots", rows=earlier), "plots", tell))
     if monitoring.wandb.enabled:
         from nima_cli.sinks.wandb import WandbSink
 

@@ -8,7 +8,7 @@ DATA_HELP: dict[str, str] = {
     "dir": "The prepared dataset; made from `sources` when missing or stale.",
     "tokenizer": "Kind of SentencePiece tokenizer to train. [default: bpe]",
     "vocab_size": "Tokens in the vocabulary; by default chosen from the size of the corpus.",
-    "tokenizer_from": "Reuse this tokenizer (a `.model` file or a prepared dataset) instead of training one.",
+    "tokenizer_from": "Reuse this tokenizer (a `.model` file or a prepared dataset; on the command line also that of a checkpoint or run) instead of training one.",
     "max_length": "Tokens in a sample; longer documents are split, not cut. [default: 512]",
     "min_length": "Characters; shorter documents are dropped and counted. [default: 32]",
     "train_ratio": "Share of the documents to train on. [default: 0.8]",

@@ -53,7 +53,8 @@ class DataConfig(Section):
     )
     tokenizer_from: Name | None = Field(
         None,
-        description="Reuse this tokenizer (a `.model` file or a prepared dataset) instead of training one.",
+        description="Reuse this tokenizer (a `.model` file or a prepared dataset; on the command line also that of a "
+        "checkpoint or run) instead of training one.",
     )
     max_length: Int = Field(
         512, ge=16, le=131072, description="Tokens in a sample; longer documents are split, not cut."

@@ -70,6 +70,7 @@ class JsonlSink:
         path: Path,
         *,
         keep_until_step: int | None,
+        history: Path | None = None,
         to_row: Callable[[Event], MetricsRow | None] = metrics_row,
         tell: Callable[[str], None] = lambda message: None,
     ) -> None:
@@ -79,11 +80,13 @@ class JsonlSink:
             path: the file; its folder is made.
             keep_until_step: on resume, the step of the checkpoint: the file is cut before its first row of a later
                 step. None for a new run: the file starts empty.
+            history: the file to take the earlier rows from, where the run goes on in another folder; by default `path`.
             to_row: `metrics_row` or `samples_row`.
             tell: gets one sentence at the first row that has to wait.
         """
         self._path = path
         self._keep_until_step = keep_until_step
+        self._history = history or path
         self._to_row = to_row
         self._tell = tell
         self._stream: FileIO | None = None
@@ -153,8 +156,9 @@ class JsonlSink:
     def _open(self) -> None:
         make_folder(self._path.parent)
         kept: Iterable[MetricsRow] = ()
-        if self._keep_until_step is not None and self._path.exists():
-            kept = until_step(read_metrics(self._path), self._keep_until_step)
+        if self._keep_until_step is not None and self._history.exists():
+            kept = until_step(read_metrics(self._history), self._keep_until_step)
+        self._history = self._path
         with atomic_write(self._path) as stream:
             stream.writelines(encode_row(row) for row in kept)
         try:

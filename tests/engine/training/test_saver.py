@@ -139,3 +139,30 @@ def test_step_files_are_listed_newest_first(tmp_path: Path) -> None:
     (tmp_path / "checkpoint_step_11.pt").mkdir()
     assert list(step_files(tmp_path)) == [100, 10, 9]
     assert step_files(tmp_path / "missing") == {}
+
+
+def test_the_best_becomes_the_last_without_being_written_again(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    saver = Saver(tmp_path, keep=2, step=0)
+    put(saver, LAST, checkpoint, 2)
+    put(saver, BEST, checkpoint, 4)
+    told = saver.best_is_last()
+    assert isinstance(told, Saved)
+    assert (told.path, told.step) == (tmp_path / LAST, 4)
+    assert os.path.samefile(tmp_path / BEST, tmp_path / LAST)
+    assert steps_on_disk(tmp_path) == {LAST: 4, BEST: 4, "checkpoint_step_2.pt": 2}
+    put(saver, LAST, checkpoint, 6)
+    assert steps_on_disk(tmp_path) == {LAST: 6, BEST: 4, "checkpoint_step_4.pt": 4}
+
+
+def test_without_hard_links_the_last_is_a_copy_of_the_best(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    saver = Saver(tmp_path, keep=2, step=0)
+    put(saver, BEST, checkpoint, 4)
+    monkeypatch.setattr(os, "link", refuse)
+    assert isinstance(saver.best_is_last(), Saved)
+    assert steps_on_disk(tmp_path) == {LAST: 4, BEST: 4}
+    assert not os.path.samefile(tmp_path / BEST, tmp_path / LAST)

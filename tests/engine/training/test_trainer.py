@@ -1,5 +1,6 @@
 """Whole runs: exact resumption, independence of what is watched, early stopping, and what is saved."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from nima_cli.config.schema import Config
 from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint_files import BEST, LAST
 from nima_cli.engine.data.prepare import prepare
-from nima_cli.events import Event, Note, RunEnded, RunStarted, SampleDrawn, Saved
+from nima_cli.engine.training.trainer import Trainer
+from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, SampleDrawn, Saved
 from tests.engine.training.runs import (
     evaluations,
     losses,
@@ -217,6 +219,60 @@ def test_a_stop_during_an_evaluation_leaves_it_for_the_resume(
     events += run_to_end(config, tiny_dataset, tmp_path / "parts", resume=LAST)
     assert told(events) == told(undisturbed)
     assert same_tensors(weights(tmp_path / "parts" / LAST), weights(tmp_path / "whole" / LAST))
+
+
+def test_the_best_and_the_last_of_one_step_are_one_file(whole: tuple[Path, list[Event]]) -> None:
+    run_dir, events = whole
+    assert any(event.step == 24 and event.best for event in evaluations(events))
+    assert os.path.samefile(run_dir / BEST, run_dir / LAST)
+
+
+def test_samples_are_drawn_after_the_save(tiny_dataset: Path, tmp_path: Path) -> None:
+    events = run_to_end(make_config(samples=True, max_steps=10), tiny_dataset, tmp_path / "run")
+    kinds = [type(event) for event in events if isinstance(event, EvalDone | Saved | SampleDrawn)]
+    assert kinds[:3] == [EvalDone, Saved, SampleDrawn]
+    assert kinds[-4:] == [EvalDone, Saved, Saved, SampleDrawn]
+
+
+def test_a_stop_is_heard_between_the_tokens_of_a_sample(tiny_dataset: Path, tmp_path: Path) -> None:
+    config = make_config(samples=True, max_steps=12)
+    generation = config.evaluation.generation.model_copy(update={"max_length": 1000, "num_samples": 3})
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"generation": generation})})
+    asked = 0
+    stepped = 0
+
+    def stop_while_writing() -> str | None:
+        nonlocal asked
+        asked += trainer.step == 5 and trainer.state.evaluated_step == 5
+        return "INT" if asked > 3 else None
+
+    def count(*_: object) -> None:
+        nonlocal stepped
+        stepped += not trainer.model.training and trainer.state.evaluated_step == 5
+
+    trainer = make_trainer(config, tiny_dataset, tmp_path / "run", should_stop=stop_while_writing)
+    trainer.model.norm.register_forward_hook(count)
+    events = list(trainer.run())
+    assert isinstance(events[-1], RunEnded)
+    assert (events[-1].reason, events[-1].step) == ("interrupted", 5)
+    assert stepped < 10, "it does not write on"
+    assert not any(isinstance(event, SampleDrawn) for event in events)
+    saved = [(event.path.name, event.step) for event in events if isinstance(event, Saved)]
+    assert saved == [(BEST, 5), (LAST, 5)]
+    whole = run_to_end(make_config(max_steps=12), tiny_dataset, tmp_path / "whole")
+    rest = run_to_end(make_config(max_steps=12), tiny_dataset, tmp_path / "run", resume=LAST)
+    assert told([*events, *rest]) == told(whole)
+
+
+def test_a_stop_at_the_last_sample_of_a_finished_run_changes_nothing(tiny_dataset: Path, tmp_path: Path) -> None:
+    trainers: list[Trainer] = []
+    done = lambda: "INT" if trainers and trainers[0].state.evaluated_step == 6 else None  # noqa: E731
+    trainers.append(
+        make_trainer(make_config(samples=True, max_steps=6), tiny_dataset, tmp_path / "run", should_stop=done)
+    )
+    *_, last = trainers[0].run()
+    assert isinstance(last, RunEnded)
+    assert last.reason == "completed"
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ wrap-around; then the rows are shuffled. All of it comes from a counter-based ge
 (Philox, Salmon et al., SC 2011), so nothing needs to be remembered to continue a run: the next row number is all.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -207,7 +208,7 @@ class PreparedDataset:
         self.tokenizer: Tokenizer = files.tokenizer
         self.sha256 = files.sha256
 
-    @property
+    @functools.cached_property
     def conversations(self) -> int:
         """Samples of the train split that are questions and answers or chats."""
         return int((self.arrays("train").index["kind"] >= KINDS.index("qa")).sum())
@@ -255,13 +256,16 @@ class PreparedDataset:
         )
 
 
-def open_dataset(folder: Path) -> PreparedDataset:
+def open_dataset(folder: Path, *, check: bool = True) -> PreparedDataset:
     """Open a prepared dataset and check every file of it; large ones while the work begins, by its `verification`.
+
+    Args:
+        check: false where another process of this machine does that; then only the metadata is looked at.
 
     Raises:
         DataError: not a prepared dataset, or a file is missing, altered or from a newer nima; names the file.
     """
-    return PreparedDataset(read_dataset(folder, large_later=True))
+    return PreparedDataset(read_dataset(folder, large_later=True, check=check))
 
 
 def _numbers(count: int) -> npt.NDArray[np.unsignedinteger]:

@@ -5,10 +5,8 @@ is complete. So from the second save on two valid checkpoints exist at every ins
 """
 
 import contextlib
-import errno
-import os
-import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from nima_cli.engine import checkpoint as checkpoints
@@ -16,7 +14,7 @@ from nima_cli.engine.checkpoint import Checkpoint
 from nima_cli.engine.checkpoint_files import BEST, LAST, step_files, step_path
 from nima_cli.errors import CheckpointError, ResourceError
 from nima_cli.events import Note, Saved
-from nima_cli.files import atomic_write, explain, free_bytes, fsync_folder
+from nima_cli.files import free_bytes, link_or_copy
 
 
 class Saver:
@@ -37,6 +35,7 @@ class Saver:
         self.newest_step = step
         self._last_step: int | None = None
         self._knows_last = False
+        self._best: Saved | None = None
 
     def save(self, name: str, checkpoint: Checkpoint) -> Saved | Note:
         """Write `checkpoint_best.pt` or `checkpoint_last.pt`.
@@ -45,18 +44,39 @@ class Saver:
             That it is complete; or, when the disk or the permissions refused it, a warning. Then every earlier
             checkpoint is as it was, and a later save may succeed.
         """
-        path, step = self._run_dir / name, int(checkpoint.header["step"])
-        start = time.perf_counter()
+        write = checkpoints.save_best if name == BEST else checkpoints.save
+        step, needed = int(checkpoint.header["step"]), checkpoint.nbytes()
+        told = self._put(name, step, needed, lambda path: write(path, checkpoint))
+        if name == BEST:
+            self._best = told if isinstance(told, Saved) else None
+        return told
+
+    def best_is_last(self) -> Saved | Note:
+        """Let `checkpoint_last.pt` be the best that was just saved, without writing it again.
+
+        Returns:
+            As `save`.
+        """
+        best = self._best
+        assert best is not None, "it was just saved"
+
+        def link(path: Path) -> int:
+            link_or_copy(best.path, path)
+            return best.bytes
+
+        return self._put(LAST, best.step, best.bytes, link)
+
+    def _put(self, name: str, step: int, needed: int, write: Callable[[Path], int]) -> Saved | Note:
+        path, start = self._run_dir / name, time.perf_counter()
         try:
-            if name == BEST:
-                size = checkpoints.save_best(path, checkpoint)
-            else:
+            if name == LAST:
                 self._keep_previous(step)
-                size = checkpoints.save(path, checkpoint)
+            size = write(path)
+            if name == LAST:
                 self._last_step, self._knows_last = step, True
                 self._remove_old(step)
         except (ResourceError, CheckpointError) as error:
-            return Note("warning", self._not_saved(error, step, checkpoint.nbytes()))
+            return Note("warning", self._not_saved(error, step, needed))
         self.newest_step = step
         return Saved(step=step, path=path, bytes=size, seconds=time.perf_counter() - start)
 
@@ -86,24 +106,8 @@ class Saver:
 
     def _keep_previous(self, step: int) -> None:
         """Give the last checkpoint, if it loads and is of an earlier step, a name that says its step."""
-        last = self._run_dir / LAST
-        if not self.is_behind(step) or self._last_step is None:
-            return
-        kept = step_path(self._run_dir, self._last_step)
-        part = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
-        try:
-            try:
-                os.link(last, part)
-                os.replace(part, kept)  # does nothing where both already are the same file
-                fsync_folder(self._run_dir)
-            finally:
-                with contextlib.suppress(OSError):
-                    part.unlink(missing_ok=True)
-        except OSError as error:
-            if not _has_no_links(error):
-                raise explain(error, kept, "write") from error
-            with atomic_write(kept) as stream, last.open("rb") as source:
-                shutil.copyfileobj(source, stream)
+        if self.is_behind(step) and self._last_step is not None:
+            link_or_copy(self._run_dir / LAST, step_path(self._run_dir, self._last_step))
 
     def _remove_old(self, step: int) -> None:
         """Remove earlier checkpoints beyond those to keep; what cannot be removed now is tried again at the next."""
@@ -119,8 +123,3 @@ def step_of(path: Path) -> int | None:
         return int(checkpoints.load(path).header["step"])
     except (CheckpointError, ResourceError, KeyError):
         return None
-
-
-def _has_no_links(error: OSError) -> bool:
-    """Whether the file system, not the disk's state, is why a hard link cannot be made."""
-    return error.errno in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)

@@ -1,6 +1,8 @@
 """One process's part of `nima train`, from paths to events: opens data, takes the run directory, resumes, trains."""
 
+import hashlib
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
@@ -16,6 +18,7 @@ from nima_cli.engine.checkpoint_files import LAST, checkpoint_files, find
 from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import keep_freed_memory, pick_device
 from nima_cli.engine.model.shape import resolve
+from nima_cli.engine.training.branching import adopt
 from nima_cli.engine.training.costs import checkpoint_bytes
 from nima_cli.engine.training.discarded import set_aside_later
 from nima_cli.engine.training.kernel_check import with_trusted_kernels
@@ -46,7 +49,7 @@ class Session:
         config: the resolved configuration.
         data_dir: a prepared dataset.
         run_dir: where the run lives.
-        resume: the checkpoint of this run to go on from.
+        resume: the checkpoint to go on from; of this run, or of another that this one branches off from.
         init_from: a checkpoint whose weights a new run starts with.
         allow_data_change: go on although the dataset is another one than before.
         compiled: where compiled programs are kept, on the machine that reads this; None trains without.
@@ -110,13 +113,16 @@ class OpenSession:
         return last is not None and last < int(self.resume.header.get("step", 0))
 
 
-def open_session(session: Session) -> OpenSession:
+def open_session(session: Session, *, check_data: bool = True) -> OpenSession:
     """Read the dataset and the checkpoints, and check that they belong together; writes nothing.
+
+    Args:
+        check_data: compare the dataset's files with their hashes; one process of each machine is enough.
 
     Raises:
         NimaError: something is missing, damaged or of another run; says which and what to do.
     """
-    dataset = open_dataset(session.data_dir)
+    dataset = open_dataset(session.data_dir, check=check_data)
     session = replace(session, config=complete(session.config, dataset))
     resume = checkpoints.load(session.resume) if session.resume is not None else None
     if resume is not None:
@@ -190,6 +196,9 @@ def _take_over(session: Session, step: int) -> list[Note]:
     """
     for folder in (session.run_dir, session.run_dir / "plots"):
         sweep_temporary(folder)
+    if session.resume is not None and not session.run_dir.samefile(session.resume.parent):
+        adopt(session.run_dir, session.resume)
+        return [Note("info", f"a new run, going on from {session.resume}, which stays as it is")]
     if session.resume is not None:
         return list(set_aside_later(session.run_dir, resumed=session.resume, step=step))
     if checkpoint_files(session.run_dir):
@@ -232,15 +241,17 @@ def _load_initial_weights(session: Session, dataset: PreparedDataset) -> Checkpo
     assert session.init_from is not None
     path = find(session.init_from)
     checkpoint = checkpoints.load(path)
+    if hashlib.sha256(checkpoint.tokenizer_proto).hexdigest() != dataset.tokenizer.sha256:
+        raise DataError(
+            f"{session.data_dir}: its tokenizer is not the one of {path}",
+            hint=f"prepare the data again with `--tokenizer-from {shlex.quote(str(session.init_from))}`",
+        )
     shape = resolve(session.config.model, dataset.tokenizer.vocab_size)
     if checkpoint.shape != shape:
         old, new = checkpoint.shape.to_dict(), shape.to_dict()
         changed = ", ".join(f"`{key}` {old[key]} and {new[key]}" for key in old if old[key] != new[key])
-        raise ConfigError(f"{path}: its model differs from this run's: {changed}")
-    if checkpoint.header.get("tokenizer_sha256") != dataset.tokenizer.sha256:
-        raise DataError(
-            f"{session.data_dir}: its tokenizer is not the one of {path}",
-            hint="prepare the data again with --tokenizer-from and that run's dataset",
+        raise ConfigError(
+            f"{path}: its model differs from this run's: {changed}", hint="leave the shape out: it is the checkpoint's"
         )
     return checkpoint
 

@@ -48,7 +48,7 @@ class RunState:
         self.shape = resolve(config.model, dataset.tokenizer.vocab_size)
         self.plan = plan_run(config, dataset, world_size=ranks.world_size)
         self.compiled = self._compiled()
-        self.model = self._build_model(resume or init_from)
+        self.model = self._build_model(_weights(resume, init_from))
         training = config.training
         assert training.weight_decay is not None
         assert training.embedding_weight_decay is not None
@@ -111,7 +111,7 @@ class RunState:
         worth_it = pays(self.device.device, tokens * self.shape.flops_per_token())
         return "torch" if wanted == "torch" or (wanted == "auto" and worth_it) else None
 
-    def _build_model(self, source: Checkpoint | None) -> GPT:
+    def _build_model(self, weights: dict[str, torch.Tensor] | None) -> GPT:
         model = GPT(
             self.shape,
             dropout=self.config.model.dropout,
@@ -120,10 +120,10 @@ class RunState:
         )
         if self.compiled == "torch":
             compile_blocks(model)
-        if source is None:
+        if weights is None:
             model.init_weights(self.config.training.seed)
         else:
-            model.load_state_dict(source.model, strict=True)
+            model.load_state_dict(weights, strict=True)
         return model.to(self.device.device)
 
     @property
@@ -204,6 +204,13 @@ class RunState:
             optimizer=self.optimizer.state(),
             ema=self.ema.state() if self.ema is not None else None,
         )
+
+
+def _weights(resume: Checkpoint | None, init_from: Checkpoint | None) -> dict[str, torch.Tensor] | None:
+    """What to begin with: to go on, the weights as they were; to start anew, those that predict best."""
+    if resume is not None:
+        return resume.model
+    return init_from.inference_weights if init_from is not None else None
 
 
 def plan_run(config: Config, dataset: PreparedDataset, *, world_size: int = 1) -> RunPlan:

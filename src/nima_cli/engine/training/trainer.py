@@ -101,22 +101,13 @@ class Trainer:
             yield Note("info", f"the schedule is laid over {self.plan.total_steps} steps from step {self.step} on")
         stop = False
         if self.step and self._evaluation_due():  # the last part was stopped before it could evaluate
-            stop = yield from self._evaluate()
-            yield from self._save(LAST)
+            stop = yield from self._evaluate_and_save(last=True)
         elif self._is_over(stop) and self.ranks.max_int(int(self.ranks.is_first and self._saver.is_behind(self.step))):
             yield from self._save(LAST)  # the last part ended between the best and the last
         self.state.meter.start()
         while not self._is_over(stop):
             yield from self._train_one_step()
-            stop, save = self._agreed_wishes()
-            if not stop and self._evaluation_due():
-                self.state.meter.pause()
-                stop = yield from self._evaluate()
-                self.state.meter.start()
-            if self._is_over(stop) or save or self.step % self.plan.save_steps == 0:
-                self.state.meter.pause()
-                yield from self._save(LAST)
-                self.state.meter.start()
+            stop = yield from self._between_steps()
         patient = not self.state.stopping.out_of_patience
         yield run_ended(self.state, "interrupted" if stop else "completed" if patient else "early_stopped")
         if self.ranks.is_first:
@@ -143,6 +134,20 @@ class Trainer:
         if self._log_due_for_divergence():
             yield from self._look_for_divergence()
 
+    def _between_steps(self) -> Generator[Event, None, bool]:
+        """Evaluate and save as far as it is due; returns whether to stop."""
+        stop, save = self._agreed_wishes()
+        last = save or self.step % self.plan.save_steps == 0
+        if not stop and self._evaluation_due():
+            self.state.meter.pause()
+            stop = yield from self._evaluate_and_save(last=last)
+            self.state.meter.start()
+        elif last or self._is_over(stop):
+            self.state.meter.pause()
+            yield from self._save(LAST)
+            self.state.meter.start()
+        return stop
+
     def _agreed_wishes(self) -> tuple[bool, bool]:
         """Whether any process was asked to stop, and whether to save: the same answer for all, in one message."""
         wish = self.ranks.max_int(2 if self._should_stop() is not None else int(self._should_save()))
@@ -152,16 +157,39 @@ class Trainer:
         due = self.step % self.plan.eval_steps == 0 or self._is_last
         return due and self.state.evaluated_step != self.step
 
-    def _evaluate(self) -> Generator[Event, None, bool]:
-        """Evaluate and keep the best; returns whether a request to stop cut it short."""
-        try:
-            yield from self._evaluate_and_keep_best()
-        except _StopRequestedError:
-            return True
-        return False
+    def _evaluate_and_save(self, *, last: bool) -> Generator[Event, None, bool]:
+        """Evaluate, save, and only then let the model write, which may take long; returns whether to stop.
 
-    def _evaluate_and_keep_best(self) -> Iterator[Event]:
-        """Tell everything before the best is saved: a run that goes on from that file has then told it once."""
+        Args:
+            last: save the last checkpoint whatever the evaluation finds.
+        """
+        before = self.state.stopping.best
+        try:
+            best = yield from self._evaluate()
+        except _StopRequestedError:
+            yield from self._save(LAST)
+            return True
+        last = last or self._is_over(stop=False)
+        saved = best and (yield from self._save(BEST))
+        if best and not saved:
+            self.state.stopping.best = dataclasses.replace(before, waited=0)  # what the file on disk holds
+        if last:
+            yield from self._save(LAST, is_best=saved)
+        yield from self._write_samples()
+        stop = not self._is_over(stop=False) and self._stop_agreed()
+        if stop and not last:
+            yield from self._save(LAST)
+        return stop
+
+    def _evaluate(self) -> Generator[Event, None, bool]:
+        """Evaluate and tell of it before anything is saved, so that a run that goes on from the file has told it once.
+
+        Returns:
+            Whether this is the best so far.
+
+        Raises:
+            _StopRequestedError: it was cut short.
+        """
         metrics, averaged = self._measure(), None
         if self.state.ema is not None:
             with self.state.ema.applied():
@@ -169,7 +197,6 @@ class Trainer:
         train_loss = self.state.meter.since_evaluation()
         ema_is_better = averaged is not None and averaged.loss < metrics.loss
         self.state.inference_weights = "ema" if ema_is_better else "model"
-        before = self.state.stopping.best
         best = self.state.stopping.take(
             averaged if averaged and ema_is_better else metrics,
             self.step,
@@ -181,14 +208,21 @@ class Trainer:
         yield eval_done(self.state, "val", metrics, train_loss=train_loss, best=best and not ema_is_better)
         if averaged is not None:
             yield eval_done(self.state, "val_ema", averaged, train_loss=train_loss, best=best and ema_is_better)
+        self.ranks.barrier()  # the first one draws plots of it, however long that takes
+        return best
+
+    def _write_samples(self) -> Iterator[Event]:
         generation = self.config.evaluation.generation
         if generation.enabled and self.ranks.is_first:
             yield from draw_samples(
-                self.model, self.dataset.tokenizer, generation, seed=self.config.training.seed, step=self.step
+                self.model,
+                self.dataset.tokenizer,
+                generation,
+                seed=self.config.training.seed,
+                step=self.step,
+                should_stop=lambda: self._should_stop() is not None,
             )
-        self.ranks.barrier()  # the first one writes text and draws plots, however long that takes
-        if best and not (yield from self._save(BEST)):
-            self.state.stopping.best = dataclasses.replace(before, waited=0)  # what the file on disk holds
+        self.ranks.barrier()
 
     def _measure(self) -> Metrics:
         with explained(no_room_to_evaluate(self.step)):
@@ -203,17 +237,27 @@ class Trainer:
 
     def _poll_stop(self, done: int, total: int) -> None:
         """Between two batches of an evaluation; the step's evaluation is then made up for after the resume."""
-        if done < total and self.ranks.max_int(int(self._should_stop() is not None)):
+        if done < total and self._stop_agreed():
             raise _StopRequestedError
 
-    def _save(self, name: str) -> Generator[Event, None, bool]:
-        """Write a checkpoint; every process waits for the first, which alone writes. Returns whether it is on disk."""
+    def _stop_agreed(self) -> bool:
+        return bool(self.ranks.max_int(int(self._should_stop() is not None)))
+
+    def _save(self, name: str, *, is_best: bool = False) -> Generator[Event, None, bool]:
+        """Write a checkpoint; every process waits for the first, which alone writes.
+
+        Args:
+            is_best: the best was saved at this very step, and the last is the same file.
+
+        Returns:
+            Whether it is on disk.
+        """
         if not self.state.weights_are_finite():
             yield from self._diverge("the weights are not finite")
-        checkpoint = self.state.checkpoint()
+        checkpoint = None if is_best else self.state.checkpoint()
         refused = False
         if self.ranks.is_first:
-            told = self._saver.save(name, checkpoint)
+            told = self._saver.best_is_last() if checkpoint is None else self._saver.save(name, checkpoint)
             refused = isinstance(told, Note)
             yield told
         self.ranks.barrier()
