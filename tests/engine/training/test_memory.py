@@ -46,7 +46,7 @@ def notes(events: list[Event]) -> list[str]:
 
 @pytest.mark.parametrize(("rows", "parts"), [(2, 2), (1, 4)])
 def test_smaller_pieces_learn_the_same(rows: int, parts: int, tiny_dataset: Path, tmp_path: Path) -> None:
-    config = make_config(auto_batch=True, **SMALL)
+    config = make_config(**SMALL)
     plain = run_to_end(config, tiny_dataset, tmp_path / "plain")
     events = limited(make_trainer(config, tiny_dataset, tmp_path / "limited"), rows, from_step=3)
     told = [message for message in notes(events) if "not enough memory" in message]
@@ -75,9 +75,13 @@ def test_a_resumed_run_starts_with_the_pieces_that_fitted(tiny_dataset: Path, tm
 @pytest.mark.parametrize(
     ("keys", "rows", "hint"),
     [
-        ({}, 2, "`training.batch_size: 2` with `training.gradient_accumulation_steps: 4` learns the same"),
-        ({"batch_size": 3}, 2, "use a smaller `training.batch_size` or model"),
-        ({"auto_batch": True}, 0, "`training.batch_size: 2` with `training.gradient_accumulation_steps: 4`"),
+        (
+            {"auto_batch": False},
+            2,
+            "`training.batch_size: 2` with `training.gradient_accumulation_steps: 4` learns the same",
+        ),
+        ({"auto_batch": False, "batch_size": 3}, 2, "use a smaller `training.batch_size` or model"),
+        ({}, 0, "not even one row at a time fits: use a smaller `model.context_length` or model"),
     ],
 )
 def test_what_does_not_fit_is_told_with_what_would(
