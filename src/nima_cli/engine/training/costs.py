@@ -18,6 +18,8 @@ _GPU_BASE = 300_000_000  # workspaces of the libraries, and what the allocator c
 # Vectors of the model's width that one layer keeps of a position for the backward pass, counted with torch's hooks for
 # saved tensors: in 16 bit torch's norms keep float32 on a CPU. Beside them are those of the MLP's width.
 _KEPT_WIDTHS = {"kernels": 11, "torch float32": 14, "torch 16 bit": 22, "gpu": 16}
+# What a layer's backward pass makes, in what the layer keeps: measured.
+_BACKWARD_LAYERS = {"kernels": 1.0, "torch": 2.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Memory:
     Attributes:
         base: before there is a model.
         state: weights, their average, the optimizer.
-        step: gradients, and activations or what the optimizer makes of the gradients.
+        step: gradients, activations, and what the optimizer makes of the gradients.
         evaluation: a batch without gradients.
         saving: the copy that is written as a checkpoint; none on a GPU, where it is the host's.
     """
@@ -101,8 +103,10 @@ def memory(shape: ModelShape, config: Config, means: Means, *, rows: int) -> Mem
     return Memory(
         base=_HOST_BASE if means.on_cpu else _GPU_BASE,
         state=held + (2 * _block_matrices(shape) if means.int8 else 0),  # int8 weights in the forms of both passes
+        # A pass and an update follow each other, but what the one has freed is in pieces too small for the other.
         step=4 * shape.parameters()
-        + max(_pass_bytes(shape, config, means, positions), _update_bytes(shape, config, means)),
+        + _pass_bytes(shape, config, means, positions)
+        + _update_bytes(shape, config, means),
         evaluation=_evaluation_bytes(shape, means),
         saving=held if means.on_cpu else 0,
     )
@@ -116,7 +120,8 @@ def _pass_bytes(shape: ModelShape, config: Config, means: Means, positions: int)
         casts = means.bytes_per_number * _block_matrices(shape)
     table = shape.vocab_size * shape.d_model
     head = positions * shape.d_model * means.bytes_per_number + 4 * table
-    turning = max(_loss_bytes(shape, means, positions) + 2 * means.bytes_per_number * table, layer + 4 * table)
+    backward = int(layer * _BACKWARD_LAYERS["kernels" if means.kernels else "torch"])
+    turning = max(_loss_bytes(shape, means, positions) + 2 * means.bytes_per_number * table, backward + 4 * table)
     return shape.n_layers * layer + casts + head + turning
 
 

@@ -4,6 +4,7 @@ Nothing is built before what it needs was compared with what there is.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from nima_cli.engine.training.session import gpu_index
 from nima_cli.engine.training.state import plan_run
 from nima_cli.engine.training.step import TrainStep
 
+_CPU_TOKENS = 4096  # of a measured pass: with more, a CPU is no faster
 _FEW_TOKENS_PER_PARAMETER = 0.5
 _NO_ROOM, _NO_DATA = "it does not fit into memory", "there is no data yet"
 
@@ -172,41 +174,54 @@ def _verdicts(plan: RunPlan | None, dataset: PreparedDataset | None, parameters:
 def _measured(
     found: Fit, shape: ModelShape, config: Config, device: Device, plan: RunPlan, processes: int
 ) -> tuple[Fit, float, str]:
-    """Tokens a second, or why they are not known; where memory runs out in spite of the estimate, another verdict."""
+    """Tokens a second, from one pass and an update, or why they are not known.
+
+    Where memory runs out in spite of the estimate, the verdict is another one.
+    """
     pieces = found.pieces if config.training.auto_batch or found.fits else None
     if pieces is None:
         return found, 0.0, _NO_ROOM
     rows = -(-found.rows // pieces)
+    if device.device.type == "cpu":
+        rows = min(rows, max(1, _CPU_TOKENS // shape.context_length))
     try:
-        first, more = _pass_seconds(shape, config, device, rows)
+        one, update = _seconds(shape, config, device, rows)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
     else:
         passes = plan.rows_per_step / (rows * processes)
-        return found, plan.tokens_per_step / (first + (passes - 1) * more), ""
+        return found, plan.tokens_per_step / (passes * one + update), ""
     release(device.device)
     needed = found.needed.peak if found.fits else found.smallest
     means = means_of(device, processes=processes)
     return fit(config, shape, means, needed - 1), 0.0, "memory ran out while it was"
 
 
-def _pass_seconds(shape: ModelShape, config: Config, device: Device, rows: int) -> tuple[float, float]:
-    """Seconds of an optimizer step on so many rows of random tokens, and of each pass more in it; once warm."""
+def _seconds(shape: ModelShape, config: Config, device: Device, rows: int) -> tuple[float, float]:
+    """Seconds of a forward and a backward pass on so many rows of random tokens, and of an update; once warm."""
     step = _make_step(shape, config, device)
-    size = (rows, shape.context_length)
-    ids_BT = torch.randint(0, shape.vocab_size, size, generator=torch.Generator().manual_seed(0))
+    ids_BT = torch.randint(
+        0, shape.vocab_size, (rows, shape.context_length), generator=torch.Generator().manual_seed(0)
+    )
     batch = Batch(ids_BT, ids_BT)
 
-    def seconds(passes: int) -> float:
+    def seconds(work: Callable[[], object]) -> float:
+        device.synchronize()
         start = time.perf_counter()
-        step([batch] * passes, rows=[range(rows)] * passes, learning_rate=1e-4)
+        work()
         device.synchronize()
         return time.perf_counter() - start
 
-    seconds(1)
-    one, two = seconds(1), seconds(2)
-    return one, max(two - one, one / 10)
+    def whole() -> None:
+        step([batch], rows=[range(rows)], learning_rate=1e-4)
+
+    whole()
+    both = seconds(whole)
+    for parameter in step.optimizer.parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    update = seconds(lambda: step.optimizer.step(1e-4, torch.zeros((), device=device.device)))
+    return max(both - update, both / 10), update
 
 
 def _make_step(shape: ModelShape, config: Config, device: Device) -> TrainStep:

@@ -99,12 +99,12 @@ def check_fit(found: Fit, config: Config) -> None:
     if not config.hardware.check_memory or not found.is_hopeless(in_pieces=in_pieces):
         return
     assert found.available is not None
-    needed = f"{gigabytes(found.needed.peak)}, with one row at a time {gigabytes(found.smallest)}"
     ways = [describe_settings(found.settings)] if found.settings else ["use a smaller model"]
     if not in_pieces and found.pieces:
         ways.append("`training.auto_batch: true` computes the same in smaller pieces")
     raise ResourceError(
-        f"this run needs about {needed} of memory, and {gigabytes(found.available)} are available",
+        f"this run needs about {gigabytes(found.needed.peak)} of memory ({gigabytes(found.smallest)} with one row at a "
+        f"time), and {gigabytes(found.available)} are available",
         hint=f"{'; '.join(ways)}; `hardware.check_memory: false` tries it all the same",
     )
 
@@ -129,15 +129,15 @@ def fit_notes(found: Fit, config: Config, plan: RunPlan, *, processes: int) -> I
     if parts > 1:
         yield Note("warning", f"not enough memory: {describe_pieces(plan, processes, parts)}")
     if found.pieces is None or parts == 1:
-        settings = f": {describe_settings(found.settings)}" if found.settings else ""
+        settings = f"; {describe_settings(found.settings)}" if found.settings else ""
         yield Note("warning", f"memory may run out{settings}")
 
 
 def describe_settings(settings: Settings) -> str:
     """Settings that fit, as a hint."""
     named = ", ".join(f"`{key}: {value}`" for key, value in settings.items())
-    same = "fits, and learns the same" if set(settings) == {_BATCH, _ACCUMULATION} else "fits"
-    return f"{named} {same}"
+    same = " and learns the same" if set(settings) == {_BATCH, _ACCUMULATION} else ""
+    return f"what fits{same}: {named}"
 
 
 def gigabytes(number: int) -> str:
