@@ -49,7 +49,7 @@ def test_rows_and_context_cost_what_they_keep() -> None:
     assert four.step > 2 * one.step > 0
     assert four.state == one.state
     assert needed(rows=1, model__context_length=4096).step > 1.3 * four.step, "as many tokens, more attention"
-    assert needed(means=Means("cpu", 4)).step > 1.3 * needed(means=Means("cpu", 4, kernels=True)).step
+    assert needed(means=Means("cpu", 4)).step > 1.1 * needed(means=Means("cpu", 4, kernels=True)).step
 
 
 def test_a_gpu_makes_the_logits_of_8192_positions_at_once() -> None:
