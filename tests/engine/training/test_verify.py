@@ -75,9 +75,16 @@ def test_sums_in_a_fixed_order_are_asked_for_where_the_device_has_none() -> None
 def test_an_operation_without_a_fixed_order_is_named() -> None:
     refused = RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you set ...")
     said = r"^resume cannot be verified here: cumsum_cuda_kernel does not have a deterministic"
-    with pytest.raises(DeviceError, match=said), verify._fixed_order():
-        assert torch.are_deterministic_algorithms_enabled()
-        raise refused
+    seen: list[bool] = []
+
+    def compute() -> None:
+        with verify._fixed_order():
+            seen.append(torch.are_deterministic_algorithms_enabled())
+            raise refused
+
+    with pytest.raises(DeviceError, match=said):
+        compute()
+    assert seen == [True]
     assert not torch.are_deterministic_algorithms_enabled()
 
 
