@@ -80,7 +80,7 @@ BAD_VALUES = [
      "run.yaml:3: `data.sources[0]` must be a section with the keys `path`, `format`, `container`, `weight`, `name`, "
      "got `docs` | write `path: docs`"),
     ("hardware: cpu\n", "run.yaml:1: `hardware` is a section of keys, not a value "
-     "| its keys are `device`, `distributed`, `gpu_ids`, `compiler`, `backend`"),
+     "| its keys are `device`, `distributed`, `gpu_ids`, `compiler`, `backend`, `check_memory`"),
     ("training:\n  learning_rate: 0.01\n  min_lr: 0.1\n",
      "run.yaml:3: `training`: `min_lr` 0.1 is above `learning_rate` 0.01"),
     ("data:\n  dir: \"\\ud800\"\n", "run.yaml:2: `data.dir` must be text or `null`, got `\ud800`"),

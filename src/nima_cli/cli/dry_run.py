@@ -39,11 +39,12 @@ def _rows(found: "Estimate", folder: Path, *, ready: bool) -> list[tuple[str, st
     rows = [
         ("model", f"{found.parameters:,} parameters", found.shape_text),
         ("device", found.device, found.dtype),
-        ("memory", quantities.size(found.memory_bytes), "weights, gradients, optimizer and activations, estimated"),
+        *_memory_rows(found),
         ("disk", quantities.size(found.disk_bytes), "the checkpoints that are kept, the best, and one being written"),
     ]
     if not ready:
-        return [*rows, ("data", str(folder), "not prepared yet: tokens, steps and time are known once it is")]
+        rows.append(("data", str(folder), "not prepared yet: tokens, steps and time are known once it is"))
+        return rows + [("note", note, "") for note in found.notes]
     per_parameter = found.train_tokens / found.parameters
     rows += [
         ("data", str(folder), f"{found.train_tokens:,} tokens to train on, {per_parameter:.2f} per parameter"),
@@ -56,6 +57,36 @@ def _rows(found: "Estimate", folder: Path, *, ready: bool) -> list[tuple[str, st
             f"dropout {found.dropout:g}",
         ),
         ("evaluation", f"every {found.eval_steps} steps", ""),
-        ("time", quantities.duration(found.seconds), f"at {found.tokens_per_second:,.0f} tokens/s, measured just now"),
+        _time_row(found),
     ]
     return rows + [("note", note, "") for note in found.notes]
+
+
+def _memory_rows(found: "Estimate") -> list[tuple[str, str, str]]:
+    """What is needed and available, and where that is too little, what to do."""
+    from nima_cli.ui import quantities
+
+    available = found.memory_available_bytes
+    there = f"{quantities.size(available)} available" if available is not None else "unknown how much is available"
+    rows = [("memory", quantities.size(found.memory_bytes), f"estimated, the most in {found.memory_peak}; {there}")]
+    if found.fits:
+        return rows
+    if found.pieces:
+        rows.append(("", "does not fit at once", f"with training.auto_batch, each batch in {found.pieces} pieces does"))
+    else:
+        rows.append(("", "does not fit", "not even one row at a time"))
+    settings = " ".join(f"--set {key}={value}" for key, value in found.fitting_settings.items())
+    rows.append(("", "what fits", settings or "a smaller model"))
+    return rows
+
+
+def _time_row(found: "Estimate") -> tuple[str, str, str]:
+    from nima_cli.ui import quantities
+
+    if found.not_measured:
+        return ("time", "not measured", found.not_measured)
+    return (
+        "time",
+        quantities.duration(found.seconds),
+        f"at {found.tokens_per_second:,.0f} tokens/s, measured just now",
+    )

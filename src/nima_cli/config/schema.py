@@ -179,8 +179,9 @@ class TrainingConfig(Section):
         "The best comes on top.",
     )
     auto_batch: bool = Field(
-        False,
-        description="When memory runs out, compute each batch in smaller pieces: the same rows, the same learning.",
+        True,
+        description="Where memory does not suffice, compute each batch in smaller pieces: the same rows, the same "
+        "learning.",
     )
     max_rollbacks: Int = Field(
         0,
@@ -261,6 +262,9 @@ class HardwareConfig(Section):
     )
     backend: Literal["auto", "nccl", "gloo"] = Field(
         "auto", description="How processes talk; `auto` takes nccl for GPUs and gloo for CPUs."
+    )
+    check_memory: bool = Field(
+        True, description="Refuse a run that needs far more memory than there is, before anything is built."
     )
 
     @field_validator("gpu_ids")

@@ -2,16 +2,21 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
+from nima_cli.config.data_schema import DataConfig, SourceConfig
+from nima_cli.engine.data.dataset import PreparedDataset, TokenDataset, open_dataset
+from nima_cli.engine.data.prepare import prepare
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.evaluator import Metrics, evaluate, pick_windows
+from nima_cli.errors import DataError
 
 
 def make_model(context_length: int = 16) -> GPT:
@@ -95,3 +100,43 @@ def test_progress_counts_windows_up_to_all(tiny_dataset: Path) -> None:
     evaluate(model, dataset.split("train"), byte_lengths(dataset), progress=lambda *at: told.append(at))
     windows = dataset.split("train").windows(8)
     assert told[-1] == (windows, windows)
+
+
+@pytest.fixture(scope="module")
+def mostly_prose(tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset that teaches only answers, most of whose windows hold none."""
+    folder = tmp_path_factory.mktemp("answers")
+    (folder / "chat.json").write_text((tiny_corpus / "chat.json").read_text("utf-8"), encoding="utf-8")
+    config = DataConfig(
+        sources=[SourceConfig(path=str(folder / "chat.json"))], vocab_size=400, max_length=128, loss="assistant"
+    )
+    list(prepare(config, folder / "data", overwrite=False, workers=1))
+    return folder / "data"
+
+
+@pytest.mark.parametrize("max_tokens", [1, 8, 40, None])
+def test_windows_without_loss_are_passed_over(mostly_prose: Path, max_tokens: int | None) -> None:
+    """With a context this short, questions fill windows of their own; a sample may not consist of them alone."""
+    dataset, model = open_dataset(mostly_prose), make_model(8)
+    split = dataset.split("val")
+    carrying = split.windows_with_loss(8)
+    by_hand = [
+        window for window in range(split.windows(8)) if bool((split.window_batch([window], 8).targets_BT != -100).any())
+    ]
+    assert list(carrying) == by_hand
+    assert 0 < len(carrying) < split.windows(8)
+    found = evaluate(model, split, byte_lengths(dataset), max_tokens=max_tokens)
+    assert found.tokens > 0
+    if max_tokens is None:
+        nats, count, hits = measured_by_hand(model, dataset, "val")
+        assert (found.tokens, found.hits) == (count, hits)
+        assert found.nats == pytest.approx(nats, rel=1e-6)
+
+
+def test_a_split_without_any_loss_is_told(mostly_prose: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(mostly_prose)
+    arrays = replace(dataset.arrays("val"), mask=np.zeros(len(dataset.arrays("val").tokens), dtype=np.uint8))
+    split = TokenDataset(arrays, weights=[1.0], bos_id=1, pad_id=0, vocab_size=400)
+    with pytest.raises(DataError, match=r"^no token of the split to evaluate on carries loss$") as failure:
+        evaluate(make_model(8), split, byte_lengths(dataset))
+    assert "`data.loss: assistant`" in (failure.value.hint or "")

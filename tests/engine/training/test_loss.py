@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from nima_cli.engine.native.kernels import Kernels
-from nima_cli.engine.training.loss import _CPU_CHUNK, IGNORE, linear_cross_entropy, loss_and_hits
+from nima_cli.engine.training.loss import CPU_CHUNK, IGNORE, linear_cross_entropy, loss_and_hits
 
 WIDTH, VOCAB = 24, 67
 
@@ -23,7 +23,7 @@ def gradients(loss: torch.Tensor, *inputs: torch.Tensor) -> tuple[torch.Tensor, 
     return torch.autograd.grad(loss * 0.37, inputs)
 
 
-@pytest.mark.parametrize("positions", [1, 5, _CPU_CHUNK - 1, _CPU_CHUNK, _CPU_CHUNK + 1, 2 * _CPU_CHUNK + 3])
+@pytest.mark.parametrize("positions", [1, 5, CPU_CHUNK - 1, CPU_CHUNK, CPU_CHUNK + 1, 2 * CPU_CHUNK + 3])
 def test_value_and_gradients_equal_the_plain_form(positions: int, kernels: Kernels | None) -> None:
     h_NC, head_VC, targets_N = make_problem(positions)
     h_NC.requires_grad_()
@@ -45,7 +45,7 @@ def test_ignored_positions_carry_nothing(kernels: Kernels | None) -> None:
 
 
 def test_bfloat16_is_close_and_keeps_the_types(kernels: Kernels | None) -> None:
-    h_NC, head_VC, targets_N = make_problem(_CPU_CHUNK + 40)
+    h_NC, head_VC, targets_N = make_problem(CPU_CHUNK + 40)
     half_NC = h_NC.to(torch.bfloat16).requires_grad_()
     head_VC.requires_grad_()
     loss = linear_cross_entropy(half_NC, head_VC, targets_N, kernels)
@@ -59,7 +59,7 @@ def test_bfloat16_is_close_and_keeps_the_types(kernels: Kernels | None) -> None:
 
 
 def test_loss_and_hits_count_every_position_that_has_a_target() -> None:
-    h_NC, head_VC, targets_N = make_problem(_CPU_CHUNK + 7)
+    h_NC, head_VC, targets_N = make_problem(CPU_CHUNK + 7)
     logits_NV = F.linear(h_NC, head_VC)
     best_N = logits_NV.argmax(dim=-1)
     targets_N[::4] = best_N[::4]
@@ -68,4 +68,4 @@ def test_loss_and_hits_count_every_position_that_has_a_target() -> None:
     assert loss.dtype is torch.float64
     assert loss.item() == pytest.approx(plain.item(), rel=1e-6)
     assert hits.item() == int((best_N == targets_N).sum())
-    assert hits.item() >= len(range(0, _CPU_CHUNK + 7, 4))
+    assert hits.item() >= len(range(0, CPU_CHUNK + 7, 4))

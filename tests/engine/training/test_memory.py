@@ -8,6 +8,7 @@ import torch
 
 from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint_files import LAST
+from nima_cli.engine.training.memory import is_out_of_memory
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.errors import ResourceError
 from nima_cli.events import Event, Note
@@ -46,7 +47,7 @@ def notes(events: list[Event]) -> list[str]:
 
 @pytest.mark.parametrize(("rows", "parts"), [(2, 2), (1, 4)])
 def test_smaller_pieces_learn_the_same(rows: int, parts: int, tiny_dataset: Path, tmp_path: Path) -> None:
-    config = make_config(auto_batch=True, **SMALL)
+    config = make_config(**SMALL)
     plain = run_to_end(config, tiny_dataset, tmp_path / "plain")
     events = limited(make_trainer(config, tiny_dataset, tmp_path / "limited"), rows, from_step=3)
     told = [message for message in notes(events) if "not enough memory" in message]
@@ -75,9 +76,13 @@ def test_a_resumed_run_starts_with_the_pieces_that_fitted(tiny_dataset: Path, tm
 @pytest.mark.parametrize(
     ("keys", "rows", "hint"),
     [
-        ({}, 2, "`training.batch_size: 2` with `training.gradient_accumulation_steps: 4` learns the same"),
-        ({"batch_size": 3}, 2, "use a smaller `training.batch_size` or model"),
-        ({"auto_batch": True}, 0, "`training.batch_size: 2` with `training.gradient_accumulation_steps: 4`"),
+        (
+            {"auto_batch": False},
+            2,
+            "`training.batch_size: 2` with `training.gradient_accumulation_steps: 4` learns the same",
+        ),
+        ({"auto_batch": False, "batch_size": 3}, 2, "use a smaller `training.batch_size` or model"),
+        ({}, 0, "not even one row at a time fits: use a smaller `model.context_length` or model"),
     ],
 )
 def test_what_does_not_fit_is_told_with_what_would(
@@ -92,8 +97,52 @@ def test_what_does_not_fit_is_told_with_what_would(
     assert hint in (failure.value.hint or "")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.06 GB, other allocations: 1 KB, max allowed: 9 GB)"),
+        RuntimeError("Invalid buffer size: 24.00 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:80] DefaultCPUAllocator: not enough memory: you tried to allocate 9"
+        ),
+        RuntimeError("unable to mmap 12 bytes from file <x>: Cannot allocate memory (12)"),
+        RuntimeError("std::bad_alloc"),
+        MemoryError(),
+    ],
+)
+def test_every_allocator_s_way_to_refuse_is_known(error: Exception, tiny_dataset: Path, tmp_path: Path) -> None:
+    assert is_out_of_memory(error)
+    trainer = make_trainer(make_config(auto_batch=False), tiny_dataset, tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    trainer.model.norm.register_forward_hook(refuse)
+    with pytest.raises(ResourceError, match=r"^not enough memory for batch_size 4"):
+        list(trainer.run())
+
+
+def test_a_run_may_begin_in_pieces_and_keeps_them_when_it_goes_back(tiny_dataset: Path, tmp_path: Path) -> None:
+    config = make_config(**SMALL)
+    plain = run_to_end(config, tiny_dataset, tmp_path / "plain")
+    events = limited(make_trainer(config, tiny_dataset, tmp_path / "pieces", parts=2), 2)
+    assert notes(events) == []
+    for one, other in zip(steps(plain), steps(events), strict=True):
+        assert other.loss == pytest.approx(one.loss, rel=1e-5)
+    resumed = make_trainer(config, tiny_dataset, tmp_path / "pieces", resume=LAST)
+    assert resumed.state.train_step.parts == 2
+    assert make_trainer(config, tiny_dataset, tmp_path / "pieces", resume=LAST, parts=4).state.train_step.parts == 4
+
+
 def test_another_failure_is_no_lack_of_memory(tiny_dataset: Path, tmp_path: Path) -> None:
     trainer = make_trainer(make_config(auto_batch=True), tiny_dataset, tmp_path)
+
+    assert not is_out_of_memory(ValueError("out of memory"))
 
     def fail(*_: object) -> None:
         raise RuntimeError("the device is gone")

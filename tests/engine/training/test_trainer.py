@@ -193,7 +193,7 @@ def test_more_steps_extend_a_finished_run_and_say_so(
 def test_a_stop_during_an_evaluation_leaves_it_for_the_resume(
     tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nima_cli.engine.training.evaluator._TOKENS_PER_BATCH", 64)  # so that it takes many batches
+    monkeypatch.setattr("nima_cli.engine.training.evaluator.TOKENS_PER_BATCH", 64)  # so that it takes many batches
     config = make_config(max_steps=12)
     undisturbed = run_to_end(config, tiny_dataset, tmp_path / "whole")
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from nima_cli.engine.device import pick_device
+from nima_cli.engine.device import Device, pick_device
 from nima_cli.engine.training import verify
-from nima_cli.engine.training.verify import HALF, shortened, verify_resume
+from nima_cli.engine.training.verify import HALF, any_order, shortened, verify_resume
+from nima_cli.errors import DeviceError
 from tests.engine.training.runs import make_config
 
 
@@ -61,6 +62,30 @@ def test_a_machine_that_computes_otherwise_the_second_time_is_seen(
     assert verdict.difference is not None
     assert verdict.difference.startswith(f"loss of step {HALF + 1}: 0x")
     assert verdict.to_dict()["identical"] is False
+
+
+def test_sums_in_a_fixed_order_are_asked_for_where_the_device_has_none() -> None:
+    cuda, cpu = (Device(torch.device(name), torch.float32) for name in ("cuda", "cpu"))
+    assert (any_order(cuda), any_order(cpu)) == (True, False)
+    config = make_config(samples=True)
+    assert shortened(config).evaluation.generation.enabled
+    assert not shortened(config, samples=False).evaluation.generation.enabled
+
+
+def test_an_operation_without_a_fixed_order_is_named() -> None:
+    refused = RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you set ...")
+    said = r"^resume cannot be verified here: cumsum_cuda_kernel does not have a deterministic"
+    seen: list[bool] = []
+
+    def compute() -> None:
+        with verify._fixed_order():
+            seen.append(torch.are_deterministic_algorithms_enabled())
+            raise refused
+
+    with pytest.raises(DeviceError, match=said):
+        compute()
+    assert seen == [True]
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_the_first_tensor_that_differs_is_named(tiny_dataset: Path, tmp_path: Path) -> None:

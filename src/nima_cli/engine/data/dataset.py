@@ -107,6 +107,15 @@ class TokenDataset:
         """Evaluation windows of the split."""
         return max(1, math.ceil((self.tokens - 1) / context_length))
 
+    def windows_with_loss(self, context_length: int) -> Sequence[int]:
+        """The numbers of those windows that hold a target that carries loss; no other one says anything of a model."""
+        mask, count = self._arrays.mask, self.windows(context_length)
+        if mask is None or self.tokens < 2:
+            return range(count)
+        starts = np.arange(0, self.tokens - 1, context_length)
+        numbers: list[int] = np.flatnonzero(np.maximum.reduceat(mask[1:], starts)).tolist()
+        return numbers
+
     def window_batch(self, indices: Sequence[int], context_length: int) -> Batch:
         """Windows that follow each other in file order: every token but `<|bos|>` is a target exactly once.
 

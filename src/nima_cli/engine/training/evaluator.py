@@ -11,9 +11,10 @@ from nima_cli.engine.data.dataset import Batch, TokenDataset
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.loss import IGNORE, loss_and_hits
 from nima_cli.engine.training.ranks import SINGLE, Ranks
+from nima_cli.errors import DataError
 from nima_cli.events import perplexity
 
-_TOKENS_PER_BATCH = 8192
+TOKENS_PER_BATCH = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,20 @@ def evaluate(
 ) -> Metrics:
     """Measure `model` on a split: windows of one context, side by side, every token a target once.
 
+    Windows in which no token carries loss are left out.
+
     Args:
         byte_lengths_V: UTF-8 bytes that each token id stands for.
         max_tokens: with a limit, windows spread evenly over the split are taken instead of all.
         ranks: processes share the windows out; the sums are exact for any number of them.
         progress: told (windows done, windows in all) after each batch, equally often in every process.
+
+    Raises:
+        DataError: no token of the split carries loss.
     """
     context = model.shape.context_length
-    windows = pick_windows(split.windows(context), context, max_tokens)
+    with ranks.together():
+        windows = _pick(split, context, max_tokens)
     mine = windows[ranks.rank :: ranks.world_size]
     most = math.ceil(len(windows) / ranks.world_size)
     device = model.embed_tokens.weight.device
@@ -80,7 +87,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     sums = torch.zeros(4, dtype=torch.float64)
-    size = max(1, _TOKENS_PER_BATCH // context)
+    size = max(1, TOKENS_PER_BATCH // context)
     for start in range(0, most, size):
         if start < len(mine):  # else other processes have one more window than this one
             sums += _measure(model, split.window_batch(mine[start : start + size], context), bytes_V, device)
@@ -90,6 +97,17 @@ def evaluate(
     ranks.sum_tensors_([sums])
     nats, tokens, hits_total, text_bytes = sums.tolist()
     return Metrics(nats=nats, tokens=int(tokens), hits=int(hits_total), bytes=int(text_bytes))
+
+
+def _pick(split: TokenDataset, context_length: int, max_tokens: int | None) -> list[int]:
+    carrying = split.windows_with_loss(context_length)
+    if not carrying:
+        raise DataError(
+            "no token of the split to evaluate on carries loss",
+            hint="with `data.loss: assistant` only answers do: prepare the data with conversations in each split, or "
+            "with `data.loss: all`",
+        )
+    return [carrying[index] for index in pick_windows(len(carrying), context_length, max_tokens)]
 
 
 def _measure(model: GPT, batch: Batch, bytes_V: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -16,9 +16,9 @@ from nima_cli.engine.native.kernels import Kernels
 from nima_cli.engine.training.quantized_loss import quantized_cross_entropy
 
 IGNORE = -100  # target of a position that carries no loss
-_CPU_CHUNK = 512  # positions; larger ones fall out of the processor's caches and are slower (benchmarked 128 to 2048)
+CPU_CHUNK = 512  # positions; larger ones fall out of the processor's caches and are slower (benchmarked 128 to 2048)
 _CPU_ROWS = 64  # whose softmax stays in a core's own cache
-_GPU_CHUNK = 8192
+GPU_CHUNK = 8192
 
 
 def linear_cross_entropy(
@@ -115,5 +115,5 @@ def loss_and_hits(
 
 
 def _chunks(h_NC: torch.Tensor) -> list[slice]:
-    size = _CPU_CHUNK if h_NC.device.type == "cpu" else _GPU_CHUNK
+    size = CPU_CHUNK if h_NC.device.type == "cpu" else GPU_CHUNK
     return [slice(start, start + size) for start in range(0, h_NC.shape[0], size)]

@@ -8,10 +8,24 @@ import torch
 from nima_cli.engine.training.plan import RunPlan
 from nima_cli.errors import ResourceError
 
+# Torch has a class of its own for its allocator on CUDA; what else runs out of memory says so in words only.
+_SAYINGS = (
+    "can't allocate memory",  # torch's allocator on a CPU, on Linux
+    "not enough memory: you tried to allocate",  # the same elsewhere
+    "cannot allocate memory",  # the system
+    "out of memory",  # MPS's allocator, CUDA's runtime and driver
+    "invalid buffer size",  # MPS, of a tensor that no buffer of the GPU can hold
+    "alloc_failed",  # cuBLAS, cuDNN and their like
+    "bad_alloc",
+)
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a failure is one of memory: torch's own kind on a GPU, a plain RuntimeError from the CPU's allocator."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a failure is one of memory, on any device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(saying in said for saying in _SAYINGS)
 
 
 def release(device: torch.device) -> None:
@@ -31,7 +45,7 @@ def explained(failure: ResourceError) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise failure from error
@@ -53,11 +67,17 @@ def no_room_to_evaluate(step: int) -> ResourceError:
     )
 
 
-def no_room_to_train(plan: RunPlan) -> ResourceError:
-    """The failure of a step that does not fit, with the settings that learn the same in less memory."""
+def no_room_to_train(plan: RunPlan, *, in_pieces: bool) -> ResourceError:
+    """The failure of a step that does not fit, with the settings that learn the same in less memory.
+
+    Args:
+        in_pieces: whether a row at a time has been tried.
+    """
     batch, accumulation, context = plan.batch_size, plan.accumulation, plan.context_length
-    if batch % 2:
-        hint = "use a smaller `training.batch_size` or model"
+    if in_pieces:
+        hint = "not even one row at a time fits: use a smaller `model.context_length` or model"
+    elif batch % 2:
+        hint = "use a smaller `training.batch_size` or model, or `training.auto_batch: true`"
     else:
         hint = (
             f"`training.batch_size: {batch // 2}` with `training.gradient_accumulation_steps: {accumulation * 2}` "

@@ -16,11 +16,14 @@ from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint import Checkpoint
 from nima_cli.engine.checkpoint_files import LAST, checkpoint_files, find
 from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
-from nima_cli.engine.device import keep_freed_memory, pick_device
+from nima_cli.engine.device import Device, keep_freed_memory, pick_device
+from nima_cli.engine.machine_memory import available_memory
 from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.branching import adopt
 from nima_cli.engine.training.costs import checkpoint_bytes
 from nima_cli.engine.training.discarded import set_aside_later
+from nima_cli.engine.training.emulation import emulation_notes
+from nima_cli.engine.training.fitting import check_fit, first_parts, fit, fit_notes, means_of
 from nima_cli.engine.training.kernel_check import with_trusted_kernels
 from nima_cli.engine.training.ranks import SINGLE, Ranks
 from nima_cli.engine.training.recipe import complete
@@ -145,11 +148,13 @@ def train(
     """
     session, config = opened.session, opened.session.config
     with ranks.together():
-        device = pick_device(config.hardware.device, config.training.use_mixed_precision, _gpu_index(config, ranks))
+        device = pick_device(config.hardware.device, config.training.use_mixed_precision, gpu_index(config, ranks))
         device = with_trusted_kernels(device, config, session.compiled)
     ranks = ranks.linked(device.device, config.hardware.backend)
     if device.device.type == "cpu":
         keep_freed_memory()
+    with ranks.together():
+        parts, told = _fit(opened, device, ranks)
     notes: list[Note] = []
     with ExitStack() as held:
         with ranks.together():
@@ -161,6 +166,7 @@ def train(
                 resume=opened.resume,
                 init_from=opened.init_from,
                 ranks=ranks,
+                parts=parts,
                 should_stop=should_stop,
                 should_save=should_save,
             )
@@ -171,7 +177,29 @@ def train(
                 write_text(session.run_dir / "config.yaml", dump_yaml(config))
         yield from notes
         yield from _resume_notes(opened.resume, config, trainer.state, ranks.world_size)
-        yield from trainer.run()
+        events = trainer.run()
+        yield next(events)
+        yield from told
+        yield from events
+
+
+def _fit(opened: OpenSession, device: Device, ranks: Ranks) -> tuple[int, list[Note]]:
+    """The pieces to begin with, and what to tell of what the run needs; refuses one that certainly does not fit.
+
+    Raises:
+        ResourceError: it does not; says which settings do.
+    """
+    config = opened.session.config
+    plan = plan_run(config, opened.dataset, world_size=ranks.world_size)
+    available = available_memory(device.device)
+    if available is not None and device.device.type == "cpu":
+        loaded = [checkpoint.nbytes() for checkpoint in (opened.resume, opened.init_from) if checkpoint is not None]
+        available = available // ranks.local_world_size - sum(loaded)  # they stay in memory
+    shape = resolve(config.model, opened.dataset.tokenizer.vocab_size)
+    found = fit(config, shape, means_of(device, processes=ranks.world_size), available)
+    check_fit(found, config)
+    notes = fit_notes(found, config, plan, processes=ranks.world_size)
+    return first_parts(found, config), [*notes, *(Note("warning", text) for text in emulation_notes(device, config))]
 
 
 def check_room(run_dir: Path, one: int, config: Config) -> None:
@@ -206,7 +234,12 @@ def _take_over(session: Session, step: int) -> list[Note]:
     return []
 
 
-def _gpu_index(config: Config, ranks: Ranks) -> int:
+def gpu_index(config: Config, ranks: Ranks) -> int:
+    """Which GPU this process computes on, as `hardware.gpu_ids` has it.
+
+    Raises:
+        DeviceError: it names fewer than there are processes.
+    """
     ids = config.hardware.gpu_ids
     if ids and ranks.local_rank >= len(ids):
         raise DeviceError(f"`hardware.gpu_ids` names {len(ids)} GPUs for {ranks.local_world_size} processes")

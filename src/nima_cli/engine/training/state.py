@@ -29,6 +29,7 @@ class RunState:
         resume: a checkpoint of this run to go on from.
         init_from: a checkpoint whose weights a new run starts with.
         rollbacks: how often the run has gone back by now; None takes what the checkpoint says.
+        parts: pieces to compute each micro-batch in, at least.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class RunState:
         resume: Checkpoint | None,
         init_from: Checkpoint | None,
         rollbacks: int | None = None,
+        parts: int = 1,
     ) -> None:
         self.config = config = complete(config, dataset)
         self.dataset, self.device, self.ranks = dataset, device, ranks
@@ -67,6 +69,7 @@ class RunState:
             seed=training.seed,
             max_grad_norm=training.max_grad_norm,
             auto_batch=training.auto_batch,
+            parts=parts,
         )
         self.ema = Ema(self.model, training.ema_decay) if training.ema_decay is not None else None
         header = resume.header if resume is not None else {}
@@ -90,7 +93,7 @@ class RunState:
     def _restore(self, resume: Checkpoint) -> None:
         header = resume.header
         self.meter.load_state(header)
-        self.train_step.parts = max(1, int(header.get("parts", 1)))
+        self.train_step.parts = max(self.train_step.parts, int(header.get("parts", 1)))
         if resume.optimizer is not None:
             self.optimizer.load_state(resume.optimizer)
         if self.ema is not None and resume.ema is not None:
@@ -140,7 +143,7 @@ class RunState:
         context, seed = self.plan.context_length, self.config.training.seed
         rows = self._next_rows()
         batches = [self._train_split.batch(part, context_length=context, seed=seed) for part in rows]
-        with explained(no_room_to_train(self.plan)):
+        with explained(no_room_to_train(self.plan, in_pieces=self.config.training.auto_batch)):
             outcome = self.train_step(batches, rows=rows, learning_rate=self.next_learning_rate)
         self.step += 1
         self.meter.add(outcome)

@@ -75,6 +75,7 @@ class TrainStep:
         seed: int,
         max_grad_norm: float,
         auto_batch: bool = False,
+        parts: int = 1,
     ) -> None:
         """Take what a step works on.
 
@@ -82,12 +83,13 @@ class TrainStep:
             seed: of dropout.
             max_grad_norm: longer gradients are shortened to it; 0 shortens none.
             auto_batch: compute in smaller pieces when memory runs out.
+            parts: pieces to begin with.
         """
         self.model, self.optimizer, self.device, self.ranks = model, optimizer, device, ranks
         self.seed = seed
         self.max_grad_norm = max_grad_norm
         self.auto_batch = auto_batch
-        self.parts = 1
+        self.parts = parts
         self.loss_scale = LossScale() if device.dtype is torch.float16 else None
 
     def __call__(
@@ -116,7 +118,7 @@ class TrainStep:
         while True:
             try:
                 return self._accumulate(micro_batches, rows, factor)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not (self.auto_batch and is_out_of_memory(error) and self.parts < largest):
                     raise
             # Outside of the handler, whose error would keep the failed pass's tensors alive.

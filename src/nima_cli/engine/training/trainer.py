@@ -41,6 +41,7 @@ class Trainer:
         resume: a checkpoint of this run to go on from.
         init_from: a checkpoint whose weights to start a new run with.
         ranks: this process's place among those that train together.
+        parts: pieces to compute each micro-batch in, at least, because more does not fit into memory.
         should_stop: asked at every step; a reason (`INT`, `TERM`) ends the run after a save.
         should_save: asked at every step; true saves and goes on.
     """
@@ -55,12 +56,14 @@ class Trainer:
         resume: Checkpoint | None = None,
         init_from: Checkpoint | None = None,
         ranks: Ranks = SINGLE,
+        parts: int = 1,
         should_stop: Callable[[], str | None] = lambda: None,
         should_save: Callable[[], bool] = lambda: False,
     ) -> None:
         self.dataset, self.run_dir, self.device, self.ranks = dataset, run_dir, device, ranks
         self._should_stop, self._should_save = should_stop, should_save
-        self.state = RunState(config, dataset, device, ranks, resume=resume, init_from=init_from)
+        self._parts = parts
+        self.state = RunState(config, dataset, device, ranks, resume=resume, init_from=init_from, parts=parts)
         self.config = self.state.config
         self._saver = Saver(run_dir, keep=config.training.save_total_limit, step=self.state.step)
         self._init_from = init_from if config.training.max_rollbacks else None
@@ -305,6 +308,7 @@ class Trainer:
             resume=checkpoint,
             init_from=init_from,
             rollbacks=rollbacks,
+            parts=self._parts,
         )
         self._refused_told = self.state.meter.refused
         yield RolledBack(self.step)

@@ -6,7 +6,9 @@ It knows no command line, and leaves nothing behind but its verdict.
 import multiprocessing
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,13 @@ from nima_cli.config.schema import Config
 from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint_files import LAST
 from nima_cli.engine.data.dataset import open_dataset
-from nima_cli.engine.device import pick_device
+from nima_cli.engine.device import Device, pick_device
 from nima_cli.engine.training.kernel_check import with_trusted_kernels
+from nima_cli.engine.training.ranks import SINGLE
 from nima_cli.engine.training.recipe import complete
 from nima_cli.engine.training.resume import flatten
-from nima_cli.engine.training.session import Session, open_session, train
+from nima_cli.engine.training.session import Session, gpu_index, open_session, train
+from nima_cli.errors import DeviceError
 from nima_cli.events import EvalDone, StepDone
 
 HALF = 3  # steps in each of the two parts: with evaluations every 2 steps, the break lies between two of them
@@ -40,6 +44,7 @@ class Verdict:
         difference: the first fact in which they differ, with both values; None if they are equal bit for bit.
         steps: of the undisturbed run.
         threads: that computed.
+        deterministic: whether torch was told to add up in a fixed order, which the run itself does not tell it.
     """
 
     difference: str | None
@@ -48,6 +53,7 @@ class Verdict:
     dtype: str
     threads: int
     seconds: float
+    deterministic: bool = False
 
     @property
     def identical(self) -> bool:
@@ -63,7 +69,8 @@ def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) 
     """Train a few steps at once, and again with a break, after which a fresh process goes on.
 
     Model, optimizer, batch, precision and device are the config's own; only how long, and how often to evaluate and
-    save, is changed, and gradients are accumulated at least twice, so that all of it lies inside.
+    save, is changed, and gradients are accumulated at least twice, so that all of it lies inside. On a CUDA GPU, whose
+    attention adds its gradients up in any order, torch is told to keep to one: else two runs differ that are the same.
 
     Args:
         compiled: where compiled programs are kept; None trains without.
@@ -72,24 +79,36 @@ def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) 
         NimaError: the config cannot be trained here.
     """
     began = time.perf_counter()
-    short = shortened(complete(config, open_dataset(data_dir)))
-    device = pick_device(config.hardware.device, config.training.use_mixed_precision)
+    index = gpu_index(config, SINGLE)
+    device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
     device = with_trusted_kernels(device, config, compiled)
+    fixed = any_order(device)
+    short = shortened(complete(config, open_dataset(data_dir)), samples=not fixed)
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="nima-verify-") as name:
         whole, parts = Path(name) / "whole", Path(name) / "parts"
         at_once = Session(short, data_dir, whole, compiled=compiled)
         begun = replace(at_once, run_dir=parts)
-        undisturbed = _run(at_once, None, threads)
-        first = _run(begun, HALF, threads)
+        undisturbed = _run(at_once, None, threads, fixed)
+        first = _run(begun, HALF, threads, fixed)
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-            second = fresh.submit(_run, replace(begun, resume=parts / LAST), None, threads).result()
+            second = fresh.submit(_run, replace(begun, resume=parts / LAST), None, threads, fixed).result()
         difference = _first_difference(undisturbed, {**first, **second}) or _tensor_difference(whole, parts)
-    return Verdict(difference, 2 * HALF, device.name, device.precision, threads, round(time.perf_counter() - began, 1))
+    seconds = round(time.perf_counter() - began, 1)
+    return Verdict(difference, 2 * HALF, device.name, device.precision, threads, seconds, fixed)
 
 
-def shortened(config: Config) -> Config:
-    """The config with a length of `2 * HALF` steps, and with everything that could disturb a run inside it."""
+def any_order(device: Device) -> bool:
+    """Whether the device adds up in any order unless torch is told otherwise; two equal runs then differ in bits."""
+    return device.device.type == "cuda"
+
+
+def shortened(config: Config, *, samples: bool = True) -> Config:
+    """The config with a length of `2 * HALF` steps, and with everything that could disturb a run inside it.
+
+    Args:
+        samples: whether to draw text, which torch cannot do in a fixed order everywhere.
+    """
     values = config.model_dump()
     training = values["training"]
     if training["gradient_accumulation_steps"] == 1 and training["batch_size"] % 2 == 0:
@@ -102,12 +121,34 @@ def shortened(config: Config) -> Config:
     training["early_stopping"]["enabled"] = False
     values["evaluation"]["max_tokens"] = _MOST_WINDOWS * context
     values["evaluation"]["generation"] |= {"max_length": 8, "num_samples": 1}
+    values["evaluation"]["generation"]["enabled"] &= samples
     values["hardware"]["distributed"] = False
     return Config.model_validate(values)
 
 
-def _run(session: Session, stop_at: int | None, threads: int) -> _Facts:
+def _run(session: Session, stop_at: int | None, threads: int, fixed: bool) -> _Facts:
     """Train up to step `stop_at`; returns what the steps and evaluations said, exactly."""
+    with _fixed_order() if fixed else nullcontext():
+        return _facts(session, stop_at, threads)
+
+
+@contextmanager
+def _fixed_order() -> Iterator[None]:
+    """Inside the block torch adds up in one order, or fails where it has no such way."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        what = str(error).splitlines()[0].split(".")[0]
+        raise DeviceError(f"resume cannot be verified here: {what}") from error
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _facts(session: Session, stop_at: int | None, threads: int) -> _Facts:
     torch.set_num_threads(threads)
     steps = [0]
     facts: _Facts = {}

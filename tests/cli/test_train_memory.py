@@ -1,0 +1,85 @@
+"""A plan for more memory than there is: what is said, and that nothing is built for it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import TinyRun
+from tests.cli.programs import Nima, environment
+from tests.conftest import Ran
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux keeps to `ulimit -v`")
+
+
+def limited(home: Path, kilobytes: int, *args: str | Path) -> Ran:
+    """`nima` in a process of its own that may map so much."""
+    done = subprocess.run(
+        ["sh", "-c", f'ulimit -v {kilobytes} && exec "$@"', "sh", sys.executable, "-m", "nima_cli", *map(str, args)],
+        env=environment(home),
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def test_a_dry_run_of_what_cannot_fit_is_a_plan_with_a_verdict(tiny_run: TinyRun, home: Path) -> None:
+    arguments = ("train", "--preset", "gpt-medium", "--device", "cpu", "--data", tiny_run.data, "--dry-run")
+    shown = limited(home, 2_000_000, *arguments)
+    assert shown.code == 0, shown.stderr
+    assert "does not fit" in shown.stdout
+    assert "--set model.preset=gpt-tiny --set training.batch_size=" in " ".join(shown.stdout.split())
+    assert "not measured" in shown.stdout
+    plan = limited(home, 2_000_000, *arguments, "--json").json()
+    assert (plan["fits"], plan["pieces"], plan["seconds"]) == (False, 0, 0.0)
+    assert plan["not_measured"] == "it does not fit into memory"
+    assert plan["memory_bytes"] > 20e9
+    assert 0 < plan["memory_available_bytes"] < 2_000_000 * 1024
+    assert plan["total_steps"] > 0
+    sets = [f"--set={key}={value}" for key, value in plan["fitting_settings"].items()]
+    again = limited(home, 2_000_000, *arguments, *sets, "--json").json()
+    assert again["fits"], "what is offered fits"
+    assert again["seconds"] > 0
+    assert again["not_measured"] == ""
+
+
+def test_training_what_cannot_fit_is_refused_before_anything_is_made(
+    tiny_run: TinyRun, home: Path, tmp_path: Path
+) -> None:
+    arguments = ("train", "--preset", "gpt-medium", "--device", "cpu", "--data", tiny_run.data)
+    ran = limited(home, 2_000_000, *arguments, "--output-dir", tmp_path / "run")
+    assert ran.code == 4
+    assert "GB are available" in ran.stderr
+    assert "`model.preset: gpt-tiny`" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_does_not_fit_at_once_is_trained_in_pieces(tiny_run: TinyRun, home: Path, tmp_path: Path) -> None:
+    keys = ("--batch-size", "8192", "--max-steps", "1", "--set", "evaluation.generation.enabled=false")
+    arguments = ("train", "-c", tiny_run.config, "--data", tiny_run.data, *keys)
+    plan = limited(home, 2_500_000, *arguments, "--dry-run", "--json").json()
+    assert (plan["fits"], plan["pieces"] > 1) == (False, True)
+    assert plan["seconds"] > 0, "one piece is measured"
+    ran = limited(home, 2_500_000, *arguments, "--output-dir", tmp_path / "run")
+    assert ran.code == 0, ran.stderr
+    assert f"going on with {8192 // plan['pieces']} rows at once instead of 8192" in ran.stderr
+
+
+def test_a_run_says_what_it_needs_before_its_first_step(tiny_run: TinyRun) -> None:
+    said = tiny_run.ran.stderr.splitlines()
+    (line,) = [number for number, text in enumerate(said) if "of memory needed" in text]
+    assert "12 steps of 256 tokens; about 0.4 GB of memory needed" in said[line]
+    assert line < min(number for number, text in enumerate(said) if text.startswith("step "))
+
+
+@pytest.mark.parametrize("what", ["--dry-run", "--verify-resume"])
+def test_the_gpu_that_is_named_is_the_one_that_is_looked_at(
+    what: str, tiny_run: TinyRun, nima: Nima, tmp_path: Path
+) -> None:
+    keys = ("--device", "cuda", "--set", "hardware.gpu_ids=[999]")
+    ran = nima("train", "-c", tiny_run.config, "--data", tiny_run.data, *keys, what, cwd=tmp_path)
+    assert ran.code == 4
+    assert "GPU 999 was asked for" in ran.stderr
