@@ -47,10 +47,10 @@ def added(batches: Iterator[Batch]) -> Read:
     for batch in batches:
         documents += batch.documents
         total.drops += batch.tally.drops
-        total.extra_keys |= batch.tally.extra_keys
+        total.seen.add(batch.tally.seen)
         total.files += batch.tally.files
         total.bytes += batch.tally.bytes
-    return documents, total.drops, total.extra_keys, total.files, total.bytes
+    return documents, total.drops, total.seen.unused_keys, total.files, total.bytes
 
 
 def whole(path: Path, format_: str = "auto") -> Read:

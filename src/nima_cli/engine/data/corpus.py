@@ -28,7 +28,7 @@ from nima_cli.engine.data.shard import (
     make_shard,
 )
 from nima_cli.engine.data.sketch_files import SketchFiles
-from nima_cli.engine.data.source_report import Gathering, SourceReport
+from nima_cli.engine.data.source_report import Gathering, SourceReport, check_fields
 from nima_cli.engine.data.sources import Problems, Source
 from nima_cli.engine.data.spool import Spool, read_documents
 from nima_cli.events import Dropped, Event, Note, Progress
@@ -114,6 +114,7 @@ def read_corpus(
     lines = yield from _read(run(make_shard, tasks), corpus, _Gathered(gatherings, problems, _size(sources)), spool)
     for source, gathering in zip(sources, gatherings, strict=True):
         yield from _add_report(reports[place[source.index]], gathering.finish())
+    check_fields(gatherings, problems)
     problems.raise_if_any()
     yield from _reading_notes(corpus)
     if config.max_boilerplate is not None:
