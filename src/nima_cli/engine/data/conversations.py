@@ -8,8 +8,7 @@ Tools have no role of their own. As in the chat templates of Hermes and Qwen2.5,
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from nima_cli.engine.data import strict_json
 from nima_cli.engine.data.document import TOOL_RESPONSE, Role, Turn
@@ -33,8 +32,7 @@ _TEXT_PARTS = ("text", "input_text", "output_text")
 _ORDER = "a conversation is `system` (at most one, first), then `user` and `assistant` in turn"
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
+class _Message(NamedTuple):
     """One message as a turn.
 
     Attributes:
@@ -83,14 +81,27 @@ def _read(messages: Any, key: str, seen: Seen) -> list[_Message]:
         raise RefusedError(f"`{key}` is {type_name(messages)}, expected a list", "wrong_type")
     read: list[_Message] = []
     for index, value in enumerate(messages):
-        message = _message(value, key, f"{key}[{index}]", seen)
+        message = _plain(value, key, index) or _message(value, key, f"{key}[{index}]", seen)
         if message.tool and read and read[-1].tool:
             before, after = read[-1].turn, message.turn
             both = Turn("user", f"{before.content}\n{after.content}", min(before.weight, after.weight))
-            read[-1] = replace(message, turn=both)
+            read[-1] = message._replace(turn=both)
         else:
             read.append(message)
     return read
+
+
+def _plain(message: Any, key: str, index: int) -> _Message | None:
+    """What `_message` gives for nearly all messages, sooner: those that have a role and a text, and no tools."""
+    if type(message) is not dict or len(message) != 2:
+        return None
+    role_key, text_key = ("role", "content") if "role" in message else ("from", "value")
+    role, said = message.get(role_key), message.get(text_key)
+    speaker = ROLES.get(role) if type(role) is str else None
+    if type(said) is not str or speaker is None or speaker == "tool" or speaker == "call":
+        return None
+    place = f"{key}[{index}].{text_key}"
+    return _Message(Turn(speaker, text(said, place)), place, tool=False)
 
 
 def _message(message: Any, key: str, place: str, seen: Seen) -> _Message:

@@ -78,7 +78,9 @@ class RecordReader:
                 raise RefusedError(f"expected a record (an object), found {type_name(value)}", "not_a_record")
             record = self._mapped(value) if self.fields else value
             shape = self._choose(record)
-            self.seen.unused_keys.update(record.keys() - set(shape.required) - set(shape.optional))
+            self.seen.unused_keys.update(
+                [key for key in record if key not in shape.required and key not in shape.optional]
+            )
             return _BUILDERS[shape.format](shape, record, self, where)
         except RefusedError as error:
             return Problem(where, error.what, error.reason, error.hint)
@@ -92,6 +94,8 @@ class RecordReader:
         return {**{key: value for key, value in record.items() if key not in taken}, **found}
 
     def _choose(self, record: dict[str, Any]) -> Shape:
+        if self.shape is not None and all([key in record for key in self.shape.required]):
+            return self.shape
         candidates = [self.shape] if self.shape else [s for s in SHAPES if self.format in ("auto", s.format)]
         for shape in candidates:
             if record.keys() >= set(shape.required):
@@ -147,32 +151,29 @@ def _qa(shape: Shape, record: dict[str, Any], reader: RecordReader, where: str) 
     question = filled(text(record[asked], asked), asked)
     answer = filled(text(record[answered], answered), answered)
     for key in shape.optional:
-        if key in CONTEXT_KEYS:
-            more = text(record.get(key) or "", key)
+        if key in record and key in CONTEXT_KEYS:
+            more = text(record[key] or "", key)
             question = f"{question}\n\n{more}" if more.strip() else question
-    turns = (*_system(shape, record, reader), Turn("user", question), Turn("assistant", answer))
-    return Document("qa", reader.source, where, turns=turns)
+    turns = (Turn("user", question), Turn("assistant", answer))
+    return Document("qa", reader.source, where, turns=_under_system(shape, record, reader, turns))
 
 
 def _chat(shape: Shape, record: dict[str, Any], reader: RecordReader, where: str) -> Document:
     turns = read_turns(record[shape.required[0]], shape.required[0], reader.seen)
-    if turns[0].role != "system":
-        turns = (*_system(shape, record, reader), *turns)
-    else:
-        reader.seen.unused_keys.update(key for key in SYSTEM_KEYS if record.get(key))
-    return Document("chat", reader.source, where, turns=turns)
+    return Document("chat", reader.source, where, turns=_under_system(shape, record, reader, turns))
 
 
-def _system(shape: Shape, record: dict[str, Any], reader: RecordReader) -> tuple[Turn, ...]:
-    """The turn of a system text beside the messages; what else stands under its keys is not used."""
+def _under_system(
+    shape: Shape, record: dict[str, Any], reader: RecordReader, turns: tuple[Turn, ...]
+) -> tuple[Turn, ...]:
+    """The turns, under the system text that stands beside them; what else is under its keys is not used."""
     for key in SYSTEM_KEYS:
-        if key in shape.optional and key in record:
-            value = record[key]
-            if isinstance(value, str) and value.strip():
-                return (Turn("system", text(value, key)),)
-            if value:
+        if key in record and key in shape.optional and (value := record[key]):
+            if turns[0].role != "system" and isinstance(value, str) and value.strip():
+                turns = (Turn("system", text(value, key)), *turns)
+            else:
                 reader.seen.unused_keys.add(key)
-    return ()
+    return turns
 
 
 _BUILDERS = {"doc": _doc, "qa": _qa, "chat": _chat}
