@@ -94,8 +94,6 @@ class RecordReader:
         return {**{key: value for key, value in record.items() if key not in taken}, **found}
 
     def _choose(self, record: dict[str, Any]) -> Shape:
-        if self.shape is not None and all([key in record for key in self.shape.required]):
-            return self.shape
         candidates = [self.shape] if self.shape else [s for s in SHAPES if self.format in ("auto", s.format)]
         for shape in candidates:
             if record.keys() >= set(shape.required):
