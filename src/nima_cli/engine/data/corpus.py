@@ -114,8 +114,11 @@ def read_corpus(
     lines = yield from _read(run(make_shard, tasks), corpus, _Gathered(gatherings, problems, _size(sources)), spool)
     for source, gathering in zip(sources, gatherings, strict=True):
         yield from _add_report(reports[place[source.index]], gathering.finish())
-    check_fields(gatherings, problems)
+    # A wrong mapping is no bad record that could be skipped.
+    mappings = Problems() if problems.skip else problems
+    check_fields(gatherings, mappings)
     problems.raise_if_any()
+    mappings.raise_if_any()
     yield from _reading_notes(corpus)
     if config.max_boilerplate is not None:
         yield from _leave_out_boilerplate(config, corpus, lines, run)
