@@ -81,7 +81,11 @@ def test_another_mapping_is_another_dataset(run_cli: RunCli, tmp_path: Path) -> 
             "data.fields: `title`: no record has the key `Heading`; keys found: `text`, `url`",
             "",
         ),
-        (("--field", "title=Heading", "--on-error", "skip"), "data.fields: `title`: no record has the key `Heading`", ""),
+        (
+            ("--field", "title=Heading", "--on-error", "skip"),
+            "data.fields: `title`: no record has the key `Heading",
+            "",
+        ),
         (("--format", "json"), "--format json: expected one of `qa`, `chat`, `doc`, `auto`", "leave it out"),
         (("--format", "sharegpt"), "--format sharegpt: expected one of", "did you mean `--format chat`?"),
         (("--format", "dock"), "--format dock: expected one of", "did you mean `--format doc`?"),

@@ -9,6 +9,7 @@ import pytest
 from nima_cli.config.data_schema import SourceConfig
 from nima_cli.engine.data import values
 from nima_cli.engine.data.document import Document
+from nima_cli.engine.data.records import RecordReader
 from nima_cli.engine.data.sources import Problems, open_sources
 from nima_cli.errors import DataError
 from tests.engine.data.reading import documents_of
@@ -239,6 +240,27 @@ def test_bad_records(tmp_path: Path, record: Any, format_: str, what: str, hint:
     assert caught.value.message.startswith(f"{tmp_path}/{LISTED}")
     assert what in caught.value.message
     assert hint is None or hint in (caught.value.hint or "")
+
+
+MAPPED = [
+    ({"text": "Raw"}, {"content": "no", "Raw": "yes"}, "yes"),
+    ({"question": "Q"}, {"messages": [ASK, SAY], "Q": "a", "answer": "b"}, [("user", "a"), ("assistant", "b")]),
+    ({"question": "Q"}, {"question": "no", "Q": "a", "answer": "b"}, [("user", "a"), ("assistant", "b")]),
+    ({"question": "Q"}, {"question": "a", "answer": "b"}, [("user", "a"), ("assistant", "b")]),
+    ({"answer": "answers.text.0"}, {"question": "a", "answers": {"text": ["b"]}}, [("user", "a"), ("assistant", "b")]),
+    ({"answer": "a.b"}, {"question": "a", "a.b": "b", "a": {"b": "no"}}, [("user", "a"), ("assistant", "b")]),
+    ({"context": "c"}, {"question": "a", "answer": "b", "c": "c"}, [("user", "a\n\nc"), ("assistant", "b")]),
+    ({"system": "s"}, {**QA, "s": "be"}, [("system", "be"), ("user", QA["question"]), ("assistant", QA["answer"])]),
+    ({"messages": "chosen"}, {"prompt": "x", "chosen": [ASK, SAY], "rejected": [ASK, SAY]}, BOTH),
+    ({"title": "T", "text": "d.t"}, {"T": "One", "d": {"t": "Body"}}, "# One\n\nBody"),
+]
+
+
+@pytest.mark.parametrize(("fields", "record", "expected"), MAPPED)
+def test_keys_are_mapped(fields: dict[str, str], record: dict[str, Any], expected: Any) -> None:
+    document = RecordReader("auto", 0, fields).convert(record, "x")
+    assert isinstance(document, Document)
+    assert (document.text or turns(document)) == expected
 
 
 def test_records_of_one_file_have_one_shape(tmp_path: Path) -> None:

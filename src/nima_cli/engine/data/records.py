@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nima_cli.config.record_keys import (
@@ -45,6 +45,12 @@ SHAPES = (
     *(_qa_shape(*pair) for pair in dict.fromkeys((*_COMMON_PAIRS, *itertools.product(QUESTION_KEYS, ANSWER_KEYS)))),
     *(Shape("doc", (key,), (TITLE_KEY,)) for key in TEXT_KEYS),
 )
+
+
+def _allowing(shape: Shape, keys: Iterable[str]) -> Shape:
+    possible = {"qa": (*CONTEXT_KEYS, *SYSTEM_KEYS), "chat": SYSTEM_KEYS, "doc": ()}[shape.format]
+    more = [key for key in keys if key in possible and key not in (*shape.required, *shape.optional)]
+    return replace(shape, optional=(*shape.optional, *more)) if more else shape
 
 
 def detect(keys: Iterable[str]) -> Shape | None:
@@ -94,12 +100,20 @@ class RecordReader:
         return {**{key: value for key, value in record.items() if key not in taken}, **found}
 
     def _choose(self, record: dict[str, Any]) -> Shape:
-        candidates = [self.shape] if self.shape else [s for s in SHAPES if self.format in ("auto", s.format)]
+        candidates = [self.shape] if self.shape else self._candidates()
         for shape in candidates:
             if record.keys() >= set(shape.required):
                 self.shape = shape
                 return shape
         raise self._no_fit(record, candidates)
+
+    def _candidates(self) -> list[Shape]:
+        """The shapes to try; what the mapping names comes first, and may stand where it usually would not."""
+        shapes = [shape for shape in SHAPES if self.format in ("auto", shape.format)]
+        if self.fields:
+            shapes = [_allowing(shape, self.fields.keys()) for shape in shapes]
+            shapes.sort(key=lambda shape: -len(self.fields.keys() & set(shape.required)))
+        return shapes
 
     def _no_fit(self, record: dict[str, Any], candidates: list[Shape]) -> RefusedError:
         found = ", ".join(f"`{printable(key)}`" for key in record) or "none"
