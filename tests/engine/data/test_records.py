@@ -1,13 +1,18 @@
 """Containers and record shapes: what becomes which document, and what each malformed file says, with its place."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nima_cli.config.data_schema import SourceConfig
+from nima_cli.config.record_keys import RECORD_KEYS
 from nima_cli.engine.data import values
+from nima_cli.engine.data.conversations import ROLES
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.records import RecordReader
 from nima_cli.engine.data.sources import Problems, open_sources
@@ -261,6 +266,35 @@ def test_keys_are_mapped(fields: dict[str, str], record: dict[str, Any], expecte
     document = RecordReader("auto", 0, fields).convert(record, "x")
     assert isinstance(document, Document)
     assert (document.text or turns(document)) == expected
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from(["", " ", "a", "text", "\ud800", *ROLES])
+MESSAGE = ["role", "from", "content", "value", "weight", "tool_calls", "function_call", "name", "arguments", "function"]
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*MESSAGE, "type", "text"]), inner),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from([*RECORD_KEYS, "chosen", "rejected", "Q", "x"]), VALUES, max_size=5),
+    st.dictionaries(st.sampled_from(RECORD_KEYS), st.sampled_from(["Q", "x", "x.text", "x.0", "x.0.role"]), max_size=2),
+    st.sampled_from(["auto", "qa", "chat", "doc"]),
+)
+@settings(max_examples=400)
+def test_whatever_a_record_holds_it_is_a_document_or_a_problem(
+    record: dict[str, Any], fields: dict[str, str], format_: str
+) -> None:
+    reader = RecordReader(format_, 0, fields)
+    before = copy.deepcopy(record)
+    found = reader.convert(record, "x")
+    assert record == before
+    if isinstance(found, Document):
+        assert found.characters
+        assert all(turn.weight in (0, 1) for turn in found.turns)
+    else:
+        assert str(found).isprintable()
 
 
 def test_records_of_one_file_have_one_shape(tmp_path: Path) -> None:
