@@ -174,9 +174,9 @@ REFUSED = [
     Refused("30 one huge line", ("--jsonl-files", "x.jsonl"), "x.jsonl:1: record larger than 16 MB", _big_line),
     chat_row("32 no messages", [], "x.json:1 (record 1): `messages` is an empty list"),
     chat_row(
-        "33 role tool",
-        [ASK, {**SAY, "role": "tool"}],
-        "x.json:1 (record 1): `messages[1].role` is `tool`, expected one of `system`, `user`, `assistant`",
+        "33 role robot",
+        [ASK, {**SAY, "role": "robot"}],
+        "x.json:1 (record 1): `messages[1].role` is `robot`, expected one of `system`, `developer`, `user`, ",
     ),
     chat_row("33 role User", [{**ASK, "role": "User"}, SAY], "x.json:1 (record 1): `messages[0].role` is `User`"),
     chat_row("34 no assistant", [ASK], "x.json:1 (record 1): `messages` has no assistant turn"),
@@ -190,10 +190,12 @@ REFUSED = [
         "x.json:1 (record 1): `messages` has a system turn that is not the first",
     ),
     chat_row(
-        "35 parts",
-        [{"role": "user", "content": [{"type": "text"}]}, SAY],
-        "x.json:1 (record 1): `messages[0].content` is a list of parts",
-        "join",
+        "33 a tool that nobody called", [ASK, {**SAY, "role": "tool"}, SAY], "x.json:1 (record 1): `messages` has an"
+    ),
+    chat_row(
+        "35 no part is text",
+        [{**ASK, "content": [{"type": "image_url", "image_url": {}}]}, SAY],
+        "x.json:1 (record 1): `messages[0].content` holds no text, only parts of type `image_url`",
     ),
     json_row("40 all the same", dump([GOOD[0]] * 5), "1 usable document, and train, val and test need one each"),
     json_row("41 too few", dump(GOOD[:2]), "2 usable documents, and train, val and test need one each"),
