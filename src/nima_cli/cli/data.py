@@ -10,6 +10,7 @@ import typer
 
 from nima_cli.cli.cluster import cluster
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples
+from nima_cli.cli.record_flags import FieldFlags, check_format, fields, naming_field_flags
 from nima_cli.config.data_help import DATA_HELP
 from nima_cli.errors import InputError
 
@@ -48,6 +49,7 @@ SourceFlags = Annotated[
 _PREPARE_EXAMPLES = examples(
     "nima data prepare --output-dir data/docs --text-files docs",
     "nima data prepare --output-dir data/k8s --text-files docs/k8s/*.md --json-files qa.json --format qa",
+    "nima data prepare --output-dir data/faq --jsonl-files faq.jsonl --field question=Q --field answer=A",
     "nima data prepare --output-dir data/mix --source docs,weight=2.0 --source builtin:python-docs",
     "nima data prepare -c configs/technical.yaml --overwrite",
 )
@@ -67,6 +69,7 @@ def prepare(
     record_format: Annotated[
         str, typer.Option("--format", help="Shape of JSON and JSONL records.", metavar="qa|chat|doc|auto")
     ] = "auto",
+    field: FieldFlags = None,
     source: SourceFlags = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="A YAML file with these settings under `data`.")
@@ -132,6 +135,8 @@ def prepare(
         from nima_cli.cli.initial import tokenizer_path
 
         overrides["data.tokenizer_from"] = tokenizer_path(Path(tokenizer_from))
+    overrides["data.fields"] = fields(field or [])
+    check_format(record_format, [*(json_files or []), *(jsonl_files or [])])
     overrides["data.sources"] = (
         _named_sources(text_files or [], json_files or [], jsonl_files or [], record_format, source or []) or None
     )
@@ -153,7 +158,8 @@ def prepare(
     from nima_cli.engine.data.prepare import prepare as run
 
     events = run(data, folder, overwrite=overwrite, workers=workers or cpu_count(), cluster=on)
-    _prepare(events, folder, report, quiet=quiet, as_json=json)
+    with naming_field_flags():
+        _prepare(events, folder, report, quiet=quiet, as_json=json)
 
 
 def _prepare(events: Iterator["Event"], folder: Path, report: Path | None, *, quiet: bool, as_json: bool) -> None:

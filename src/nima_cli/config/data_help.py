@@ -17,6 +17,7 @@ DATA_HELP: dict[str, str] = {
     "dedupe": "Before the split, remove documents that say nearly the same, only those that are equal up to case and white space, or none. [default: near]",
     "loss": "Learn every token, or in Q&A and chats only what the assistant says. [default: all]",
     "on_error": "At a bad record: stop, or drop it and count it. [default: stop]",
+    "fields": "Keys of records that have other names: `{question: Question, answer: data.reply}` takes the question from `Question` and the answer from `reply` in `data`.",
     "encoding": "What files are in that are not UTF-8, such as `windows-1252`; by default they are errors.",
     "normalize": "Unicode normalisation; `none` changes nothing. [default: none]",
     "strip_markup": "Take front matter, comments, shortcodes and layout tags out of Markdown, never out of code. [default: True]",

@@ -1,13 +1,30 @@
 """The settings of preparing data: types, defaults, bounds and descriptions; never imports torch."""
 
-from typing import Literal
+from difflib import get_close_matches
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from nima_cli.config.record_keys import RECORD_KEYS
 from nima_cli.config.section import Section
 from nima_cli.config.values import Float, Int, Name
 
 BUILTIN_SOURCE = "builtin:python-docs"
+
+
+def _known_keys(fields: dict[str, str]) -> dict[str, str]:
+    for key in fields:
+        if key not in RECORD_KEYS:
+            near = get_close_matches(key.lower(), RECORD_KEYS, n=1)
+            known = (
+                f"did you mean `{near[0]}`?" if near else f"known are {', '.join(f'`{one}`' for one in RECORD_KEYS)}"
+            )
+            raise ValueError(f"`{key}` is no key of records that nima knows; {known}")
+    return fields
+
+
+# Keys of records that nima knows -> the keys that stand for them in the files.
+Fields = Annotated[dict[Name, Name], AfterValidator(_known_keys)]
 
 
 class SourceConfig(Section):
@@ -24,6 +41,9 @@ class SourceConfig(Section):
         1.0, gt=0.0, le=100.0, description="How often the source is drawn in an epoch; train split only."
     )
     name: Name | None = Field(None, description="Name in reports; by default made from the path.")
+    fields: Fields | None = Field(
+        None, description="As `data.fields`, for the records of this source; where both name a key, this one counts."
+    )
 
     @model_validator(mode="after")
     def _check_container(self) -> "SourceConfig":
@@ -72,6 +92,11 @@ class DataConfig(Section):
         "all", description="Learn every token, or in Q&A and chats only what the assistant says."
     )
     on_error: Literal["stop", "skip"] = Field("stop", description="At a bad record: stop, or drop it and count it.")
+    fields: Fields | None = Field(
+        None,
+        description="Keys of records that have other names: `{question: Question, answer: data.reply}` takes the "
+        "question from `Question` and the answer from `reply` in `data`.",
+    )
     encoding: Name | None = Field(
         None, description="What files are in that are not UTF-8, such as `windows-1252`; by default they are errors."
     )

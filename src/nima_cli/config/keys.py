@@ -109,6 +109,8 @@ def _words(annotation: Any, metadata: Sequence[Any]) -> list[str]:
         return [f"`{value}`" for value in get_args(annotation)]
     if (item := item_type(annotation)) is not None:
         return [f"a list, each item {allowed(item)}"]
+    if get_origin(annotation) is dict:
+        return ["a mapping of text to text"]
     if (section := section_type(annotation)) is not None:
         return [f"a section with the keys {', '.join(f'`{key}`' for key in section.model_fields)}"]
     return {

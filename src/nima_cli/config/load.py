@@ -16,7 +16,13 @@ from nima_cli.config.schema import PRESETS, Config, ModelConfig
 from nima_cli.errors import ConfigError
 
 # Flags that are not the last part of their key.
-_FLAGS = {"model.preset": "--preset", "data.dir": "--data", "data.dedupe": "--dedup", "data.sources": "command line"}
+_FLAGS = {
+    "model.preset": "--preset",
+    "data.dir": "--data",
+    "data.dedupe": "--dedup",
+    "data.sources": "command line",
+    "data.fields": "--field",
+}
 _PRESET: KeyPath = ("model", "preset")
 # Keys whose null says `as below`: what a preset gives, or what the recipe chose when the run began.
 _LEFT_OPEN: dict[str, set[str]] = {

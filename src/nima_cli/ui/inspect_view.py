@@ -56,7 +56,7 @@ def dataset_report(
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column()
-    facts.add_row("loss on", "every token" if metadata["loss"] == "all" else "what the assistant says")
+    facts.add_row("loss on", _loss(metadata))
     facts.add_row("bytes per token", f"{train['bytes'] / train['tokens']:.2f}")
     facts.add_row("duplicates", safe_text(_duplicates(metadata["duplicates"])))
     facts.add_row("cleaned", safe_text(_counts(metadata["cleaning"])))
@@ -64,6 +64,12 @@ def dataset_report(
     leaks = metadata.get("leaks")
     parts += [Text(), leak_view(leaks, verbose=verbose)] if leaks else []
     return Group(*parts, Text(), _histogram(histogram), *([_details(metadata)] if verbose else []))
+
+
+def _loss(metadata: Mapping[str, Any]) -> str:
+    shown = "every token" if metadata["loss"] == "all" else "what the assistant says"
+    without = metadata.get("zero_weight_messages", 0)
+    return shown + (f", but for {without:,} messages of weight 0" if without else "")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

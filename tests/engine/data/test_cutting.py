@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,10 @@ def added(batches: Iterator[Batch]) -> Read:
     for batch in batches:
         documents += batch.documents
         total.drops += batch.tally.drops
-        total.extra_keys |= batch.tally.extra_keys
+        total.seen.add(batch.tally.seen)
         total.files += batch.tally.files
         total.bytes += batch.tally.bytes
-    return documents, total.drops, total.extra_keys, total.files, total.bytes
+    return documents, total.drops, total.seen.unused_keys, total.files, total.bytes
 
 
 def whole(path: Path, format_: str = "auto") -> Read:
@@ -85,6 +86,17 @@ def test_lines_keep_their_numbers_and_pieces_are_small(tmp_path: Path) -> None:
     documents = in_pieces(path)[0]
     assert [document.where for document in documents] == [f"x.jsonl:{2 * number + 1}" for number in range(500)]
     assert {document.source for document in documents} == {7}
+
+
+def test_keys_are_mapped_in_every_piece(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b"".join(b'{"Q": "%d", "A": "yes", "text": "no"}\n' % number for number in range(50)))
+    mapping = replace(origin(path), how=Reading(fields={"question": "Q", "answer": "A"}))
+    pieces = [part for part in cut(mapping, path) if isinstance(part, Piece)]
+    assert len(pieces) > 10
+    documents, drops, unused, *_ = added(batch for piece in pieces for batch in read_piece(piece))
+    assert [document.turns[0].content for document in documents] == [str(number) for number in range(50)]
+    assert (drops, unused) == ([], {"text"})
 
 
 @pytest.mark.parametrize("after", [b"\n", b"x" * 300 + b"\n"])

@@ -1,14 +1,20 @@
 """Containers and record shapes: what becomes which document, and what each malformed file says, with its place."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nima_cli.config.data_schema import SourceConfig
+from nima_cli.config.record_keys import RECORD_KEYS
 from nima_cli.engine.data import values
+from nima_cli.engine.data.conversations import ROLES
 from nima_cli.engine.data.document import Document
+from nima_cli.engine.data.records import RecordReader
 from nima_cli.engine.data.sources import Problems, open_sources
 from nima_cli.errors import DataError
 from tests.engine.data.reading import documents_of
@@ -18,6 +24,11 @@ QA = {"question": "What is a pod?", "answer": "A group of containers."}
 ASK = {"role": "user", "content": "hi"}
 SAY = {"role": "assistant", "content": "hello"}
 BE = {"role": "system", "content": "be kind"}
+BOTH = [("user", "hi"), ("assistant", "hello")]
+CALL = {"name": "level", "arguments": '{"tank": 2}'}
+CALLS = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": CALL}]}
+CALLED = '<tool_call>\n{"name": "level", "arguments": {"tank": 2}}\n</tool_call>'
+TOOL = {"role": "tool", "tool_call_id": "c", "content": "7"}
 
 
 def read(path: Path, data: bytes | str, format_: str = "auto") -> list[Document]:
@@ -49,6 +60,33 @@ def turns(document: Document) -> list[tuple[str, str]]:
             "chat",
             [("user", "hi"), ("assistant", "ho")],
         ),
+        ({"conversations": [ASK, SAY]}, "chat", [("user", "hi"), ("assistant", "hello")]),
+        (
+            {"messages": [{"from": "user", "value": "hi"}, {"role": "model", "content": "ho"}]},
+            "chat",
+            [("user", "hi"), ("assistant", "ho")],
+        ),
+        (
+            {"conversation": [{"role": "developer", "content": "be"}, {"role": "human", "text": "hi"}, SAY]},
+            "chat",
+            [("system", "be"), ("user", "hi"), ("assistant", "hello")],
+        ),
+        ({"system": "be", "messages": [ASK, SAY]}, "chat", [("system", "be"), ("user", "hi"), ("assistant", "hello")]),
+        ({"system": "x", "messages": [BE, ASK, SAY]}, "chat", [("system", "be kind"), *BOTH]),
+        ({"system": ["x"], "messages": [ASK, SAY]}, "chat", BOTH),
+        ({"instruction": "a", "context": "c", "response": "b"}, "qa", [("user", "a\n\nc"), ("assistant", "b")]),
+        ({"prompt": "a", "response": "b"}, "qa", [("user", "a"), ("assistant", "b")]),
+        ({"question": "a", "response": "b"}, "qa", [("user", "a"), ("assistant", "b")]),
+        ({"query": "a", "answer": "b"}, "qa", [("user", "a"), ("assistant", "b")]),
+        ({"input": "a", "output": "b"}, "qa", [("user", "a"), ("assistant", "b")]),
+        (
+            {"system_prompt": "s", "question": "a", "response": "b"},
+            "qa",
+            [("system", "s"), ("user", "a"), ("assistant", "b")],
+        ),
+        ({"system": "Linux", **QA}, "qa", [("user", QA["question"]), ("assistant", QA["answer"])]),
+        ({"title": "T", "body": "Body"}, "markdown", "# T\n\nBody"),
+        ({"page_content": "Body", "metadata": {}}, "markdown", "Body"),
         ({"title": "On\nPods", "content": "Body\n"}, "markdown", "# On Pods\n\nBody\n"),
         ({"content": "Body"}, "markdown", "Body"),
         ({"text": "Body"}, "text", "Body"),
@@ -97,6 +135,7 @@ def test_literal_special_tokens_and_controls_are_data(tmp_path: Path) -> None:
     assert document.turns[1].content == answer
 
 
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
 LISTED = "x.json:1 (record 1): "
 BAD_FILES = [
     ("x.md", b"one\ntwo \x92 three", "x.md: byte 0x92 at offset 8 (line 2) is not UTF-8", "iconv"),
@@ -161,19 +200,41 @@ BAD_RECORDS = [
     ({"messages": "hi"}, "auto", "`messages` is text, expected a list", None),
     ({"messages": ["hi"]}, "auto", "`messages[0]` is text, expected an object", None),
     ({"messages": [{"role": "user"}]}, "auto", "`messages[0]` has no `content`; keys found: `role`", None),
-    ({"messages": [ASK, {**SAY, "role": "tool"}]}, "auto", "`messages[1].role` is `tool`, expected one of `sys", None),
+    (
+        {"messages": [ASK, {**SAY, "role": "robot"}]},
+        "auto",
+        "`messages[1].role` is `robot`, expected one of `sys",
+        None,
+    ),
+    ({"messages": [ASK, {**SAY, "weight": 0.5}]}, "auto", "`messages[1].weight` is 0.5, expected 0 or 1", None),
+    (
+        {"messages": [ASK, {**SAY, "weight": True}]},
+        "auto",
+        "`messages[1].weight` is true or false, expected 0 or",
+        None,
+    ),
+    ({"messages": [ASK, {**SAY, "weight": "0"}]}, "auto", "`messages[1].weight` is text, expected 0 or 1", None),
+    ({"messages": [ASK, {**SAY, "content": None}]}, "auto", "`messages[1].content` is null, expected text", None),
+    ({"messages": [ASK, {"role": "assistant"}]}, "auto", "`messages[1]` has no `content`; keys found: `role`", None),
+    ({"messages": [ASK, {**CALLS, "tool_calls": [{}]}]}, "auto", "`messages[1].tool_calls[0]` names no function", None),
+    ({"messages": [ASK, {**CALLS, "tool_calls": "x"}]}, "auto", "`messages[1].tool_calls` is text, expected a", None),
+    ({"messages": [TOOL, SAY]}, "auto", "an answer of a tool that no assistant turn called", None),
+    ({"messages": [ASK, TOOL, SAY]}, "auto", "an answer of a tool that no assistant turn called", None),
+    ({"messages": [ASK, CALLS, TOOL]}, "auto", "ends with what a tool answered", None),
+    ({"messages": [{**ASK, "content": [IMAGE]}, SAY]}, "auto", "`messages[0].content` holds no text, only", None),
+    ({"messages": [{**ASK, "content": [5]}, SAY]}, "auto", "`messages[0].content[0]` is a number, expected a", None),
+    ({"Q": "a", "A": "b"}, "auto", "no known kind of record", "`data.fields: {question: Q, answer: A}`"),
+    ({"data": {"Question": "a"}, "Answer": "b"}, "auto", "no known", "{question: data.Question, answer: Answer}"),
+    ({"question": "a", "Reply": "b"}, "auto", "missing `answer`", "`data.fields: {answer: Reply}`"),
+    ({"dialogue": [ASK, SAY]}, "auto", "no known kind of record", "`data.fields: {messages: dialogue}`"),
+    ({"prompt": "a", "chosen": "b", "rejected": "c"}, "auto", "one is preferred; keys", "{answer: chosen}"),
+    ({"chosen": [ASK, SAY], "rejected": [ASK, SAY]}, "auto", "one is preferred; keys", "{messages: chosen}"),
     ({"messages": [{**ASK, "role": "User"}, SAY]}, "auto", "is `User`, expected one of", None),
     ({"messages": [ASK]}, "auto", "has no assistant turn", "in turn"),
     ({"messages": [ASK, ASK, SAY]}, "auto", "two turns of one role in a row", None),
     ({"messages": [SAY, ASK, SAY]}, "auto", "starts with an assistant turn", None),
     ({"messages": [ASK, SAY, BE]}, "auto", "system turn that is not the first", None),
     ({"messages": [ASK, SAY, ASK]}, "auto", "ends with a user turn", None),
-    (
-        {"messages": [{**ASK, "content": [{"type": "text", "text": "a"}]}, SAY]},
-        "auto",
-        "`messages[0].content` is a list of parts",
-        "join",
-    ),
 ]
 
 
@@ -184,6 +245,56 @@ def test_bad_records(tmp_path: Path, record: Any, format_: str, what: str, hint:
     assert caught.value.message.startswith(f"{tmp_path}/{LISTED}")
     assert what in caught.value.message
     assert hint is None or hint in (caught.value.hint or "")
+
+
+MAPPED = [
+    ({"text": "Raw"}, {"content": "no", "Raw": "yes"}, "yes"),
+    ({"question": "Q"}, {"messages": [ASK, SAY], "Q": "a", "answer": "b"}, [("user", "a"), ("assistant", "b")]),
+    ({"question": "Q"}, {"question": "no", "Q": "a", "answer": "b"}, [("user", "a"), ("assistant", "b")]),
+    ({"question": "Q"}, {"question": "a", "answer": "b"}, [("user", "a"), ("assistant", "b")]),
+    ({"answer": "answers.text.0"}, {"question": "a", "answers": {"text": ["b"]}}, [("user", "a"), ("assistant", "b")]),
+    ({"answer": "a.b"}, {"question": "a", "a.b": "b", "a": {"b": "no"}}, [("user", "a"), ("assistant", "b")]),
+    ({"context": "c"}, {"question": "a", "answer": "b", "c": "c"}, [("user", "a\n\nc"), ("assistant", "b")]),
+    ({"system": "s"}, {**QA, "s": "be"}, [("system", "be"), ("user", QA["question"]), ("assistant", QA["answer"])]),
+    ({"messages": "chosen"}, {"prompt": "x", "chosen": [ASK, SAY], "rejected": [ASK, SAY]}, BOTH),
+    ({"title": "T", "text": "d.t"}, {"T": "One", "d": {"t": "Body"}}, "# One\n\nBody"),
+]
+
+
+@pytest.mark.parametrize(("fields", "record", "expected"), MAPPED)
+def test_keys_are_mapped(fields: dict[str, str], record: dict[str, Any], expected: Any) -> None:
+    document = RecordReader("auto", 0, fields).convert(record, "x")
+    assert isinstance(document, Document)
+    assert (document.text or turns(document)) == expected
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from(["", " ", "a", "text", "\ud800", *ROLES])
+MESSAGE = ["role", "from", "content", "value", "weight", "tool_calls", "function_call", "name", "arguments", "function"]
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*MESSAGE, "type", "text"]), inner),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from([*RECORD_KEYS, "chosen", "rejected", "Q", "x"]), VALUES, max_size=5),
+    st.dictionaries(st.sampled_from(RECORD_KEYS), st.sampled_from(["Q", "x", "x.text", "x.0", "x.0.role"]), max_size=2),
+    st.sampled_from(["auto", "qa", "chat", "doc"]),
+)
+@settings(max_examples=400)
+def test_whatever_a_record_holds_it_is_a_document_or_a_problem(
+    record: dict[str, Any], fields: dict[str, str], format_: str
+) -> None:
+    reader = RecordReader(format_, 0, fields)
+    before = copy.deepcopy(record)
+    found = reader.convert(record, "x")
+    assert record == before
+    if isinstance(found, Document):
+        assert found.characters
+        assert all(turn.weight in (0, 1) for turn in found.turns)
+    else:
+        assert str(found).isprintable()
 
 
 def test_records_of_one_file_have_one_shape(tmp_path: Path) -> None:

@@ -246,12 +246,27 @@ def test_bad_records_are_skipped_and_counted_on_request(tmp_path: Path) -> None:
     assert gathering.report.dropped == problems.counts == {"malformed": 1, "missing_key": 1, "not_a_record": 1}
 
 
-def test_the_first_twenty_problems_are_listed(tmp_path: Path) -> None:
-    error = failure(write(tmp_path / "qa.jsonl", "5\n" * 33))
-    lines = error.message.splitlines()
+def test_the_first_twenty_kinds_of_problems_are_listed(tmp_path: Path) -> None:
+    for number in range(33):
+        write(tmp_path / f"{number:02}.jsonl", "5\n" * 3)
+    lines = failure(tmp_path).message.splitlines()
     assert len(lines) == 21
-    assert "qa.jsonl:1:" in lines[0]
-    assert lines[-1] == "and 13 more"
+    assert "00.jsonl:1: expected a record (an object), found a number (and 2 more records like it)" in lines[0]
+    assert lines[-1] == "and 39 more"
+
+
+def test_what_is_wrong_with_many_records_of_a_file_is_said_once(tmp_path: Path) -> None:
+    wrong = [{"question": "a", f"key{number}": 1} for number in range(600)]
+    others = [{"messages": [{"role": role, "content": "a"}]} for role in ("robot", "robot", "parrot")]
+    qa, chat = write(tmp_path / "qa.json", wrong), write(tmp_path / "chat.jsonl", "\n".join(map(json.dumps, others)))
+    assert failure(qa).message == (
+        f"{qa}:1 (record 1): missing `answer`; keys found: `question`, `key0` (and 599 more records like it)"
+    )
+    first, second = failure(chat).message.splitlines()
+    assert first.startswith(f"{chat}:1: `messages[0].role` is `robot`, expected one of")
+    assert first.endswith("(and 1 more record like it)")
+    assert second.startswith(f"{chat}:3: `messages[0].role` is `parrot`")
+    assert not second.endswith("like it)")
 
 
 def test_json_without_records_met_on_a_walk_is_noted_not_refused(tmp_path: Path) -> None:

@@ -271,11 +271,14 @@ def test_a_saved_conversation_is_a_document_for_prepare(
         ("3", "`messages`"),
         ('[{"question": "a", "answer": "b"}]', "`messages`"),
         ('[{"messages": {}}]', "`messages`"),
-        ('[{"messages": [3]}]', "message 1 needs"),
-        ('[{"messages": [{"role": "robot", "content": "x"}]}]', "message 1 needs"),
-        ('[{"messages": [{"role": ["user"], "content": "x"}]}]', "message 1 needs"),
-        ('[{"messages": [{"role": "user", "content": "x"}, {"role": "assistant"}]}]', "message 2 needs"),
-        ('[{"messages": [{"role": "user", "content": "\\ud800"}]}]', "message 1 holds a lone surrogate"),
+        ('[{"messages": [3]}]', r"`messages\[0\]` is a number"),
+        ('[{"messages": [{"role": "robot", "content": "x"}]}]', "`robot`, expected one of"),
+        ('[{"messages": [{"role": ["user"], "content": "x"}]}]', r"`messages\[0\].role` is a list"),
+        (
+            '[{"messages": [{"role": "user", "content": "x"}, {"role": "assistant"}]}]',
+            r"`messages\[1\]` has no `content`",
+        ),
+        ('[{"messages": [{"role": "user", "content": "\\ud800"}]}]', "half a character"),
         ('[{"messages": [{"role": "user", "content": "x"}]}]', "take turns"),
         ('[{"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "y"}]}]', "take turns"),
         ('[{"messages": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}]}]', "take turns"),
@@ -292,6 +295,13 @@ def test_a_file_that_is_no_conversation_changes_nothing(
     assert caught.value.message.startswith(f"{path}: ")
     assert told(conversation) == [("user", "one"), ("assistant", "1")]
     assert conversation.system == "Answer briefly."
+
+
+def test_a_conversation_in_another_spelling_is_loaded(conversation: Conversation, tmp_path: Path) -> None:
+    path = tmp_path / "chat.json"
+    path.write_text('{"conversations": [{"from": "human", "value": "one"}, {"from": "gpt", "value": "1"}]}')
+    conversation.load(path)
+    assert told(conversation) == [("user", "one"), ("assistant", "1")]
 
 
 def test_a_saved_system_text_that_is_too_long_changes_nothing(

@@ -8,7 +8,7 @@ fits is one atom. A piece may be told the headings that it is under, as lines be
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from nima_cli.engine.data.document import Kind, Turn
+from nima_cli.engine.data.document import TOOL_RESPONSE, Kind, Turn
 from nima_cli.engine.data.headings import HeadingPaths, is_title
 from nima_cli.engine.data.markdown import VERBATIM, blocks
 
@@ -220,7 +220,7 @@ def split_conversation(
     An exchange that is too long by itself stays whole, as a piece that is too long.
 
     Args:
-        turns: an optional system turn, then user and assistant in turn.
+        turns: an optional system turn, then user and assistant in turn. What tools answered begins no exchange.
         count: tokens of a conversation.
     """
     if count(turns) <= max_tokens:
@@ -237,6 +237,10 @@ def split_conversation(
 
 
 def _exchanges(turns: tuple[Turn, ...]) -> Iterator[tuple[Turn, ...]]:
-    starts = [index for index, turn in enumerate(turns) if turn.role == "user" or index == 0]
+    starts = [index for index, turn in enumerate(turns) if index == 0 or _asks(turn)]
     for start, end in zip(starts, [*starts[1:], len(turns)], strict=True):
         yield turns[start:end]
+
+
+def _asks(turn: Turn) -> bool:
+    return turn.role == "user" and not turn.content.startswith(TOOL_RESPONSE)

@@ -29,7 +29,7 @@ from nima_cli.engine.data.shard import (
     rows_of,
 )
 from nima_cli.engine.data.sketch_files import SketchFiles
-from nima_cli.engine.data.source_report import Gathering, SourceReport
+from nima_cli.engine.data.source_report import Gathering, SourceReport, check_fields
 from nima_cli.engine.data.sources import Problems, Source
 from nima_cli.engine.data.spool import Spool, pack, read_documents
 from nima_cli.events import Dropped, Event, Note, Progress
@@ -136,7 +136,11 @@ def read_corpus(
     lines = yield from _read(run(make_shard, tasks), corpus, _Gathered(gatherings, problems, _size(sources)), spool)
     for source, gathering in zip(sources, gatherings, strict=True):
         yield from _add_report(reports[place[source.index]], gathering.finish())
+    # A wrong mapping is no bad record that could be skipped.
+    mappings = Problems() if problems.skip else problems
+    check_fields(gatherings, mappings)
     problems.raise_if_any()
+    mappings.raise_if_any()
     yield from _reading_notes(corpus)
     if config.max_boilerplate is not None:
         yield from _leave_out_boilerplate(config, corpus, lines, run)

@@ -51,7 +51,7 @@ def _first_shape(origin: Origin, stream: io.BufferedReader) -> Shape | None:
     if not holds_lines(origin.how, origin.suffixes, stream):
         return None
     head = stream.read(PIECE_BYTES)
-    records = RecordReader(origin.how.format, origin.label)
+    records = RecordReader(origin.how.format, origin.label, origin.how.fields)
     for item in read_jsonl(io.BytesIO(head[: head.rfind(b"\n") + 1]), origin.name):
         if isinstance(item, Value):
             records.convert(item.value, item.where)

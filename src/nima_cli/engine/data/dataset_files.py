@@ -82,7 +82,8 @@ class DatasetFiles:
         try:
             tokens = np.memmap(path, dtype=token_dtype(self.tokenizer.vocab_size), mode="r")
             index = np.load(self.folder / f"{split}.index.npy", mmap_mode="r", allow_pickle=False)
-            masked = self.metadata["loss"] == "assistant"
+            # Older metadata does not speak of weights.
+            masked = self.metadata["loss"] == "assistant" or self.metadata.get("zero_weight_messages", 0) > 0
             mask = np.memmap(self.folder / f"{split}.mask", dtype=np.uint8, mode="r") if masked else None
         except ValueError as error:
             raise DataError(f"{path}: unreadable: {error}", hint=AGAIN) from error

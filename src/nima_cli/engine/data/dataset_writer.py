@@ -98,10 +98,9 @@ class DatasetWriter:
         hashes: hex SHA-256 of each file staged so far.
     """
 
-    def __init__(self, folder: Path, *, loss: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.staging = folder / f".staging-{os.getpid()}"
-        self.masked = loss == "assistant"
         self.hashes: dict[str, str] = {}
 
     def write_tokenizer(self, tokenizer: Tokenizer) -> list[str]:
@@ -114,12 +113,13 @@ class DatasetWriter:
         return []
 
     def write_split(
-        self, split: str, shards: Iterable[EncodedShard], tell: Callable[[EncodedShard], Event]
+        self, split: str, shards: Iterable[EncodedShard], tell: Callable[[EncodedShard], Event], *, masked: bool
     ) -> Generator[Event, None, tuple[SplitCounts, npt.NDArray[np.int64]]]:
         """Stage one split: token ids, loss mask when there is one, index and readable view.
 
         Args:
             tell: makes an event of every shard that is written.
+            masked: whether there is a loss mask.
 
         Returns:
             What the split holds, and int64 [d], the tokens of each document.
@@ -127,7 +127,7 @@ class DatasetWriter:
         counts, indexes = SplitCounts(), list[npt.NDArray[np.void]]()
         with contextlib.ExitStack() as stack:
             ids, view = (stack.enter_context(self._hashed(f"{split}{suffix}")) for suffix in (".bin", ".txt"))
-            mask = stack.enter_context(self._hashed(f"{split}.mask")) if self.masked else None
+            mask = stack.enter_context(self._hashed(f"{split}.mask")) if masked else None
             for shard in shards:
                 ids.write(shard.ids)
                 view.write(shard.view)
@@ -207,13 +207,13 @@ class _HashedStream:
 
 
 @contextlib.contextmanager
-def staged(folder: Path, *, loss: str) -> Iterator[DatasetWriter]:
+def staged(folder: Path) -> Iterator[DatasetWriter]:
     """A writer into `folder`, whose lock is held; its staging folder is gone afterwards, whatever happens.
 
     Raises:
         ResourceError: the staging folder cannot be made.
     """
-    writer = DatasetWriter(folder, loss=loss)
+    writer = DatasetWriter(folder)
     leftovers = _leftovers(folder)
     try:
         try:

@@ -6,14 +6,17 @@ from typing import Literal
 Role = Literal["system", "user", "assistant"]
 Kind = Literal["text", "markdown", "qa", "chat"]
 KINDS: tuple[Kind, ...] = ("text", "markdown", "qa", "chat")
+# Begins a user's turn that holds what tools answered, and not what somebody asked.
+TOOL_RESPONSE = "<tool_response>"
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation."""
+    """One message of a conversation; with a `weight` of 0 it is context, and none of its tokens carries loss."""
 
     role: Role
     content: str
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)

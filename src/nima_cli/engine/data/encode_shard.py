@@ -11,6 +11,7 @@ import numpy.typing as npt
 from nima_cli.engine.data.dataset_files import INDEX_DTYPE, token_dtype
 from nima_cli.engine.data.document import KINDS
 from nima_cli.engine.data.encoder import CachingEncoder
+from nima_cli.engine.data.render import Loss
 from nima_cli.engine.data.samples import EncodedDocument, encode_document
 from nima_cli.engine.data.spool import read_documents
 from nima_cli.engine.data.text_view import Entry, render_entry
@@ -23,7 +24,8 @@ class EncodeTask:
 
     Attributes:
         tokenizer: path of the SentencePiece file, with its hash.
-        masked: whether only what an assistant says carries loss.
+        loss: what of conversations carries loss.
+        masked: whether the split has a loss mask: not every token but `<|bos|>` carries loss.
         names: of the sources, for the readable view.
         places: (offset, bytes) of each document.
     """
@@ -32,6 +34,7 @@ class EncodeTask:
     tokenizer: tuple[Path, str]
     max_length: int
     heading_context: bool
+    loss: Loss
     masked: bool
     names: tuple[str, ...]
     places: tuple[tuple[int, int], ...]
@@ -76,12 +79,12 @@ def encode_shard(task: EncodeTask) -> EncodedShard:
     encoder = _encoder(*task.tokenizer)
     documents = read_documents(task.spool, task.places)
     encoded = [
-        encode_document(document, encoder, task.max_length, heading_context=task.heading_context)
+        encode_document(document, encoder, task.max_length, heading_context=task.heading_context, loss=task.loss)
         for document in documents
     ]
     ids = np.concatenate([one.ids for one in encoded])
     mask = np.concatenate([one.mask for one in encoded])
-    target = mask.astype(bool) if task.masked else ids != encoder.tokenizer.bos_id
+    target = mask.astype(bool)
     byte_lengths = encoder.tokenizer.byte_lengths()
     return EncodedShard(
         ids=ids.astype(token_dtype(encoder.tokenizer.vocab_size)).tobytes(),

@@ -1,6 +1,7 @@
 """One hash over all that would be read, to tell whether a dataset is still that of its sources; parses nothing."""
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def fingerprint(sources: Sequence[Source]) -> str:
     for source in sources:
         config = source.config
         add(source.name, config.format, config.container, repr(config.weight), str(len(source.names)))
+        if config.fields:
+            add("fields", *itertools.chain(*sorted(config.fields.items())))
         if config.path == BUILTIN_SOURCE:
             for name, version in sorted(builtin.builtin_versions().items()):
                 add(name, version)

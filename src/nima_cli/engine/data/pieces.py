@@ -15,6 +15,7 @@ from typing import IO
 from nima_cli.engine.data.document import Document, Kind
 from nima_cli.engine.data.problems import Problem, printable
 from nima_cli.engine.data.readers import Reading, Value, read_file, read_jsonl
+from nima_cli.engine.data.record_values import Seen
 from nima_cli.engine.data.records import RecordReader, Shape
 from nima_cli.files import explain
 
@@ -84,7 +85,7 @@ class Tally:
     documents: int = 0
     bytes: int = 0
     drops: list[Problem] = field(default_factory=list)
-    extra_keys: set[str] = field(default_factory=set)
+    seen: Seen = field(default_factory=Seen)
 
 
 @dataclass(slots=True)
@@ -138,7 +139,8 @@ def read_stream(origin: Origin, stream: IO[bytes], lines: Lines | None = None) -
     else:
         part = io.BufferedReader(_Part(stream, lines.begin, lines.end), _BLOCK)
         items, kind = read_jsonl(part, origin.name, lines.begin, lines.number), None
-    records = RecordReader("auto" if kind else origin.how.format, origin.label, shape=lines.shape if lines else None)
+    format_, shape = "auto" if kind else origin.how.format, lines.shape if lines else None
+    records = RecordReader(format_, origin.label, origin.how.fields, shape)
     before, found = lines.begin if lines else 0, False
     batch = Batch(Tally(origin.source, files=int(before == 0)))
     for item in items:
@@ -151,7 +153,7 @@ def read_stream(origin: Origin, stream: IO[bytes], lines: Lines | None = None) -
     if not found and lines is None:
         batch.add(Problem(origin.name, "is empty", "empty"))
     batch.tally.bytes = stream.tell() - before
-    batch.tally.extra_keys = records.extra_keys
+    batch.tally.seen = records.seen
     yield batch
 
 

@@ -127,12 +127,14 @@ def _encode(
     run: Mapper,
 ) -> Generator[Event, None, tuple[dict[str, SplitOnDisk], int]]:
     """Write the splits and fill in `splits`; returns where they lie, and how many samples are too long."""
+    masked = config.loss == "assistant" or metadata["zero_weight_messages"] > 0
     task = EncodeTask(
         spool=corpus.spool,
         tokenizer=(writer.staging / tokenizer_name(tokenizer.kind), tokenizer.sha256),
         max_length=config.max_length,
         heading_context=config.heading_context,
-        masked=writer.masked,
+        loss=config.loss,
+        masked=masked,
         names=tuple(report.name for report in corpus.reports),
         places=(),
     )
@@ -141,7 +143,7 @@ def _encode(
     for name, numbers in parts.items():
         tasks = (replace(task, places=tuple(corpus.places(batch))) for batch in corpus.batches(numbers))
         shards = run(encode_shard, tasks)
-        counts, lengths = yield from writer.write_split(name, shards, progress.after)
+        counts, lengths = yield from writer.write_split(name, shards, progress.after, masked=masked)
         metadata["splits"][name] = {**asdict(counts), "sha256": writer.hashes[f"{name}.bin"]}
         written[name] = SplitOnDisk(writer.staging / f"{name}.bin", token_dtype(tokenizer.vocab_size), numbers, lengths)
     return written, progress.overlong
@@ -171,6 +173,7 @@ def _metadata(config: DataConfig, identity: Mapping[str, Any], corpus: Corpus, t
         **identity,
         "seed": config.seed,
         "loss": config.loss,
+        "zero_weight_messages": int(corpus.rows["zero_weights"][corpus.kept].sum(dtype=np.int64)),
         "dtype": token_dtype(tokenizer.vocab_size).name,
         "tokenizer": {"type": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256},
         "splits": {},

@@ -62,7 +62,7 @@ def prepare(
             refuse_foreign_files(output_dir)
         # The processes of a cluster have working folders of their own.
         folder = output_dir if cluster is None else output_dir.absolute()
-        with staged(folder, loss=config.loss) as writer, _mapper(sources, writer.staging, workers, cluster) as run:
+        with staged(folder) as writer, _mapper(sources, writer.staging, workers, cluster) as run:
             metadata = yield from make_dataset(config, sources, identity, writer, run)
         yield _ready(output_dir, metadata)
 
@@ -73,8 +73,14 @@ def _opened(config: DataConfig) -> list[Source]:
     A file that several of them reach belongs to the one that names it most closely.
     """
     sources = config.sources or [SourceConfig(path=BUILTIN_SOURCE)]
+    sources = [_with_fields(one, config) for one in sources]
     ranked = sorted(sources, key=lambda one: (-len(PurePath(one.path).parts), one.model_dump_json()))
     return open_sources(ranked, config.encoding)
+
+
+def _with_fields(source: SourceConfig, config: DataConfig) -> SourceConfig:
+    fields = {**(config.fields or {}), **(source.fields or {})}
+    return source.model_copy(update={"fields": fields}) if fields else source
 
 
 def _mapper(

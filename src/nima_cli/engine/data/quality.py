@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.document import Document
+from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.problems import Problem
 
 RUN_WORDS = 10
@@ -27,8 +27,11 @@ _SIGNS = frozenset(" \t\n.,;:!?'\"()-_/")
 def verdict(document: Document, config: DataConfig) -> Problem | None:
     """Why the document is left out, with its figures; None if it is kept.
 
-    Reasons: `too_short`, `too_long` (characters without surrounding white space), `repetitive`, `non_text`.
+    Reasons: `no_loss` (messages of weight 0, and others that `loss` leaves out), `too_short`, `too_long` (characters
+    without surrounding white space), `repetitive`, `non_text`.
     """
+    if document.turns and not any(turn.weight and _carries_loss(turn, config) for turn in document.turns):
+        return _out(document, "holds no message that carries loss", "no_loss")
     length = content_length(document)
     if length < config.min_length:
         return _out(document, f"has {length} characters", "too_short", characters=length)
@@ -40,6 +43,10 @@ def verdict(document: Document, config: DataConfig) -> Problem | None:
     if config.max_non_text is not None and (share := non_text(text)) > config.max_non_text:
         return _out(document, f"{share:.0%} of it is no language", "non_text", non_text=share)
     return None
+
+
+def _carries_loss(turn: Turn, config: DataConfig) -> bool:
+    return turn.role == "assistant" or config.loss == "all"
 
 
 def _out(document: Document, what: str, reason: str, **figures: float) -> Problem:

@@ -2,8 +2,8 @@
 
 import codecs
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import IO
 
 from nima_cli.engine.data import strict_json
@@ -30,11 +30,13 @@ class Reading:
         format: as in the configuration; `auto` goes by the suffix.
         container: as in the configuration; `auto` goes by the suffix, and for records else by the first characters.
         encoding: what files are in that are not UTF-8; None refuses them.
+        fields: keys of ours -> those that stand for them in records.
     """
 
     format: str = "auto"
     container: str = "auto"
     encoding: str | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_file(

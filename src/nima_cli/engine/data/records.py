@@ -1,12 +1,26 @@
 """Record shapes of JSON and JSON Lines (qa, chat, doc and their usual other names) to documents; knows no files."""
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nima_cli.engine.data.document import Document, Role, Turn
+from nima_cli.config.record_keys import (
+    ANSWER_KEYS,
+    CONTEXT_KEYS,
+    MESSAGE_KEYS,
+    QUESTION_KEYS,
+    SYSTEM_KEYS,
+    TEXT_KEYS,
+    TITLE_KEY,
+)
+from nima_cli.engine.data.conversations import read_turns
+from nima_cli.engine.data.document import Document, Turn
+from nima_cli.engine.data.field_hints import known_hint, preference_hint
 from nima_cli.engine.data.problems import Problem, printable
+from nima_cli.engine.data.record_values import RefusedError, Seen, filled, text, type_name
+
+_ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,25 +32,25 @@ class Shape:
     optional: tuple[str, ...] = ()
 
 
+def _qa_shape(asked: str, answered: str) -> Shape:
+    # In an FAQ `system` may as well be what the question is about; only data for instructions has it as a prompt.
+    system = SYSTEM_KEYS if (asked, answered) != ("question", "answer") else SYSTEM_KEYS[1:]
+    return Shape("qa", (asked, answered), (*(CONTEXT_KEYS if asked == "instruction" else ()), *system))
+
+
+_COMMON_PAIRS = (("question", "answer"), ("instruction", "output"), ("prompt", "completion"))
 # In the order in which they are tried; a record with both `text` and `content` is taken for its `content`.
 SHAPES = (
-    Shape("chat", ("messages",)),
-    Shape("chat", ("conversations",)),
-    Shape("qa", ("question", "answer")),
-    Shape("qa", ("instruction", "output"), ("input",)),
-    Shape("qa", ("prompt", "completion")),
-    Shape("doc", ("content",), ("title",)),
-    Shape("doc", ("text",), ("title",)),
+    *(Shape("chat", (key,), SYSTEM_KEYS) for key in MESSAGE_KEYS),
+    *(_qa_shape(*pair) for pair in dict.fromkeys((*_COMMON_PAIRS, *itertools.product(QUESTION_KEYS, ANSWER_KEYS)))),
+    *(Shape("doc", (key,), (TITLE_KEY,)) for key in TEXT_KEYS),
 )
-ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
-SHAREGPT_ROLES: dict[str, Role] = {"system": "system", "human": "user", "gpt": "assistant"}
-KNOWN = "`question` and `answer`, `messages`, `title` and `content`, or `text`"
 
 
-class _RefusedError(Exception):
-    def __init__(self, what: str, reason: str, hint: str | None = None) -> None:
-        super().__init__(what)
-        self.what, self.reason, self.hint = what, reason, hint
+def _allowing(shape: Shape, keys: Iterable[str]) -> Shape:
+    possible = {"qa": (*CONTEXT_KEYS, *SYSTEM_KEYS), "chat": SYSTEM_KEYS, "doc": ()}[shape.format]
+    more = [key for key in keys if key in possible and key not in (*shape.required, *shape.optional)]
+    return replace(shape, optional=(*shape.optional, *more)) if more else shape
 
 
 def detect(keys: Iterable[str]) -> Shape | None:
@@ -52,145 +66,126 @@ class RecordReader:
     Attributes:
         format: `qa`, `chat`, `doc`, or `auto`.
         source: index of the source, passed on to the documents.
-        extra_keys: keys seen and not used.
+        fields: keys of ours -> keys of theirs, `a.b` for `b` in the object `a`, `a.0` for the first of the list `a`.
         shape: of the records, once one has fitted.
+        seen: what was not used, and which entries of `fields` were.
     """
 
     format: str
     source: int
-    extra_keys: set[str] = field(default_factory=set)
+    fields: Mapping[str, str] = field(default_factory=dict)
     shape: Shape | None = None
+    seen: Seen = field(default_factory=Seen)
 
     def convert(self, value: Any, where: str) -> Document | Problem:
         """One decoded JSON value to a document, or to what is wrong with it (`empty`: nothing to learn)."""
         try:
             if not isinstance(value, dict):
-                raise _RefusedError(f"expected a record (an object), found {_type(value)}", "not_a_record")
-            shape = self._choose(value)
-            self.extra_keys.update(value.keys() - set(shape.required) - set(shape.optional))
-            return _BUILDERS[shape.format](shape, value, self.source, where)
-        except _RefusedError as error:
+                raise RefusedError(f"expected a record (an object), found {type_name(value)}", "not_a_record")
+            record = self._mapped(value) if self.fields else value
+            shape = self._choose(record)
+            self.seen.unused_keys.update(
+                [key for key in record if key not in shape.required and key not in shape.optional]
+            )
+            return _BUILDERS[shape.format](shape, record, self, where)
+        except RefusedError as error:
             return Problem(where, error.what, error.reason, error.hint)
 
+    def _mapped(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record under our keys; a key of ours that is there keeps its value where theirs is absent."""
+        self.seen.keys |= record.keys()
+        found = {ours: value for ours, key in self.fields.items() if (value := _at(record, key)) is not _ABSENT}
+        self.seen.fields.update((ours, self.fields[ours]) for ours in found)
+        taken = {key if key in record else key.partition(".")[0] for key in map(self.fields.__getitem__, found)}
+        return {**{key: value for key, value in record.items() if key not in taken}, **found}
+
     def _choose(self, record: dict[str, Any]) -> Shape:
-        candidates = [self.shape] if self.shape else [s for s in SHAPES if self.format in ("auto", s.format)]
+        candidates = [self.shape] if self.shape else self._candidates()
         for shape in candidates:
             if record.keys() >= set(shape.required):
                 self.shape = shape
                 return shape
         raise self._no_fit(record, candidates)
 
-    def _no_fit(self, record: dict[str, Any], candidates: list[Shape]) -> _RefusedError:
+    def _candidates(self) -> list[Shape]:
+        """The shapes to try; what the mapping names comes first, and may stand where it usually would not."""
+        shapes = [shape for shape in SHAPES if self.format in ("auto", shape.format)]
+        if self.fields:
+            shapes = [_allowing(shape, self.fields.keys()) for shape in shapes]
+            shapes.sort(key=lambda shape: -len(self.fields.keys() & set(shape.required)))
+        return shapes
+
+    def _no_fit(self, record: dict[str, Any], candidates: list[Shape]) -> RefusedError:
         found = ", ".join(f"`{printable(key)}`" for key in record) or "none"
+        if self.shape is None and {"chosen", "rejected"} <= record.keys():
+            what = f"two answers of which one is preferred; keys found: {found}"
+            return RefusedError(what, "preference", preference_hint(record))
         nearest = max(candidates, key=lambda shape: len(record.keys() & set(shape.required)))
         if self.format == "auto" and self.shape is None and not record.keys() & set(nearest.required):
-            return _RefusedError(f"no known kind of record; keys found: {found}", "missing_key", f"known are {KNOWN}")
+            return RefusedError(f"no known kind of record; keys found: {found}", "missing_key", known_hint(record))
         missing = ", ".join(f"`{key}`" for key in nearest.required if key not in record)
+        what = f"missing {missing}; keys found: {found}"
+        return RefusedError(what, "missing_key", self._way_out(record))
+
+    def _way_out(self, record: dict[str, Any]) -> str | None:
         other = detect(record)
-        hint = None
-        if other is not None:
-            same = "the records of one file must have one shape; split the file"
-            hint = f"such records fit `--format {other.format}`" if self.shape is None else same
-        return _RefusedError(f"missing {missing}; keys found: {found}", "missing_key", hint)
+        if self.shape is not None:
+            return "the records of one file must have one shape; split the file" if other else None
+        return f"such records fit `--format {other.format}`" if other else known_hint(record)
 
 
-def _type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    names = {dict: "an object", list: "a list", str: "text", int: "a number", float: "a number", type(None): "null"}
-    return names[type(value)]
-
-
-def _text(value: Any, key: str) -> str:
-    if isinstance(value, list):
-        parts = all(isinstance(part, dict) for part in value)
-        hint = "join the text of the parts into one string" if parts else None
-        raise _RefusedError(f"`{key}` is a list{' of parts' if parts else ''}, expected text", "wrong_type", hint)
-    if not isinstance(value, str):
-        raise _RefusedError(f"`{key}` is {_type(value)}, expected text", "wrong_type")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        code = ord(value[error.start])
-        raise _RefusedError(f"`{key}` holds half a character (`\\u{code:04x}` alone)", "surrogate") from error
+def _at(record: dict[str, Any], key: str) -> Any:
+    """The value of a key; `a.b` is looked up inside `a` where no key is called so."""
+    if key in record:
+        return record[key]
+    value: Any = record
+    for part in key.split("."):
+        if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        elif isinstance(value, dict) and part in value:
+            value = value[part]
+        else:
+            return _ABSENT
     return value
 
 
-def _filled(value: str, key: str) -> str:
-    if not value.strip():
-        raise _RefusedError(f"`{key}` is empty", "empty")
-    return value
-
-
-def _doc(shape: Shape, record: dict[str, Any], source: int, where: str) -> Document:
+def _doc(shape: Shape, record: dict[str, Any], reader: RecordReader, where: str) -> Document:
     key = shape.required[0]
-    body = _filled(_text(record[key], key), key)
-    title = " ".join(_text(record.get("title") or "", "title").split())
+    body = filled(text(record[key], key), key)
+    title = " ".join(text(record.get(TITLE_KEY) or "", TITLE_KEY).split())
     if title:
-        return Document("markdown", source, where, text=f"# {title}\n\n{body}")
-    return Document("text" if key == "text" else "markdown", source, where, text=body)
+        return Document("markdown", reader.source, where, text=f"# {title}\n\n{body}")
+    return Document("text" if key == "text" else "markdown", reader.source, where, text=body)
 
 
-def _qa(shape: Shape, record: dict[str, Any], source: int, where: str) -> Document:
+def _qa(shape: Shape, record: dict[str, Any], reader: RecordReader, where: str) -> Document:
     asked, answered = shape.required
-    question = _filled(_text(record[asked], asked), asked)
-    answer = _filled(_text(record[answered], answered), answered)
+    question = filled(text(record[asked], asked), asked)
+    answer = filled(text(record[answered], answered), answered)
     for key in shape.optional:
-        more = _text(record.get(key) or "", key)
-        question = f"{question}\n\n{more}" if more.strip() else question
-    return Document("qa", source, where, turns=(Turn("user", question), Turn("assistant", answer)))
+        if key in record and key in CONTEXT_KEYS:
+            more = text(record[key] or "", key)
+            question = f"{question}\n\n{more}" if more.strip() else question
+    turns = (Turn("user", question), Turn("assistant", answer))
+    return Document("qa", reader.source, where, turns=_under_system(shape, record, reader, turns))
 
 
-def _chat(shape: Shape, record: dict[str, Any], source: int, where: str) -> Document:
-    key = shape.required[0]
-    names = ("role", "content", ROLES) if key == "messages" else ("from", "value", SHAREGPT_ROLES)
-    messages = record[key]
-    if not isinstance(messages, list):
-        raise _RefusedError(f"`{key}` is {_type(messages)}, expected a list", "wrong_type")
-    if not messages:
-        raise _RefusedError(f"`{key}` is an empty list", "no_turns")
-    turns = [_turn(message, f"{key}[{index}]", *names) for index, message in enumerate(messages)]
-    # An empty system line says nothing; many datasets carry one in every record.
-    if turns[0].role == "system" and not turns[0].content.strip():
-        del turns[0]
-    _check_order(turns, key)
-    for index, turn in enumerate(turns):
-        _filled(turn.content, f"{key}[{index + len(messages) - len(turns)}].{names[1]}")
-    return Document("chat", source, where, turns=tuple(turns))
+def _chat(shape: Shape, record: dict[str, Any], reader: RecordReader, where: str) -> Document:
+    turns = read_turns(record[shape.required[0]], shape.required[0], reader.seen)
+    return Document("chat", reader.source, where, turns=_under_system(shape, record, reader, turns))
 
 
-def _turn(message: Any, place: str, role_key: str, text_key: str, roles: dict[str, Role]) -> Turn:
-    if not isinstance(message, dict):
-        raise _RefusedError(f"`{place}` is {_type(message)}, expected an object", "wrong_type")
-    for key in (role_key, text_key):
-        if key not in message:
-            found = ", ".join(f"`{printable(name)}`" for name in message) or "none"
-            raise _RefusedError(f"`{place}` has no `{key}`; keys found: {found}", "missing_key")
-    role = _text(message[role_key], f"{place}.{role_key}")
-    if role not in roles:
-        allowed = ", ".join(f"`{name}`" for name in roles)
-        raise _RefusedError(f"`{place}.{role_key}` is `{printable(role)}`, expected one of {allowed}", "unknown_role")
-    return Turn(roles[role], _text(message[text_key], f"{place}.{text_key}"))
-
-
-def _check_order(turns: list[Turn], key: str) -> None:
-    """At most one system turn, first; then user and assistant in turn, the assistant last."""
-    roles = [turn.role for turn in turns]
-    spoken = roles[1:] if roles[:1] == ["system"] else roles
-    if "system" in spoken:
-        what = "has a system turn that is not the first"
-    elif "assistant" not in spoken:
-        what = "has no assistant turn"
-    elif spoken[0] != "user":
-        what = "starts with an assistant turn"
-    elif any(a == b for a, b in itertools.pairwise(spoken)):
-        what = "has two turns of one role in a row"
-    elif spoken[-1] != "assistant":
-        what = "ends with a user turn that nobody answers"
-    else:
-        return
-    hint = "a conversation is `system` (at most one, first), then `user` and `assistant` in turn"
-    raise _RefusedError(f"`{key}` {what}", "turn_order", hint)
+def _under_system(
+    shape: Shape, record: dict[str, Any], reader: RecordReader, turns: tuple[Turn, ...]
+) -> tuple[Turn, ...]:
+    """The turns, under the system text that stands beside them; what else is under its keys is not used."""
+    for key in SYSTEM_KEYS:
+        if key in record and key in shape.optional and (value := record[key]):
+            if turns[0].role != "system" and isinstance(value, str) and value.strip():
+                turns = (Turn("system", text(value, key)), *turns)
+            else:
+                reader.seen.unused_keys.add(key)
+    return turns
 
 
 _BUILDERS = {"doc": _doc, "qa": _qa, "chat": _chat}

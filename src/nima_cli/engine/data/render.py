@@ -2,21 +2,25 @@
 
 Prose:        `<|bos|>` piece, and `<|eos|>` after the last piece of a document.
 Conversation: `<|bos|>` (`<|role|>` content `<|end|>`)* `<|eos|>`.
+
+Under `loss: all` every token but `<|bos|>` carries loss; under `loss: assistant`, of a conversation, only what the
+assistant says, its `<|end|>` and the closing `<|eos|>`. A message of weight 0 carries none, nor does an `<|eos|>` after
+it.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from nima_cli.engine.data.document import Turn
 from nima_cli.engine.data.tokenizer import Tokenizer
 
+Loss = Literal["all", "assistant"]
+
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One sample: its token ids, and for each whether it carries loss as a target under `loss: assistant`.
-
-    Under `loss: all` every token but `<|bos|>` does, which needs no mask.
-    """
+    """One sample: its token ids, and for each whether it carries loss as a target."""
 
     ids: list[int]
     mask: list[bool]
@@ -36,20 +40,27 @@ def frame_prose(content: Iterable[int], tokenizer: Tokenizer, *, last: bool) -> 
 
 
 def render_conversation(
-    turns: Iterable[Turn], tokenizer: Tokenizer, encode: Callable[[str], list[int]] | None = None
+    turns: Iterable[Turn],
+    tokenizer: Tokenizer,
+    encode: Callable[[str], list[int]] | None = None,
+    *,
+    loss: Loss = "assistant",
 ) -> Rendered:
-    """A whole conversation; what the assistant says, its `<|end|>` and the closing `<|eos|>` carry loss.
+    """A whole conversation.
 
     Args:
         encode: gives what `tokenizer.encode` would, only faster.
     """
     encode = encode or tokenizer.encode
     ids, mask = [tokenizer.bos_id], [False]
+    learnt = True
     for turn in turns:
+        learnt = turn.weight != 0
         content = [*encode(turn.content), tokenizer.end_id]
         ids += [tokenizer.role_ids[turn.role], *content]
-        mask += [False] + [turn.role == "assistant"] * len(content)
-    return Rendered([*ids, tokenizer.eos_id], [*mask, True])
+        mask.append(learnt and loss == "all")
+        mask += [learnt and (loss == "all" or turn.role == "assistant")] * len(content)
+    return Rendered([*ids, tokenizer.eos_id], [*mask, learnt])
 
 
 def chat_prompt(turns: Iterable[Turn], tokenizer: Tokenizer) -> list[int]:

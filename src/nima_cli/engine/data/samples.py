@@ -9,7 +9,7 @@ import numpy.typing as npt
 from nima_cli.engine.data.chunk import split_conversation, split_text, split_under_headings
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.encoder import CachingEncoder
-from nima_cli.engine.data.render import Rendered, frame_prose, render_conversation
+from nima_cli.engine.data.render import Loss, Rendered, frame_prose, render_conversation
 from nima_cli.engine.data.tokenizer import MAX_PIECE_CHARACTERS
 from nima_cli.errors import DataError
 
@@ -20,7 +20,7 @@ class EncodedDocument:
 
     Attributes:
         ids: token ids of the samples, one after the other.
-        mask: 1 where a token carries loss under `loss: assistant`.
+        mask: 1 where a token carries loss.
         lengths: tokens of each sample.
         overlong: samples longer than asked, because a single exchange is.
     """
@@ -33,7 +33,7 @@ class EncodedDocument:
 
 
 def encode_document(
-    document: Document, encoder: CachingEncoder, max_length: int, *, heading_context: bool
+    document: Document, encoder: CachingEncoder, max_length: int, *, heading_context: bool, loss: Loss = "all"
 ) -> EncodedDocument:
     """Render a document as samples of at most `max_length` tokens, special symbols included.
 
@@ -43,6 +43,7 @@ def encode_document(
     Args:
         heading_context: begin a piece with the headings that it is under; they are text of the sample like any other
             and count in its tokens and bytes, so that bits per byte stay what they say.
+        loss: what of a conversation carries loss; see `render`.
 
     Raises:
         DataError: a sample does not decode to exactly its text, or teaches nothing that an assistant says; names the
@@ -50,17 +51,16 @@ def encode_document(
     """
     tokenizer = encoder.tokenizer
     samples = list(
-        _conversation(document, encoder, max_length)
+        _conversation(document, encoder, max_length, loss)
         if document.turns
         else _prose(document, encoder, max_length, heading_context)
     )
+    if document.turns and not any(turn.role == "assistant" for turn in document.turns):
+        raise DataError(
+            f"{document.where}: the assistant says nothing in it, so nothing can be learned from it",
+            hint="correct the record, or leave it out",
+        )
     for rendered, text in samples:
-        # The closing <|eos|> of a conversation always carries loss.
-        if document.turns and not any(rendered.mask[:-1]):
-            raise DataError(
-                f"{document.where}: the assistant says nothing in it, so nothing can be learned from it",
-                hint="correct the record, or leave it out",
-            )
         if tokenizer.decode(rendered.ids) != text:
             raise DataError(
                 f"{document.where}: the {tokenizer.kind} tokenizer does not give this text back unchanged",
@@ -101,9 +101,12 @@ def _prose(
         yield frame_prose(encode(piece), encoder.tokenizer, last=number == len(pieces)), piece
 
 
-def _conversation(document: Document, encoder: CachingEncoder, max_length: int) -> Iterator[tuple[Rendered, str]]:
+def _conversation(
+    document: Document, encoder: CachingEncoder, max_length: int, loss: Loss
+) -> Iterator[tuple[Rendered, str]]:
     def count(turns: tuple[Turn, ...]) -> int:
         return len(render_conversation(turns, encoder.tokenizer, encoder.encode).ids)
 
     for turns in split_conversation(document.turns, count, max_length):
-        yield render_conversation(turns, encoder.tokenizer, encoder.encode), "".join(turn.content for turn in turns)
+        rendered = render_conversation(turns, encoder.tokenizer, encoder.encode, loss=loss)
+        yield rendered, "".join(turn.content for turn in turns)

@@ -19,7 +19,8 @@ from nima_cli.engine.data.quality import LineCounts, boilerplate_verdict, conten
 from nima_cli.engine.data.refine import refine
 from nima_cli.engine.data.spool import pack, read_documents
 
-# What is kept in memory of each document. `key` is equal for exact duplicates, `order` decides the place in the split.
+# What is kept in memory of each document. `key` is equal for exact duplicates, `order` decides the place in the split,
+# `zero_weights` counts messages of weight 0.
 ROW_DTYPE = np.dtype(
     [
         ("key", "<u8", (2,)),
@@ -29,6 +30,7 @@ ROW_DTYPE = np.dtype(
         ("characters", "<u4"),
         ("source", "<u2"),
         ("kind", "u1"),
+        ("zero_weights", "<u4"),
     ]
 )
 
@@ -108,6 +110,7 @@ def rows_of(documents: Sequence[Document], packed: Sequence[bytes], seed: int) -
         row["order"] = np.frombuffer(_order_key(document, seed), dtype="<u8")
         row["size"], row["characters"] = len(data), document.characters
         row["source"], row["kind"] = document.source, KINDS.index(document.kind)
+        row["zero_weights"] = sum(not turn.weight for turn in document.turns)
     rows["offset"] = np.cumsum(rows["size"], dtype=np.uint64) - rows["size"]
     return rows
 
@@ -117,6 +120,8 @@ def _order_key(document: Document, seed: int) -> bytes:
     digest = hashlib.blake2b(document.text.encode("utf-8"), digest_size=16, key=seed.to_bytes(8, "little"))
     for turn in document.turns:
         digest.update(f"\0{turn.role}\0{turn.content}".encode())
+        if not turn.weight:
+            digest.update(b"\0")
     return digest.digest()
 
 

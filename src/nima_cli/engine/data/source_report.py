@@ -1,11 +1,12 @@
 """What was read from one source, gathered from the tallies of its pieces; opens nothing."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nima_cli.engine.data.pieces import Tally
 from nima_cli.engine.data.problems import Problem, Problems, printable
+from nima_cli.engine.data.record_values import Seen
 
 
 @dataclass(slots=True)
@@ -39,11 +40,14 @@ class Gathering:
 
     Attributes:
         walked: whether files were merely met in a folder; what holds no records is then noted, not refused.
+        fields: keys of ours -> those that stand for them in the records of this source.
+        seen: what was met in the records.
     """
 
     report: SourceReport
     walked: bool
-    _extra_keys: set[str] = field(default_factory=set)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    seen: Seen = field(default_factory=Seen)
     _empty: list[str] = field(default_factory=list)
     _without_records: list[str] = field(default_factory=list)
 
@@ -56,7 +60,7 @@ class Gathering:
         self.report.files += tally.files
         self.report.documents += tally.documents
         self.report.bytes += tally.bytes
-        self._extra_keys |= tally.extra_keys
+        self.seen.add(tally.seen)
         for problem in tally.drops:
             self._drop(problem, problems)
 
@@ -73,14 +77,35 @@ class Gathering:
 
     def finish(self) -> SourceReport:
         """The report with its notes, when all is read."""
-        keys = ", ".join(f"`{printable(key)}`" for key in sorted(self._extra_keys)[:10])
-        more = " and more" if len(self._extra_keys) > 10 else ""
         self.report.notes += [
-            *([f"keys not used: {keys}{more}"] if keys else []),
+            *_seen_notes(self.seen),
             *such_as("empty and left out", self._empty),
             *such_as("JSON without records, left out", self._without_records),
         ]
         return self.report
+
+
+def _seen_notes(seen: Seen) -> Iterator[str]:
+    if seen.unused_keys:
+        yield f"keys not used: {_listed(seen.unused_keys)}"
+    if parts := seen.other_parts:
+        yield f"parts of messages that are no text, left out: {parts.total():,} ({_listed(parts)})"
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(f"`{printable(name)}`" for name in shown[:10]) + (" and more" if len(shown) > 10 else "")
+
+
+def check_fields(gatherings: Sequence[Gathering], problems: Problems) -> None:
+    """Find entries of mappings whose key no record of any source that has them holds."""
+    entries = dict.fromkeys(entry for one in gatherings for entry in one.fields.items())
+    for ours, key in entries:
+        having = [one for one in gatherings if one.fields.get(ours) == key]
+        if not any((ours, key) in one.seen.fields for one in having):
+            found = _listed(set().union(*(one.seen.keys for one in having))) or "none"
+            what = f"`{ours}`: no record has the key `{printable(key)}`; keys found: {found}"
+            problems.add("data.fields", what, "unmatched_field")
 
 
 def such_as(what: str, where: Sequence[str]) -> list[str]:

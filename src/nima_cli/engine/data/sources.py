@@ -52,7 +52,7 @@ class Source:
         config = self.config
         report = SourceReport(self.name, config.path, config.format, config.weight, notes=list(self.notes))
         walked = config.format == "auto" and config.container == "auto" and Path(config.path).is_dir()
-        return Gathering(report, walked)
+        return Gathering(report, walked, config.fields or {})
 
     def parts(self, label: int) -> Iterator[Piece | Batch]:
         """All there is to read, in a fixed order: pieces, and batches of documents that were read here.
@@ -72,7 +72,7 @@ class Source:
             yield from cut(self._origin(label, printable(str(file)), suffixes(file)), file)
 
     def _origin(self, label: int, name: str, suffixes: tuple[str, str]) -> Origin:
-        how = Reading(self.config.format, self.config.container, self.encoding)
+        how = Reading(self.config.format, self.config.container, self.encoding, self.config.fields or {})
         return Origin(self.index, label, name, suffixes, how)
 
     def _builtin(self, label: int) -> Iterator[Batch]:

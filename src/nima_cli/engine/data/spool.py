@@ -15,7 +15,9 @@ from nima_cli.files import explain
 
 def pack(document: Document) -> bytes:
     """A document as bytes."""
-    turns = [[turn.role, turn.content] for turn in document.turns]
+    turns = [
+        [turn.role, turn.content] if turn.weight else [turn.role, turn.content, turn.weight] for turn in document.turns
+    ]
     fields = [document.kind, document.source, document.where, document.text, turns]
     return json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
@@ -23,7 +25,7 @@ def pack(document: Document) -> bytes:
 def unpack(data: bytes) -> Document:
     """The inverse of `pack`."""
     kind, source, where, text, turns = json.loads(data.decode("utf-8", "surrogatepass"))
-    return Document(kind, source, where, text, tuple(Turn(role, content) for role, content in turns))
+    return Document(kind, source, where, text, tuple(Turn(*turn) for turn in turns))
 
 
 class Spool:

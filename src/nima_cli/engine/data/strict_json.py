@@ -1,5 +1,6 @@
 """Strict JSON with places in its errors: no duplicate keys, no NaN, no silent surprises; knows nothing of records."""
 
+import contextlib
 import json
 import re
 from typing import Any
@@ -39,9 +40,10 @@ def _no_constant(name: str) -> Any:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise JsonError(f"a number of {len(digits)} digits is too long")
-    return int(digits)
+    if len(digits) <= MAX_DIGITS:
+        with contextlib.suppress(ValueError):  # the process may have a lower limit
+            return int(digits)
+    raise JsonError(f"a number of {len(digits)} digits is too long")
 
 
 _STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer)

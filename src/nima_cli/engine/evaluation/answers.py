@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from nima_cli.engine.data.dataset_files import SplitArrays
 from nima_cli.engine.data.document import KINDS, Turn
 from nima_cli.engine.data.render import chat_prompt
@@ -51,12 +53,12 @@ class Answers:
 def ask(generator: TextGenerator, held_out: SplitArrays, *, count: int) -> Generator[Progress, None, Answers]:
     """Ask up to `count` questions of a split, the same ones every time, and take the most likely answers.
 
-    Of a conversation, the first question is asked, under the conversation's system text.
+    Of a conversation, what leads to its first answer that carries loss is asked: others are not to be learnt.
 
     Raises:
         DataError: the split holds no questions.
     """
-    numbers = [number for number, kind in enumerate(held_out.index["kind"].tolist()) if KINDS[kind] in ("qa", "chat")]
+    numbers = _answered(held_out, generator.tokenizer)
     if not numbers:
         raise DataError("`--questions`: this split holds no questions and answers")
     wanted = min(count, len(numbers))
@@ -66,13 +68,24 @@ def ask(generator: TextGenerator, held_out: SplitArrays, *, count: int) -> Gener
     for done, number in enumerate(chosen):
         yield Progress("asking", done, len(chosen), "questions")
         turns = list(_turns(held_out, number, generator.tokenizer))
-        at = next(place for place, turn in enumerate(turns) if turn.role == "assistant")
+        at = next(place for place, turn in enumerate(turns) if turn.role == "assistant" and turn.weight)
         prompt = chat_prompt(turns[:at], generator.tokenizer)
         answer = "".join(generator.stream(prompt, sampling=Sampling(temperature=0.0), max_new_tokens=room, seed=0))
         expected = turns[at].content
         question = turns[at - 1].content if at else ""
         asked.append(Answer(question, expected, answer, token_f1(answer, expected), exact_match(answer, expected)))
     return Answers(tuple(asked), len(numbers))
+
+
+def _answered(arrays: SplitArrays, tokenizer: Tokenizer) -> list[int]:
+    """The samples of conversations in which the assistant says something that carries loss."""
+    numbers = [number for number, kind in enumerate(arrays.index["kind"].tolist()) if KINDS[kind] in ("qa", "chat")]
+    if arrays.mask is None:
+        return numbers
+    begins = np.flatnonzero(arrays.tokens == tokenizer.role_ids["assistant"])
+    learnt = begins[arrays.mask[begins + 1] != 0]
+    holding = set((np.searchsorted(arrays.index["offset"], learnt, side="right") - 1).tolist())
+    return [number for number in numbers if number in holding]
 
 
 def _turns(arrays: SplitArrays, number: int, tokenizer: Tokenizer) -> Iterator[Turn]:
@@ -83,7 +96,8 @@ def _turns(arrays: SplitArrays, number: int, tokenizer: Tokenizer) -> Iterator[T
     for place, token in enumerate(ids):
         if token in roles:
             end = ids.index(tokenizer.end_id, place)
-            yield Turn(roles[token], tokenizer.decode(ids[place + 1 : end]))
+            weight = 1 if arrays.mask is None else int(arrays.mask[start + end])
+            yield Turn(roles[token], tokenizer.decode(ids[place + 1 : end]), weight)
 
 
 def normalised(text: str) -> str:

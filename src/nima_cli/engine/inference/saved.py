@@ -1,12 +1,14 @@
 """A conversation as a file: the JSON that `nima data prepare` reads; knows no model."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nima_cli.config.record_keys import MESSAGE_KEYS
+from nima_cli.engine.data.conversations import read_messages
 from nima_cli.engine.data.document import Turn
+from nima_cli.engine.data.record_values import RefusedError
 from nima_cli.errors import InputError, NimaError
 from nima_cli.files import explain, write_text
 
@@ -54,18 +56,13 @@ def read_conversation(path: Path) -> tuple[str, list[Turn]]:
 def _read_turns(value: Any, path: Path) -> list[Turn]:
     """Messages of the first conversation: optional system text, then pairs of user and assistant."""
     first = value[0] if isinstance(value, list) and value else value
-    messages = first.get("messages") if isinstance(first, dict) else None
-    if not isinstance(messages, list):
+    key = next((one for one in MESSAGE_KEYS if isinstance(first, dict) and one in first), None)
+    if key is None:
         raise InputError(f"{path}: expected a list with one object that has `messages`")
-    turns = []
-    for index, message in enumerate(messages):
-        role = message.get("role") if isinstance(message, dict) else None
-        content = message.get("content") if isinstance(message, dict) else None
-        if role not in ("system", "user", "assistant") or not isinstance(content, str):
-            raise InputError(f"{path}: message {index + 1} needs `role` (system, user, assistant) and text `content`")
-        if re.search("[\ud800-\udfff]", content):
-            raise InputError(f"{path}: message {index + 1} holds a lone surrogate, which is no character")
-        turns.append(Turn(role, content))
+    try:
+        turns = read_messages(first[key], key)
+    except RefusedError as error:
+        raise InputError(f"{path}: {error.what}", hint=error.hint) from error
     spoken = [turn.role for turn in turns[1 if turns and turns[0].role == "system" else 0 :]]
     if len(spoken) % 2 or spoken != ["user", "assistant"] * (len(spoken) // 2):
         raise InputError(f"{path}: questions and answers must take turns, ending with an answer")
