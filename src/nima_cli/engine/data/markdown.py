@@ -11,6 +11,8 @@ from typing import Literal
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from nima_cli.engine.data.front_matter import read_front_matter
+
 BlockKind = Literal["front_matter", "fence", "code", "heading", "paragraph", "list", "table", "html", "other"]
 
 _KINDS: dict[str, BlockKind] = {
@@ -62,7 +64,8 @@ def blocks(text: str) -> tuple[Block, ...]:
         text: with LF line ends only; lines are those of `text.split("\\n")`.
     """
     lines = text.split("\n")
-    skipped = _front_matter(lines)
+    front = read_front_matter(text)
+    skipped = front.lines if front is not None else 0
     found = [Block("front_matter", 0, skipped)] if skipped else []
     for token in _parser().parse("\n".join(lines[skipped:])):
         kind = _KINDS.get(token.type)
@@ -77,15 +80,3 @@ def blocks(text: str) -> tuple[Block, ...]:
 
 def _level(token: Token) -> int:
     return int(token.tag[1]) if token.type == "heading_open" else 0
-
-
-def _front_matter(lines: list[str]) -> int:
-    """How many lines of front matter open the text: YAML between `---` and `---` or `...`, TOML between `+++`."""
-    mark = lines[0].rstrip(" \t")
-    if mark not in ("---", "+++") or len(lines) < 2 or not lines[1].strip():
-        return 0
-    closing = ("---", "...") if mark == "---" else ("+++",)
-    for index, line in enumerate(lines[1:], start=1):
-        if line.rstrip(" \t") in closing:
-            return index + 1
-    return 0

@@ -22,14 +22,14 @@ _MARKS = re.compile(rf"{_CODE_SPAN}|{_CODE_TAG}|{_COMMENT}|(?P<short>{SHORTCODE}
 _ALT = re.compile(r"""\balt\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 _ADMONITION = re.compile(r"[ \t]*:{3,}[ \t]*(?:[a-z]+(?:[ \t]+(?P<title>\S.*)|\[(?P<bracket>[^\]]*)\].*)?)?[ \t]*")
 _IMPORT = re.compile(r"""import\s[^"']{1,200}\sfrom\s+["'][^"']{1,300}["'];?[ \t]*""")
-_COMPONENT = re.compile(r"[ \t]*</?[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*(?:\s[^<>]{0,2000})?/?>[ \t]*")
+_COMPONENT = re.compile(r"[ \t]*</?[A-Z][A-Z0-9]*+[a-z][A-Za-z0-9]*+(?:\s[^<>]{0,2000})?/?>[ \t]*")
 _LINK = re.compile(
     rf"{_CODE_SPAN}|(?P<link>!?\[(?P<text>(?:[^\[\]\n]|\[[^\[\]\n]{{0,200}}\]){{0,500}})\]"
     r"\((?:[^()\s]|\([^()\s]{0,500}\)){0,2000}(?:[ \t]+\"[^\"\n]{0,500}\")?\))"
 )
 # Parsing is slow; most texts show at a glance that there is nothing to take out.
 _MIGHT_HOLD = re.compile(
-    rf"(?i:<!--|</?(?:{_LAYOUT})\b)|\{{\{{[<%]|^[ \t]*(?:</?[A-Z][A-Za-z0-9]*[a-z]|:::)|^import\s", re.MULTILINE
+    rf"(?i:<!--|</?(?:{_LAYOUT})\b)|\{{\{{[<%]|^[ \t]*(?:</?[A-Z][A-Z0-9]*+[a-z]|:::)|^import\s", re.MULTILINE
 )
 _MIGHT_BE_TITLED = re.compile(r"^[ \t]{0,3}(?:#(?!#)|=+[ \t]*$)", re.MULTILINE)
 
