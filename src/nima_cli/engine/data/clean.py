@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 
-from nima_cli.engine.data.document import Kind
+from nima_cli.engine.data.document import Kind, with_line_feeds
 from nima_cli.engine.data.markdown import VERBATIM, blocks
 
 _UNTIDY = re.compile(r"[ \t](?:\n|\Z)|\n[ \t]*\n[ \t]*\n|\A[ \t]*\n|\n\Z")
@@ -60,8 +60,7 @@ def clean(text: str, kind: Kind, report: CleanReport | None = None) -> str:
         report: if given, what was done is added to it.
     """
     report = CleanReport() if report is None else report
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = with_line_feeds(text)
     if not text.isprintable():
         report.control_characters += len(_CONTROL.findall(text))
         report.invisible_characters += len(_INVISIBLE.findall(text))

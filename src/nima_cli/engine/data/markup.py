@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from nima_cli.engine.data.clean import CleanReport, end_of_pre
+from nima_cli.engine.data.document import with_line_feeds
 from nima_cli.engine.data.front_matter import read_front_matter
 from nima_cli.engine.data.markdown import blocks
 from nima_cli.engine.data.shortcodes import SHORTCODE, fence_code_shortcodes, plain_shortcode
@@ -44,8 +45,7 @@ def strip_markup(text: str, report: CleanReport) -> str:
         text: Markdown.
         report: what was done is added to it.
     """
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = with_line_feeds(text)
     front = read_front_matter(text)
     title = ""
     if front is not None:
@@ -76,7 +76,7 @@ def strip_links(text: str, report: CleanReport) -> str:
 
     if "](" not in text:
         return text
-    return _outside_code(text.replace("\r\n", "\n").replace("\r", "\n"), lambda part: _LINK.sub(replaced, part))
+    return _outside_code(with_line_feeds(text), lambda part: _LINK.sub(replaced, part))
 
 
 def _outside_code(text: str, change: Callable[[str], str | None]) -> str:
