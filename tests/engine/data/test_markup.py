@@ -8,8 +8,9 @@ from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.clean import CleanReport
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.front_matter import FrontMatter, read_front_matter
+from nima_cli.engine.data.links import strip_links
 from nima_cli.engine.data.markdown import blocks
-from nima_cli.engine.data.markup import strip_links, strip_markup
+from nima_cli.engine.data.markup import strip_markup
 from nima_cli.engine.data.refine import refine
 from tests.growth import assert_near_linear
 
