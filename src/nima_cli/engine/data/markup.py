@@ -26,7 +26,7 @@ _TAG = rf"<(?P<layout>/?(?:{_LAYOUT})(?:\s[^<>]{{0,2000}})?\s?/?>)"
 # The end of a line; over several lines only with attributes, or a placeholder might be meant.
 _COMPONENT = (
     r"<(?P<component>/?+(?-i:[A-Z][A-Z0-9]*+[a-z])[A-Za-z0-9]*+(?:\.[A-Za-z0-9]++)*+"
-    r"(?:(?:\s[^<>\n]{0,2000})?/?|\s[^<>=]{0,500}=[^<>]{0,4000})>[ \t]*+$)"
+    r"(?:(?:[ \t][^<>\n]{0,2000})?/?|\s[^<>=]{0,500}=[^<>]{0,4000})>[ \t]*+$)"
 )
 _MARKS = re.compile(
     "|".join((_CODE_SPAN, _CODE_TAG, _COMMENT, _MDX_COMMENT, SHORTCODE, _TAG, _COMPONENT)), re.IGNORECASE | re.MULTILINE

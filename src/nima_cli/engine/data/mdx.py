@@ -25,7 +25,7 @@ _IMPORT = (
 _EXPORT = (
     rf"export\s++(?:(?:const|let|var)\s++(?:{_NAME}|{_BRACES}|\[[\w$, ]{{0,500}}\])(?:\s*+:[^=;\n]{{0,300}})?\s*+="
     rf"|(?:default\s++)?(?:async\s++)?function\b\s*+\*?\s*+(?:{_NAME})?\s*+\("
-    rf"|(?:default\s++)?class\b(?:\s++{_NAME}){{0,3}}\s*+\{{"
+    rf"|(?:default\s++)?class\b(?:\s++[A-Za-z_$][\w$.]*+){{0,3}}\s*+\{{"
     rf"|type\s++{_NAME}\s*+=|interface\s++{_NAME}\s*+\{{"
     rf"|default\s++(?:{_NAME}{_END}|\{{|\(\s*+[){{]|\([\w$, \t]*\)\s*+=>)"
     rf"|(?:{_BRACES}(?:\s*+from\s*+{_STRING})?|\*(?:\s*+as\s++{_NAME})?\s*+from\s*+{_STRING}){_END})"
