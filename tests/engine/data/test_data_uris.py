@@ -32,7 +32,10 @@ def shortened(text: str) -> tuple[str, int]:
         (f"a {{ b: url(data:font/woff2;base64,{BASE64}); }}", "a { b: url(data:font/woff2;base64,…); }"),
         (f'a {{ b: url("data:image/svg+xml,{SPACED}"); }}', 'a { b: url("data:image/svg+xml,…"); }'),
         (f"![a](data:image/svg+xml,{ROTATED})", "![a](data:image/svg+xml,…)"),
-        (f"bare data:application/octet-stream;base64,{BASE64} here", "bare data:application/octet-stream;base64,… here"),
+        (
+            f"bare data:application/octet-stream;base64,{BASE64} here",
+            "bare data:application/octet-stream;base64,… here",
+        ),
         (f'{{\\"icon\\": \\"data:image/png;base64,{BASE64}\\"}}', '{\\"icon\\": \\"data:image/png;base64,…\\"}'),
         (f"data:;base64,{BASE64}", "data:;base64,…"),
         (f"```html\n<img src=data:image/gif;base64,{BASE64}>\n```", "```html\n<img src=data:image/gif;base64,…>\n```"),
@@ -70,13 +73,13 @@ def test_two_in_a_line_are_two() -> None:
 @pytest.mark.parametrize("strip_markup", [True, False])
 def test_of_a_picture_its_words_stay_whatever_else_does(keep_links: bool, strip_markup: bool) -> None:
     text = (
-        f"![The start](data:image/png;base64,{BASE64}) and ![dot](data:image/gif;base64,R0lGOD), [save](data:,x 'y').\n\n"
+        f"![The start](data:image/png;base64,{BASE64}), ![dot](data:image/gif;base64,R0lGOD), [save](data:,x 'y').\n\n"
         f"![By name][pic]\n\n[pic]: <data:image/png;base64,{BASE64}>\n\n`[a](data:,x)`\n"
     )
     report = CleanReport()
     config = DataConfig(keep_links=keep_links, strip_markup=strip_markup)
     found = refine(Document("markdown", 0, "x.md", text=text), config, report).text
-    assert found == "The start and dot, save.\n\nBy name\n\n`[a](data:,x)`"
+    assert found == "The start, dot, save.\n\nBy name\n\n`[a](data:,x)`"
     assert report.data_uris == (4 if keep_links else 2)
 
 
@@ -90,7 +93,20 @@ def test_they_are_no_text_in_any_kind_of_document() -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["A", "data:", "data:,", '"data:a/b,', "'data:a/b,", "data:a/b;base64,", "(", "()", "%20", "data:,(", "\"data:,'", ";a"],
+    [
+        "A",
+        "data:",
+        "data:,",
+        '"data:a/b,',
+        "'data:a/b,",
+        "data:a/b;base64,",
+        "(",
+        "()",
+        "%20",
+        "data:,(",
+        "\"data:,'",
+        ";a",
+    ],
 )
 def test_cost_is_near_linear(unit: str) -> None:
     def work(size: int) -> None:

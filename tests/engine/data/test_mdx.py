@@ -82,7 +82,7 @@ def test_a_statement_does_not_swallow_what_stands_below_it() -> None:
         ("{{/* template */}} and `{/* code */}`", "{{/* template */}} and `{/* code */}`"),
         ("{/* never closed", "{/* never closed"),
         ("a\n\n{props.children}\n\n{frontMatter.title}\n{' '}\n\nb", "a\n\n\n\nb"),
-        ("{name}\n\n{a: 1}\n\n{\"a\": 1}\n\ncall {props.x} here", "{name}\n\n{a: 1}\n\n{\"a\": 1}\n\ncall {props.x} here"),
+        ("{name}\n\n{a: 1}\n\n{'a': 1}\n\ncall {props.x} x", "{name}\n\n{a: 1}\n\n{'a': 1}\n\ncall {props.x} x"),
         ('<Card\n  title="x"\n  href="/y"\n/>\n\n<Tabs.Item value="a">\nText\n</Tabs.Item>', "\nText"),
         ("<Your\nname>\n\nGive <Name> and List<Card x=\"1\">", "<Your\nname>\n\nGive <Name> and List<Card x=\"1\">"),
     ],
@@ -91,8 +91,9 @@ def test_remarks_expressions_and_components_go(text: str, expected: str) -> None
     assert strip_markup(text, CleanReport()) == expected
 
 
-UNITS = ["export const a = {\n", "export const a = '\n", "import {\n", "import a,", "export default (", "/*", "`", "\"'",
-         "{/*", "{", "}", "import a from 'b'\n", "export const a = b ?\n", "<Ab\n", "<Ab=", "AbAb", "\n  ."]  # fmt: skip
+UNITS = ["export const a = {\n", "export const a = '\n", "import {\n", "import a,", "export default (", "/*", "`",
+         "\"'", "{/*", "{", "}", "import a from 'b'\n", "export const a = b ?\n", "<Ab\n", "<Ab=",
+         "AbAb", "\n  ."]  # fmt: skip
 
 
 @pytest.mark.parametrize("unit", UNITS)
