@@ -161,7 +161,8 @@ def _targets(text: str) -> Iterator[tuple[str, list[tuple[int, int]]]]:
         if "[" in inline.content or "<" in inline.content:
             _parser().inline.parse(inline.content, _parser(), environment, [])
         for found in environment["links"]:
-            yield found.target, [tuple(map(inline.offset_in_text, cut)) for cut in (found.before, found.after)]
+            at = inline.offset_in_text
+            yield found.target, [(at(start), at(end)) for start, end in (found.before, found.after)]
 
 
 @dataclass(frozen=True, slots=True)
