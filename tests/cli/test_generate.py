@@ -87,6 +87,13 @@ def test_prompts_come_from_files_and_stdin(tiny_run: TinyRun, nima: Nima, tmp_pa
     assert completions(nima, tiny_run, "--prompt", "-", stdin=text) == [named]
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"\r"])
+def test_prompts_of_other_systems_are_those_with_line_feeds(tiny_run: TinyRun, nima: Nima, end: bytes) -> None:
+    (named,) = completions(nima, tiny_run, "--prompt", "The\n\ngateway")
+    text = b"The\n\ngateway\n".replace(b"\n", end)
+    assert completions(nima, tiny_run, "--prompt-file", "-", stdin=text) == [named]
+
+
 def test_stop_strings_end_the_text_before_them(tiny_run: TinyRun, nima: Nima) -> None:
     (free,) = completions(nima, tiny_run, "--prompt", "The")
     text = str(free["text"])

@@ -122,9 +122,12 @@ def _prompts(given: list[str], file: Path | None) -> list[str]:
 
 
 def _read(path: Path) -> str:
+    """The text of a file without its last line end, whichever kind it is of."""
+    from nima_cli.engine.data.document import with_line_feeds
+
     try:
         data = _stdin() if str(path) == "-" else path.read_bytes()
-        return data.decode("utf-8-sig").removesuffix("\n")
+        return with_line_feeds(data.decode("utf-8-sig")).removesuffix("\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {(error.strerror or '').lower()}") from error
     except UnicodeDecodeError as error:

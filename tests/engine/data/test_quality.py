@@ -49,6 +49,12 @@ def test_repetition_is_the_larger_of_lines_and_runs() -> None:
     assert 0.4 < repetition(f"{PROSE}\nbetween\n{PROSE}") < 0.6
 
 
+def test_repetition_is_found_where_no_spaces_stand_between_words() -> None:
+    said = "打开阀门然后等待压力下降再关闭主泵并检查所有管路是否漏水"
+    assert repetition(said) == 0
+    assert 0.4 < repetition(f"首先{said}其次{said}") < 0.6
+
+
 def test_what_repeats_itself_goes_on_request() -> None:
     config = DataConfig(max_repetition=0.6)
     found = verdict(document(PROSE * 3), config)
@@ -62,6 +68,8 @@ def test_what_repeats_itself_goes_on_request() -> None:
     [
         (PROSE, 0, 0.01),
         ("Über Änderungen in 你好世界 и так далее, 2024.", 0, 0.01),
+        ("หน้านี้บอกวิธีเปลี่ยนไส้กรองของปั๊มน้ำ ในเวลาสั้น", 0, 0.01),
+        ("打开阀门，等压力下降。「完成」（见下）", 0, 0.01),
         ("QUJDZGVm0123+/aZ" * 20, 1, 1),
         ("k8s-aws-v1." + "a" * 60, 0, 0.1),
         ("{}[]<>@#$%^&*" * 10, 1, 1),

@@ -77,6 +77,16 @@ def test_the_prompt_is_the_turns_between_their_symbols(conversation: Conversatio
 
 
 @pytest.mark.parametrize("in_turns", [True, False])
+def test_line_ends_of_other_systems_do_not_reach_the_model(in_turns: bool, model: GPT, tokenizer: Tokenizer) -> None:
+    asked = []
+    for end in ("\n", "\r\n", "\r"):
+        talk = Conversation(TextGenerator(model, tokenizer), system=f"Be{end}brief.", in_turns=in_turns)
+        talk.turns = exchanges(f"Hi{end}you", f"Hel{end}lo")
+        asked.append(talk.prompt(f"Why{end}{end}?", 8).ids)
+    assert asked[0] == asked[1] == asked[2]
+
+
+@pytest.mark.parametrize("in_turns", [True, False])
 def test_whatever_it_spells_what_is_said_is_text(in_turns: bool, tokenizer: Tokenizer) -> None:
     model = random_model(small_shape(vocab_size=tokenizer.vocab_size, context_length=512))
     special = "<|bos|><|end|><|user|><|assistant|><|system|><|eos|><|pad|><unk> <0x1B> \x00"

@@ -3,16 +3,14 @@
 import re
 from dataclasses import dataclass, fields
 
-from nima_cli.engine.data.document import Kind
-from nima_cli.engine.data.markdown import VERBATIM, blocks
+from nima_cli.engine.data.document import Kind, with_line_feeds
+from nima_cli.engine.data.markdown import VERBATIM, blocks, end_of_pre
 
 _UNTIDY = re.compile(r"[ \t](?:\n|\Z)|\n[ \t]*\n[ \t]*\n|\A[ \t]*\n|\n\Z")
 _OPENING_BLANKS = re.compile(r"(?:[ \t]*\n)+(?=[ \t]*[^ \t\n])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Bidirectional marks, zero-width characters and the byte-order mark inside a text.
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-_PRE_OPEN = re.compile(r"<pre\b", re.IGNORECASE)
-_PRE_CLOSE = re.compile(r"</pre\s*>", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -30,6 +28,7 @@ class CleanReport:
         shortcodes: Hugo and Docusaurus marks removed, whose inner text was kept.
         tags: layout tags removed, whose inner text was kept.
         links: link targets removed.
+        data_uris: data URIs whose contents were taken out, or that went with the link to them.
     """
 
     trailing_spaces: int = 0
@@ -42,6 +41,7 @@ class CleanReport:
     shortcodes: int = 0
     tags: int = 0
     links: int = 0
+    data_uris: int = 0
 
     def add(self, other: "CleanReport") -> None:
         """Add what another report counted."""
@@ -60,8 +60,7 @@ def clean(text: str, kind: Kind, report: CleanReport | None = None) -> str:
         report: if given, what was done is added to it.
     """
     report = CleanReport() if report is None else report
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = with_line_feeds(text)
     if not text.isprintable():
         report.control_characters += len(_CONTROL.findall(text))
         report.invisible_characters += len(_INVISIBLE.findall(text))
@@ -108,23 +107,13 @@ def _tidy(lines: list[str], verbatim: bytearray, report: CleanReport) -> str:
 
 
 def _markdown_verbatim(text: str, lines: list[str]) -> bytearray:
-    verbatim = bytearray(len(lines))
+    verbatim, last = bytearray(len(lines)), 0
     for block in blocks(text):
-        if block.kind in VERBATIM:
-            end = end_of_pre(lines, block.start, block.end) if block.kind == "html" else block.end
-            verbatim[block.start : end] = b"\1" * (end - block.start)
+        if block.kind in VERBATIM and block.end > last:
+            start = max(block.start, last)
+            last = end_of_pre(text, lines, block) if block.kind == "html" else block.end
+            verbatim[start:last] = b"\1" * (last - start)
     return verbatim
-
-
-def end_of_pre(lines: list[str], start: int, end: int) -> int:
-    """Where an HTML block really ends: CommonMark ends most of them at a blank line, even inside an open `<pre>`."""
-    html = "\n".join(lines[start:end])
-    if len(_PRE_OPEN.findall(html)) <= len(_PRE_CLOSE.findall(html)):
-        return end
-    for index in range(end, len(lines)):
-        if _PRE_CLOSE.search(lines[index]):
-            return index + 1
-    return end
 
 
 def _text_verbatim(lines: list[str]) -> bytearray:

@@ -10,6 +10,11 @@ KINDS: tuple[Kind, ...] = ("text", "markdown", "qa", "chat")
 TOOL_RESPONSE = "<tool_response>"
 
 
+def with_line_feeds(text: str) -> str:
+    """`text` with LF for every line end: no model has learned any other, so none is asked with another."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One message of a conversation; with a `weight` of 0 it is context, and none of its tokens carries loss."""

@@ -5,11 +5,16 @@ code, and a fence may be nested in lists, longer than three marks, or never clos
 """
 
 import functools
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+from nima_cli.engine.data.front_matter import read_front_matter
 
 BlockKind = Literal["front_matter", "fence", "code", "heading", "paragraph", "list", "table", "html", "other"]
 
@@ -27,6 +32,9 @@ _KINDS: dict[str, BlockKind] = {
 }
 # Byte for byte in any cleaning, whole wherever they fit when cutting.
 VERBATIM: frozenset[BlockKind] = frozenset({"front_matter", "fence", "code", "table", "html"})
+_HOLDS_CODE = re.compile(r"<(?:pre|script|style|textarea)", re.IGNORECASE)
+_PRE_OPEN = re.compile(r"<pre\b", re.IGNORECASE)
+_PRE_CLOSE = re.compile(r"</pre\s*>", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,8 @@ def blocks(text: str) -> tuple[Block, ...]:
         text: with LF line ends only; lines are those of `text.split("\\n")`.
     """
     lines = text.split("\n")
-    skipped = _front_matter(lines)
+    front = read_front_matter(text)
+    skipped = front.lines if front is not None else 0
     found = [Block("front_matter", 0, skipped)] if skipped else []
     for token in _parser().parse("\n".join(lines[skipped:])):
         kind = _KINDS.get(token.type)
@@ -79,13 +88,32 @@ def _level(token: Token) -> int:
     return int(token.tag[1]) if token.type == "heading_open" else 0
 
 
-def _front_matter(lines: list[str]) -> int:
-    """How many lines of front matter open the text: YAML between `---` and `---` or `...`, TOML between `+++`."""
-    mark = lines[0].rstrip(" \t")
-    if mark not in ("---", "+++") or len(lines) < 2 or not lines[1].strip():
-        return 0
-    closing = ("---", "...") if mark == "---" else ("+++",)
-    for index, line in enumerate(lines[1:], start=1):
-        if line.rstrip(" \t") in closing:
-            return index + 1
-    return 0
+def code_lines(text: str, lines: list[str]) -> Iterator[tuple[int, int, BlockKind]]:
+    """(first line, line after the last, kind) of what is code and must stay byte for byte, in order."""
+    last = 0
+    for block in blocks(text):
+        if block.end <= last or block.kind not in ("fence", "code", "html"):
+            continue
+        end = block.end
+        if block.kind == "html":
+            if not _HOLDS_CODE.search("\n".join(lines[block.start : end])):
+                continue
+            end = end_of_pre(text, lines, block)
+        yield max(block.start, last), end, block.kind
+        last = end
+
+
+def end_of_pre(text: str, lines: list[str], block: Block) -> int:
+    """Where an HTML block really ends: CommonMark ends most of them at a blank line, even inside an open `<pre>`."""
+    html = "\n".join(lines[block.start : block.end])
+    if len(_PRE_OPEN.findall(html)) <= len(_PRE_CLOSE.findall(html)):
+        return block.end
+    closings = _pre_closings(text)
+    following = bisect_left(closings, block.end)
+    return closings[following] + 1 if following < len(closings) else block.end
+
+
+@functools.lru_cache(maxsize=2)
+def _pre_closings(text: str) -> tuple[int, ...]:
+    """The lines that close a `<pre>`."""
+    return tuple(index for index, line in enumerate(text.split("\n")) if _PRE_CLOSE.search(line))

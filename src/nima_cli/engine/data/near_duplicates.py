@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli.engine.data.document import Document
+from nima_cli.engine.data.words import words
 
 # Above the first a document is removed, above the second it stays with the others on one side of the split.
 SAME, ALIKE = 0.8, 0.6
@@ -40,7 +41,7 @@ class _WordHashes(dict[str, int]):
         return value
 
 
-_words = _WordHashes()
+_hashes = _WordHashes()
 
 
 @functools.cache
@@ -53,12 +54,12 @@ def _multipliers() -> tuple[U64, U64]:
 
 
 def shingles(document: Document) -> U64:
-    """Sorted unique hashes of all runs of `RUN_WORDS` words (or of all words, if they are fewer), case ignored."""
+    """Sorted unique hashes of all runs of `RUN_WORDS` of the `words` (or of all, if they are fewer), case ignored."""
     text = "\n".join([document.text, *(turn.content for turn in document.turns)])
-    words = text.casefold().split()
-    hashes = np.fromiter(map(_words.__getitem__, words), dtype=np.uint64, count=len(words))
-    width = max(min(RUN_WORDS, len(words)), 1)
-    runs = np.zeros(max(len(words) - width + 1, 0), dtype=np.uint64)
+    found = words(text.casefold())
+    hashes = np.fromiter(map(_hashes.__getitem__, found), dtype=np.uint64, count=len(found))
+    width = max(min(RUN_WORDS, len(found)), 1)
+    runs = np.zeros(max(len(found) - width + 1, 0), dtype=np.uint64)
     for place in range(width):
         runs = (runs ^ hashes[place : place + len(runs)]) * np.uint64(0x9E3779B97F4A7C15)
         runs ^= runs >> np.uint64(29)

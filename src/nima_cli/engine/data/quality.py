@@ -7,12 +7,14 @@ technical text repeats itself and is full of symbols, so every filter but the le
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 
 from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.problems import Problem
+from nima_cli.engine.data.words import words
 
 RUN_WORDS = 10
 # A line is boilerplate from so many documents of a source on, and from that share of them on.
@@ -21,7 +23,8 @@ BOILERPLATE_SHARE = 0.05
 _LINE_BYTES = 12
 _MIN_LINE = 12
 _BLOB = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
-_SIGNS = frozenset(" \t\n.,;:!?'\"()-_/")
+# With the punctuation of scripts that are as wide as they are high.
+_SIGNS = frozenset(" \t\n.,;:!?'\"()-_/\u3000、。〈〉《》「」『』【】・，．：；！？（）")
 
 
 def verdict(document: Document, config: DataConfig) -> Problem | None:
@@ -69,7 +72,7 @@ def repetition(text: str) -> float:
     After Gopher's "fraction of characters in duplicate lines" and "duplicate 10-grams".
     """
     lines = [line.strip() for line in text.split("\n") if line.strip()]
-    return max(_repeated_lines(lines), _repeated_runs(text.split()))
+    return max(_repeated_lines(lines), _repeated_runs(words(text)))
 
 
 def _repeated_lines(lines: list[str]) -> float:
@@ -81,17 +84,17 @@ def _repeated_lines(lines: list[str]) -> float:
     return repeated / max(sum(map(len, lines)), 1)
 
 
-def _repeated_runs(words: list[str]) -> float:
+def _repeated_runs(said: list[str]) -> float:
     """The share of the words that lie in a run that occurred before."""
     seen: set[tuple[str, ...]] = set()
     repeated = covered = 0
-    for start in range(len(words) - RUN_WORDS + 1):
-        run = tuple(words[start : start + RUN_WORDS])
+    for start in range(len(said) - RUN_WORDS + 1):
+        run = tuple(said[start : start + RUN_WORDS])
         if run in seen:
             repeated += start + RUN_WORDS - max(covered, start)
             covered = start + RUN_WORDS
         seen.add(run)
-    return repeated / max(len(words), 1)
+    return repeated / max(len(said), 1)
 
 
 def non_text(text: str) -> float:
@@ -102,9 +105,13 @@ def non_text(text: str) -> float:
     if not text:
         return 0.0
     blobs = sum(len(blob) for blob in _BLOB.findall(text) if _mixed(blob))
-    counts = Counter(text)
-    signs = sum(n for character, n in counts.items() if not (character.isalnum() or character in _SIGNS))
+    signs = sum(n for character, n in Counter(text).items() if not _is_language(character))
     return min((signs + blobs) / len(text), 1.0)
+
+
+def _is_language(character: str) -> bool:
+    """Marks count: they are the vowels of many scripts."""
+    return character.isalnum() or character in _SIGNS or unicodedata.category(character)[0] == "M"
 
 
 def _mixed(blob: str) -> bool:

@@ -1,7 +1,7 @@
 """From a document as it was read to the document that is learned; a pure function, knows nothing of files or tokens.
 
-In this order: Unicode normalisation (if asked for), markup (Markdown only), white space. What is said in conversations
-keeps its markup: questions and answers may be about it.
+In this order: contents of data URIs, Unicode normalisation (if asked for), markup (Markdown only), white space. What is
+said in conversations keeps its markup: questions and answers may be about it.
 """
 
 import unicodedata
@@ -9,8 +9,10 @@ from dataclasses import replace
 
 from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.clean import CleanReport, clean
+from nima_cli.engine.data.data_uris import shorten_data_uris
 from nima_cli.engine.data.document import Document, Turn
-from nima_cli.engine.data.markup import strip_links, strip_markup
+from nima_cli.engine.data.links import strip_links
+from nima_cli.engine.data.markup import strip_markup
 
 
 def refine(document: Document, config: DataConfig, report: CleanReport) -> Document:
@@ -26,8 +28,7 @@ def refine(document: Document, config: DataConfig, report: CleanReport) -> Docum
     if document.kind == "markdown":
         if config.strip_markup:
             text = strip_markup(text, report)
-        if not config.keep_links:
-            text = strip_links(text, report)
+        text = strip_links(text, report, only_data=config.keep_links)
     return replace(document, text=clean(text, document.kind, report))
 
 
@@ -36,6 +37,7 @@ def _turn(turn: Turn, document: Document, config: DataConfig, report: CleanRepor
 
 
 def _normalized(text: str, config: DataConfig, report: CleanReport) -> str:
+    text = shorten_data_uris(text, report)
     if config.normalize == "none" or unicodedata.is_normalized("NFC", text):
         return text
     report.normalized += 1

@@ -10,7 +10,7 @@ from nima_cli.engine.data.clean import CleanReport
 from nima_cli.engine.data.markdown import blocks
 
 # Hugo writes a shortcode that it shall not fill as `{{</* name */>}}`.
-SHORTCODE = r"\{\{<(?:[^{\0]|\{(?!\{)){0,2000}?>\}\}|\{\{%(?:[^{\0]|\{(?!\{)){0,2000}?%\}\}"
+SHORTCODE = r"\{(?P<short>\{(?:<(?:[^{\0]|\{(?!\{)){0,2000}?>|%(?:[^{\0]|\{(?!\{)){0,2000}?%)\}\})"
 _OPEN = re.compile(
     r"(?P<margin>[ \t]*)\{\{[<%]\s*(?P<name>text|highlight)\b\s*\"?(?P<language>[\w+#-]*)[^{}]*[>%]\}\}[ \t]*"
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nima_cli.engine.data.document import Turn
+from nima_cli.engine.data.document import Turn, with_line_feeds
 from nima_cli.engine.inference.sampling import Sampling
 from nima_cli.engine.inference.saved import read_conversation, write_conversation
 from nima_cli.engine.inference.text import TextGenerator
@@ -184,7 +184,8 @@ class Conversation:
     def _ids(self, turn: Turn) -> list[int]:
         """One turn between its symbols, as `render.py` frames it; or a text whose answers end paragraphs."""
         tokenizer = self.generator.tokenizer
+        content = tokenizer.encode(with_line_feeds(turn.content))
         if self.in_turns:
-            return [tokenizer.role_ids[turn.role], *tokenizer.encode(turn.content), tokenizer.end_id]
+            return [tokenizer.role_ids[turn.role], *content, tokenizer.end_id]
         ends = "" if turn.role == "user" else _PARAGRAPH
-        return tokenizer.encode(turn.content) + tokenizer.encode(ends)
+        return content + tokenizer.encode(ends)

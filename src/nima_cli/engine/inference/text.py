@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from nima_cli.engine.data.document import with_line_feeds
 from nima_cli.engine.data.tokenizer import TextStream, Tokenizer
 from nima_cli.engine.inference.generator import Generator, Stops
 from nima_cli.engine.inference.sampling import Sampling, check_seed
@@ -99,14 +100,14 @@ class TextGenerator:
         )
 
     def encode_prompt(self, prompt: str) -> list[int]:
-        """A prompt's ids, after the boundary symbol that begins every document.
+        """A prompt's ids, with LF line ends and after the boundary symbol that begins every document.
 
         Raises:
             InputError: the prompt is empty, or holds lone surrogates.
         """
         if not prompt:
             raise InputError("the prompt is empty", hint="give at least one character")
-        return [self.tokenizer.bos_id, *self.tokenizer.encode(prompt)]
+        return [self.tokenizer.bos_id, *self.tokenizer.encode(with_line_feeds(prompt))]
 
     def dropped(self, prompt_ids: Sequence[int], max_new_tokens: int) -> int:
         """How many ids of a prompt, after its first, do not fit the context beside an answer of that length."""
