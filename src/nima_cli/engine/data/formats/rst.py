@@ -131,14 +131,14 @@ class _Converter:
         return [f"{'#' * min(level, 6)} {self.inline.convert(title)}"]
 
     def _paragraph(self, lines: Sequence[str], index: int) -> tuple[list[str], int]:
+        under = lines[index + 1] if index + 1 < len(lines) else ""
+        mark = under[:1]
+        long_enough = len(under) >= min(len(lines[index]), 4) > 1
+        if long_enough and self._titled and mark in _PUNCTUATION and under == mark * len(under):
+            return self._title(lines[index], mark), index + 2
         end = index + 1
         while end < len(lines) and lines[end] and lines[end][0] != " ":
             end += 1
-        if end > index + 1 and self._titled:
-            under = lines[index + 1]
-            mark = under[0]
-            if mark in _PUNCTUATION and under == mark * len(under) and len(under) >= min(len(lines[index]), 4) > 1:
-                return self._title(lines[index], mark), index + 2
         text = lines[index] if end == index + 1 else "\n".join(lines[index:end])
         if text.endswith("::"):
             return self._literal(text, lines, end)
