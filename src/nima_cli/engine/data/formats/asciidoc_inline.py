@@ -31,7 +31,8 @@ _MARK = re.compile(
 # Macros begin with a word: they are looked for by their bracket, which is rare.
 _MACRO = re.compile(
     rf"\b(?P<macro>link|xref|image|icon|kbd|btn|menu|footnote|footnoteref|stem|latexmath|asciimath|pass|mailto|anchor"
-    rf"|indexterm2?|https?|ftp|irc)(?P<colon>::?)(?P<target>(?:{_TARGET})?)\[(?P<text>(?:[^\]\\\n]|\\.|\n(?!\n)){{0,1000}})\]"
+    rf"|indexterm2?|https?|ftp|irc)(?P<colon>::?)(?P<target>(?:{_TARGET})?)"
+    r"\[(?P<text>(?:[^\[\]\\\n]|\\.|\[[^\[\]\n]{0,100}\]|\n(?!\n)){0,1000})\]"
 )
 _NO_MARK = re.compile(r"[*_`#^<\[({\\+]")
 _ROLE = re.compile(r"\[[.#%\w-][^\[\]\n]{0,60}\](?=[#*_`])")

@@ -53,11 +53,10 @@ def _effective(lines: list[str]) -> Iterator[str]:
     branch = True
     for raw in lines:
         if len(raw) > 1 and raw[-1] == "\\" and raw[-2] != "\\":
-            if raw.lstrip(".' \t").startswith('\\"') or len(held) > 10000:
-                held = ""
-            else:
+            if not raw.lstrip(".' \t").startswith('\\"') and len(held) < 10000:
                 held += raw[:-1]
                 continue
+            raw = raw[:-1]
         line, held = held + raw, ""
         if closing:
             closing = "" if line.strip() == closing else closing

@@ -26,7 +26,7 @@ _TABLE_RULE = re.compile(r"[ \t]*\|-[-+|]*$")
 # Marks count between white space or punctuation; none can begin inside itself, which keeps the search linear.
 _BEFORE, _AFTER = r"(?<![^\s\-({'\"*/_+])", r"(?![^\s\-.,:!?;'\")}\[*/_+])"
 _INLINE = re.compile(
-    rf"""\[\[(?P<target>[^\]\n]{{1,1000}})\](?:\[(?P<shown>[^\]]{{1,1000}})\])?\]
+    rf"""\[\[(?P<target>[^\[\]\n]{{1,1000}})\](?:\[(?P<shown>[^\[\]]{{1,1000}})\])?\]
     |\[fn:(?P<note>[\w-]{{0,60}})(?P<defined>:[^\]]{{1,1000}})?\]
     |{_BEFORE}~(?P<code>[^~\s](?:[^~]{{0,500}}[^~\s])?)~{_AFTER}
     |{_BEFORE}=(?P<verbatim>[^=\s](?:[^=]{{0,500}}[^=\s])?)={_AFTER}

@@ -57,13 +57,14 @@ class RoffText:
 
     def markdown(self, text: str) -> str:
         """One line, with marks for its fonts."""
-        parts: list[tuple[str, str]] = []
+        fonts: list[str] = []
+        parts: list[list[str]] = []
         for font, words in self._runs(text):
-            if parts and (parts[-1][0] == font or not words.strip()):
-                parts[-1] = (parts[-1][0], parts[-1][1] + words)
-            else:
-                parts.append((font, words))
-        return "".join(_marked(font, words) for font, words in parts)
+            if not fonts or (fonts[-1] != font and words.strip()):
+                fonts.append(font)
+                parts.append([])
+            parts[-1].append(words)
+        return "".join(_marked(font, "".join(words)) for font, words in zip(fonts, parts, strict=True))
 
     def plain(self, text: str) -> str:
         """One line without marks, as it stands in code."""

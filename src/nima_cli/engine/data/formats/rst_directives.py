@@ -105,7 +105,7 @@ def parse_directive(name: str, argument: str, content: Sequence[str]) -> Directi
         else:
             more.append(lines[index])
         index += 1
-    return Directive(name.lower(), argument.strip(), more, options, lines[index:])
+    return Directive(name.lower(), argument.strip(), more, options, dedented(lines[index:]))
 
 
 def directive_lines(directive: Directive, blocks: Blocks) -> list[str]:

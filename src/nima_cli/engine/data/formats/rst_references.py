@@ -64,15 +64,15 @@ def find_references(lines: Sequence[str]) -> References:
                 _label(found, waiting, lines, index)
                 waiting = []
             continue
-        if (match := _TARGET.match(mark)) is not None:
+        if (match := _ANONYMOUS.match(mark)) is not None:
+            found.anonymous.append("".join(match["url"].split()))
+        elif (match := _TARGET.match(mark)) is not None:
             name = normal((match["quoted"] or match["plain"]).replace("\\", ""))
             url = _address(match["url"], lines, index)
             if url:
                 found.targets.setdefault(name, url)
             else:
                 waiting.append(name)
-        elif (match := _ANONYMOUS.match(mark)) is not None:
-            found.anonymous.append("".join(match["url"].split()))
         elif (match := _SUBSTITUTION.match(mark)) is not None:
             found.substitutions.setdefault(match["name"], _substitute(match, lines, index))
         elif (match := _FOOTNOTE.match(mark)) is not None:
