@@ -143,7 +143,7 @@ class _Converter:
         if first == "[" and (style := _STYLE.match(line)) is not None:
             words = [word.strip() for word in style["style"].split(",")]
             self._over.style = re.split(r"[.#%]", words[0])[0].strip('"') if "=" not in words[0] else self._over.style
-            self._over.more = words[1:] or self._over.more
+            self._over.more = (words if "=" in words[0] else words[1:]) or self._over.more
             return True
         if first == "." and line[1:2] not in ("", ".", " ") and not begins_item(line):
             self._over.title = line[1:]

@@ -16,7 +16,7 @@ _MARK = re.compile(
     |\*\*{_SPAN}(?P<strong2>[^*]{{1,1000}})\*\*
     |\*(?<![\w*\\]\*)(?=[^\s*])(?P<strong>[^*]{{1,1000}}(?<!\s))\*(?![\w*])
     |__{_SPAN}(?P<em2>[^_]{{1,1000}})__
-    |_(?<![\w_\\]_)(?=[^\s_])(?P<em>(?:[^_]|_(?=[^\W_])){{1,1000}}(?<!\s))_(?!\w)
+    |_(?<![\w_\\]_)(?=[^\s_])(?P<em>(?:[^_]|(?<=\w)_(?=\w)){{1,1000}}(?<!\s))_(?!\w)
     |\#\#(?P<mark2>[^\#]{{1,1000}})\#\#
     |\#(?<![\w&#\\]\#)(?=[^\s\#])(?P<mark>[^\#]{{1,1000}}(?<!\s))\#(?!\w)
     |\^(?=\S)(?P<sup>[^^\s]{{1,100}})\^
@@ -150,7 +150,7 @@ class Inline:
             return shown or self.titled(target)
         if name in ("image", "icon"):
             alt = re.search(r'\balt="?([^",]+)', text)
-            return alt[1] if alt is not None else "" if "=" in shown else shown
+            return alt[1] if alt is not None else "" if "=" in shown else shown.split(",")[0]
         if name == "menu":
             return " > ".join(part.strip() for part in (target, *text.split(">")) if part.strip())
         if name == "kbd":

@@ -243,7 +243,7 @@ class _Man:
 
     def _string(self, words: list[str]) -> None:
         name, _, value = words[0].partition(" ")
-        self._text.strings[name] = self._text.plain(value.strip().removeprefix('"'))
+        self._text.strings[name] = RoffText().plain(value.strip().removeprefix('"'))
 
     def _table(self, words: list[str]) -> None:
         """A table of tbl(1): options, formats up to a full stop, rows with tabs between the cells."""

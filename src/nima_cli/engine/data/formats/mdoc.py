@@ -90,8 +90,9 @@ class Mdoc:
                 continue
             line += piece if glued or piece in _CLOSING else f" {piece}"
             glued = piece in _OPENING
-        plain = line.replace("**", "").replace("`", "")
-        return plain if self._page.in_code else line
+        if self._page.in_code:
+            return line.replace("**", "").replace("`", "")
+        return line.replace("****", "")
 
     def _pieces(self, words: list[str]) -> list[str]:
         pieces: list[str] = []
