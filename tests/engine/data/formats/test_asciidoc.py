@@ -25,6 +25,7 @@ from tests.growth import assert_near_linear
         ("a footnote:[It is *so*.] b", "a  (It is **so**.) b"),
         ("pass:[<b>] stem:[x^2] ((term))(((hidden)))", "<b> $x^2$ term"),
         ("[.path]`x` [[anchor]]here", "`x` here"),
+        ("{base}/x[the page^] and https://a.org/a\\...b[diff]", "the page and [diff](https://a.org/a...b)"),
         ("\\*not bold* {set} {unset} {nbsp}.", "*not bold* {set} {unset}  ."),
     ],
 )
@@ -36,8 +37,10 @@ def test_inline(asciidoc: str, markdown: str) -> None:
     ("asciidoc", "markdown"),
     [
         ("= Book\nJane Doe <j@x.org>\nv1.0, 2024\n:toc:\n\ntext\n\n== Part\n\n=== Sec ===\n",
-         "# Book\n\ntext\n\n## Part\n\n### Sec ===\n"),
+         "# Book\n\ntext\n\n## Part\n\n### Sec\n"),
         (":a: one\n:b: {a} two\n:long: x \\\n  y\n\n{b}, {long}, {c}", "one two, x y, {c}"),
+        ("Book\n====\nJane Doe\n:a: b\n\ntext\n\nA part\n------\n\nSmall\n~~~~~\n",
+         "# Book\n\ntext\n\n## A part\n\n### Small\n"),
         ("[#here]\n== A title\n\nSee <<here>> and <<_a_title>>.", "## A title\n\nSee A title and A title."),
         ("a\n\n// comment\n\n////\nlong\n\ncomment\n////\nb", "a\n\nb"),
         ("NOTE: Be\nquick.", "> **Note:** Be\n> quick."),

@@ -17,6 +17,7 @@ from tests.growth import assert_near_linear
         ("a[fn:1] b[fn:: inline]", "a[^1] b (inline)"),
         ("[fn:1] The note.", "[^1]: The note."),
         ("<<target>>here", "here"),
+        ("*see [[#x][there]]* [[file:a.png]]!", "**see there** !"),
     ],
 )
 def test_inline(org: str, markdown: str) -> None:

@@ -23,6 +23,9 @@ _CONDITION = re.compile(r"(?:ifdef|ifndef|ifeval)::[^\[\s]{0,300}\[(?P<text>.*)\
 _GONE = re.compile(r"(?:endif::.*|include::.*\[.*\]|toc::\[.*\]|<<<|comment::.*)$")
 _ADMONITION = re.compile(r"(?P<label>NOTE|TIP|IMPORTANT|WARNING|CAUTION):[ \t]+(?P<text>.*)$")
 _BLOCK_MACRO = re.compile(r"(?P<macro>image|video|audio)::(?P<target>[^\[]{0,1000})\[(?P<text>[^\]]{0,1000})\]$")
+_AUTHOR = re.compile(r"[\w.'-]+(?: [\w.'-]+){1,3}(?: <[^<>\s]+>)?(?:;|$)")
+_REVISION = re.compile(r"v?\d[\w.]*(?:,|$)")
+_UNDERLINES = "=-~^+"
 _LABELS = frozenset({"NOTE", "TIP", "IMPORTANT", "WARNING", "CAUTION"})
 _CODE_STYLES = frozenset({"source", "listing", "literal", "console"})
 
@@ -117,9 +120,11 @@ class _Converter:
             made, after = self._delimited(lines, index, over)
         elif (title := _TITLE.match(line)) is not None:
             self._over.title = ""
-            return [f"{'#' * len(title['marks'])} {self.inline.convert(title['text'])}"], self._after_title(
-                lines, index
-            )
+            level = len(title["marks"])
+            words = title["text"].removesuffix(f" {title['marks']}")
+            return self._title(level, words), self._after_title(lines, index + 1, document=level == 1 and index == 0)
+        elif (level := _underlined(lines, index)) > 0:
+            return self._title(level, line), self._after_title(lines, index + 2, document=level == 1 and index == 0)
         elif line in ("'''", "---", "***", "- - -", "* * *"):
             made, after = ["---"], index + 1
         else:
@@ -169,15 +174,15 @@ class _Converter:
         else:
             self.inline.attributes[entry["name"].lower()] = self.inline.resolved(value)
 
-    def _after_title(self, lines: Sequence[str], index: int) -> int:
+    def _title(self, level: int, text: str) -> list[str]:
+        return [f"{'#' * level} {self.inline.convert(text)}"]
+
+    def _after_title(self, lines: Sequence[str], index: int, document: bool) -> int:
         """The line after a title; that of the document may be followed by its authors and its revision."""
+        if not document or index >= len(lines) or not _AUTHOR.match(lines[index]):
+            return index
         index += 1
-        if index == 1 and lines[0].startswith("= "):
-            if index < len(lines) and re.match(r"[\w.'-]+(?: [\w.'-]+){1,3}(?: <[^<>\s]+>)?(?:;|$)", lines[index]):
-                index += 1
-            if index == 2 and len(lines) > 2 and re.match(r"v?\d[\w.]*(?:,|$)", lines[index]):
-                index += 1
-        return index
+        return index + 1 if index < len(lines) and _REVISION.match(lines[index]) else index
 
     # Blocks between delimiters.
 
@@ -190,7 +195,7 @@ class _Converter:
             return [], after
         if mark[-3:] == "===" and mark[0] in "|,:!":
             rows = table_rows(inner, mark[0], over.style, over.more)
-            return table([[self.inline.convert(cell) for cell in row] for row in rows]), after
+            return table([[" ".join(self.paragraph(cell.split("\n"))) for cell in row] for row in rows]), after
         if mark[0] in "-.`" and mark != "--":
             return self._code(inner, over, mark), after
         if mark[0] == "+":
@@ -265,3 +270,12 @@ class _Converter:
         if line[0] in "-.=*_+/`|,:!" and _DELIMITER.match(line):
             return True
         return line.startswith(("ifdef::", "ifndef::", "ifeval::", "endif::", "include::"))
+
+
+def _underlined(lines: Sequence[str], index: int) -> int:
+    """The level of a title of two lines, the second as long as the first give or take one; 0 if it is none."""
+    under = lines[index + 1] if index + 1 < len(lines) else ""
+    if len(under) < 3 or under[0] not in _UNDERLINES or abs(len(under) - len(lines[index])) > 1:
+        return 0
+    titled = lines[index][0].isalnum() and under == under[0] * len(under)
+    return _UNDERLINES.index(under[0]) + 1 if titled else 0

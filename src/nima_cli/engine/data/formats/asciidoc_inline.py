@@ -34,6 +34,8 @@ _MACRO = re.compile(
     rf"|indexterm2?|https?|ftp|irc)(?P<colon>::?)(?P<target>(?:{_TARGET})?)"
     r"\[(?P<text>(?:[^\[\]\\\n]|\\.|\[[^\[\]\n]{0,100}\]|\n(?!\n)){0,1000})\]"
 )
+# A link whose address begins with an attribute that is set elsewhere.
+_UNKNOWN_LINK = re.compile(r"\{[a-z][\w-]{0,60}\}[^\s\[\]{}]{0,300}\[([^\[\]\n]{1,300})\]")
 _NO_MARK = re.compile(r"[*_`#^<\[({\\+]")
 _ROLE = re.compile(r"\[[.#%\w-][^\[\]\n]{0,60}\](?=[#*_`])")
 _BUILT_IN = {
@@ -65,6 +67,7 @@ class Inline:
         """`text`, which may be of several lines, in Markdown."""
         if "{" in text:
             text = self.resolved(text)
+            text = _UNKNOWN_LINK.sub(lambda match: match[1].rstrip("^"), text)
         if "[" in text and ":" in text:
             return self._around_macros(text)
         return self._marks(text)
@@ -140,7 +143,7 @@ class Inline:
         name, target, text = match["macro"], match["target"], match["text"].replace("\\]", "]")
         shown = self._inner(_first(text))
         if name in ("http", "https", "ftp", "irc"):
-            address = f"{name}:{match['colon'][1:]}{target}"
+            address = f"{name}:{match['colon'][1:]}{target}".replace("\\", "")
             return link(shown.rstrip("^"), address) if shown.rstrip("^") else address
         if name == "link":
             return link(shown.rstrip("^") or target, target.removeprefix("++").removesuffix("++"))

@@ -40,6 +40,7 @@ _INLINE = re.compile(
     re.VERBOSE | re.MULTILINE,
 )
 _MIGHT_HOLD = re.compile(r"[\[~=*/_+<@\\]")
+_PICTURE = re.compile(r"\.(?:png|jpe?g|gif|svg|webp)$", re.IGNORECASE)
 _FORMS = {"bold": "**{}**", "italic": "*{}*", "under": "{}", "struck": "~~{}~~"}
 
 
@@ -245,7 +246,7 @@ class _Converter:
         if kind in ("code", "verbatim"):
             return code_span(match[kind])
         if kind in _FORMS:
-            return _FORMS[kind].format(match[kind])
+            return _FORMS[kind].format(self._inline(match[kind]))
         if kind in ("note", "defined"):
             return f" ({match['defined'][1:].strip()})" if match["defined"] else f"[^{match['note']}]"
         if kind == "raw":
@@ -259,7 +260,7 @@ class _Converter:
             target = base.replace("%s", rest) if "%s" in base else base + rest
         target = target.removeprefix("file:")
         if shown is None:
-            return target.lstrip("*#")
+            return "" if _PICTURE.search(target) else target.lstrip("*#")
         return link(self._inline(shown), target) if target[:1] not in ("*", "#", "(") and "://" in target else shown
 
 
