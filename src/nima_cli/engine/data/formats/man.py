@@ -12,7 +12,6 @@ _MAN = re.compile(r"^[.'][ \t]*(?:TH|Dd|Dt|SH|Sh|so)(?:[ \t]|$)", re.MULTILINE)
 _REQUEST = re.compile(r"[.'][ \t]*(?P<name>[^\s\\\"]{0,60})(?P<rest>.*)$")
 _CONDITION = re.compile(r"[ \t]*(?P<not>!?)(?P<what>'[^']*'[^']*'|\([^ ]*|[a-z](?=[ \t\\])|[^ \t]+)[ \t]*(?P<then>.*)$")
 _BULLETS = frozenset({"•", "-", "*", "o", "+", "·", "–", "—", "□", "○"})
-_ENDS_CODE = frozenset({"fi", "EE", "Ve", "SH", "SS", "Sh", "Ss"})
 # Requests that show nothing: they lay out the page, define or measure.
 _SILENT = frozenset(
     (
@@ -138,8 +137,6 @@ class _Man:
         return self._page.close()
 
     def _request(self, name: str, rest: str) -> None:
-        if name in _ENDS_CODE:
-            self._page.code(begin=False)
         if name in _FONTS:
             self._in_fonts(_FONTS[name], arguments(rest))
         elif name in self._requests:
