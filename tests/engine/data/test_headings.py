@@ -1,5 +1,6 @@
 """A piece of a split text is told the headings it is under, and the texts of the pieces still join to the whole."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,35 @@ def test_titles_of_restructured_text() -> None:
     text = f"{one}\na\n\n{two}\nb\n\n{three}\nc"
     found = paths(text, "text")
     assert (found[3], found[5], found[8], found[10], found[13]) == ((one,), (one,), (one, two), (), (three,))
+
+
+def test_a_title_with_an_overline_is_one_heading_of_a_level_of_its_own() -> None:
+    book, one, two, end = "======\nManual\n======\n", "*****\n Pum\n*****\n", "Set\n===\n", "*****\nLamps\n*****\n"
+    text = f"{book}\n{one}\na\n\n{two}\nb\n\n{end}\nc"
+    found = paths(text, "text")
+    assert [found[index] for index in (0, 4, 8, 10, 13, 15, 19)] == [
+        *((), (book,), (book, one), (book, one), (book, one, two), (book,), (book, end)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=====\nA much longer line\n=====\n\nb",  # no title fits under so short an overline
+        "=====\nTitle\n-----\n\nb",  # two kinds of lines
+        "===== ===\nA     B\n===== ===\n\nb",  # a table
+        "-----\n\nTitle\n\nb",
+        "-----",
+    ],
+)
+def test_what_has_lines_around_it_and_is_no_title(text: str) -> None:
+    assert paths(text, "text")[-1] == ()
+
+
+def test_pieces_of_a_text_begin_at_overlines() -> None:
+    words = "word " * 9
+    text = "\n\n".join(f"=======\n Title\n=======\n\n{words}\n\n{words}" for _ in range(3))
+    assert [piece[:8] for piece in split_text(text, "text", len, 160)] == ["=======\n"] * 3
 
 
 def test_pieces_begin_with_the_headings_they_are_under() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nima_cli.engine.data.document import TOOL_RESPONSE, Kind, Turn
-from nima_cli.engine.data.headings import HeadingPaths, is_title
+from nima_cli.engine.data.headings import HeadingPaths, title_lines
 from nima_cli.engine.data.markdown import VERBATIM, blocks
 
 # How good a line boundary is to cut at; lower is better.
@@ -96,8 +96,7 @@ def _text_ranks(lines: list[str]) -> list[int]:
             if line[0:1] in (" ", "\t"):
                 ranks[index] = INSIDE
         elif line.strip():
-            titled = is_title(line, lines[index + 1] if index + 1 < len(lines) else "")
-            ranks[index] = NESTED if line[0] in " \t" else HEADING if titled else BLOCK
+            ranks[index] = NESTED if line[0] in " \t" else HEADING if title_lines(lines, index) else BLOCK
     return ranks
 
 

@@ -11,10 +11,18 @@ from nima_cli.engine.data.markdown import blocks
 _UNDERLINE = re.compile(r"([=\-~^\"'*+#`.:_])\1{2,}\s*")
 
 
-def is_title(line: str, following: str) -> bool:
-    """Whether `following` underlines `line`, as titles of reStructuredText are."""
-    titled = bool(line.strip()) and line[0] not in " \t" and len(following.strip()) >= len(line.strip())
-    return titled and _UNDERLINE.fullmatch(following) is not None
+def title_lines(lines: Sequence[str], index: int) -> int:
+    """How many lines the title takes that begins at `index`, as titles of reStructuredText do; 0 if none does.
+
+    A title is underlined; those with an overline too, which is the same as the underline, may be indented.
+    """
+    line, *after = [one.rstrip() for one in lines[index : index + 3]]
+    if not line or not after or not after[0]:
+        return 0
+    if len(after) == 2 and after[1] == line and _UNDERLINE.fullmatch(line):
+        return 3 if len(after[0].strip()) <= len(line) else 0
+    titled = line[0] not in " \t" and len(after[0]) >= len(line)
+    return 2 if titled and _UNDERLINE.fullmatch(after[0]) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +68,15 @@ def _markdown_headings(lines: Sequence[str]) -> Iterable[_Heading]:
 
 
 def _titles(lines: Sequence[str]) -> Iterable[_Heading]:
-    """Titles of reStructuredText; the level of an underline is the order in which it first occurs."""
+    """Titles of reStructuredText; the level of a style is the order in which it first occurs."""
     levels: dict[str, int] = {}
-    for index, line in enumerate(lines[:-1]):
-        after_blank = index == 0 or not lines[index - 1].strip()
-        if after_blank and is_title(line, lines[index + 1]):
-            level = levels.setdefault(lines[index + 1][0], len(levels) + 1)
-            yield _Heading(index, level, f"{line.rstrip()}\n{lines[index + 1].rstrip()}\n")
+    following = 0
+    for index in range(len(lines)):
+        if index < following or (index and lines[index - 1].strip()):
+            continue
+        taken = title_lines(lines, index)
+        if taken:
+            following = index + taken
+            style = lines[following - 1][0] * (taken - 1)
+            level = levels.setdefault(style, len(levels) + 1)
+            yield _Heading(index, level, "".join(f"{line.rstrip()}\n" for line in lines[index:following]))
