@@ -16,7 +16,7 @@ FLOORS = {
     "cli": 4, "__main__": 5,
 }  # fmt: skip
 ENGINE_LADDER = {
-    "": 7, "cores": 1, "device": 1, "native": 0, "data": 2, "model": 2, "checkpoint": 3, "checkpoint_files": 3,
+    "": 7, "cores": 1, "device": 1, "native": 0, "data": 2, "model": 2, "checkpoint": 3, "checkpoint_files": 1,
     "checkpoint_header": 3,
     "checkpoint_pickle": 3, "checkpoint_scan": 3,
     "inference": 4, "training": 5, "export": 5, "evaluation": 6,

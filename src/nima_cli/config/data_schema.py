@@ -10,6 +10,17 @@ from nima_cli.config.values import Float, Int, Name
 BUILTIN_SOURCE = "builtin:python-docs"
 
 
+def _check_patterns(patterns: list[str]) -> list[str]:
+    from pathspec import GitIgnoreSpec
+
+    for pattern in patterns:
+        try:
+            GitIgnoreSpec.from_lines([pattern])
+        except ValueError as error:
+            raise ValueError(f"`{pattern}` is no pattern of a `.gitignore` file") from error
+    return patterns
+
+
 class SourceConfig(Section):
     """One source of documents."""
 
@@ -24,6 +35,14 @@ class SourceConfig(Section):
         1.0, gt=0.0, le=100.0, description="How often the source is drawn in an epoch; train split only."
     )
     name: Name | None = Field(None, description="Name in reports; by default made from the path.")
+    exclude: list[Name] = Field(
+        default_factory=list, description="More patterns like those of `data.exclude`, for this source."
+    )
+
+    @field_validator("exclude")
+    @classmethod
+    def _check_exclude(cls, value: list[str]) -> list[str]:
+        return _check_patterns(value) if value else value
 
     @model_validator(mode="after")
     def _check_container(self) -> "SourceConfig":
@@ -47,6 +66,17 @@ class DataConfig(Section):
     sources: list[SourceConfig] = Field(
         default_factory=list, description="Documents to prepare from; with neither this nor `dir`, the embedded source."
     )
+    exclude: list[Name] = Field(
+        default_factory=list,
+        description="Patterns as in `.gitignore`, below each folder that is walked, of what is left out; `!pattern` "
+        "takes back what else is left out. A file that is named itself is always read.",
+    )
+    default_excludes: bool = Field(
+        True,
+        description="Leave out of folders what is hidden, installed, built, minified or generated: `node_modules`, "
+        "virtual environments, `_build`, `*.min.*`, lock files and the like.",
+    )
+    respect_gitignore: bool = Field(True, description="Leave out of folders what git ignores.")
     tokenizer: Literal["bpe", "unigram", "char"] = Field("bpe", description="Kind of SentencePiece tokenizer to train.")
     vocab_size: Int | None = Field(
         None, ge=300, le=65536, description="Tokens in the vocabulary; by default chosen from the size of the corpus."
@@ -97,6 +127,11 @@ class DataConfig(Section):
         le=1.0,
         description="Drop documents of which a larger share is lines that very many share. By default none is.",
     )
+
+    @field_validator("exclude")
+    @classmethod
+    def _check_exclude(cls, value: list[str]) -> list[str]:
+        return _check_patterns(value) if value else value
 
     @field_validator("encoding")
     @classmethod

@@ -17,6 +17,7 @@ from nima_cli.engine.data.corpus import Corpus, kept_by_source, read_corpus
 from nima_cli.engine.data.dataset_files import FORMAT, token_dtype, tokenizer_name
 from nima_cli.engine.data.dataset_writer import DatasetWriter
 from nima_cli.engine.data.encode_shard import EncodedShard, EncodeTask, encode_shard
+from nima_cli.engine.data.inputs import count_inputs, first_drops, left_out_events, unread_notes
 from nima_cli.engine.data.leak_report import SplitOnDisk, leak_report
 from nima_cli.engine.data.parallel import Mapper
 from nima_cli.engine.data.source_report import SourceReport
@@ -54,12 +55,22 @@ def make_dataset(
         ResourceError: the machine refused.
     """
     spool = Spool(writer.staging / SPOOL)
+    first: dict[str, str] = {}
+    yield from left_out_events(sources)
     try:
-        corpus = yield from read_corpus(config, sources, spool, run)
-        yield from make_unique(config, corpus, run)
+        corpus = yield from first_drops(read_corpus(config, sources, spool, run), first)
+        try:
+            yield from first_drops(make_unique(config, corpus, run), first)
+        except DataError:  # too few documents: what was not read may be why
+            yield from unread_notes(sources)
+            yield from count_inputs(sources, corpus.reports, first)
+            raise
         parts = split(corpus.rows["order"], corpus.clusters, corpus.numbers(), config)
         tokenizer = yield from _tokenizer(config, corpus, parts["train"])
         metadata = _metadata(config, identity, corpus, tokenizer)
+        inputs = count_inputs(sources, corpus.reports, first)
+        # What this very folder held before must not change what it holds now.
+        metadata["inputs"] = [asdict(row) for row in inputs if row.reason != "output"]
         metadata["notes"] = writer.write_tokenizer(tokenizer)
         written, overlong = yield from _encode(config, corpus, parts, tokenizer, writer, metadata, run)
         yield Progress("leaks", 0, 1, "splits compared")
@@ -70,6 +81,8 @@ def make_dataset(
     metadata["files"] = dict(sorted(writer.hashes.items()))
     writer.publish(metadata)
     yield from _closing_notes(config, metadata, overlong)
+    yield from unread_notes(sources)
+    yield from inputs
     return metadata
 
 
@@ -174,6 +187,7 @@ def _metadata(config: DataConfig, identity: Mapping[str, Any], corpus: Corpus, t
         "sources": [_source_entry(report, kept[number]) for number, report in enumerate(corpus.reports)],
         "duplicates": {"exact": exact, "near": near, **_cluster_counts(corpus)},
         "leaks": {},
+        "inputs": [],
         "cleaning": asdict(corpus.cleaning),
         "notes": [],
         "files": {},
