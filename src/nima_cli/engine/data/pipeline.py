@@ -18,7 +18,7 @@ from nima_cli.engine.data.dataset_files import FORMAT, token_dtype, tokenizer_na
 from nima_cli.engine.data.dataset_writer import DatasetWriter
 from nima_cli.engine.data.encode_shard import EncodedShard, EncodeTask, encode_shard
 from nima_cli.engine.data.inputs import count_inputs, first_drops, left_out_events, unread_notes
-from nima_cli.engine.data.leak_report import SplitOnDisk, leak_report
+from nima_cli.engine.data.leak_report import SplitOnDisk, leak_report, leak_warning
 from nima_cli.engine.data.parallel import Mapper
 from nima_cli.engine.data.source_report import SourceReport
 from nima_cli.engine.data.sources import Source
@@ -219,6 +219,9 @@ def _closing_notes(config: DataConfig, metadata: Mapping[str, Any], overlong: in
         yield Note("info", note)
     if overlong:
         yield Note("info", f"{overlong:,} exchanges are longer than {config.max_length} tokens and were kept whole")
+    leaking = leak_warning(metadata)
+    if leaking is not None:
+        yield Note("warning", leaking)
     for name, counts in metadata["splits"].items():
         if counts["tokens"] < config.max_length:
             yield Note("warning", f"the {name} split has only {counts['tokens']:,} tokens; give more documents")
