@@ -23,6 +23,7 @@ _REASONS = {
     "dataset": ("prepared dataset", "prepared datasets"),
     "run": ("run directory", "run directories"),
     "output": ("output directory itself", "output directory itself"),
+    "report": ("report of a preparation", "reports of preparations"),
     "broken_link": ("broken link", "broken links"),
     "not_regular": ("entry that is no file", "entries that are no files"),
     "unreadable": ("unreadable entry", "unreadable entries"),

@@ -58,18 +58,18 @@ def refuse_foreign_files(folder: Path, *, overwrite: bool) -> None:
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     except OSError as error:
         raise explain(error, folder, "look into this folder") from error
-    if METADATA in names and own_files.kinds_of(folder, {METADATA}):
+    if METADATA in names and own_files.kinds_of(folder, names):
         return
     visible = sorted(name for name in names if not name.startswith("."))
     foreign = [name for name in visible if not own_files.is_own("dataset", name)]
-    leftovers = _leftovers(folder)
-    if foreign or (visible and not (leftovers or own_files.kinds_of(folder, names))):
+    interrupted = any(name.startswith(".staging-") for name in names)
+    if foreign or (visible and not own_files.kinds_of(folder, names)):
         found = (foreign or visible)[0]
         raise DataError(
             f"{folder / found}: is already there and belongs to no prepared dataset",
             hint="a dataset has a folder of its own: choose a new or empty one",
         )
-    if visible and not (overwrite or leftovers):
+    if visible and not (overwrite or interrupted):
         raise DataError(
             f"{folder / visible[0]}: is part of a dataset without `{METADATA}`",
             hint="pass `--overwrite` to replace it, or choose another `--output-dir`",

@@ -11,6 +11,7 @@ from nima_cli.events import Dropped, Event, InputsCounted, Note
 
 # A walk that does not read so large a share of what may be text has most likely missed documents.
 MUCH = 0.2
+_WORTH_A_WORD = 1000  # bytes
 _NAMED = 3
 # Files that hold no document, whatever their size.
 _NO_TEXT = frozenset(
@@ -93,7 +94,7 @@ def unread_notes(sources: Sequence[Source]) -> Iterator[Note]:
     for source in sources:
         unread = [one for one in source.left_out if one.reason == "kind" and one.suffix not in _NO_TEXT]
         size = sum(one.size for one in unread)
-        if size > 0 and size >= MUCH * (size + sum(source.sizes)):
+        if size >= _WORTH_A_WORD and size >= MUCH * (size + sum(source.sizes)):
             share = size / (size + sum(source.sizes))
             yield Note("warning", f"{source.name}: {share:.0%} of the bytes are not read: {_suffixes(unread)}")
 

@@ -20,10 +20,11 @@ DATASET_FILES = (*_SPLIT_FILES, *_TOKENIZER_FILES)
 _WORKING = re.compile(r"\.staging-\d+|\.lock(\.owner)?")
 _STAGING = re.compile(r"\.staging-\d+")
 _METADATA_FIELD = re.compile(rb'"nima_version"\s*:')
+_REPORT_ROW = re.compile(rb'\{"source": "[^\n]*", "where": "[^\n]*", "reason": "[^\n]*", "figures": \{')
 _METRICS_ROW = re.compile(rb'\s*\{\s*"event"\s*:\s*"')
-_CHECKPOINT = re.compile(r"checkpoint_(best|last|step_\d+)\.pt(\..+)?")
+_CHECKPOINT = re.compile(r"checkpoint_(best|last|step_\d+)\..+")
 # A report of `nima eval` may have any name, so a page in a run directory is taken for one.
-_RUN_FILE = re.compile(r"config\.yaml|metrics\.jsonl|samples\.jsonl|logs|tensorboard|plots|.+\.html?")
+_RUN_FILE = re.compile(r"config\.yaml|metrics\.jsonl|samples\.jsonl|logs|tensorboard|plots|wandb|.+\.html?")
 _HEAD = 2**16
 
 
@@ -57,6 +58,11 @@ def kind_of_file(file: Path) -> str | None:
     except OSError:
         return None
     return next((kind for kind in kinds_of(file.parent, names) if is_own(kind, file.name)), None)
+
+
+def is_report(file: Path) -> bool:
+    """Whether a file is what a preparation wrote of all that it left out."""
+    return file.suffix == ".jsonl" and bool(_REPORT_ROW.match(_head(file)))
 
 
 def _is_dataset(folder: Path, names: Set[str]) -> bool:

@@ -69,8 +69,8 @@ def make_dataset(
         tokenizer = yield from _tokenizer(config, corpus, parts["train"])
         metadata = _metadata(config, identity, corpus, tokenizer)
         inputs = count_inputs(sources, corpus.reports, first)
-        # What this very folder held before must not change what it holds now.
-        metadata["inputs"] = [asdict(row) for row in inputs if row.reason != "output"]
+        # What a preparation wrote must not change what the same one writes the next time.
+        metadata["inputs"] = [asdict(row) for row in inputs if row.reason not in ("output", "report")]
         metadata["notes"] = writer.write_tokenizer(tokenizer)
         written, overlong = yield from _encode(config, corpus, parts, tokenizer, writer, metadata, run)
         yield Progress("leaks", 0, 1, "splits compared")

@@ -58,12 +58,12 @@ def prepare(
     if not isinstance(config, DataConfig):
         config = DataConfig(sources=list(config))
     sources = _opened(config, output_dir)
+    refuse_foreign_files(output_dir, overwrite=overwrite)
     with locked_folder(output_dir):
         identity = _identity(config, sources)
         if not overwrite and (output_dir / METADATA).exists():
             yield from _keep(identity, output_dir)
             return
-        refuse_foreign_files(output_dir, overwrite=overwrite)
         # The processes of a cluster have working folders of their own.
         folder = output_dir if cluster is None else output_dir.absolute()
         with staged(folder, loss=config.loss) as writer, _mapper(sources, writer.staging, workers, cluster) as run:

@@ -11,6 +11,7 @@ from nima_cli.engine.data import own_files
 from nima_cli.engine.data.file_kinds import Wanted, suffixes
 from nima_cli.engine.data.ignoring import FolderRules
 from nima_cli.engine.data.problems import Problem, printable
+from nima_cli.files import is_temporary
 
 MAGIC = frozenset("*?[")
 _SUFFIX = re.compile(r"(\.[\w+~-]{1,12}){1,2}")
@@ -23,7 +24,7 @@ class LeftOut:
     Attributes:
         where: its path, safe to print.
         reason: `kind` (its suffix is none that is read here), `excluded`, `gitignore`, `hidden`, `dependencies`,
-            `build`, `generated`, `dataset`, `run`, `output`, `broken_link`, `not_regular` or `unreadable`.
+            `build`, `generated`, `dataset`, `run`, `output`, `report`, `broken_link`, `not_regular` or `unreadable`.
         size: bytes of a file, as far as known.
         suffix: for the reason `kind`.
         inode: (device, inode) of a file, as far as known.
@@ -154,7 +155,7 @@ class Walk:
         hidden = pattern.startswith(".")
         entries = []
         for entry in found:
-            if not fnmatch.fnmatchcase(entry.name, pattern) or any(own_files.is_own(kind, entry.name) for kind in own):
+            if not fnmatch.fnmatchcase(entry.name, pattern) or _is_ours(entry.name, own):
                 continue
             is_folder, is_link = _is_folder(entry), entry.is_symlink()
             reason = rules.reason(entry.name, is_folder=is_folder, is_link=is_link, hidden=hidden)
@@ -171,6 +172,9 @@ class Walk:
 
     def _takes(self, entry: Entry) -> bool:
         """Whether a file is of a kind that is wanted; if not, it is counted with its size."""
+        if own_files.is_report(entry.path):
+            self._leave_out(entry.path, "report")
+            return False
         if self.wanted.takes(entry.path):
             return True
         try:
@@ -194,6 +198,11 @@ class Walk:
         problem = Problem(printable(str(folder)), what, "unreadable")
         if problem not in self.refused:
             self.refused.append(problem)
+
+
+def _is_ours(name: str, kinds: list[str]) -> bool:
+    """Whether nima wrote an entry: a part of the dataset or run in its folder, or a file that is not finished."""
+    return is_temporary(name) or any(own_files.is_own(kind, name) for kind in kinds)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
