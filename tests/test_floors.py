@@ -36,6 +36,7 @@ ROOMS = {
     "torch": ("engine", ""), "sentencepiece": ("engine", ""), "typer": ("cli", ""), "rich": ("ui", "cli"),
     "prompt_toolkit": ("", "ui"), "plotext": ("", "ui"), "matplotlib": ("", "sinks"), "tensorboard": ("", "sinks"),
     "wandb": ("", "sinks"), "pydantic": ("config", ""), "yaml": ("config", ""), "numpy": ("engine", ""),
+    "pathspec": ("engine", "config"),
 }  # fmt: skip
 
 

@@ -129,7 +129,8 @@ class InputsCounted:
 
     Attributes:
         outcome: `read` (files), `left_out` (files and folders that a walk met), or `dropped` (documents).
-        reason: the key under which they were left out or dropped; empty for what was read.
+        reason: the key under which they were left out or dropped; empty for files that were read, `embedded` or `stdin`
+            for documents that are in none.
         suffix: of files; empty where they have none or it does not matter.
         bytes: of the files, as far as known.
         example: the largest, or the first; safe to print.

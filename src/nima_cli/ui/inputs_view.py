@@ -12,8 +12,10 @@ from nima_cli.ui.console import safe_text
 
 # How many suffixes or reasons have a line of their own; the rest are added up.
 _SHOWN = 8
-# One of them, several, of what is left out for another reason than its suffix.
+# One of them, several, of what is counted by another reason than its suffix.
 _REASONS = {
+    "embedded": ("embedded document", "embedded documents"),
+    "stdin": ("document on standard input", "documents on standard input"),
     "excluded": ("excluded path", "excluded paths"),
     "gitignore": ("path that git ignores", "paths that git ignores"),
     "hidden": ("hidden entry", "hidden entries"),
@@ -77,7 +79,7 @@ def _sections(inputs: Sequence[InputsCounted]) -> Iterator[tuple[str, list[Input
 
 def _shortened(rows: Sequence[InputsCounted]) -> Iterator[tuple[str, InputsCounted]]:
     """What each of the first rows is called, with it, and one row for all others of suffixes."""
-    by_suffix = rows[0].reason in ("", "kind")
+    by_suffix = any(row.reason in ("", "kind") for row in rows)
     shown = _SHOWN if by_suffix and len(rows) > _SHOWN + 1 else len(rows)
     yield from ((_label(row), row) for row in rows[:shown])
     rest = rows[shown:]
@@ -96,6 +98,8 @@ def _label(row: InputsCounted) -> str:
 
 
 def _clause(label: str, row: InputsCounted) -> str:
+    if row.reason in ("embedded", "stdin"):
+        return f"{row.count:,} {label} ({quantities.size(row.bytes)})"
     if row.reason in ("", "kind"):
         largest = f", the largest {row.example}" if row.reason and row.example else ""
         return safe_text(f"{row.count:,} {label} ({quantities.size(row.bytes)}{largest})")

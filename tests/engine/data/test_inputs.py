@@ -87,6 +87,14 @@ def unread(events: list[Event]) -> list[Note]:
     return [event for event in events if isinstance(event, Note) and "are not read" in event.message]
 
 
+def test_documents_that_are_in_no_file_are_counted_too(folder: Path, tmp_path: Path) -> None:
+    data = DataConfig(sources=[SourceConfig(path="builtin:python-docs"), SourceConfig(path=str(folder))])
+    [first, second, *_] = counted(run(data, tmp_path / "out"))
+    assert first[:3] == ("read", "embedded", "")
+    assert first[3] > 100
+    assert second == ("read", "", ".md", 7, "0.md")
+
+
 def test_bad_files_that_are_skipped_are_counted(folder: Path, tmp_path: Path) -> None:
     (folder / "latin.md").write_bytes("Gr\xfc\xdfe aus einem Dokument in Latin-1".encode("latin-1"))
     with pytest.raises(DataError, match=r"latin\.md"):

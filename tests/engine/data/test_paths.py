@@ -127,8 +127,10 @@ def test_what_may_not_be_read_stops_unless_it_is_to_be_skipped(tmp_path: Path) -
     try:
         error = refused(tmp_path)
         found = find(tmp_path, Walking(skip_unreadable=True))
+        named = refused(tmp_path / "closed", Walking(skip_unreadable=True))
     finally:
         (tmp_path / "closed").chmod(0o700)
+    assert isinstance(named, ResourceError)
     assert isinstance(error, ResourceError)
     assert len(error.message.splitlines()) == 2
     assert names(found) == ["a.md"]

@@ -150,7 +150,7 @@ def _above(root: Path) -> tuple[tuple[GitIgnoreSpec, str], ...]:
 def _info_exclude(repository: Path) -> Path:
     """Where a repository keeps the rules that it does not share; `.git` is a file in a work tree or submodule."""
     git = repository / ".git"
-    if git.is_file():
+    if os.path.isfile(git):
         place = _text(git).removeprefix("gitdir:").strip()
         git = repository / place
         common = _text(git / "commondir").strip()

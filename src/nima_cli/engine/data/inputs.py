@@ -1,11 +1,13 @@
 """Adds up what a preparation read, left out and dropped, for the metadata and the screen; opens nothing."""
 
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from nima_cli.config.data_schema import BUILTIN_SOURCE
 from nima_cli.engine.data.problems import printable
 from nima_cli.engine.data.source_report import SourceReport
-from nima_cli.engine.data.sources import Source
+from nima_cli.engine.data.sources import STDIN, Source
 from nima_cli.engine.data.walking import LeftOut, shown_suffix
 from nima_cli.events import Dropped, Event, InputsCounted, Note
 
@@ -13,6 +15,8 @@ from nima_cli.events import Dropped, Event, InputsCounted, Note
 MUCH = 0.2
 _WORTH_A_WORD = 1000  # bytes
 _NAMED = 3
+# Sources that are no files, and the reason under which their documents are counted.
+_NO_FILES = {BUILTIN_SOURCE: "embedded", STDIN: "stdin"}
 # Files that hold no document, whatever their size.
 _NO_TEXT = frozenset(
     f".{suffix}"
@@ -54,6 +58,8 @@ def count_inputs(
 ) -> list[InputsCounted]:
     """What was read by suffix, left out by reason and suffix, and dropped by reason, the most first.
 
+    Documents that are in no file of the user's have the reason `embedded` or `stdin`.
+
     Args:
         first: a place for each reason of a drop.
     """
@@ -65,12 +71,17 @@ def count_inputs(
     left_out = _grouped(
         ((one.reason, one.suffix), one.size, one.where) for source in sources for one in source.left_out
     )
-    dropped: dict[str, int] = {}
+    no_files = [
+        InputsCounted("read", _NO_FILES[report.path], "", report.documents, report.bytes, report.name)
+        for report in reports
+        if report.path in _NO_FILES
+    ]
+    dropped = Counter[str]()
     for report in reports:
-        for reason, count in report.dropped.items():
-            dropped[reason] = dropped.get(reason, 0) + count
+        dropped.update(report.dropped)
     drops = sorted(dropped.items(), key=lambda one: (-one[1], one[0]))
     return [
+        *no_files,
         *(InputsCounted("read", *row) for row in read),
         *(InputsCounted("left_out", *row) for row in left_out),
         *(InputsCounted("dropped", reason, "", count, 0, first.get(reason, "")) for reason, count in drops),

@@ -120,8 +120,10 @@ def _expand_walked(
     problems = Found(refused=list(walk.refused))
     for name, entry in sorted(candidates.items()):
         _take(name, entry.path, seen, problems, found)
-    skipped = [*problems.unusable, *(problems.refused if walking.skip_unreadable else [])]
-    found.refused += [] if walking.skip_unreadable else problems.refused
+    # The folder itself was named, so it must be readable whatever is skipped below it.
+    skippable = [one for one in problems.refused if walking.skip_unreadable and one.where != printable(str(root))]
+    found.refused += [one for one in problems.refused if one not in skippable]
+    skipped = [*problems.unusable, *skippable]
     left_out = [*walk.left_out, *(LeftOut(problem.where, problem.reason) for problem in skipped)]
     found.left_out = [one for one in left_out if _is_new(one, seen)]
     if not (found.files or found.twins or found.refused):

@@ -179,15 +179,15 @@ class Walk:
             return True
         try:
             status = entry.path.stat()
-        except OSError:
-            self._leave_out(entry.path, "broken_link")
+        except OSError as error:
+            self._leave_out(entry.path, "unreadable" if isinstance(error, PermissionError) else "broken_link")
         else:
             inode = (status.st_dev, status.st_ino)
             self._add(LeftOut(printable(str(entry.path)), "kind", status.st_size, shown_suffix(entry.path), inode))
         return False
 
     def _leave_out(self, path: Path, reason: str) -> None:
-        size = path.stat().st_size if path.is_file() else 0
+        size = os.path.getsize(path) if os.path.isfile(path) else 0
         self._add(LeftOut(printable(str(path)), reason, size))
 
     def _add(self, left_out: LeftOut) -> None:
