@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
+from nima_cli.engine.data.inputs import count_inputs
 from nima_cli.engine.data.prepare import prepare, staleness
+from nima_cli.engine.data.source_report import SourceReport
 from nima_cli.errors import DataError
 from nima_cli.events import Dropped, Event, InputsCounted, Note
 
@@ -87,12 +89,13 @@ def unread(events: list[Event]) -> list[Note]:
     return [event for event in events if isinstance(event, Note) and "are not read" in event.message]
 
 
-def test_documents_that_are_in_no_file_are_counted_too(folder: Path, tmp_path: Path) -> None:
-    data = DataConfig(sources=[SourceConfig(path="builtin:python-docs"), SourceConfig(path=str(folder))])
-    [first, second, *_] = counted(run(data, tmp_path / "out"))
-    assert first[:3] == ("read", "embedded", "")
-    assert first[3] > 100
-    assert second == ("read", "", ".md", 7, "0.md")
+def test_documents_that_are_in_no_file_are_counted_too() -> None:
+    embedded = SourceReport("python-docs", "builtin:python-docs", "auto", 1.0, documents=900, bytes=3000)
+    piped = SourceReport("stdin", "-", "auto", 1.0, documents=2, bytes=20)
+    rows = count_inputs([], [embedded, piped], {})
+    assert [(row.outcome, row.reason, row.count, row.bytes, row.example) for row in rows] == [
+        ("read", "embedded", 900, 3000, "python-docs"), ("read", "stdin", 2, 20, "stdin"),
+    ]  # fmt: skip
 
 
 def test_bad_files_that_are_skipped_are_counted(folder: Path, tmp_path: Path) -> None:

@@ -147,11 +147,10 @@ def _nothing(where: str, is_glob: bool, wanted: Wanted, left_out: list[LeftOut])
     own = next((one for one in left_out if one.reason in _OWN), None)
     by_rule = next((one for one in left_out if one.reason in _BY_RULE), None)
     if own is not None and by_rule is None:
-        hint = "name the documents themselves; a dataset is trained on with `data.dir`"
         what = f"is {_OWN[own.reason]} of nima, not a folder of documents"
         if own.where != where:
             what = f"there is nothing but {_OWN[own.reason]} of nima in {own.where}"
-        return Problem(where, what, own.reason, hint)
+        return Problem(where, what, own.reason, "name the documents themselves; `data.dir` is for a prepared dataset")
     hint = "is the folder empty, or the pattern misspelled?" if is_glob else None
     if by_rule is not None:
         keys = "`data.exclude`, `data.respect_gitignore` and `data.default_excludes`"
