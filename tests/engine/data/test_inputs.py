@@ -85,6 +85,13 @@ def test_a_large_unread_share_is_warned_of_and_pictures_are_no_share(folder: Pat
     assert not unread(run(config(folder), tmp_path / "out", overwrite=True))
 
 
+@pytest.mark.parametrize(("pattern", "said"), [("drafts/", True), ("*.adoc", False), ("!keep.md", False)])
+def test_patterns_that_exclude_nothing_are_warned_of(folder: Path, tmp_path: Path, pattern: str, said: bool) -> None:
+    events = run(config(folder, exclude=[pattern]), tmp_path / "out")
+    found = [event for event in events if isinstance(event, Note) and "has left nothing out" in event.message]
+    assert [note.level for note in found] == (["warning"] if said else [])
+
+
 def unread(events: list[Event]) -> list[Note]:
     return [event for event in events if isinstance(event, Note) and "are not read" in event.message]
 

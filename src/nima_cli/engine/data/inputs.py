@@ -100,8 +100,11 @@ def _grouped(things: Iterable[tuple[tuple[str, str], int, str]]) -> list[tuple[s
     return sorted(rows, key=lambda row: (-row[3], -row[2], row[0], row[1]))
 
 
-def unread_notes(sources: Sequence[Source]) -> Iterator[Note]:
-    """A warning for each source of which much may be text and is not read."""
+def walk_notes(exclude: Sequence[str], sources: Sequence[Source]) -> Iterator[Note]:
+    """Warnings: patterns of `data.exclude` that exclude nothing, and sources of whose text much is not read."""
+    excluding = any(not pattern.startswith("!") for pattern in exclude)
+    if excluding and not any(one.reason == "excluded" for source in sources for one in source.left_out):
+        yield Note("warning", "`data.exclude` has left nothing out: are its patterns right?")
     for source in sources:
         unread = [one for one in source.left_out if one.reason == "kind" and one.suffix not in _NO_TEXT]
         size = sum(one.size for one in unread)

@@ -17,7 +17,7 @@ from nima_cli.engine.data.corpus import Corpus, kept_by_source, read_corpus
 from nima_cli.engine.data.dataset_files import FORMAT, token_dtype, tokenizer_name
 from nima_cli.engine.data.dataset_writer import DatasetWriter
 from nima_cli.engine.data.encode_shard import EncodedShard, EncodeTask, encode_shard
-from nima_cli.engine.data.inputs import count_inputs, first_drops, left_out_events, unread_notes
+from nima_cli.engine.data.inputs import count_inputs, first_drops, left_out_events, walk_notes
 from nima_cli.engine.data.leak_report import SplitOnDisk, leak_report, leak_warning
 from nima_cli.engine.data.parallel import Mapper
 from nima_cli.engine.data.source_report import SourceReport
@@ -62,7 +62,7 @@ def make_dataset(
         try:
             yield from first_drops(make_unique(config, corpus, run), first)
         except DataError:  # too few documents: what was not read may be why
-            yield from unread_notes(sources)
+            yield from walk_notes(config.exclude, sources)
             yield from count_inputs(sources, corpus.reports, first)
             raise
         parts = split(corpus.rows["order"], corpus.clusters, corpus.numbers(), config)
@@ -81,7 +81,7 @@ def make_dataset(
     metadata["files"] = dict(sorted(writer.hashes.items()))
     writer.publish(metadata)
     yield from _closing_notes(config, metadata, overlong)
-    yield from unread_notes(sources)
+    yield from walk_notes(config.exclude, sources)
     yield from inputs
     return metadata
 
