@@ -17,7 +17,7 @@ FLOORS = {
 }  # fmt: skip
 ENGINE_LADDER = {
     "": 7, "cores": 1, "device": 1, "machine_memory": 1, "native": 0, "data": 2, "model": 2, "checkpoint": 3,
-    "checkpoint_files": 3, "checkpoint_header": 3,
+    "checkpoint_files": 1, "checkpoint_header": 3,
     "checkpoint_pickle": 3, "checkpoint_scan": 3,
     "inference": 4, "training": 5, "export": 5, "evaluation": 6,
 }  # fmt: skip
@@ -36,6 +36,7 @@ ROOMS = {
     "torch": ("engine", ""), "sentencepiece": ("engine", ""), "typer": ("cli", ""), "rich": ("ui", "cli"),
     "prompt_toolkit": ("", "ui"), "plotext": ("", "ui"), "matplotlib": ("", "sinks"), "tensorboard": ("", "sinks"),
     "wandb": ("", "sinks"), "pydantic": ("config", ""), "yaml": ("config", ""), "numpy": ("engine", ""),
+    "pathspec": ("engine", "config"),
 }  # fmt: skip
 
 

@@ -124,6 +124,27 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class InputsCounted:
+    """Inputs of a dataset that were treated alike; all such events come together, when all is read.
+
+    Attributes:
+        outcome: `read` (files), `left_out` (files and folders that a walk met), or `dropped` (documents).
+        reason: the key under which they were left out or dropped; empty for files that were read, `embedded` or `stdin`
+            for documents that are in none.
+        suffix: of files; empty where they have none or it does not matter.
+        bytes: of the files, as far as known.
+        example: the largest, or the first; safe to print.
+    """
+
+    outcome: str
+    reason: str
+    suffix: str
+    count: int
+    bytes: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """A phase of preparation advanced; `total` is 0 while it is not known."""
 
@@ -183,6 +204,7 @@ Event = (
     | Note
     | RolledBack
     | Dropped
+    | InputsCounted
     | Progress
     | DatasetReady
     | Exported

@@ -219,11 +219,16 @@ def free_bytes(folder: Path) -> int | None:
         return None
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that a writer of ours has not finished."""
+    return bool(_TEMPORARY.fullmatch(name))
+
+
 def sweep_temporary(folder: Path) -> None:
     """Remove what killed writers left in `folder`; to be called by its only writer, who holds its lock."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if _TEMPORARY.fullmatch(path.name) and not path.is_symlink() and path.is_file():
+            if is_temporary(path.name) and not path.is_symlink() and path.is_file():
                 path.unlink(missing_ok=True)
 
 

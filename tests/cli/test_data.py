@@ -37,6 +37,7 @@ def test_one_flag_takes_what_a_shell_expands(run_cli: RunCli, tiny_corpus: Path,
         "training the tokenizer",
         "encoding",
         "looking for leaks",
+        "read",
         "hint",
     ]
     assert "\x1b" not in ran.stdout + ran.stderr

@@ -78,7 +78,7 @@ BAD_VALUES = [
     ("data:\n  sources:\n    - format: qa\n", "run.yaml:3: `data.sources[0].path` is missing"),
     ("data:\n  sources:\n    - docs\n",
      "run.yaml:3: `data.sources[0]` must be a section with the keys `path`, `format`, `container`, `weight`, `name`, "
-     "`fields`, got `docs` | write `path: docs`"),
+     "`fields`, `exclude`, got `docs` | write `path: docs`"),
     ("hardware: cpu\n", "run.yaml:1: `hardware` is a section of keys, not a value "
      "| its keys are `device`, `distributed`, `gpu_ids`, `compiler`, `backend`, `check_memory`"),
     ("training:\n  learning_rate: 0.01\n  min_lr: 0.1\n",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-MANY = frozenset({"--text-files", "--json-files", "--jsonl-files", "--prompt", "--metric"})
+MANY = frozenset({"--text-files", "--json-files", "--jsonl-files", "--exclude", "--prompt", "--metric"})
 
 
 def spread(argv: Sequence[str]) -> list[str]:

@@ -51,6 +51,7 @@ _PREPARE_EXAMPLES = examples(
     "nima data prepare --output-dir data/k8s --text-files docs/k8s/*.md --json-files qa.json --format qa",
     "nima data prepare --output-dir data/faq --jsonl-files faq.jsonl --field question=Q --field answer=A",
     "nima data prepare --output-dir data/mix --source docs,weight=2.0 --source builtin:python-docs",
+    "nima data prepare --output-dir data/site --text-files . --exclude drafts/ '*.generated.md'",
     "nima data prepare -c configs/technical.yaml --overwrite",
 )
 
@@ -73,6 +74,22 @@ def prepare(
     source: SourceFlags = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="A YAML file with these settings under `data`.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            help="What to leave out of folders, as in `.gitignore`; `!PATTERN` takes back what is left out by default. "
+            "Many may follow.",
+            metavar="PATTERN...",
+            show_default=False,
+        ),
+    ] = None,
+    default_excludes: Annotated[
+        str | None, _setting("default_excludes", "--default-excludes", metavar="true|false")
+    ] = None,
+    respect_gitignore: Annotated[
+        str | None, _setting("respect_gitignore", "--respect-gitignore", metavar="true|false")
     ] = None,
     tokenizer: Annotated[str | None, _setting("tokenizer", "--tokenizer", metavar="bpe|unigram|char")] = None,
     vocab_size: Annotated[str | None, _setting("vocab_size", "--vocab-size", metavar="N")] = None,
@@ -140,6 +157,7 @@ def prepare(
     overrides["data.sources"] = (
         _named_sources(text_files or [], json_files or [], jsonl_files or [], record_format, source or []) or None
     )
+    overrides["data.exclude"] = exclude or None
     resolved = load_config(config, overrides=overrides)
     data = resolved.config.data
     if verbose:

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nima_cli.errors import DataError
 from nima_cli.events import Event, Note
 
 if TYPE_CHECKING:
     from nima_cli.config.data_schema import DataConfig
     from nima_cli.config.schema import Config
+    from nima_cli.engine.checkpoint import Checkpoint
 
 
 def with_sources(config: "Config") -> "Config":
@@ -36,18 +38,78 @@ def data_dir(data: "DataConfig") -> Path:
 
 
 def ensure_prepared(data: "DataConfig", *, workers: int) -> Iterator[Event]:
-    """Prepare the dataset when it is missing or its sources changed; says why, and nothing when it is current.
+    """Prepare the dataset when it is missing or its sources changed, and say why; of one that is kept, what is odd.
 
     Raises:
         NimaError: there is nothing to prepare from, or preparing failed.
     """
     from nima_cli.engine.data.prepare import prepare, staleness
 
-    if not data.sources:
-        return
     folder = data_dir(data)
-    reason = staleness(data, folder)
+    reason = staleness(data, folder) if data.sources else None
     if reason is None:
+        yield from _oddities(folder)
         return
     yield Note("info", f"preparing {folder}: {reason}")
     yield from prepare(data, folder, overwrite=True, workers=workers)
+
+
+def _oddities(folder: Path) -> Iterator[Event]:
+    """What the preparation of a dataset warned of, as far as it matters to whoever trains on it."""
+    from nima_cli.engine.data.dataset_files import read_metadata
+    from nima_cli.engine.data.leak_report import leak_warning
+
+    warning = leak_warning(read_metadata(folder))
+    if warning is not None:
+        yield Note("warning", f"{folder}: {warning}")
+
+
+def dataset_of_run(config: "Config", run_dir: Path, sha256: str | None) -> Path:
+    """Where the dataset of a run is now.
+
+    As the run's configuration says it, from the working directory; else, because that was written in another working
+    directory or before both were moved, in the run directory or a folder above it. Its hash tells which one it is.
+
+    Args:
+        config: the run's own.
+        sha256: of the dataset's metadata, as the checkpoint knows it; None takes the configuration's word.
+
+    Raises:
+        DataError: it is nowhere.
+    """
+    from nima_cli.engine.data.dataset_files import METADATA
+    from nima_cli.files import sha256_file
+
+    said = data_dir(with_sources(config).data)
+    above = (run_dir.absolute(), *run_dir.absolute().parents)
+    parts = [part for part in said.parts if part not in (said.anchor, "..")]
+    tails = [Path(*parts[first:]) for first in range(len(parts))]
+    for folder in (said, *(place / tail for tail in tails for place in above)):
+        if sha256 is not None and (folder / METADATA).is_file() and sha256_file(folder / METADATA) == sha256:
+            return folder
+    if not said.is_dir():
+        raise DataError(f"{run_dir}: the dataset it was trained on is not at {said}", hint="name it with `--data`")
+    return said
+
+
+def kept_dataset(config: "Config", checkpoint: "Checkpoint", run_dir: Path) -> Path | None:
+    """The dataset to go on with where the configuration does not lead to it from here; None where it does.
+
+    Raises:
+        DataError: it is nowhere, and there is nothing to make it from.
+    """
+    from nima_cli.config.schema import Config
+
+    data = with_sources(Config.model_validate(checkpoint.header.get("config", {}))).data
+    if config.data != data:
+        return None  # the user has named other data
+    if data.sources and not any(_is_missing(source.path) for source in data.sources):
+        return None
+    folder = dataset_of_run(config, run_dir, checkpoint.header.get("dataset_sha256"))
+    return folder if data.sources or folder != data_dir(data) else None
+
+
+def _is_missing(path: str) -> bool:
+    from nima_cli.config.data_schema import BUILTIN_SOURCE
+
+    return path not in (BUILTIN_SOURCE, "-") and not any(letter in path for letter in "*?[") and not Path(path).exists()

@@ -96,7 +96,7 @@ def evaluate_checkpoint(
     from nima_cli.engine.evaluation.run import Wanted, evaluate_split
 
     loaded = load_model(path, device=device, dtype=dtype, batched=True)
-    folder = data if data is not None else _dataset_of(loaded.checkpoint, path)
+    folder = data if data is not None else _dataset_of(loaded.checkpoint, loaded.path)
     dataset = open_dataset(folder)
     if dataset.tokenizer.sha256 != loaded.tokenizer.sha256:
         raise DataError(
@@ -176,8 +176,8 @@ def _print(result: dict[str, Any], *, json: bool) -> None:
 
 
 def _dataset_of(checkpoint: "Checkpoint", path: Path) -> Path:
-    """The dataset that the checkpoint's own configuration names, if it is still there."""
-    from nima_cli.cli.datasets import data_dir, with_sources
+    """The dataset that the checkpoint's own configuration names, wherever it is now."""
+    from nima_cli.cli.datasets import dataset_of_run
     from nima_cli.config.schema import Config
 
     try:
@@ -186,7 +186,4 @@ def _dataset_of(checkpoint: "Checkpoint", path: Path) -> Path:
         raise CheckpointError(
             f"{path}: its configuration is not one of this version", hint="name the dataset with --data"
         ) from error
-    folder = data_dir(with_sources(config).data)
-    if not folder.is_dir():
-        raise DataError(f"{path}: the dataset it was trained on is not at {folder}", hint="name it with --data")
-    return folder
+    return dataset_of_run(config, path.parent, checkpoint.header.get("dataset_sha256"))

@@ -117,7 +117,7 @@ def train(
             _evaluate(chosen, data=data, device=device, json=json, quiet=quiet)
             return None
         resolved = _load(config, overrides, set_ or [], preset, _base(checkpoint, init_from))
-        from nima_cli.cli.datasets import data_dir, with_sources
+        from nima_cli.cli.datasets import data_dir, kept_dataset, with_sources
 
         settings = with_sources(resolved.config)
         if init_from is not None:
@@ -140,8 +140,13 @@ def train(
             run_dir = resume_path.parent
         else:
             run_dir = rundir.new_run_dir(output_dir, name or _run_name(settings), again=resume == "auto")
-        _prepare(settings, quiet=quiet)
-        return _session(settings, run_dir, resume_path, init_from, allow_data_change)
+        kept = (
+            kept_dataset(settings, checkpoint, resume_path.parent) if checkpoint is not None and resume_path else None
+        )
+        if kept is None:
+            _prepare(settings, quiet=quiet)
+            kept = data_dir(settings.data)
+        return _session(settings, kept, run_dir, resume_path, init_from, allow_data_change)
 
     processes.run(decide, quiet=quiet, json=json)
 
@@ -212,12 +217,16 @@ def _prepare(settings: "Config", *, quiet: bool) -> None:
 
 
 def _session(
-    settings: "Config", run_dir: Path, resume: Path | None, init_from: Path | None, allow_data_change: bool
+    settings: "Config",
+    data: Path,
+    run_dir: Path,
+    resume: Path | None,
+    init_from: Path | None,
+    allow_data_change: bool,
 ) -> "Session":
-    from nima_cli.cli.datasets import data_dir
     from nima_cli.engine.training.session import Session
 
-    return Session(settings, data_dir(settings.data), run_dir, resume, init_from, allow_data_change, compiled())
+    return Session(settings, data, run_dir, resume, init_from, allow_data_change, compiled())
 
 
 def _run_name(settings: "Config") -> str:

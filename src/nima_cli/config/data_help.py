@@ -6,6 +6,8 @@ Written by docs/make_reference.py from the schema; edit that, not this file.
 # fmt: off
 DATA_HELP: dict[str, str] = {
     "dir": "The prepared dataset; made from `sources` when missing or stale.",
+    "default_excludes": "Leave out of folders what is hidden, installed, built, minified or generated: `node_modules`, virtual environments, `_build`, `*.min.*`, lock files and the like. [default: True]",
+    "respect_gitignore": "Leave out of folders what git ignores. [default: True]",
     "tokenizer": "Kind of SentencePiece tokenizer to train. [default: bpe]",
     "vocab_size": "Tokens in the vocabulary; by default chosen from the size of the corpus.",
     "tokenizer_from": "Reuse this tokenizer (a `.model` file or a prepared dataset; on the command line also that of a checkpoint or run) instead of training one.",

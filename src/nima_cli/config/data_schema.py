@@ -27,6 +27,17 @@ def _known_keys(fields: dict[str, str]) -> dict[str, str]:
 Fields = Annotated[dict[Name, Name], AfterValidator(_known_keys)]
 
 
+def _check_patterns(patterns: list[str]) -> list[str]:
+    from pathspec import GitIgnoreSpec
+
+    for pattern in patterns:
+        try:
+            GitIgnoreSpec.from_lines([pattern])
+        except ValueError as error:
+            raise ValueError(f"`{pattern}` is no pattern of a `.gitignore` file") from error
+    return patterns
+
+
 class SourceConfig(Section):
     """One source of documents."""
 
@@ -44,6 +55,14 @@ class SourceConfig(Section):
     fields: Fields | None = Field(
         None, description="As `data.fields`, for the records of this source; where both name a key, this one counts."
     )
+    exclude: list[Name] = Field(
+        default_factory=list, description="More patterns like those of `data.exclude`, for this source."
+    )
+
+    @field_validator("exclude")
+    @classmethod
+    def _check_exclude(cls, value: list[str]) -> list[str]:
+        return _check_patterns(value) if value else value
 
     @model_validator(mode="after")
     def _check_container(self) -> "SourceConfig":
@@ -67,6 +86,17 @@ class DataConfig(Section):
     sources: list[SourceConfig] = Field(
         default_factory=list, description="Documents to prepare from; with neither this nor `dir`, the embedded source."
     )
+    exclude: list[Name] = Field(
+        default_factory=list,
+        description="Patterns as in `.gitignore`, below each folder that is walked, of what is left out; `!pattern` "
+        "takes back what else is left out. A file that is named itself is always read.",
+    )
+    default_excludes: bool = Field(
+        True,
+        description="Leave out of folders what is hidden, installed, built, minified or generated: `node_modules`, "
+        "virtual environments, `_build`, `*.min.*`, lock files and the like.",
+    )
+    respect_gitignore: bool = Field(True, description="Leave out of folders what git ignores.")
     tokenizer: Literal["bpe", "unigram", "char"] = Field("bpe", description="Kind of SentencePiece tokenizer to train.")
     vocab_size: Int | None = Field(
         None, ge=300, le=65536, description="Tokens in the vocabulary; by default chosen from the size of the corpus."
@@ -123,6 +153,11 @@ class DataConfig(Section):
         le=1.0,
         description="Drop documents of which a larger share is lines that very many share. By default none is.",
     )
+
+    @field_validator("exclude")
+    @classmethod
+    def _check_exclude(cls, value: list[str]) -> list[str]:
+        return _check_patterns(value) if value else value
 
     @field_validator("encoding")
     @classmethod

@@ -8,7 +8,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from nima_cli.events import InputsCounted
 from nima_cli.ui.console import safe_text
+from nima_cli.ui.inputs_view import inputs_table
 from nima_cli.ui.tables import dataset_table
 
 _BAR = 40
@@ -44,7 +46,7 @@ class Segment(Protocol):
 def dataset_report(
     metadata: Mapping[str, Any], mix: Sequence[Mix], histogram: Sequence[tuple[int, int, int]], *, verbose: bool
 ) -> RenderableType:
-    """Counts, sources, drops, duplicates, the mix of an epoch, leaks, and how long the samples are.
+    """Counts, sources, drops, duplicates, the mix of an epoch, inputs, leaks, and how long the samples are.
 
     Args:
         metadata: the contents of `dataset_metadata.json`.
@@ -61,6 +63,8 @@ def dataset_report(
     facts.add_row("duplicates", safe_text(_duplicates(metadata["duplicates"])))
     facts.add_row("cleaned", safe_text(_counts(metadata["cleaning"])))
     parts = [dataset_table(metadata), Text(), facts, Text(), mix_table(mix)]
+    inputs = [InputsCounted(**row) for row in metadata.get("inputs", ())]
+    parts += [Text(), inputs_table(inputs)] if inputs else []
     leaks = metadata.get("leaks")
     parts += [Text(), leak_view(leaks, verbose=verbose)] if leaks else []
     return Group(*parts, Text(), _histogram(histogram), *([_details(metadata)] if verbose else []))

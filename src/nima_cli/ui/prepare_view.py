@@ -1,12 +1,14 @@
 """Shows how the preparation of a dataset goes on: a bar a phase on a terminal, a line a phase elsewhere."""
 
 import time
+from collections.abc import Sequence
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from nima_cli import events
 from nima_cli.ui import quantities
 from nima_cli.ui.console import err, safe_text, say
+from nima_cli.ui.inputs_view import how_to_have_more, inputs_lines, inputs_table
 
 _NAMES = {
     "read": "reading",
@@ -41,17 +43,26 @@ class _LineView:
     def __init__(self) -> None:
         self._last: events.Progress | None = None
         self._started = time.monotonic()
+        self._inputs: list[events.InputsCounted] = []
 
     def __call__(self, event: events.Event) -> None:
         if isinstance(event, events.Note):
             say(event.message, event.level)
+        elif isinstance(event, events.InputsCounted):
+            self._inputs.append(event)
         elif isinstance(event, events.Progress):
             if self._last is not None and self._last.phase != event.phase:
-                self.close()
+                self._end_phase()
             self._last = event
 
     def close(self) -> None:
-        """Say how the phase under way ended."""
+        """Say how the last phase ended, and what was read and what was not."""
+        self._end_phase()
+        for line in inputs_lines(self._inputs):
+            say(line)
+        _say_how_to_have_more(self._inputs)
+
+    def _end_phase(self) -> None:
         if self._last is not None:
             seconds = time.monotonic() - self._started
             say(f"{_NAMES[self._last.phase]}: {_amount(self._last)} in {seconds:.1f}s{_rate(self._last, seconds)}")
@@ -72,11 +83,14 @@ class _BarView:
             console=err(),
         )
         self._tasks: dict[str, TaskID] = {}
+        self._inputs: list[events.InputsCounted] = []
         self._bars.start()
 
     def __call__(self, event: events.Event) -> None:
         if isinstance(event, events.Note):
             say(event.message, event.level)
+        elif isinstance(event, events.InputsCounted):
+            self._inputs.append(event)
         elif isinstance(event, events.Progress):
             if event.phase not in self._tasks:
                 self._tasks[event.phase] = self._bars.add_task(_NAMES[event.phase], amount="", rate="")
@@ -86,8 +100,17 @@ class _BarView:
             self._bars.update(task, completed=event.done, total=event.total or None, amount=_amount(event), rate=rate)
 
     def close(self) -> None:
-        """Leave the bars as they are."""
+        """Leave the bars as they are; below them stands what was read and what was not."""
         self._bars.stop()
+        if self._inputs:
+            err().print(inputs_table(self._inputs))
+        _say_how_to_have_more(self._inputs)
+
+
+def _say_how_to_have_more(inputs: Sequence[events.InputsCounted]) -> None:
+    hint = how_to_have_more(inputs)
+    if hint is not None:
+        say(hint, "hint")
 
 
 def _amount(event: events.Progress) -> str:

@@ -1,6 +1,8 @@
 """The files of a prepared dataset: their names, their formats, and reading them back checked; never imports torch."""
 
 import json
+import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +109,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             f"{folder}: not a prepared dataset: it has no `{METADATA}`",
-            hint=f"make one with `nima data prepare --output-dir {folder} --text-files ...`",
+            hint=_how_to_make_one(folder),
         ) from None
     except OSError as error:
         raise explain(error, path, "read this file") from error
@@ -125,6 +127,16 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if not isinstance(metadata, dict) or not {"files", "splits", "loss", "options", "sources"} <= set(metadata):
         raise DataError(f"{path}: damaged: some of its fields are missing", hint=AGAIN)
     return metadata
+
+
+def _how_to_make_one(folder: Path) -> str:
+    """The command that makes a dataset in `folder`, or of what is in it: a dataset has a folder of its own."""
+    listed = folder.iterdir() if folder.is_dir() and os.access(folder, os.R_OK) else iter(())
+    holds_files = any(not entry.name.startswith(".") for entry in listed)
+    if not holds_files:
+        return f"make one with `nima data prepare --output-dir {shlex.quote(str(folder))} --text-files ...`"
+    made = shlex.quote(str(Path("data") / folder.absolute().name))
+    return f"make one of it with `nima data prepare --output-dir {made} --text-files {shlex.quote(str(folder))}`"
 
 
 def read_dataset(folder: Path, *, large_later: bool = False, check: bool = True) -> DatasetFiles:

@@ -18,18 +18,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from nima_cli.engine.data.dataset_files import METADATA, SPLITS, tokenizer_name
+from nima_cli.engine.data import own_files
+from nima_cli.engine.data.dataset_files import METADATA, tokenizer_name
 from nima_cli.engine.data.encode_shard import EncodedShard
 from nima_cli.engine.data.tokenizer import Tokenizer
 from nima_cli.errors import DataError
 from nima_cli.events import Event
 from nima_cli.files import explain, folder_lock, fsync_folder
-
-_SPLIT_FILES = tuple(f"{split}{suffix}" for split in SPLITS for suffix in (".txt", ".bin", ".mask", ".index.npy"))
-_TOKENIZER_FILES = tuple(
-    f"tokenizer_{kind}{suffix}" for kind in ("bpe", "unigram", "char") for suffix in (".model", ".json")
-)
-OWN_FILES = (*_SPLIT_FILES, *_TOKENIZER_FILES)
 
 
 @contextlib.contextmanager
@@ -49,17 +44,35 @@ def locked_folder(folder: Path) -> Iterator[None]:
         raise
 
 
-def refuse_foreign_files(folder: Path) -> None:
-    """Do not overwrite files that only happen to have our names.
+def refuse_foreign_files(folder: Path, *, overwrite: bool) -> None:
+    """Write a dataset into a folder of its own only: an empty one, or one that holds a dataset already.
+
+    Args:
+        overwrite: a dataset whose metadata is lost may be replaced.
 
     Raises:
-        DataError: `folder` holds some, and no sign of an interrupted preparation.
+        DataError: `folder` holds something else, or a dataset without metadata.
+        ResourceError: it cannot be looked into.
     """
-    found = [name for name in OWN_FILES if (folder / name).exists()]
-    if found and not (folder / METADATA).exists() and not _leftovers(folder):
+    try:
+        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        raise explain(error, folder, "look into this folder") from error
+    if METADATA in names and own_files.kinds_of(folder, names):
+        return
+    visible = sorted(name for name in names if not name.startswith("."))
+    foreign = [name for name in visible if not own_files.is_own("dataset", name)]
+    interrupted = any(name.startswith(".staging-") for name in names)
+    if foreign or (visible and not own_files.kinds_of(folder, names)):
+        found = (foreign or visible)[0]
         raise DataError(
-            f"{folder / found[0]}: is already there and belongs to no prepared dataset",
-            hint="choose another `--output-dir`, or pass `--overwrite` to replace it",
+            f"{folder / found}: is already there and belongs to no prepared dataset",
+            hint="a dataset has a folder of its own: choose a new or empty one",
+        )
+    if visible and not (overwrite or interrupted):
+        raise DataError(
+            f"{folder / visible[0]}: is part of a dataset without `{METADATA}`",
+            hint="pass `--overwrite` to replace it, or choose another `--output-dir`",
         )
 
 
@@ -157,7 +170,7 @@ class DatasetWriter:
         try:
             (self._folder / METADATA).unlink(missing_ok=True)
             fsync_folder(self._folder)
-            for name in set(OWN_FILES) - set(names):
+            for name in set(own_files.DATASET_FILES) - set(names):
                 (self._folder / name).unlink(missing_ok=True)
             for name in names:
                 if name == METADATA:

@@ -1,16 +1,57 @@
 """From what a user wrote (file, folder, glob) to real files in a fixed order; knows nothing of what they hold."""
 
-import fnmatch
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nima_cli.engine.data import own_files
 from nima_cli.engine.data.file_kinds import Wanted
+from nima_cli.engine.data.ignoring import Leaving, rules_for
 from nima_cli.engine.data.problems import Problem, printable
+from nima_cli.engine.data.walking import MAGIC, LeftOut, Walk
 
-MAGIC = frozenset("*?[")
+__all__ = ["MAGIC", "Found", "Seen", "Taken", "Walking", "expand"]
+
+_OWN = {"dataset": "a prepared dataset", "output": "a prepared dataset", "run": "a run directory"}
+_BY_RULE = ("excluded", "gitignore", "dependencies", "build", "generated")
+
+
+@dataclass(frozen=True, slots=True)
+class Walking:
+    """How every folder is walked.
+
+    Attributes:
+        skip_unreadable: what may not be read is left out; else it is refused.
+        output: where a dataset is about to be written.
+    """
+
+    leaving: Leaving = field(default_factory=Leaving)
+    skip_unreadable: bool = False
+    output: Path | None = None
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was reached so far, over all sources: (device, inode) of files taken, and paths that were left out."""
+
+    files: set[tuple[int, int]] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A file to read.
+
+    Attributes:
+        name: relative to the source's root, with `/`.
+        path: to open.
+        size: in bytes.
+    """
+
+    name: str
+    path: Path
+    size: int
 
 
 @dataclass(slots=True)
@@ -18,137 +59,129 @@ class Found:
     """The files behind one path.
 
     Attributes:
-        files: (name relative to the source's root with `/`, path to open), sorted by name.
+        files: sorted by name.
         unusable: what the user must correct.
         refused: what the operating system does not let us read.
         twins: files that were reached before under another name.
+        left_out: what a walk met and did not take.
     """
 
-    files: list[tuple[str, Path]] = field(default_factory=list)
+    files: list[Taken] = field(default_factory=list)
     unusable: list[Problem] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
     twins: list[Path] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
-def expand(pattern: str, wanted: Wanted, seen: set[tuple[int, int]]) -> Found:
+def expand(pattern: str, wanted: Wanted, seen: Seen, walking: Walking | None = None) -> Found:
     """Find the files that `pattern` stands for.
 
     Args:
-        pattern: a file (any suffix), a folder (walked, hidden entries left out), or a glob with `*`, `?`, `[…]`, `**`.
-            A path that exists is taken literally even when it contains glob characters.
+        pattern: a file (any suffix), a folder (walked), or a glob with `*`, `?`, `[…]`, `**`. A path that exists is
+            taken literally even when it contains glob characters.
         wanted: what is taken from a walked folder.
-        seen: (device, inode) of files taken so far; grows. A file is taken once however many names it has.
+        seen: grows. A file is taken once however many names it has.
     """
+    walking = walking or Walking()
     found = Found()
     path = Path(pattern)
     if os.path.lexists(path):
-        root, hits = path, [path]
+        if os.path.isdir(path):
+            _expand_walked(path, (), wanted, seen, walking, found)
+        else:
+            _take_named(path, seen, found)
     elif MAGIC & set(pattern):
-        root, hits = _glob(path, wanted, found)
+        fixed = next(index for index, part in enumerate(path.parts) if MAGIC & set(part))
+        _expand_walked(Path(*path.parts[:fixed]), path.parts[fixed:], wanted, seen, walking, found)
     else:
         hint = "check the path given to `--text-files`, `--json-files`, `--jsonl-files` or `data.sources`"
         found.unusable.append(Problem(printable(pattern), "no such file or folder", "missing", hint))
-        return found
-    if not hits and not found.refused:
-        hint = "is the folder empty, or the pattern misspelled?"
-        found.unusable.append(Problem(printable(pattern), "no file matches", "missing", hint))
-    candidates: dict[str, Path] = {}
-    for hit in hits:
-        for file in _walk_files(hit, wanted, found) if os.path.isdir(hit) else [hit]:
-            candidates[_name(file, root)] = file
-    _take(candidates, found, seen)
-    if os.path.isdir(path) and not (candidates or found.refused):
-        found.unusable.append(
-            Problem(printable(pattern), f"no documents in this folder (looked for {wanted})", "missing")
-        )
     return found
 
 
-def _name(file: Path, root: Path) -> str:
-    return file.relative_to(root).as_posix() if file != root else file.name
-
-
-def _take(candidates: dict[str, Path], found: Found, seen: set[tuple[int, int]]) -> None:
-    """Move the regular, readable, not yet seen files to `found.files`, in the order of their names."""
-    for name, file in sorted(candidates.items()):
-        shown = printable(str(file))
-        try:
-            status = file.stat()
-        except PermissionError:
-            found.refused.append(Problem(shown, "cannot read: permission denied", "unreadable"))
-            continue
-        except (OSError, ValueError):
-            found.unusable.append(Problem(shown, "not a regular file (a broken or circular link)", "not_regular"))
-            continue
-        if not stat.S_ISREG(status.st_mode):
-            found.unusable.append(Problem(shown, "not a regular file", "not_regular"))
-        elif not os.access(file, os.R_OK):
-            found.refused.append(Problem(shown, "cannot read: permission denied", "unreadable"))
-        elif (status.st_dev, status.st_ino) in seen:
-            found.twins.append(file)
-        else:
-            seen.add((status.st_dev, status.st_ino))
-            found.files.append((name, file))
-
-
-def _entries(folder: Path, found: Found) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        found.refused.append(Problem(printable(str(folder)), f"cannot read this folder: {reason}", "unreadable"))
-        return []
-
-
-def _walk_folders(top: Path, found: Found) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield each folder with its visible entries; links are followed, but each real folder is entered once."""
-    visited: set[tuple[int, int]] = set()
-    waiting = [top]
-    while waiting:
-        folder = waiting.pop()
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in visited:
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        entries = [entry for entry in _entries(folder, found) if not entry.name.startswith(".")]
-        yield folder, entries
-        # Real folders come off the stack before links, so that a file gets its plain name whenever it has one.
-        folders = [entry for entry in entries if os.path.isdir(entry)]
-        waiting[:0] = [entry for entry in reversed(folders) if entry.is_symlink()]
-        waiting += [entry for entry in reversed(folders) if not entry.is_symlink()]
-
-
-def _walk_files(top: Path, wanted: Wanted, found: Found) -> Iterator[Path]:
-    for _, entries in _walk_folders(top, found):
-        for entry in entries:
-            if wanted.takes(entry) and not os.path.isdir(entry):
-                yield entry
-
-
-def _glob(pattern: Path, wanted: Wanted, found: Found) -> tuple[Path, list[Path]]:
-    """The folder before the first wildcard, and what matches; unlike `glob`, `**` cannot loop through links."""
-    parts = pattern.parts
-    fixed = next(index for index, part in enumerate(parts) if MAGIC & set(part))
-    root = Path(*parts[:fixed])
-    hits = list(dict.fromkeys(_match(root, parts[fixed:], found))) if os.path.isdir(root) else []
-    if parts[-1] in ("*", "**"):
-        keep_folders = parts[-1] == "*"
-        hits = [h for h in hits if (keep_folders if os.path.isdir(h) else wanted.takes(h))]
-    return root, hits
-
-
-def _match(folder: Path, parts: tuple[str, ...], found: Found) -> Iterator[Path]:
-    head, rest = parts[0], parts[1:]
-    if head == "**":
-        for below, _ in _walk_folders(folder, found):
-            yield from _match(below, rest or ("*",), found)
+def _take_named(file: Path, seen: Seen, found: Found) -> None:
+    """Take a file that the user named: whatever it is called, but what cannot be read is for the user to correct."""
+    kind = own_files.kind_of_file(file)
+    if kind is not None:
+        hint = "name the documents themselves; for the text of this very file, give a copy of it in another folder"
+        what = f"is part of {_OWN[kind]} of nima, not a document"
+        found.unusable.append(Problem(printable(str(file)), what, kind, hint))
         return
-    for entry in _entries(folder, found):
-        hidden = entry.name.startswith(".") and not head.startswith(".")
-        if hidden or not fnmatch.fnmatchcase(entry.name, head):
-            continue
-        if not rest:
-            yield entry
-        elif os.path.isdir(entry):
-            yield from _match(entry, rest, found)
+    _take(file.name, file, seen, found)
+
+
+def _expand_walked(
+    root: Path, parts: tuple[str, ...], wanted: Wanted, seen: Seen, walking: Walking, found: Found
+) -> None:
+    """Take what a walk finds in a folder, or what a pattern matches below it."""
+    walk = Walk(root, wanted, rules_for(root, walking.leaving), walking.output)
+    entries = (walk.matches(parts) if parts else walk.files()) if os.path.isdir(root) else iter(())
+    candidates = {_name(entry.path, root): entry for entry in entries}
+    problems = Found(refused=list(walk.refused))
+    for name, entry in sorted(candidates.items()):
+        _take(name, entry.path, seen, problems, found)
+    # The folder itself was named, so it must be readable whatever is skipped below it.
+    skippable = [one for one in problems.refused if walking.skip_unreadable and one.where != printable(str(root))]
+    found.refused += [one for one in problems.refused if one not in skippable]
+    skipped = [*problems.unusable, *skippable]
+    left_out = [*walk.left_out, *(LeftOut(problem.where, problem.reason) for problem in skipped)]
+    found.left_out = [one for one in left_out if _is_new(one, seen)]
+    if not (found.files or found.twins or found.refused):
+        pattern = str(root.joinpath(*parts))
+        found.unusable.append(_nothing(printable(pattern), bool(parts and not candidates), wanted, left_out))
+
+
+def _name(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix()
+
+
+def _is_new(left_out: LeftOut, seen: Seen) -> bool:
+    path = os.path.abspath(left_out.where)
+    new = path not in seen.left_out
+    seen.left_out.add(path)
+    return new
+
+
+def _nothing(where: str, is_glob: bool, wanted: Wanted, left_out: list[LeftOut]) -> Problem:
+    """Why a folder or pattern gives no file."""
+    own = next((one for one in left_out if one.reason in _OWN), None)
+    by_rule = next((one for one in left_out if one.reason in _BY_RULE), None)
+    if own is not None and by_rule is None:
+        what = f"is {_OWN[own.reason]} of nima, not a folder of documents"
+        if own.where != where:
+            what = f"there is nothing but {_OWN[own.reason]} of nima in {own.where}"
+        return Problem(where, what, own.reason, "name the documents themselves; `data.dir` is for a prepared dataset")
+    hint = "is the folder empty, or the pattern misspelled?" if is_glob else None
+    if by_rule is not None:
+        keys = "`data.exclude`, `data.respect_gitignore` and `data.default_excludes`"
+        hint = f"{by_rule.where} is left out, for one; see {keys}"
+    what = "no file matches" if is_glob else f"no documents in this folder (looked for {wanted})"
+    return Problem(where, what, "missing", hint)
+
+
+def _take(name: str, file: Path, seen: Seen, problems: Found, found: Found | None = None) -> None:
+    """Add a file to `found.files` if it is regular, readable and not yet seen.
+
+    Args:
+        problems: gets what is in the way.
+    """
+    found = found or problems
+    shown = printable(str(file))
+    try:
+        status = file.stat()
+    except PermissionError:
+        problems.refused.append(Problem(shown, "cannot read: permission denied", "unreadable"))
+        return
+    except (OSError, ValueError):
+        what = "not a regular file (a broken or circular link)"
+        problems.unusable.append(Problem(shown, what, "broken_link"))
+        return
+    if not stat.S_ISREG(status.st_mode):
+        problems.unusable.append(Problem(shown, "not a regular file", "not_regular"))
+    elif not os.access(file, os.R_OK):
+        problems.refused.append(Problem(shown, "cannot read: permission denied", "unreadable"))
+    elif (status.st_dev, status.st_ino) in seen.files:
+        found.twins.append(file)
+    else:
+        seen.files.add((status.st_dev, status.st_ino))
+        found.files.append(Taken(name, file, status.st_size))

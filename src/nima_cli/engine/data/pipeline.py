@@ -18,7 +18,8 @@ from nima_cli.engine.data.corpus import Corpus, kept_by_source, read_corpus
 from nima_cli.engine.data.dataset_files import FORMAT, token_dtype, tokenizer_name
 from nima_cli.engine.data.dataset_writer import DatasetWriter
 from nima_cli.engine.data.encode_shard import EncodedShard, EncodeTask, encode_shard
-from nima_cli.engine.data.leak_report import SplitOnDisk, leak_report
+from nima_cli.engine.data.inputs import count_inputs, first_drops, left_out_events, walk_notes
+from nima_cli.engine.data.leak_report import SplitOnDisk, leak_report, leak_warning
 from nima_cli.engine.data.parallel import Mapper
 from nima_cli.engine.data.source_report import SourceReport
 from nima_cli.engine.data.sources import Source
@@ -55,14 +56,24 @@ def make_dataset(
         ResourceError: the machine refused.
     """
     spool = Spool(writer.staging / SPOOL)
+    first: dict[str, str] = {}
+    yield from left_out_events(sources)
     try:
-        corpus = yield from read_corpus(config, sources, spool, run)
-        yield from make_unique(config, corpus, run)
+        corpus = yield from first_drops(read_corpus(config, sources, spool, run), first)
+        yield from first_drops(make_unique(config, corpus, run), first)
         cut = yield from cut_large_documents(config, corpus, spool)
-        require_enough(corpus)
+        try:
+            require_enough(corpus)
+        except DataError:  # what was not read may be why
+            yield from walk_notes(config.exclude, sources)
+            yield from count_inputs(sources, corpus.reports, first)
+            raise
         parts = split(corpus.rows["order"], corpus.clusters, corpus.numbers(), config, corpus.assigned)
         tokenizer = yield from _tokenizer(config, corpus, parts["train"])
         metadata = {**_metadata(config, identity, corpus, tokenizer), "contiguous": [asdict(one) for one in cut]}
+        inputs = count_inputs(sources, corpus.reports, first)
+        # What a preparation wrote must not change what the same one writes the next time.
+        metadata["inputs"] = [asdict(row) for row in inputs if row.reason not in ("output", "report")]
         metadata["notes"] = writer.write_tokenizer(tokenizer)
         written, overlong = yield from _encode(config, corpus, parts, tokenizer, writer, metadata, run)
         yield Progress("leaks", 0, 1, "splits compared")
@@ -73,6 +84,8 @@ def make_dataset(
     metadata["files"] = dict(sorted(writer.hashes.items()))
     writer.publish(metadata)
     yield from _closing_notes(config, metadata, overlong)
+    yield from walk_notes(config.exclude, sources)
+    yield from inputs
     return metadata
 
 
@@ -180,6 +193,7 @@ def _metadata(config: DataConfig, identity: Mapping[str, Any], corpus: Corpus, t
         "sources": [_source_entry(report, kept[number]) for number, report in enumerate(corpus.reports)],
         "duplicates": {"exact": exact, "near": near, **_cluster_counts(corpus)},
         "leaks": {},
+        "inputs": [],
         "cleaning": asdict(corpus.cleaning),
         "notes": [],
         "files": {},
@@ -211,6 +225,9 @@ def _closing_notes(config: DataConfig, metadata: Mapping[str, Any], overlong: in
         yield Note("info", note)
     if overlong:
         yield Note("info", f"{overlong:,} exchanges are longer than {config.max_length} tokens and were kept whole")
+    leaking = leak_warning(metadata)
+    if leaking is not None:
+        yield Note("warning", leaking)
     for name, counts in metadata["splits"].items():
         if counts["tokens"] < config.max_length:
             yield Note("warning", f"the {name} split has only {counts['tokens']:,} tokens; give more documents")

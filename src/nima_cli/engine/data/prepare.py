@@ -13,7 +13,9 @@ from nima_cli.config.data_schema import BUILTIN_SOURCE, DataConfig, SourceConfig
 from nima_cli.engine.data.dataset_files import METADATA, read_dataset, read_metadata
 from nima_cli.engine.data.dataset_writer import locked_folder, refuse_foreign_files, staged
 from nima_cli.engine.data.fingerprint import fingerprint
+from nima_cli.engine.data.ignoring import Leaving
 from nima_cli.engine.data.parallel import Mapper, mapper
+from nima_cli.engine.data.paths import Walking
 from nima_cli.engine.data.pipeline import make_dataset
 from nima_cli.engine.data.ray_mapper import ray_mapper
 from nima_cli.engine.data.sources import Source, open_sources
@@ -23,6 +25,9 @@ from nima_cli.events import DatasetReady, Event, Note
 
 # Starting processes costs more than they save on fewer bytes.
 PARALLEL_FROM_BYTES = 4 * 2**20
+
+# These say which files are read; whether others would be, the fingerprint of the sources tells.
+_OF_THE_WALK = frozenset({"exclude", "default_excludes", "respect_gitignore"})
 
 
 def prepare(
@@ -52,14 +57,13 @@ def prepare(
     """
     if not isinstance(config, DataConfig):
         config = DataConfig(sources=list(config))
-    sources = _opened(config)
+    sources = _opened(config, output_dir)
+    refuse_foreign_files(output_dir, overwrite=overwrite)
     with locked_folder(output_dir):
         identity = _identity(config, sources)
         if not overwrite and (output_dir / METADATA).exists():
             yield from _keep(identity, output_dir)
             return
-        if not overwrite:
-            refuse_foreign_files(output_dir)
         # The processes of a cluster have working folders of their own.
         folder = output_dir if cluster is None else output_dir.absolute()
         with staged(folder) as writer, _mapper(sources, writer.staging, workers, cluster) as run:
@@ -67,7 +71,7 @@ def prepare(
         yield _ready(output_dir, metadata)
 
 
-def _opened(config: DataConfig) -> list[Source]:
+def _opened(config: DataConfig, output_dir: Path) -> list[Source]:
     """The sources in an order of their own, so that the order in which they were named changes nothing.
 
     A file that several of them reach belongs to the one that names it most closely.
@@ -75,7 +79,9 @@ def _opened(config: DataConfig) -> list[Source]:
     sources = config.sources or [SourceConfig(path=BUILTIN_SOURCE)]
     sources = [_with_fields(one, config) for one in sources]
     ranked = sorted(sources, key=lambda one: (-len(PurePath(one.path).parts), one.model_dump_json()))
-    return open_sources(ranked, config.encoding)
+    leaving = Leaving(tuple(config.exclude), config.default_excludes, config.respect_gitignore)
+    walking = Walking(leaving, skip_unreadable=config.on_error == "skip", output=output_dir)
+    return open_sources(ranked, config.encoding, walking)
 
 
 def _with_fields(source: SourceConfig, config: DataConfig) -> SourceConfig:
@@ -104,7 +110,7 @@ def staleness(config: DataConfig, folder: Path) -> str | None:
         DataError: the sources cannot be opened.
         ResourceError: the sources cannot be read.
     """
-    return _difference(_identity(config, _opened(config)), folder)
+    return _difference(_identity(config, _opened(config, folder)), folder)
 
 
 def _identity(config: DataConfig, sources: Sequence[Source]) -> dict[str, Any]:
@@ -125,7 +131,7 @@ def _difference(identity: Mapping[str, Any], folder: Path) -> str | None:
     except NimaError as error:
         return error.message.removeprefix(f"{folder}: ")
     was, wanted = found["options"], identity["options"]
-    keys = [key for key in {**wanted, **was} if was.get(key) != wanted.get(key)]
+    keys = [key for key in {**wanted, **was} if was.get(key) != wanted.get(key) and key not in _OF_THE_WALK]
     if keys:
         changes = ", ".join(f"`{key}` {was.get(key)} -> {wanted.get(key)}" for key in keys)
         return f"it was made with other options: {changes}"

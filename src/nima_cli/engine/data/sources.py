@@ -7,18 +7,20 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import IO
 
 from nima_cli.config.data_schema import BUILTIN_SOURCE, SourceConfig
-from nima_cli.engine.data import builtin, paths
+from nima_cli.engine.data import builtin
 from nima_cli.engine.data.cutting import cut
 from nima_cli.engine.data.file_kinds import suffixes, wanted
+from nima_cli.engine.data.paths import MAGIC, Seen, Walking, expand
 from nima_cli.engine.data.pieces import Batch, Origin, Piece, Tally, read_stream
 from nima_cli.engine.data.problems import Problems, printable
 from nima_cli.engine.data.readers import Reading
 from nima_cli.engine.data.source_report import Gathering, SourceReport, such_as
+from nima_cli.engine.data.walking import LeftOut
 from nima_cli.errors import DataError, ResourceError
 
 __all__ = ["Problems", "Source", "open_sources"]
@@ -33,6 +35,8 @@ class Source:
     Attributes:
         index: place in the list of sources.
         names: file names relative to the source's root, in the order of `files`.
+        sizes: bytes of each file, when it was found.
+        left_out: what a walk met and did not take.
         notes: what finding the files brought up.
         encoding: what files are in that are not UTF-8; None refuses them.
         spool: standard input, kept.
@@ -43,6 +47,8 @@ class Source:
     index: int
     files: tuple[Path, ...] = ()
     names: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     encoding: str | None = None
     spool: IO[bytes] | None = None
@@ -86,17 +92,20 @@ class Source:
         yield batch
 
 
-def open_sources(sources: Sequence[SourceConfig], encoding: str | None = None) -> list[Source]:
+def open_sources(
+    sources: Sequence[SourceConfig], encoding: str | None = None, walking: Walking | None = None
+) -> list[Source]:
     """Find the files of every source; a real file is read once, for the first source that reaches it.
 
     Args:
         encoding: what files are in that are not UTF-8; None refuses them.
+        walking: how folders are walked; each source's own `exclude` comes on top.
 
     Raises:
         DataError: paths that do not exist, match nothing, or are no regular files; all of them at once.
         ResourceError: files or folders that may not be read; all of them at once.
     """
-    seen: set[tuple[int, int]] = set()
+    seen = Seen()
     problems, refused = Problems(), Problems()
     opened: list[Source] = []
     for index, config in enumerate(sources):
@@ -108,26 +117,34 @@ def open_sources(sources: Sequence[SourceConfig], encoding: str | None = None) -
             spool = _spool_stdin() if config.path == STDIN and not again else None
             opened.append(Source(name, config, index, encoding=encoding, spool=spool))
             continue
-        found = paths.expand(config.path, wanted(config), seen)
+        found = expand(config.path, wanted(config), seen, _with_own_excludes(walking or Walking(), config))
         for problem in found.unusable:
             problems.add(problem.where, problem.what, problem.reason, hint=problem.hint)
         for problem in found.refused:
             refused.add(problem.where, problem.what, problem.reason)
         notes = such_as("reached before by another name and read once", [printable(str(p)) for p in found.twins])
-        names, files = tuple(name for name, _ in found.files), tuple(file for _, file in found.files)
-        opened.append(Source(name, config, index, files, names, notes, encoding))
+        files, names = tuple(one.path for one in found.files), tuple(one.name for one in found.files)
+        sizes = tuple(one.size for one in found.files)
+        opened.append(Source(name, config, index, files, names, sizes, found.left_out, notes, encoding))
     problems.raise_if_any()
     try:
         refused.raise_if_any()
     except DataError as error:
         raise ResourceError(error.message, hint="check the permissions") from error
+    for source in opened:  # what one source passes over, another may have read
+        source.left_out = [one for one in source.left_out if one.inode not in seen.files]
     return opened
+
+
+def _with_own_excludes(walking: Walking, config: SourceConfig) -> Walking:
+    leaving = walking.leaving
+    return replace(walking, leaving=replace(leaving, exclude=(*leaving.exclude, *config.exclude)))
 
 
 def _default_name(path: str) -> str:
     if path in (BUILTIN_SOURCE, STDIN):
         return "stdin" if path == STDIN else path.partition(":")[2]
-    plain = [part for part in PurePath(path).parts if not paths.MAGIC & set(part)]
+    plain = [part for part in PurePath(path).parts if not MAGIC & set(part)]
     return printable(plain[-1]) if plain else printable(path)
 
 

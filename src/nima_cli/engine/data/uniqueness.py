@@ -1,7 +1,7 @@
 """Leaves out what says the same as something earlier, and joins what is alike; knows nothing of tokens."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 
@@ -20,7 +20,7 @@ MIN_DOCUMENTS = 3
 _PAIRS_IN_A_TASK = 512
 
 
-def make_unique(config: DataConfig, corpus: Corpus, run: Mapper) -> Iterator[Event]:
+def make_unique(config: DataConfig, corpus: Corpus, run: Mapper) -> Generator[Event, None, None]:
     """Remove exact and near duplicates as `config.dedupe` asks, the earliest of each stays.
 
     Raises:
