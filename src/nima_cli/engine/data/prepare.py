@@ -74,7 +74,7 @@ def _opened(config: DataConfig) -> list[Source]:
     """
     sources = config.sources or [SourceConfig(path=BUILTIN_SOURCE)]
     ranked = sorted(sources, key=lambda one: (-len(PurePath(one.path).parts), one.model_dump_json()))
-    return open_sources(ranked, config.encoding)
+    return open_sources(ranked, config.encoding, include_code=config.include_code, as_written=not config.strip_markup)
 
 
 def _mapper(
@@ -105,7 +105,8 @@ def _identity(config: DataConfig, sources: Sequence[Source]) -> dict[str, Any]:
     """What makes two datasets the same: the options, the fingerprint of the sources, a tokenizer reused."""
     reused = Tokenizer.load(Path(config.tokenizer_from)).sha256 if config.tokenizer_from else None
     return {
-        "options": config.model_dump(mode="json", exclude={"dir", "sources"}),
+        # Which files are read, the fingerprint of the sources tells.
+        "options": config.model_dump(mode="json", exclude={"dir", "sources", "include_code"}),
         "sources_sha256": fingerprint(sources),
         "reused_tokenizer_sha256": reused,
     }

@@ -8,6 +8,10 @@ from nima_cli.engine.data.pieces import Tally
 from nima_cli.engine.data.problems import Problem, Problems, printable
 
 
+# What cannot be known by the name of a file, and is nobody's mistake where a folder holds it.
+_NO_DOCUMENT = frozenset({"no_man_page", "needs_extra", "no_text", "minified"})
+
+
 @dataclass(slots=True)
 class SourceReport:
     """What was read from one source.
@@ -39,13 +43,16 @@ class Gathering:
 
     Attributes:
         walked: whether files were merely met in a folder; what holds no records is then noted, not refused.
+        named: whether the user named the one file; else what turns out to be no document is noted, not refused.
     """
 
     report: SourceReport
     walked: bool
+    named: bool = True
     _extra_keys: set[str] = field(default_factory=set)
     _empty: list[str] = field(default_factory=list)
     _without_records: list[str] = field(default_factory=list)
+    _no_documents: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, tally: Tally, problems: Problems) -> None:
         """Take in one tally.
@@ -68,6 +75,9 @@ class Gathering:
             self._empty.append(problem.where)
         elif problem.reason == "no_records" and self.walked:
             self._without_records.append(problem.where)
+        elif problem.reason in _NO_DOCUMENT and not self.named:
+            why = problem.what if problem.hint is None else f"{problem.what} ({problem.hint})"
+            self._no_documents.setdefault(why, []).append(problem.where)
         else:
             problems.add(problem.where, problem.what, problem.reason, hint=problem.hint)
 
@@ -78,7 +88,8 @@ class Gathering:
         self.report.notes += [
             *([f"keys not used: {keys}{more}"] if keys else []),
             *such_as("empty and left out", self._empty),
-            *such_as("JSON without records, left out", self._without_records),
+            *such_as("without records, left out", self._without_records),
+            *(note for why, where in self._no_documents.items() for note in such_as(f"left out: {why}", where)),
         ]
         return self.report
 

@@ -36,6 +36,7 @@ class Source:
         notes: what finding the files brought up.
         encoding: what files are in that are not UTF-8; None refuses them.
         spool: standard input, kept.
+        as_written: lightweight markup is text, and not converted.
     """
 
     name: str
@@ -46,13 +47,14 @@ class Source:
     notes: list[str] = field(default_factory=list)
     encoding: str | None = None
     spool: IO[bytes] | None = None
+    as_written: bool = False
 
     def gathering(self) -> Gathering:
         """What the tallies of its parts are added to."""
         config = self.config
         report = SourceReport(self.name, config.path, config.format, config.weight, notes=list(self.notes))
         walked = config.format == "auto" and config.container == "auto" and Path(config.path).is_dir()
-        return Gathering(report, walked)
+        return Gathering(report, walked, named=config.path == STDIN or Path(config.path).is_file())
 
     def parts(self, label: int) -> Iterator[Piece | Batch]:
         """All there is to read, in a fixed order: pieces, and batches of documents that were read here.
@@ -72,7 +74,7 @@ class Source:
             yield from cut(self._origin(label, printable(str(file)), suffixes(file)), file)
 
     def _origin(self, label: int, name: str, suffixes: tuple[str, str]) -> Origin:
-        how = Reading(self.config.format, self.config.container, self.encoding)
+        how = Reading(self.config.format, self.config.container, self.encoding, as_written=self.as_written)
         return Origin(self.index, label, name, suffixes, how)
 
     def _builtin(self, label: int) -> Iterator[Batch]:
@@ -86,11 +88,19 @@ class Source:
         yield batch
 
 
-def open_sources(sources: Sequence[SourceConfig], encoding: str | None = None) -> list[Source]:
+def open_sources(
+    sources: Sequence[SourceConfig],
+    encoding: str | None = None,
+    *,
+    include_code: bool = False,
+    as_written: bool = False,
+) -> list[Source]:
     """Find the files of every source; a real file is read once, for the first source that reaches it.
 
     Args:
         encoding: what files are in that are not UTF-8; None refuses them.
+        include_code: source code is taken from folders too.
+        as_written: lightweight markup is text, and not converted.
 
     Raises:
         DataError: paths that do not exist, match nothing, or are no regular files; all of them at once.
@@ -108,7 +118,7 @@ def open_sources(sources: Sequence[SourceConfig], encoding: str | None = None) -
             spool = _spool_stdin() if config.path == STDIN and not again else None
             opened.append(Source(name, config, index, encoding=encoding, spool=spool))
             continue
-        found = paths.expand(config.path, wanted(config), seen)
+        found = paths.expand(config.path, wanted(config, include_code=include_code), seen)
         for problem in found.unusable:
             problems.add(problem.where, problem.what, problem.reason, hint=problem.hint)
         for problem in found.refused:
@@ -116,6 +126,8 @@ def open_sources(sources: Sequence[SourceConfig], encoding: str | None = None) -
         notes = such_as("reached before by another name and read once", [printable(str(p)) for p in found.twins])
         names, files = tuple(name for name, _ in found.files), tuple(file for _, file in found.files)
         opened.append(Source(name, config, index, files, names, notes, encoding))
+    for source in opened:
+        source.as_written = as_written
     problems.raise_if_any()
     try:
         refused.raise_if_any()
