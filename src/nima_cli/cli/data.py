@@ -61,7 +61,7 @@ def prepare(
     ] = None,
     text_files: Annotated[
         list[str] | None,
-        _files("--text-files", "Documents (Markdown, HTML, notebooks, PDF, plain text and more), folders, globs"),
+        _files("--text-files", "Documents (Markdown, HTML, notebooks, text, PDF …), folders, globs"),
     ] = None,
     json_files: Annotated[list[str] | None, _files("--json-files", "JSON files holding a list of records")] = None,
     jsonl_files: Annotated[list[str] | None, _files("--jsonl-files", "JSON Lines files, one record a line")] = None,
@@ -90,7 +90,9 @@ def prepare(
     heading_context: Annotated[
         str | None, _setting("heading_context", "--heading-context", metavar="true|false")
     ] = None,
-    include_code: Annotated[str | None, _setting("include_code", "--include-code", metavar="true|false")] = None,
+    include_code: Annotated[
+        bool | None, typer.Option("--include-code", help=DATA_HELP["include_code"], show_default=False)
+    ] = None,
     max_characters: Annotated[str | None, _setting("max_characters", "--max-characters", metavar="N")] = None,
     max_repetition: Annotated[str | None, _setting("max_repetition", "--max-repetition", metavar="X")] = None,
     max_non_text: Annotated[str | None, _setting("max_non_text", "--max-non-text", metavar="X")] = None,

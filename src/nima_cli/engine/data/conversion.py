@@ -10,7 +10,10 @@ from nima_cli.engine.data.formats.registry import Format
 from nima_cli.engine.data.problems import Problem
 from nima_cli.engine.data.values import MAX_RECORD_BYTES, TOO_LARGE, Value, decode
 
-_HINT = "divide it; to learn its text as it is, use `format: text`"
+# Characters in which a file shows what it is.
+_BEGINNING = 4096
+_RAW = "to learn its text as it is, use `format: text`"
+_HINT = f"divide it; {_RAW}"
 
 
 def convert(form: Format, stream: IO[bytes], last: str, encoding: str | None, name: str) -> Value | Problem:
@@ -44,6 +47,8 @@ def _converted(form: Format, stream: IO[bytes], last: str, encoding: str | None,
     text = decode(_whole(open_utf8(stream, last, encoding), form), name)
     if isinstance(text, Problem):
         return text
+    if form.sign is not None and text.strip() and not form.sign.search(text, 0, _BEGINNING):
+        raise FormatError(f"is no {form.name}, whatever its name says", "no_document", hint=_RAW)
     return Value(name, function(text, PurePath(name).name) if form.takes == "named text" else function(text))
 
 

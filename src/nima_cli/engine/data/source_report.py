@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from nima_cli.engine.data.pieces import Tally
 from nima_cli.engine.data.problems import Problem, Problems, printable
 
-
 # What cannot be known by the name of a file, and is nobody's mistake where a folder holds it.
-_NO_DOCUMENT = frozenset({"no_man_page", "needs_extra", "no_text", "minified"})
+_NO_DOCUMENT = frozenset({"no_document", "needs_extra", "no_text", "minified"})
 
 
 @dataclass(slots=True)

@@ -130,7 +130,7 @@ def _heading(node: LexborNode, level: int) -> list[str]:
     text = " ".join(phrase(node).split())
     if text.startswith("**") and text.endswith("**") and text.count("**") == 2:
         text = text[2:-2]
-    return [f"{'#' * level} {text}"] if text and not (holds_template(text) and not paragraph(text)) else []
+    return [f"{'#' * level} {text}"] if paragraph(text) else []
 
 
 def _term(node: LexborNode) -> list[str]:

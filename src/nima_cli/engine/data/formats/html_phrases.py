@@ -49,11 +49,11 @@ def span(node: LexborNode, depth: int = 0) -> str:
 
 
 def paragraph(text: str) -> str:
-    """What `span` made of a run of text, as a paragraph; empty if it holds nothing but marks of a template."""
+    """What `span` made of a run of text, as a paragraph; empty if it is mostly marks of a template."""
     lines = [" ".join(line.split()) for line in text.split("\n")]
     lines = [_HEADING_LIKE.sub(r"\\\g<0>", line) if line.startswith("#") else line for line in lines if line]
     joined = "\n".join(lines)
-    if "{" in joined and not _TEMPLATE.sub("", joined).strip():
+    if "{" in joined and 2 * len(_TEMPLATE.sub("", joined).strip()) < len(joined):
         return ""
     return joined
 

@@ -54,7 +54,7 @@ def _cells(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _language(notebook: dict[str, Any]) -> str:
     metadata = _object(notebook.get("metadata"))
     info, kernel = _object(metadata.get("language_info")), _object(metadata.get("kernelspec"))
-    return _name(info.get("name") or kernel.get("language") or metadata.get("language"))
+    return _name(info.get("name") or kernel.get("language") or metadata.get("language")) or "python"
 
 
 def _object(value: Any) -> dict[str, Any]:

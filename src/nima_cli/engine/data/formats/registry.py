@@ -1,6 +1,7 @@
 """Which formats there are, by the suffixes of their files, and what converts each; loads converters when needed."""
 
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +23,7 @@ class Format:
         takes: what the function is given: the text, the text and the name of the file, the bytes, or an open file.
         kind: of the documents that it makes.
         lightweight: markup that is read as it is written, too.
+        sign: what a file holds near its start; others with such a suffix are of another kind.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Format:
     takes: Literal["text", "named text", "bytes", "stream"] = "text"
     kind: Kind = "markdown"
     lightweight: bool = False
+    sign: re.Pattern[str] | None = None
 
     def function(self) -> Callable[..., str]:
         """What converts it."""
@@ -38,7 +41,13 @@ class Format:
         return function  # type: ignore[no-any-return]
 
 
-MAN = Format("man page", frozenset({*(f".{section}" for section in range(1, 9)), ".man"}), "man:man_to_markdown")
+# Any file may end in a number; a manual page begins with requests of roff.
+MAN = Format(
+    "man page",
+    frozenset({*(f".{section}" for section in range(1, 9)), ".man"}),
+    "man:man_to_markdown",
+    sign=re.compile(r"^[.'][ \t]*(?:TH|Dd|Dt|SH|Sh|so|\\\")", re.MULTILINE),
+)
 HTML = Format("HTML", frozenset({".html", ".htm", ".xhtml"}), "html_bytes:html_bytes_to_markdown", "bytes")
 CODE = Format("source code", frozenset(LANGUAGES), "code:code_to_markdown", "named text")
 FORMATS = (
