@@ -4,7 +4,7 @@ import io
 from pathlib import PurePath
 from typing import IO
 
-from nima_cli.engine.data.encoding import open_utf8, unpacked
+from nima_cli.engine.data.encoding import GZIP_SUFFIX, open_utf8, unpacked
 from nima_cli.engine.data.formats.errors import FormatError
 from nima_cli.engine.data.formats.registry import Format
 from nima_cli.engine.data.problems import Problem
@@ -41,7 +41,7 @@ def _converted(form: Format, stream: IO[bytes], last: str, encoding: str | None,
     function = form.function()
     if form.takes == "stream":
         packed = unpacked(stream, last)
-        return Value(name, function(io.BytesIO(_whole(packed, form)) if last == ".gz" else stream))
+        return Value(name, function(io.BytesIO(_whole(packed, form)) if last == GZIP_SUFFIX else stream))
     if form.takes == "bytes":
         return Value(name, function(_whole(unpacked(stream, last), form), encoding))
     text = decode(_whole(open_utf8(stream, last, encoding), form), name)
@@ -49,7 +49,9 @@ def _converted(form: Format, stream: IO[bytes], last: str, encoding: str | None,
         return text
     if form.sign is not None and text.strip() and not form.sign.search(text, 0, _BEGINNING):
         raise FormatError(f"is no {form.name}, whatever its name says", "no_document", hint=_RAW)
-    return Value(name, function(text, PurePath(name).name) if form.takes == "named text" else function(text))
+    if form.takes == "named text":
+        return Value(name, function(text, PurePath(name.removesuffix(GZIP_SUFFIX)).name))
+    return Value(name, function(text))
 
 
 def _whole(stream: io.BufferedIOBase, form: Format) -> bytes:

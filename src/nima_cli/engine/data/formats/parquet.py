@@ -1,5 +1,6 @@
 """Parquet files to records, with the extra `docs`; knows nothing of what their columns mean."""
 
+import io
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -29,6 +30,9 @@ def read_parquet(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
     except Exception as error:  # whatever a damaged file makes a parser stumble over
         what = (str(error).strip().split("\n")[0] or type(error).__name__)[:200].rstrip(".")
         yield Problem(name, f"damaged Parquet file: {what[:1].lower()}{what[1:]}", "damaged")
+    finally:
+        # What was read is counted by where the stream is.
+        stream.seek(0, io.SEEK_END)
 
 
 def _plain(value: Any) -> Any:
