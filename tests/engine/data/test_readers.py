@@ -1,16 +1,21 @@
 """What a file holds is told by its name and its bytes, and each kind goes to its reader or is refused by name."""
 
 import gzip
+import io
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nima_cli.config.data_schema import SourceConfig
+from nima_cli.engine.data.conversion import convert
 from nima_cli.engine.data.document import Document
+from nima_cli.engine.data.formats.registry import FORMATS, MAN, Format
+from nima_cli.engine.data.problems import Problem
 from nima_cli.engine.data.source_report import SourceReport
 from nima_cli.engine.data.sources import Problems, open_sources
 from nima_cli.errors import DataError
@@ -23,8 +28,11 @@ NOTEBOOK = json.dumps(
 PAGE = "<!DOCTYPE html><title>T</title><p>words"
 
 
-def read(path: Path, *, include_code: bool = False, **config: Any) -> tuple[list[Document], SourceReport]:
-    [source] = open_sources([SourceConfig.model_validate({"path": str(path), **config})], include_code=include_code)
+def read(
+    path: Path, *, include_code: bool = False, as_written: bool = False, **config: Any
+) -> tuple[list[Document], SourceReport]:
+    sources = [SourceConfig.model_validate({"path": str(path), **config})]
+    [source] = open_sources(sources, include_code=include_code, as_written=as_written)
     problems, gathering = Problems(), source.gathering()
     documents = list(documents_of(source, problems, gathering))
     problems.raise_if_any()
@@ -214,3 +222,26 @@ def test_pages_that_say_nothing_are_empty(tmp_path: Path, make: Callable[[], str
     (tmp_path / "b.md").write_text("words")
     _, report = read(tmp_path)
     assert report.dropped == {"empty": 1}
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form.lightweight], ids=lambda form: form.name)
+def test_lightweight_markup_is_converted_or_text_as_it_is_written(tmp_path: Path, form: Format) -> None:
+    for suffix in sorted(form.suffixes):
+        path = tmp_path / f"a{suffix}"
+        path.write_text("some *words*\n")
+        [converted], [written] = read(path)[0], read(path, as_written=True)[0]
+        assert (converted.kind, written.kind, written.text) == ("markdown", "text", "some *words*\n")
+
+
+@pytest.mark.parametrize("text", ["2024-01-02 started\n", "name: x\n.something\n"])
+def test_a_file_that_only_has_the_suffix_of_a_manual_page_is_none(text: str) -> None:
+    page = replace(MAN, converter="code:code_to_markdown")
+    found = convert(page, io.BytesIO(text.encode()), ".1", None, "app.log.1")
+    assert isinstance(found, Problem)
+    assert (str(found), found.reason) == ("app.log.1: is no man page, whatever its name says", "no_document")
+
+
+@pytest.mark.parametrize("text", [".TH LS 1\n", '.\\" remark\n.Dd today\n', "'\\\" t\n.SH NAME\n", ".so man1/x.1\n"])
+def test_manual_pages_are_known_by_their_requests(text: str) -> None:
+    assert MAN.sign is not None
+    assert MAN.sign.search(text)

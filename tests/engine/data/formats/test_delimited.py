@@ -10,7 +10,7 @@ from nima_cli.engine.data.values import Value
 
 
 def read(text: str, suffix: str = ".csv") -> list[Value | Problem]:
-    return list(read_delimited(io.BytesIO(text.encode()), "x.csv", suffix))  # type: ignore[arg-type]
+    return list(read_delimited(io.BytesIO(text.encode()), "x.csv", suffix))
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

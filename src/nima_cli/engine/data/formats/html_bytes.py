@@ -34,10 +34,10 @@ def html_bytes_to_markdown(data: bytes, encoding: str | None) -> str:
     try:
         return html_to_markdown(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        name = _declared(data) or encoding
-        if name is None:
+        other = _declared(data) or encoding
+        if other is None:
             raise _not(error, data, "UTF-8") from error
-        return html_to_markdown(_decoded(data, name))
+        return html_to_markdown(_decoded(data, other))
 
 
 def _declared(data: bytes) -> str | None:

@@ -46,7 +46,7 @@ MAN = Format(
     "man page",
     frozenset({*(f".{section}" for section in range(1, 9)), ".man"}),
     "man:man_to_markdown",
-    sign=re.compile(r"^[.'][ \t]*(?:TH|Dd|Dt|SH|Sh|so|\\\")", re.MULTILINE),
+    sign=re.compile(r"^[.'][ \t]*(?:(?:TH|Dd|Dt|SH|Sh|so)\b|\\\")", re.MULTILINE),
 )
 HTML = Format("HTML", frozenset({".html", ".htm", ".xhtml"}), "html_bytes:html_bytes_to_markdown", "bytes")
 CODE = Format("source code", frozenset(LANGUAGES), "code:code_to_markdown", "named text")
