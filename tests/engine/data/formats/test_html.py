@@ -1,6 +1,8 @@
 """HTML becomes the Markdown that somebody would have written, without the frame of the page."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nima_cli.engine.data.formats.html import html_to_markdown
 from nima_cli.engine.data.markdown import blocks
@@ -143,3 +145,41 @@ def test_whatever_is_nested_deeply_ends_well(tag: str) -> None:
 )
 def test_broken_pages_are_pages(html: str) -> None:
     assert isinstance(md(html), str)
+
+
+TAGS = "p b a ul ol li table tr td th pre code h1 h2 blockquote div span dl dt dd main article header aside hr br img q"
+SOUP = st.lists(
+    st.sampled_from(
+        [*(f"<{tag}>" for tag in TAGS.split()), *(f"</{tag}>" for tag in TAGS.split())]
+        + [
+            "words",
+            " ",
+            "\n",
+            "`",
+            "|",
+            "# x",
+            "- ",
+            "&lt;p&gt;",
+            "{{ x }}",
+            '<a href="/x">',
+            "<td rowspan=3 colspan=2>",
+        ]
+    ),
+    max_size=40,
+)
+
+
+@given(SOUP)
+@settings(max_examples=300)
+def test_any_soup_of_tags_gives_tidy_markdown(parts: list[str]) -> None:
+    text = html_to_markdown("".join(parts))
+    assert text == "" or text.endswith("\n")
+    assert "\n\n\n" not in text.replace("```", "") or "<pre>" in parts
+    assert ("words" in "".join(parts)) >= ("words" in text)
+
+
+@pytest.mark.parametrize(
+    "part", ["{{ ", "{% ", "&lt;a ", "<p", "<a href='", "<td>", "<b><p>", "`", "<li><ul>", "| ", "\\"]
+)
+def test_what_is_repeated_often_ends_soon(part: str) -> None:
+    assert isinstance(html_to_markdown(part * 100_000), str)

@@ -59,5 +59,5 @@ def _language(file_name: str, code: str) -> str:
     named = LANGUAGES.get(dot + suffix) if stem else None
     if named or (named := NAMES.get(file_name.lower())):
         return named
-    shebang = _SHEBANG.match(code)
+    shebang = _SHEBANG.match(code[:200])
     return _INTERPRETERS.get(shebang[1], shebang[1].lower()) if shebang else ""

@@ -2,9 +2,10 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from nima_cli.engine.data.problems import Problem
+from nima_cli.engine.data.problems import Problem, printable
 from nima_cli.engine.data.values import MAX_RECORD_BYTES, TOO_LARGE, UndecodableError, Value, text_blocks
 
 _DELIMITERS = ",;\t|"
@@ -104,10 +105,12 @@ def _wrong(error: str) -> tuple[str, str, str | None]:
 
 
 def _bad_header(header: Sequence[str], where: str) -> Problem | None:
-    named = [column for column in header if column]
-    twice = next((column for column in named if named.count(column) > 1), None)
+    counts = Counter(column for column in header if column)
+    twice = next((column for column, count in counts.items() if count > 1), None)
     if twice is not None:
-        return Problem(where, f"two columns are called `{twice}`", "malformed", "the first row names the columns")
+        return Problem(
+            where, f"two columns are called `{printable(twice)}`", "malformed", "the first row names the columns"
+        )
     return None
 
 

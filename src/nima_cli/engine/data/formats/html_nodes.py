@@ -97,13 +97,16 @@ def _is_chrome(node: LexborNode, tag: str) -> bool:
 
 
 def _holds_block(node: LexborNode) -> bool:
-    waiting, seen = children(node), 0
+    """Whether one of the first elements below is a block or a container."""
+    waiting, seen = [node.child], 0
     while waiting and seen < _LOOK:
         inner = waiting.pop()
+        if inner is None:
+            continue
         seen += 1
         if inner.tag in BLOCKS or inner.tag in CONTAINERS:
             return True
-        waiting += children(inner)
+        waiting += [inner.next, inner.child]
     return False
 
 

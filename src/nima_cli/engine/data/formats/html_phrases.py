@@ -13,10 +13,11 @@ _UNSEEN = str.maketrans("", "", "\u00ad\u200b\ufeff")
 # Text that spells a tag or a comment would be taken for one.
 _TAG_LIKE = re.compile(r"(?<![\w`])(?:</?[A-Za-z][^<>`]{0,200}>|<!--[^`]{0,200}-->)(?!`)")
 _TICKS = re.compile(r"`+")
-_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+# No brace inside of a mark keeps the pattern linear.
+_TEMPLATE = re.compile(r"\{(?:\{[^{}]*\}|%[^{}]*%|#[^{}]*#)\}")
 _HEADING_LIKE = re.compile(r"#{1,6}(?=\s|$)")
 _PERMALINK = frozenset({"", "¶", "#", "§", "🔗", "permalink"})
-_UNFIT = re.compile(r"[<>]|[ ]*[\r\n][ ]*")
+_UNFIT = re.compile(r"[<>\r\n]")
 _NO_TARGET = ("#", "javascript:", "data:")
 
 
