@@ -148,25 +148,9 @@ def test_broken_pages_are_pages(html: str) -> None:
 
 
 TAGS = "p b a ul ol li table tr td th pre code h1 h2 blockquote div span dl dt dd main article header aside hr br img q"
-SOUP = st.lists(
-    st.sampled_from(
-        [*(f"<{tag}>" for tag in TAGS.split()), *(f"</{tag}>" for tag in TAGS.split())]
-        + [
-            "words",
-            " ",
-            "\n",
-            "`",
-            "|",
-            "# x",
-            "- ",
-            "&lt;p&gt;",
-            "{{ x }}",
-            '<a href="/x">',
-            "<td rowspan=3 colspan=2>",
-        ]
-    ),
-    max_size=40,
-)
+TEXTS = ["words", " ", "\n", "`", "|", "# x", "- ", "&lt;p&gt;", "{{ x }}", '<a href="/x">', "<td rowspan=3 colspan=2>"]
+PARTS = [*(f"<{tag}>" for tag in TAGS.split()), *(f"</{tag}>" for tag in TAGS.split()), *TEXTS]
+SOUP = st.lists(st.sampled_from(PARTS), max_size=40)
 
 
 @given(SOUP)
@@ -174,12 +158,13 @@ SOUP = st.lists(
 def test_any_soup_of_tags_gives_tidy_markdown(parts: list[str]) -> None:
     text = html_to_markdown("".join(parts))
     assert text == "" or text.endswith("\n")
-    assert "\n\n\n" not in text.replace("```", "") or "<pre>" in parts
+    assert "\n\n\n" not in text or "<pre>" in parts
     assert ("words" in "".join(parts)) >= ("words" in text)
 
 
-@pytest.mark.parametrize(
-    "part", ["{{ ", "{% ", "&lt;a ", "<p", "<a href='", "<td>", "<b><p>", "`", "<li><ul>", "| ", "\\"]
-)
+OFTEN = ["{{ ", "{% ", "&lt;a ", "<p", "<a href='", "<td>", "<b><p>", "`", "<li><ul>", "| ", "\\", "<td colspan=999>"]
+
+
+@pytest.mark.parametrize("part", OFTEN)
 def test_what_is_repeated_often_ends_soon(part: str) -> None:
-    assert isinstance(html_to_markdown(part * 100_000), str)
+    assert isinstance(html_to_markdown(part * 50_000), str)
