@@ -65,6 +65,7 @@ def test_lists(html: str, markdown: str) -> None:
         ('<pre class="brush: java">{}</pre>', "java"),
         ('<pre data-lang="Rust">{}</pre>', "rust"),
         ('<div class="highlight-none"><pre>{}</pre></div>', ""),
+        ('<pre class="rust example">{}</pre>', "rust"),
         ("<pre>{}</pre>", ""),
     ],
 )

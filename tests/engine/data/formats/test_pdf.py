@@ -17,7 +17,12 @@ def test_pages_without_running_heads_and_numbers() -> None:
         ["The Manual", f"Words of page {number} are exam-", "ples of text.", str(number)] for number in range(1, 6)
     ]
     text = pdf_to_text(io.BytesIO(pdf(*pages)))
-    assert text == "\n\n".join(f"Words of page {number} are examples of text." for number in range(1, 6)) + "\n"
+    assert (
+        text
+        == "The Manual\n"
+        + "\n\n".join(f"Words of page {number} are examples of text." for number in range(1, 6))
+        + "\n"
+    )
 
 
 def test_pictures_alone() -> None:

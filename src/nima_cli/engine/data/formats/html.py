@@ -24,6 +24,8 @@ _ENDLESS = frozenset({
     "p", "li", "td", "th", "tr", "dt", "dd", "option", "thead", "tbody", "tfoot", "colgroup", "area", "base", "br",
     "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"
 })  # fmt: skip
+# Characters of a term; what is longer is no name of something.
+_LONG = 100
 _MAIN = "main, [role=main]"
 _JSON_COMMENT = re.compile(r"\s*<!--(\{.{0,5000}?\})-->", re.DOTALL)
 _TICKS = re.compile(r"`{3,}")
@@ -134,9 +136,10 @@ def _heading(node: LexborNode, level: int) -> list[str]:
 
 
 def _term(node: LexborNode) -> list[str]:
-    """What a definition or a fold is about, in bold; code says by itself what it is."""
+    """What a definition or a fold is about, in bold; code, links and sentences speak for themselves."""
     text = " ".join(phrase(node).split())
-    return [text if not text or "**" in text or text.startswith("`") else f"**{text}**"] if text else []
+    plain = len(text) > _LONG or any(mark in text for mark in ("**", "`", "]("))
+    return [text if plain else f"**{text}**"] if text else []
 
 
 def _fence(node: LexborNode) -> list[str]:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from selectolax.lexbor import LexborNode
 
+from nima_cli.engine.data.formats.code import LANGUAGES
+
 # No content, whatever it holds.
 _DROPPED = frozenset({
     "script", "style", "noscript", "template", "svg", "nav", "footer", "button", "input", "select", "textarea",
@@ -40,6 +42,7 @@ _LINE_NUMBERS = frozenset({
 })  # fmt: skip
 _LANGUAGE = re.compile(r"(?:language-|lang-|highlight-(?:source-|text-)?)([A-Za-z0-9+#._-]{1,20})")
 _BRUSH = re.compile(r"(?:\bbrush:\s*|\bsource(?:Code)?\s+)([A-Za-z0-9+#._-]{1,20})")
+_KNOWN = frozenset(LANGUAGES.values())
 _NO_LANGUAGE = frozenset({"none", "default", "text", "plaintext", "plain", "notranslate", "txt"})
 _SPELLED = {"python3": "python", "ipython3": "python", "ipython": "python", "shell-session": "console"}
 # So many elements below are looked at to see whether a phrase holds blocks.
@@ -142,7 +145,8 @@ def language(pre: LexborNode) -> str:
         named = attributes.get("data-lang") or attributes.get("data-language")
         words = attributes.get("class") or ""
         found = _LANGUAGE.search(words) or _BRUSH.search(words)
-        if name := (named or (found[1] if found else "")).lower():
+        alone = next((word for word in words.lower().split() if word in _KNOWN), "") if node.tag == "pre" else ""
+        if name := (named or (found[1] if found else alone)).lower():
             return (
                 ""
                 if name in _NO_LANGUAGE or not re.fullmatch(r"[a-z0-9+#._-]{1,20}", name)

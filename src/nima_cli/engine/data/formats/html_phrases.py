@@ -16,7 +16,7 @@ _TICKS = re.compile(r"`+")
 # No brace inside of a mark keeps the pattern linear.
 _TEMPLATE = re.compile(r"\{(?:\{[^{}]*\}|%[^{}]*%|#[^{}]*#)\}")
 _HEADING_LIKE = re.compile(r"#{1,6}(?=\s|$)")
-_PERMALINK = frozenset({"", "¶", "#", "§", "🔗", "permalink"})
+_PERMALINK = frozenset({"", "¶", "#", "§", "🔗", "ⓘ", "permalink"})
 _UNFIT = re.compile(r"[<>\r\n]")
 _NO_TARGET = ("#", "javascript:", "data:")
 

@@ -11,8 +11,9 @@ from nima_cli.engine.data.formats.errors import FormatError, library
 _PAGE_NUMBER = re.compile(r"(?:page\s+)?\d{1,4}(?:\s*(?:/|of)\s*\d{1,4})?", re.IGNORECASE)
 _HYPHENATED = re.compile(r"(?<=[a-zà-ÿ])-\n(?=[a-zà-ÿ])")
 _DIGITS = re.compile(r"\d+")
-# A line that stands at the edge of so many pages, or more than half of them, is printed on every page.
+# A line at the edge of so many pages, and of so large a share of them, is the title of a book or of a chapter.
 _RUNNING = 3
+_SHARE = 0.05
 
 
 def pdf_to_text(stream: IO[bytes]) -> str:
@@ -56,11 +57,15 @@ def _bodies(pages: list[str]) -> list[str]:
     """The pages without what is printed on many of them, and words joined that a line end hyphenated."""
     split = [[line.rstrip() for line in page.replace("\0", "").split("\n") if line.strip()] for page in pages]
     edges = Counter(_key(line) for lines in split for line in {*lines[:1], *lines[-1:]})
-    often = max(_RUNNING, len(split) // 2 + 1)
+    often = max(_RUNNING, _SHARE * len(split))
     bodies = []
-    for lines in split:
+    for number, lines in enumerate(split):
         for edge in (0, -1):
-            while lines and (_PAGE_NUMBER.fullmatch(lines[edge].strip()) or edges[_key(lines[edge])] >= often):
+            # On the first page the title stands for itself.
+            runs = number > 0 or edge == -1
+            while lines and (
+                _PAGE_NUMBER.fullmatch(lines[edge].strip()) or (runs and edges[_key(lines[edge])] >= often)
+            ):
                 del lines[edge]
         bodies.append(_HYPHENATED.sub("", "\n".join(lines)))
     return bodies
