@@ -13,16 +13,10 @@ pypdf: Any = pytest.importorskip("pypdf")
 
 
 def test_pages_without_running_heads_and_numbers() -> None:
-    pages = [
-        ["The Manual", f"Words of page {number} are exam-", "ples of text.", str(number)] for number in range(1, 6)
-    ]
-    text = pdf_to_text(io.BytesIO(pdf(*pages)))
-    assert (
-        text
-        == "The Manual\n"
-        + "\n\n".join(f"Words of page {number} are examples of text." for number in range(1, 6))
-        + "\n"
-    )
+    words = [f"Words of page {number} are " for number in range(1, 6)]
+    pages = [["The Manual", f"{text}exam-", "ples of text.", text[14]] for text in words]
+    bodies = "\n\n".join(f"{text}examples of text." for text in words)
+    assert pdf_to_text(io.BytesIO(pdf(*pages))) == f"The Manual\n{bodies}\n"
 
 
 def test_pictures_alone() -> None:

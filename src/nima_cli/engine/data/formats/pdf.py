@@ -57,18 +57,17 @@ def _bodies(pages: list[str]) -> list[str]:
     """The pages without what is printed on many of them, and words joined that a line end hyphenated."""
     split = [[line.rstrip() for line in page.replace("\0", "").split("\n") if line.strip()] for page in pages]
     edges = Counter(_key(line) for lines in split for line in {*lines[:1], *lines[-1:]})
-    often = max(_RUNNING, _SHARE * len(split))
-    bodies = []
+    running = {key for key, count in edges.items() if count >= max(_RUNNING, _SHARE * len(split))}
     for number, lines in enumerate(split):
-        for edge in (0, -1):
-            # On the first page the title stands for itself.
-            runs = number > 0 or edge == -1
-            while lines and (
-                _PAGE_NUMBER.fullmatch(lines[edge].strip()) or (runs and edges[_key(lines[edge])] >= often)
-            ):
-                del lines[edge]
-        bodies.append(_HYPHENATED.sub("", "\n".join(lines)))
-    return bodies
+        # On the first page the title stands for itself.
+        _strip_edge(lines, 0, running if number else set())
+        _strip_edge(lines, -1, running)
+    return [_HYPHENATED.sub("", "\n".join(lines)) for lines in split]
+
+
+def _strip_edge(lines: list[str], edge: int, running: set[str]) -> None:
+    while lines and (_PAGE_NUMBER.fullmatch(lines[edge].strip()) or _key(lines[edge]) in running):
+        del lines[edge]
 
 
 def _key(line: str) -> str:
