@@ -169,3 +169,8 @@ OFTEN = ["{{ ", "{% ", "&lt;a ", "<p", "<a href='", "<td>", "<b><p>", "`", "<li>
 @pytest.mark.parametrize("part", OFTEN)
 def test_what_is_repeated_often_ends_soon(part: str) -> None:
     assert isinstance(html_to_markdown(part * 50_000), str)
+
+
+def test_elements_that_nobody_closes_do_not_make_reading_quadratic() -> None:
+    # Lexbor would walk up 300,000 open elements at each of them: minutes.
+    assert md("<div>" * 300_000 + "deep") == "deep"
