@@ -3,6 +3,7 @@
 import re
 
 from nima_cli.engine.data.formats.errors import FormatError
+from nima_cli.engine.data.formats.fences import fence
 
 # Suffix -> the language as fences name it.
 LANGUAGES = {
@@ -29,7 +30,6 @@ _INTERPRETERS = {
     "Rscript": "r",
     "pwsh": "powershell",
 }
-_TICKS = re.compile(r"`{3,}")
 # Nobody writes lines of so many characters on average.
 _MINIFIED = 400
 _SHORT = 2000
@@ -50,8 +50,7 @@ def code_to_markdown(text: str, file_name: str) -> str:
         raise FormatError("is minified code", "minified", hint="to learn its text as it is, use `format: text`")
     if not code.strip():
         return ""
-    ticks = "`" * max([3, *(len(run) + 1 for run in _TICKS.findall(code))])
-    return f"# {file_name}\n\n{ticks}{_language(file_name, code)}\n{code}\n{ticks}\n"
+    return f"# {file_name}\n\n{fence(code, _language(file_name, code))}\n"
 
 
 def _language(file_name: str, code: str) -> str:

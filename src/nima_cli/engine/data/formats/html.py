@@ -9,6 +9,7 @@ import re
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from nima_cli.engine.data.formats.fences import fence
 from nima_cli.engine.data.formats.html_nodes import BLOCKS, children, flow, language, raw_text
 from nima_cli.engine.data.formats.html_phrases import holds_template, paragraph, phrase, span
 from nima_cli.engine.data.formats.html_tables import table
@@ -28,7 +29,6 @@ _ENDLESS = frozenset({
 _LONG = 100
 _MAIN = "main, [role=main]"
 _JSON_COMMENT = re.compile(r"\s*<!--(\{.{0,5000}?\})-->", re.DOTALL)
-_TICKS = re.compile(r"`{3,}")
 _LIST_LIKE = re.compile(r"(?:-|\d+\.) ")
 
 
@@ -146,8 +146,7 @@ def _fence(node: LexborNode) -> list[str]:
     code = raw_text(node).strip("\n").rstrip()
     if not code:
         return []
-    ticks = "`" * max([3, *(len(run) + 1 for run in _TICKS.findall(code))])
-    return [f"{ticks}{language(node)}\n{code}\n{ticks}"]
+    return [fence(code, language(node))]
 
 
 def _list(node: LexborNode, depth: int) -> list[str]:

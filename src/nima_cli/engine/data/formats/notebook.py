@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from nima_cli.engine.data.formats.errors import FormatError
+from nima_cli.engine.data.formats.fences import fence
 from nima_cli.engine.data.formats.html import html_to_markdown
 
-_TICKS = re.compile(r"`{3,}")
 # A cell in another language than the kernel's says so in its first line.
 _MAGIC = re.compile(r"%%(?:script +)?(bash|sh|zsh|html|javascript|js|latex|sql|perl|ruby|R|cython|markdown)\b")
 _ATTACHED = re.compile(r"!\[([^\[\]]*)\]\(attachment:[^()\s]*\)")
@@ -108,5 +108,4 @@ def _fence(code: str, language: str) -> str:
     if not code:
         return ""
     magic = _MAGIC.match(code)
-    ticks = "`" * max([3, *(len(run) + 1 for run in _TICKS.findall(code))])
-    return f"{ticks}{_name(magic[1]) if magic else language}\n{code}\n{ticks}"
+    return fence(code, _name(magic[1]) if magic else language)
