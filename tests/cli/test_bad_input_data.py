@@ -123,8 +123,8 @@ REFUSED = [
     text_row(
         "9 broken UTF-16", "words".encode("utf-16") + b"!", "x.md: byte 0x21 at offset 12 (line 1) is not UTF-16-LE"
     ),
-    text_row("11 a picture", b"\x89PNG\r\n\x1a\n\0\0\0", "x.md: looks binary (NUL at byte 8)"),
-    text_row("11 a PDF", b"%PDF-1.7\n\0\xff", "x.md: looks binary (NUL at byte 9)"),
+    text_row("11 a picture", b"\x89PNG\r\n\x1a\n\0\0\0", "x.md: is a PNG picture, not text"),
+    text_row("11 a PDF", b"%PDF-1.7\n\0\xff", "x.md: damaged PDF: "),
     json_row(
         "13 half a character", '[{"question": "\\ud800", "answer": "b"}]', "x.json:1 (record 1): `question` holds half"
     ),

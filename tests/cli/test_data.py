@@ -182,6 +182,29 @@ def test_bad_input_is_one_error_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_documents_of_many_formats_and_code_when_asked(run_cli: RunCli, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for number in range(8):
+        words = f"Page {number} says what service{number} does at port {8000 + number * number}, and how it is started."
+        (docs / f"{number}.html").write_text(f"<nav>menu</nav><main><h1>Page {number}</h1><p>{words}</main>")
+        cells = [{"cell_type": "code", "source": f"service{number} = start({number})  # {words[::-1]}", "outputs": []}]
+        (docs / f"{number}.ipynb").write_text(json.dumps({"cells": cells}))
+    (docs / "serve.py").write_text("def serve(port: int) -> None:\n    print('served at', port)\n")
+    arguments = ("data", "prepare", "--output-dir", tmp_path / "out", "--text-files", docs, "--dedup", "off")
+    ran = run_cli(*arguments)
+    assert ran.code == 0, ran.stderr
+    text = "".join((tmp_path / "out" / f"{split}.txt").read_text() for split in ("train", "val", "test"))
+    assert "# Page 3\n\nPage 3 says" in text
+    assert "```python\nservice3 = start(3)" in text
+    assert "menu" not in text
+    assert "serve.py" not in text
+    ran = run_cli(*arguments, "--include-code", "--overwrite")
+    assert ran.code == 0, ran.stderr
+    text = "".join((tmp_path / "out" / f"{split}.txt").read_text() for split in ("train", "val", "test"))
+    assert "# serve.py\n\n```python\ndef serve(port: int)" in text
+
+
 def test_no_place_for_the_dataset_is_an_error(run_cli: RunCli, tiny_corpus: Path, tmp_path: Path) -> None:
     ran = run_cli("data", "prepare", "--text-files", tiny_corpus, cwd=tmp_path)
     assert ran.code == 2

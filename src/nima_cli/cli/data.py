@@ -63,7 +63,8 @@ def prepare(
         Path | None, typer.Option("--output-dir", help="Where the dataset goes. By default `data.dir` of the config.")
     ] = None,
     text_files: Annotated[
-        list[str] | None, _files("--text-files", "Markdown, rst or text files, folders, globs")
+        list[str] | None,
+        _files("--text-files", "Documents (Markdown, HTML, notebooks, text, PDF …), folders, globs"),
     ] = None,
     json_files: Annotated[list[str] | None, _files("--json-files", "JSON files holding a list of records")] = None,
     jsonl_files: Annotated[list[str] | None, _files("--jsonl-files", "JSON Lines files, one record a line")] = None,
@@ -108,6 +109,9 @@ def prepare(
     keep_links: Annotated[str | None, _setting("keep_links", "--keep-links", metavar="true|false")] = None,
     heading_context: Annotated[
         str | None, _setting("heading_context", "--heading-context", metavar="true|false")
+    ] = None,
+    include_code: Annotated[
+        bool | None, typer.Option("--include-code", help=DATA_HELP["include_code"], show_default=False)
     ] = None,
     max_characters: Annotated[str | None, _setting("max_characters", "--max-characters", metavar="N")] = None,
     max_repetition: Annotated[str | None, _setting("max_repetition", "--max-repetition", metavar="X")] = None,

@@ -132,7 +132,12 @@ class DataConfig(Section):
     )
     normalize: Literal["none", "nfc"] = Field("none", description="Unicode normalisation; `none` changes nothing.")
     strip_markup: bool = Field(
-        True, description="Take front matter, comments, shortcodes and layout tags out of Markdown, never out of code."
+        True,
+        description="Take front matter, comments, shortcodes and layout tags out of Markdown, never out of code, and "
+        "turn reStructuredText, AsciiDoc and Org into Markdown; else both are learnt as they are written.",
+    )
+    include_code: bool = Field(
+        False, description="Take source code from folders too; each file becomes a document under its name."
     )
     keep_links: bool = Field(True, description="Keep the targets of Markdown links; else only their text is left.")
     heading_context: bool = Field(

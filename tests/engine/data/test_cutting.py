@@ -171,3 +171,12 @@ def test_folders_give_the_same_in_pieces(tmp_path: Path) -> None:
     report = gathering.finish()
     assert (report.files, report.documents, report.dropped) == (12, 51, {"empty": 1})
     assert report.bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
+
+
+def test_what_is_converted_stays_whole_for_any_core_to_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.html"
+    path.write_text("<title>T</title>" + "<p>words" * 100)
+    [part] = cut(origin(path, suffix=".html"), path)
+    assert isinstance(part, Piece)
+    [document] = (document for batch in read_piece(part) for document in batch.documents)
+    assert document.text.startswith("# T\n\nwords\n\nwords")

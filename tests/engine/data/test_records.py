@@ -141,7 +141,7 @@ BAD_FILES = [
     ("x.md", b"one\ntwo \x92 three", "x.md: byte 0x92 at offset 8 (line 2) is not UTF-8", "iconv"),
     ("x.txt", "naïve".encode("utf-16") + b"x", "x.txt: byte 0x78 at offset 12 (line 1) is not UTF-16-LE", "--encoding"),
     ("x.jsonl", '{"text": "a"}\n'.encode("utf-16-be"), "looks binary (NUL at byte 0)", None),
-    ("x.md", b"%PDF-1.7 \x00\xff", "x.md: looks binary (NUL at byte 9)", None),
+    ("x.md", b"%PDF-1.7 \x00\xff", "x.md: damaged PDF: ", None),
     ("x.jsonl", b'{"text": "abc"}\n{"text": "\xe9"}\n', "byte 0xe9 at offset 26 (line 2)", "iconv"),
     ("x.json", '[\n {"question": "a" "answer": "b"}]', "x.json:2:19: expected ',' delimiter", None),
     ("x.json", f"[{json.dumps(QA)},]", "x.json:1:", None),

@@ -1,8 +1,8 @@
 """Cuts files into pieces that any core can read by itself; reads no more of them than that takes.
 
-Small files stay whole. A large file of JSON Lines is cut at line ends, with the number of each first line and the shape
-that its first record fixed, so that its pieces together give what the whole would. Other large files can be read from
-their start only; the calling process does that, in batches.
+Small files stay whole, and so does what is converted. A large file of JSON Lines is cut at line ends, with the number
+of each first line and the shape that its first record fixed, so that its pieces together give what the whole would.
+Other large files can be read from their start only; the calling process does that, in batches.
 """
 
 import io
@@ -35,7 +35,7 @@ def cut(origin: Origin, path: Path) -> Iterator[Piece | Batch]:
         raise explain(error, Path(origin.name), "read") from error
     size = status.st_size * (_UNPACKED if origin.suffixes[1] == GZIP_SUFFIX else 1)
     whole = Piece(origin, path, size, stamp(status))
-    if size <= PIECE_BYTES:
+    if size <= PIECE_BYTES or origin.how.converts(origin.suffixes[0]):
         yield whole
         return
     with opened(path, origin.name) as stream:

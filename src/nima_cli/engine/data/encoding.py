@@ -51,7 +51,7 @@ def open_utf8(stream: IO[bytes], suffix: str, encoding: str | None) -> io.Buffer
 
     def opened() -> io.BufferedIOBase:
         stream.seek(0)
-        return _unpacked(stream, suffix)
+        return unpacked(stream, suffix)
 
     plain = opened()
     head = _peek(plain)
@@ -69,7 +69,17 @@ def is_plain(head: bytes) -> bool:
     return not head.startswith((_GZIP_MARK, *(mark for mark, _ in _MARKS)))
 
 
-def _unpacked(stream: IO[bytes], suffix: str) -> io.BufferedIOBase:
+def unpacked(stream: IO[bytes], suffix: str) -> io.BufferedIOBase:
+    """`stream` from its start, unpacked if it is gzip.
+
+    Args:
+        stream: binary, seekable.
+        suffix: last suffix of the file, lower-case; a name that ends in `.gz` promises gzip.
+
+    Raises:
+        gzip.BadGzipFile: `.gz` without gzip inside.
+    """
+    stream.seek(0)
     packed = stream.read(2) == _GZIP_MARK
     stream.seek(0)
     if packed:

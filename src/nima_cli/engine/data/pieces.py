@@ -8,10 +8,11 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
+from nima_cli.engine.data.contents import TABLE_SUFFIXES
 from nima_cli.engine.data.document import Document, Kind
 from nima_cli.engine.data.problems import Problem, printable
 from nima_cli.engine.data.readers import Reading, Value, read_file, read_jsonl
@@ -141,11 +142,17 @@ def read_stream(origin: Origin, stream: IO[bytes], lines: Lines | None = None) -
         items, kind = read_jsonl(part, origin.name, lines.begin, lines.number), None
     format_, shape = "auto" if kind else origin.how.format, lines.shape if lines else None
     records = RecordReader(format_, origin.label, origin.how.fields, shape)
+    table = kind is None and origin.suffixes[0] in TABLE_SUFFIXES
     before, found = lines.begin if lines else 0, False
     batch = Batch(Tally(origin.source, files=int(before == 0)))
     for item in items:
         found = True
-        batch.add(_result(item, kind, records))
+        result = _result(item, kind, records)
+        if table and isinstance(result, Problem) and result.reason == "missing_key" and records.shape is None:
+            # All rows have the columns of the first: one message says it.
+            batch.add(_no_columns(origin, result))
+            break
+        batch.add(result)
         if batch.full:
             before, batch.tally.bytes = stream.tell(), stream.tell() - before
             yield batch
@@ -165,6 +172,11 @@ def _result(item: Value | Problem, kind: Kind | None, records: RecordReader) -> 
     text: str = item.value
     filled = bool(text.strip())
     return Document(kind, records.source, item.where, text=text) if filled else Problem(item.where, "is empty", "empty")
+
+
+def _no_columns(origin: Origin, first: Problem) -> Problem:
+    what = first.what if origin.suffixes[0] == ".parquet" else f"{first.what} (the first row has to name the columns)"
+    return replace(first, where=origin.name, what=what, reason="no_records")
 
 
 class _Part(io.RawIOBase):

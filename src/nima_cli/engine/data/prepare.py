@@ -27,7 +27,7 @@ from nima_cli.events import DatasetReady, Event, Note
 PARALLEL_FROM_BYTES = 4 * 2**20
 
 # These say which files are read; whether others would be, the fingerprint of the sources tells.
-_OF_THE_WALK = frozenset({"exclude", "default_excludes", "respect_gitignore"})
+_OF_THE_WALK = frozenset({"exclude", "default_excludes", "respect_gitignore", "include_code"})
 
 
 def prepare(
@@ -81,7 +81,9 @@ def _opened(config: DataConfig, output_dir: Path) -> list[Source]:
     ranked = sorted(sources, key=lambda one: (-len(PurePath(one.path).parts), one.model_dump_json()))
     leaving = Leaving(tuple(config.exclude), config.default_excludes, config.respect_gitignore)
     walking = Walking(leaving, skip_unreadable=config.on_error == "skip", output=output_dir)
-    return open_sources(ranked, config.encoding, walking)
+    return open_sources(
+        ranked, config.encoding, walking, include_code=config.include_code, as_written=not config.strip_markup
+    )
 
 
 def _with_fields(source: SourceConfig, config: DataConfig) -> SourceConfig:
@@ -117,6 +119,7 @@ def _identity(config: DataConfig, sources: Sequence[Source]) -> dict[str, Any]:
     """What makes two datasets the same: the options, the fingerprint of the sources, a tokenizer reused."""
     reused = Tokenizer.load(Path(config.tokenizer_from)).sha256 if config.tokenizer_from else None
     return {
+        # Which files are read, the fingerprint of the sources tells.
         "options": config.model_dump(mode="json", exclude={"dir", "sources"}),
         "sources_sha256": fingerprint(sources),
         "reused_tokenizer_sha256": reused,

@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from nima_cli.engine.data import strict_json
+from nima_cli.engine.data.contents import Contents, Refusal, container_of, contents_of, converted_by
+from nima_cli.engine.data.conversion import convert
 from nima_cli.engine.data.document import Kind
-from nima_cli.engine.data.encoding import GZIP_ERRORS, GZIP_SUFFIX, EncodingError, is_plain, open_utf8
+from nima_cli.engine.data.encoding import GZIP_ERRORS, GZIP_SUFFIX, EncodingError, is_plain, open_utf8, unpacked
+from nima_cli.engine.data.formats.delimited import read_delimited
+from nima_cli.engine.data.formats.parquet import read_parquet
+from nima_cli.engine.data.formats.recognize import HEAD
 from nima_cli.engine.data.json_document import read_json
 from nima_cli.engine.data.problems import Problem
 from nima_cli.engine.data.strict_json import JsonError
 from nima_cli.engine.data.values import MAX_RECORD_BYTES, TOO_LARGE, Value, decode
 
-__all__ = ["LINE_SUFFIXES", "RECORD_SUFFIXES", "TEXT_SUFFIXES", "Reading", "Value", "read_file"]
-
-MARKDOWN_SUFFIXES = frozenset({".md", ".mdx", ".markdown"})
-TEXT_SUFFIXES = MARKDOWN_SUFFIXES | {".rst", ".txt"}
-LINE_SUFFIXES = frozenset({".jsonl", ".ndjson"})
-RECORD_SUFFIXES = LINE_SUFFIXES | {".json"}
+__all__ = ["Reading", "Value", "read_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,18 @@ class Reading:
         container: as in the configuration; `auto` goes by the suffix, and for records else by the first characters.
         encoding: what files are in that are not UTF-8; None refuses them.
         fields: keys of ours -> those that stand for them in records.
+        as_written: lightweight markup (reStructuredText and the like) is text, and not converted.
     """
 
     format: str = "auto"
     container: str = "auto"
     encoding: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+    as_written: bool = False
+
+    def converts(self, suffix: str) -> bool:
+        """Whether files with this suffix are converted, each as a whole."""
+        return converted_by(self.format, self.container, suffix, as_written=self.as_written) is not None
 
 
 def read_file(
@@ -50,31 +56,51 @@ def read_file(
         name: the file, for messages.
     """
     suffix, last = suffixes
-    container = _container(how, suffix)
-    kind = _prose_kind(how.format, suffix) if container == "text" else None
-    named_records = suffix in RECORD_SUFFIXES and how.format == "auto" and how.container == "text"
-    if named_records:
-        hint = (
-            f"give it to `--{suffix[1:]}-files`; to learn the text of the file itself, use `--source PATH,format=text`"
-        )
-        return iter([Problem(name, "holds records, and is given as text", "not_text", hint)]), None
+    found = contents_of(how.format, how.container, suffix, lambda: _head(stream, last), as_written=how.as_written)
+    if isinstance(found, Refusal):
+        return iter([Problem(name, found.what, found.reason, found.hint)]), None
 
     def values() -> Iterator[Value | Problem]:
         try:
-            text = open_utf8(stream, last, how.encoding)
-            if kind is not None:
-                yield from read_text(text, name)
-            elif container == "json" or (container == "auto" and _opens_document(text)):
-                yield from read_json(lambda: open_utf8(stream, last, how.encoding), name)
-            else:
-                yield from read_jsonl(text, name)
+            yield from _values(found, how, suffixes, stream, name)
         except EncodingError as error:
             yield Problem(name, error.what, "not_utf8", "name the encoding it is really in with `--encoding`")
         except GZIP_ERRORS as error:
             what = str(error).rstrip(".") or type(error).__name__
             yield Problem(name, f"damaged gzip: {what[:1].lower()}{what[1:]}", "damaged", "pack it again with `gzip`")
 
-    return values(), kind
+    return values(), found.kind
+
+
+def _values(
+    found: Contents, how: Reading, suffixes: tuple[str, str], stream: IO[bytes], name: str
+) -> Iterator[Value | Problem]:
+    suffix, last = suffixes
+    if found.format is not None:
+        yield convert(found.format, stream, last, how.encoding, name)
+        return
+    if suffix == ".parquet" and found.container == "table":
+        yield from read_parquet(stream, name)
+        return
+    text = open_utf8(stream, last, how.encoding)
+    if found.container == "text":
+        yield from read_text(text, name)
+    elif found.container == "table":
+        yield from read_delimited(text, name, suffix)
+    elif found.container == "json" or (found.container == "auto" and _opens_document(text)):
+        yield from read_json(lambda: open_utf8(stream, last, how.encoding), name)
+    else:
+        yield from read_jsonl(text, name)
+
+
+def _head(stream: IO[bytes], last: str) -> bytes:
+    """The first bytes, unpacked; fewer where a file is damaged, which reading it will say."""
+    try:
+        return unpacked(stream, last).read(HEAD)
+    except GZIP_ERRORS:
+        return b""
+    finally:
+        stream.seek(0)
 
 
 def holds_lines(how: Reading, suffixes: tuple[str, str], stream: io.BufferedReader) -> bool:
@@ -83,26 +109,10 @@ def holds_lines(how: Reading, suffixes: tuple[str, str], stream: io.BufferedRead
     Args:
         stream: at the start of the file.
     """
-    container = _container(how, suffixes[0])
+    container = container_of(how.format, how.container, suffixes[0])
     lines = container == "jsonl" or (container == "auto" and not _opens_document(stream))
     plain = how.encoding is None and suffixes[1] != GZIP_SUFFIX and is_plain(stream.peek(4))
     return lines and plain
-
-
-def _container(how: Reading, suffix: str) -> str:
-    if how.format in ("text", "markdown"):
-        return "text"
-    if how.container != "auto":
-        return how.container
-    if suffix in (".json", *LINE_SUFFIXES):
-        return "json" if suffix == ".json" else "jsonl"
-    return "text" if how.format == "auto" else "auto"
-
-
-def _prose_kind(format_: str, suffix: str) -> Kind:
-    if format_ == "auto":
-        return "markdown" if suffix in MARKDOWN_SUFFIXES else "text"
-    return "text" if format_ == "text" else "markdown"
 
 
 def _opens_document(stream: io.BufferedIOBase) -> bool:

@@ -8,6 +8,9 @@ from nima_cli.engine.data.pieces import Tally
 from nima_cli.engine.data.problems import Problem, Problems, printable
 from nima_cli.engine.data.record_values import Seen
 
+# What cannot be known by the name of a file, and is nobody's mistake where a folder holds it.
+_NO_DOCUMENT = frozenset({"no_document", "needs_extra", "no_text", "minified"})
+
 
 @dataclass(slots=True)
 class SourceReport:
@@ -42,14 +45,17 @@ class Gathering:
         walked: whether files were merely met in a folder; what holds no records is then noted, not refused.
         fields: keys of ours -> those that stand for them in the records of this source.
         seen: what was met in the records.
+        named: whether the user named the one file; else what turns out to be no document is noted, not refused.
     """
 
     report: SourceReport
     walked: bool
     fields: Mapping[str, str] = field(default_factory=dict)
     seen: Seen = field(default_factory=Seen)
+    named: bool = True
     _empty: list[str] = field(default_factory=list)
     _without_records: list[str] = field(default_factory=list)
+    _no_documents: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, tally: Tally, problems: Problems) -> None:
         """Take in one tally.
@@ -72,6 +78,9 @@ class Gathering:
             self._empty.append(problem.where)
         elif problem.reason == "no_records" and self.walked:
             self._without_records.append(problem.where)
+        elif problem.reason in _NO_DOCUMENT and not self.named:
+            why = problem.what if problem.hint is None else f"{problem.what} ({problem.hint})"
+            self._no_documents.setdefault(why, []).append(problem.where)
         else:
             problems.add(problem.where, problem.what, problem.reason, hint=problem.hint)
 
@@ -80,7 +89,8 @@ class Gathering:
         self.report.notes += [
             *_seen_notes(self.seen),
             *such_as("empty and left out", self._empty),
-            *such_as("JSON without records, left out", self._without_records),
+            *such_as("without records, left out", self._without_records),
+            *(note for why, where in self._no_documents.items() for note in such_as(f"left out: {why}", where)),
         ]
         return self.report
 

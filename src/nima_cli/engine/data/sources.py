@@ -40,6 +40,7 @@ class Source:
         notes: what finding the files brought up.
         encoding: what files are in that are not UTF-8; None refuses them.
         spool: standard input, kept.
+        as_written: lightweight markup is text, and not converted.
     """
 
     name: str
@@ -52,13 +53,15 @@ class Source:
     notes: list[str] = field(default_factory=list)
     encoding: str | None = None
     spool: IO[bytes] | None = None
+    as_written: bool = False
 
     def gathering(self) -> Gathering:
         """What the tallies of its parts are added to."""
         config = self.config
         report = SourceReport(self.name, config.path, config.format, config.weight, notes=list(self.notes))
         walked = config.format == "auto" and config.container == "auto" and Path(config.path).is_dir()
-        return Gathering(report, walked, config.fields or {})
+        named = config.path == STDIN or Path(config.path).is_file()
+        return Gathering(report, walked, config.fields or {}, named=named)
 
     def parts(self, label: int) -> Iterator[Piece | Batch]:
         """All there is to read, in a fixed order: pieces, and batches of documents that were read here.
@@ -78,7 +81,8 @@ class Source:
             yield from cut(self._origin(label, printable(str(file)), suffixes(file)), file)
 
     def _origin(self, label: int, name: str, suffixes: tuple[str, str]) -> Origin:
-        how = Reading(self.config.format, self.config.container, self.encoding, self.config.fields or {})
+        config = self.config
+        how = Reading(config.format, config.container, self.encoding, config.fields or {}, as_written=self.as_written)
         return Origin(self.index, label, name, suffixes, how)
 
     def _builtin(self, label: int) -> Iterator[Batch]:
@@ -93,13 +97,20 @@ class Source:
 
 
 def open_sources(
-    sources: Sequence[SourceConfig], encoding: str | None = None, walking: Walking | None = None
+    sources: Sequence[SourceConfig],
+    encoding: str | None = None,
+    walking: Walking | None = None,
+    *,
+    include_code: bool = False,
+    as_written: bool = False,
 ) -> list[Source]:
     """Find the files of every source; a real file is read once, for the first source that reaches it.
 
     Args:
         encoding: what files are in that are not UTF-8; None refuses them.
         walking: how folders are walked; each source's own `exclude` comes on top.
+        include_code: source code is taken from folders too.
+        as_written: lightweight markup is text, and not converted.
 
     Raises:
         DataError: paths that do not exist, match nothing, or are no regular files; all of them at once.
@@ -117,7 +128,8 @@ def open_sources(
             spool = _spool_stdin() if config.path == STDIN and not again else None
             opened.append(Source(name, config, index, encoding=encoding, spool=spool))
             continue
-        found = expand(config.path, wanted(config), seen, _with_own_excludes(walking or Walking(), config))
+        takes = wanted(config, include_code=include_code)
+        found = expand(config.path, takes, seen, _with_own_excludes(walking or Walking(), config))
         for problem in found.unusable:
             problems.add(problem.where, problem.what, problem.reason, hint=problem.hint)
         for problem in found.refused:
@@ -126,6 +138,8 @@ def open_sources(
         files, names = tuple(one.path for one in found.files), tuple(one.name for one in found.files)
         sizes = tuple(one.size for one in found.files)
         opened.append(Source(name, config, index, files, names, sizes, found.left_out, notes, encoding))
+    for source in opened:
+        source.as_written = as_written
     problems.raise_if_any()
     try:
         refused.raise_if_any()

@@ -1,1 +1,1 @@
-"""Other formats of documents, each turned into Markdown by a pure function of its text."""
+"""One module a format of files that are no plain text: from its text or bytes to Markdown, text or records."""
