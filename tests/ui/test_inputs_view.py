@@ -85,3 +85,9 @@ def test_the_account_comes_last_and_not_when_quiet(quiet: bool, capsys: pytest.C
     assert [line.split(":")[0] for line in lines] == (
         [] if quiet else ["looking for leaks", "read", "dropped after reading"]
     )
+
+
+def test_records_that_a_folder_of_documents_holds_are_pointed_out() -> None:
+    table = InputsCounted("left_out", "kind", ".csv", 2, 5000, "docs/qa.csv")
+    assert how_to_have_more([READ, table]) == "read records of a folder with `--source FOLDER`"
+    assert how_to_have_more([READ, InputsCounted("left_out", "kind", ".bin", 2, 5000, "docs/x.bin")]) is None

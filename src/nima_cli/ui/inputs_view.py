@@ -30,6 +30,8 @@ _REASONS = {
     "not_regular": ("entry that is no file", "entries that are no files"),
     "unreadable": ("unreadable entry", "unreadable entries"),
 }
+# Files of records, which `--text-files` leaves in a folder.
+_RECORDS = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv")
 _BY_DEFAULT = ("dependencies", "build", "generated")
 
 
@@ -61,7 +63,10 @@ def how_to_have_more(inputs: Sequence[InputsCounted]) -> str | None:
     by_default = [row for row in inputs if row.outcome == "left_out" and row.reason in _BY_DEFAULT]
     ways = ["what is left out by default with `data.default_excludes: false`"] if by_default else []
     ways += ["what git ignores with `data.respect_gitignore: false`"] if "gitignore" in reasons else []
-    return f"read {', '.join(ways)}, or one thing of it with `!PATTERN` in `data.exclude`" if ways else None
+    ways = [f"{', '.join(ways)}, or one thing of it with `!PATTERN` in `data.exclude`"] if ways else []
+    records = [row for row in inputs if row.reason == "kind" and row.suffix in _RECORDS]
+    ways += ["records of a folder with `--source FOLDER`"] if records else []
+    return f"read {'; '.join(ways)}" if ways else None
 
 
 def _sections(inputs: Sequence[InputsCounted]) -> Iterator[tuple[str, list[InputsCounted]]]:
