@@ -8,6 +8,14 @@ from nima_cli.engine.training.evaluator import Metrics
 from nima_cli.engine.training.state import RunState
 from nima_cli.events import EvalDone, RunEnded, RunStarted, StepDone
 
+# What computes a run, by what its state calls it.
+COMPILED = {
+    None: "torch alone",
+    "kernels": "compiled kernels",
+    "int8 kernels": "compiled kernels and int8 products",
+    "torch": "layers compiled by torch",
+}
+
 
 def run_started(state: RunState, run_dir: Path) -> RunStarted:
     """What this process is about to do."""
@@ -24,6 +32,7 @@ def run_started(state: RunState, run_dir: Path) -> RunStarted:
         device=state.device.name,
         dtype=state.device.precision,
         seed=state.config.training.seed,
+        compiled=COMPILED[state.compiled],
     )
 
 

@@ -15,27 +15,23 @@ from nima_cli.engine.checkpoint import Checkpoint
 from nima_cli.engine.checkpoint_files import LAST, checkpoint_files, find
 from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import keep_freed_memory, pick_device
+from nima_cli.engine.model.compiling import compile_problems
 from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.costs import checkpoint_bytes
 from nima_cli.engine.training.discarded import set_aside_later
 from nima_cli.engine.training.kernel_check import with_trusted_kernels
+from nima_cli.engine.training.launch import unused_settings
 from nima_cli.engine.training.ranks import SINGLE, Ranks
 from nima_cli.engine.training.recipe import complete
+from nima_cli.engine.training.reports import COMPILED
 from nima_cli.engine.training.resume import check_same_run, free_changes
 from nima_cli.engine.training.saver import step_of
 from nima_cli.engine.training.state import RunState, plan_run
 from nima_cli.engine.training.stopping import Best, EarlyStopping
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.errors import CheckpointError, ConfigError, DataError, DeviceError, InputError
-from nima_cli.events import Event, Note, RunEnded
+from nima_cli.events import Event, Note, Progress, RunEnded
 from nima_cli.files import check_free_space, folder_lock, sweep_temporary, write_text
-
-_COMPILED = {
-    None: "torch alone",
-    "kernels": "compiled kernels",
-    "int8 kernels": "compiled kernels and int8 products",
-    "torch": "layers compiled by torch",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +159,22 @@ def train(
                 held.enter_context(folder_lock(session.run_dir))
                 notes = _take_over(session, trainer.step)
                 write_text(session.run_dir / "config.yaml", dump_yaml(config))
+        yield from device.notes
+        yield from unused_settings(config.hardware, device.device, processes=ranks.world_size)
         yield from notes
         yield from _resume_notes(opened.resume, config, trainer.state, ranks.world_size)
-        yield from trainer.run()
+        yield from _attended(trainer.run(), ranks)
+
+
+def _attended(events: Iterator[Event], ranks: Ranks) -> Iterator[Event]:
+    """The same events, with what is known only after the first step: torch compiles its layers while that runs."""
+    for event in events:
+        yield event
+        if isinstance(event, Progress) and event.phase == "training":
+            ranks.settle()
+            yield from compile_problems()
+            break
+    yield from events
 
 
 def check_room(run_dir: Path, one: int, config: Config) -> None:
@@ -260,7 +269,7 @@ def _resume_notes(resume: Checkpoint | None, config: Config, state: RunState, pr
         yield Note("warning", f"{torch.get_num_threads()} threads instead of {threads}: sums may round differently")
     before = resume.header.get("compiled")
     if before != state.compiled:
-        now, then = _COMPILED[state.compiled], _COMPILED.get(before, "programs of another version")
+        now, then = COMPILED[state.compiled], COMPILED.get(before, "programs of another version")
         yield Note("warning", f"computing with {now} instead of {then}: sums may round differently")
     were = resume.header.get("processes", 1)
     if processes != were:
