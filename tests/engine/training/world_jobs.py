@@ -2,7 +2,9 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -13,7 +15,7 @@ from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.evaluator import evaluate
 from nima_cli.engine.training.optim import Muon
-from nima_cli.engine.training.ranks import FailedElsewhereError, Ranks
+from nima_cli.engine.training.ranks import FailedElsewhereError, PeerLostError, Ranks
 from nima_cli.engine.training.rendezvous import find_place, joined
 from nima_cli.errors import ConfigError, DataError
 
@@ -91,6 +93,30 @@ def fail_together(out: str) -> None:
         code[ranks.rank] = {"": 0, "FailedElsewhereError 2": 1, "DataError 2": 2}[said]
         total = [ranks.sum_int(value) for value in code]
         return {"codes": total, "texts": texts}
+
+    _in_place(work, out)
+
+
+def wait_for_a_slow_first_step(out: str) -> None:
+    """One process takes longer over a step than what the others wait in later ones, and then over a later one."""
+
+    def work(ranks: Ranks) -> object:
+        late = ranks.world_size > 1 and ranks.rank == 1
+        if late:
+            time.sleep(3.0)
+        first = ranks.sum_int(1)
+        ranks.settle(timedelta(seconds=1))
+        settled = ranks.sum_int(1)
+        if late:
+            time.sleep(3.0)
+        try:
+            ranks.sum_int(1)
+            lost = False
+        except PeerLostError:
+            lost = True
+        if ranks.is_first:  # the others can no longer be left in order
+            Path(out).write_text(json.dumps([first, settled, lost]), encoding="utf-8")
+        os._exit(0)
 
     _in_place(work, out)
 
