@@ -32,7 +32,7 @@ class RunStarted:
     device: str
     dtype: str
     seed: int
-    compiled: str = ""
+    compiled: str
 
 
 @dataclass(frozen=True, slots=True)

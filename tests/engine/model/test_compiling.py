@@ -14,8 +14,8 @@ from nima_cli.events import Note, StepDone
 from tests.engine.small_models import random_model, small_shape
 from tests.engine.training.runs import make_config
 
-# torch's compiler uses what torch itself calls deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# torch's compiler uses what torch itself calls deprecated, and asks a tensor for a gradient that it cannot have.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute of a Tensor")
 
 IDS = torch.arange(3 * 16).reshape(3, 16) % 7
 

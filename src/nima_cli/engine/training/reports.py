@@ -32,7 +32,7 @@ def run_started(state: RunState, run_dir: Path) -> RunStarted:
         device=state.device.name,
         dtype=state.device.precision,
         seed=state.config.training.seed,
-        compiled=COMPILED[state.compiled],
+        compiled=COMPILED["kernels" if state.device.kernels is not None else state.compiled],  # int8 is said in `dtype`
     )
 
 
