@@ -119,7 +119,7 @@ def test_a_compiler_that_hangs_is_given_up(
 ) -> None:
     compile_with("exec sleep 600")
     refused = refusal(program, tmp_path / "compiled", patience=0.2)
-    assert refused.message.endswith("took more than 0 seconds")
+    assert refused.message.endswith("c++ took too long and was given up")
     assert list((tmp_path / "compiled").iterdir()) == []
 
 
@@ -129,7 +129,9 @@ def test_all_sources_and_flags_share_one_patience(
 ) -> None:
     """Not each of them: that would be minutes."""
     compile_with(f'[ "$1" = --version ] && exit; echo x >> {tmp_path}/calls; exec sleep 600')
-    assert "took more than" in refusal(replace(program, choices=((), (), ())), tmp_path / "c", patience=0.5).message
+    for _ in range(2):  # of the same process, which does not try again
+        refused = refusal(replace(program, choices=((), (), ())), tmp_path / "compiled", patience=1.0)
+        assert refused.message.endswith("c++ took too long and was given up")
     assert (tmp_path / "calls").read_text("utf-8") == "x\n"
 
 

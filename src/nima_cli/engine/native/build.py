@@ -32,6 +32,10 @@ class NoProgramError(DeviceError):
     """A compiled program cannot be had on this machine; the message says why. What it is for goes on without."""
 
 
+# By what was to be made: who asks again in the same process need not wait again.
+_FAILED: dict[Path, NoProgramError] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """What is compiled together.
@@ -83,8 +87,6 @@ def library(program: Program, folder: Path, *, patience: float = _PATIENCE) -> P
     with _ONE_AT_A_TIME[program.name]:
         try:
             return _library(program, folder, time.monotonic() + patience)
-        except subprocess.TimeoutExpired as error:
-            raise NoProgramError(f"the compiler {error.cmd[0]} took more than {patience:.0f} seconds") from error
         except OSError as error:
             reason = (error.strerror or "cannot be used").lower()
             raise NoProgramError(f"{error.filename or folder}: {reason}") from error
@@ -100,7 +102,14 @@ def _library(program: Program, folder: Path, until: float) -> Path:
         if path.stem == f"{name}-{_digest(path)}":
             return path
         path.unlink()
-    return _compile(program, compiler, folder / name, until)
+    target = folder / name
+    if (failed := _FAILED.get(target)) is not None:
+        raise NoProgramError(failed.message, hint=failed.hint)
+    try:
+        return _compile(program, compiler, target, until)
+    except NoProgramError as error:
+        _FAILED[target] = error
+        raise
 
 
 def _make_private(folder: Path) -> None:
@@ -180,7 +189,10 @@ def _run(command: list[str], until: float) -> subprocess.CompletedProcess[str]:
     """What a command did.
 
     Raises:
-        subprocess.TimeoutExpired: it was not done by then, and has been ended.
+        NoProgramError: it was not done by then, and has been ended.
     """
     left = max(0.01, until - time.monotonic())
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=left, check=False)
+    try:
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=left, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise NoProgramError(f"{command[0]} took too long and was given up") from error
