@@ -70,7 +70,9 @@ def test_a_failure_is_everybodys_and_the_lowest_process_says_why(job: Job) -> No
 
 def test_a_first_step_may_take_long_and_later_ones_may_not(job: Job) -> None:
     """While some still compile, the others wait for them; who does not answer later is lost."""
-    assert job(2, "wait_for_a_slow_first_step") == [2, 2, True]
+    waits, *found = job(2, "wait_for_a_slow_first_step")
+    assert waits == [15 * 60, 45]
+    assert found == [2, 2, True]
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 1), (1, 4), (5, 2), (5, 4), (8, 4), (9, 4)])

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from nima_cli.engine.data.dataset import open_dataset
@@ -104,7 +105,10 @@ def wait_for_a_slow_first_step(out: str) -> None:
         late = ranks.world_size > 1 and ranks.rank == 1
         if late:
             time.sleep(3.0)
+        waits = [_patience()]
         first = ranks.sum_int(1)
+        ranks.settle()
+        waits.append(_patience())
         ranks.settle(timedelta(seconds=1))
         settled = ranks.sum_int(1)
         if late:
@@ -115,10 +119,16 @@ def wait_for_a_slow_first_step(out: str) -> None:
         except PeerLostError:
             lost = True
         if ranks.is_first:  # the others can no longer be left in order
-            Path(out).write_text(json.dumps([first, settled, lost]), encoding="utf-8")
+            Path(out).write_text(json.dumps([waits, first, settled, lost]), encoding="utf-8")
         os._exit(0)
 
     _in_place(work, out)
+
+
+def _patience() -> float:
+    """Seconds that processes wait for each other by now."""
+    options = dist.group.WORLD._get_backend(torch.device("cpu")).options
+    return float(options._timeout.total_seconds())
 
 
 def _in_place(work: Callable[[Ranks], object], out: str) -> None:
