@@ -64,7 +64,7 @@ def test_what_a_failed_compiler_said_is_named(tiny_dataset: Path, config: Path, 
 def test_writing_without_a_compiler_says_so_once(
     flags: tuple[str, ...], tiny_run: TinyRun, nima: Nima, tmp_path: Path
 ) -> None:
-    args = ("generate", "--checkpoint", tiny_run.run_dir, "--max-new-tokens", "3", "--prompt", "The", "queue", *flags)
+    args: list[str | Path] = ["generate", "--checkpoint", tiny_run.run_dir, "--prompt", "The", "queue", *flags]
     without, with_one = nima(*args, env={"PATH": str(tmp_path)}), nima(*args)
     assert (without.code, without.stdout) == (0, with_one.stdout)
     expected = [

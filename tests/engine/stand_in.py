@@ -31,7 +31,7 @@ class _Held(torch.Tensor):
 
     @staticmethod
     def __new__(cls, numbers: torch.Tensor) -> "_Held":
-        held: _Held = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        held: _Held = torch.Tensor._make_wrapper_subclass(
             cls,
             numbers.shape,
             strides=numbers.stride(),
@@ -43,7 +43,9 @@ class _Held(torch.Tensor):
         return held
 
     @classmethod
-    def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _call(function, *args, **(kwargs or {}))
 
 
@@ -90,7 +92,7 @@ def _check(function: Any, tensors: list[torch.Tensor], found: Any) -> None:
         raise RefusedError(f"{function} with a tensor that is still on the CPU")
 
 
-class _Everywhere(TorchDispatchMode):
+class _Everywhere(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """What makes a tensor of no other one is not called on a tensor."""
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -102,7 +104,7 @@ def stand_in() -> Iterator[None]:
     """Inside the block `torch.device("standin")` can be computed on."""
     torch._C._set_only_lift_cpu_tensors(True)  # else what is made of Python's numbers goes past the mode
     try:
-        with _Everywhere():
+        with _Everywhere():  # type: ignore[no-untyped-call]
             yield
     finally:
         torch._C._set_only_lift_cpu_tensors(False)

@@ -127,7 +127,9 @@ def wait_for_a_slow_first_step(out: str) -> None:
 
 def _patience() -> float:
     """Seconds that processes wait for each other by now."""
-    options = dist.group.WORLD._get_backend(torch.device("cpu")).options
+    group = dist.group.WORLD
+    assert group is not None
+    options = group._get_backend(torch.device("cpu")).options
     return float(options._timeout.total_seconds())
 
 
