@@ -24,6 +24,7 @@ def started(run_dir: Path = Path("experiments/docs"), *, first_step: int = 1, to
         device="cpu",
         dtype="bfloat16",
         seed=42,
+        compiled="compiled kernels",
     )
 
 

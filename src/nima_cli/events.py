@@ -18,7 +18,7 @@ def perplexity(loss: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """Once, before the first step of a process."""
+    """Once, before the first step of a process; `compiled` says whose programs compute it, such as `torch alone`."""
 
     run_dir: Path
     version: str
@@ -32,6 +32,7 @@ class RunStarted:
     device: str
     dtype: str
     seed: int
+    compiled: str
 
 
 @dataclass(frozen=True, slots=True)

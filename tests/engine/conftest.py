@@ -6,6 +6,7 @@ import pytest
 
 from nima_cli.engine.checkpoint import Checkpoint
 from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.native.build import NoProgramError
 from nima_cli.engine.native.kernels import Kernels, load_kernels
 from tests.engine.small_models import small_checkpoint
 
@@ -23,19 +24,17 @@ def checkpoint(tokenizer: Tokenizer) -> Checkpoint:
 @pytest.fixture
 def compiled_kernels(compiled: Path) -> Kernels:
     """Compiled once for all tests of a process."""
-    found = load_kernels(compiled)
-    if found is None:
-        pytest.skip("no C++ compiler here, or no threads that it could share with torch")
-    return found
+    try:
+        return load_kernels(compiled)
+    except NoProgramError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
 def int8_kernels(compiled: Path, compiled_kernels: Kernels) -> Kernels:
     """The same for products of 8-bit integers, which torch can do on any processor, if not fast."""
     assert not compiled_kernels.int8
-    found = load_kernels(compiled, int8=True)
-    assert found is not None
-    return found
+    return load_kernels(compiled, int8=True)
 
 
 @pytest.fixture(params=["eager", "compiled"])

@@ -1,9 +1,19 @@
 """The machine is asked, not assumed; dropout's generator depends on the position alone."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 import torch
 
-from nima_cli.engine.device import Device, pick_device, pick_inference_device
+from nima_cli.engine.device import (
+    Device,
+    cpu_types,
+    explain_no_cuda,
+    keep_freed_memory,
+    pick_device,
+    pick_inference_device,
+)
 from nima_cli.errors import DeviceError
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -24,28 +34,122 @@ def test_fp16_on_a_cpu_is_refused() -> None:
     assert caught.value.hint is not None
 
 
-def test_int8_is_for_processors_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_vnni": True}, raising=False)
-    assert pick_device("cpu", True).int8
-    assert pick_device("cpu", "int8").int8
-    assert pick_device("cpu", "int8").dtype is torch.float32  # no bfloat16 beside it
-    assert not pick_device("cpu", "bf16").int8
-    assert not pick_device("cpu", False).int8
-    assert not pick_inference_device("cpu", "auto", batched=True).int8
+ZEN_4 = ("avx512_bf16", "avx512_vnni")
+SAPPHIRE_RAPIDS = (*ZEN_4, "amx_tile", "amx_bf16", "amx_int8")
+
+
+@pytest.mark.parametrize(
+    ("features", "dtype", "int8"),
+    [
+        (ZEN_4, torch.bfloat16, True),
+        (SAPPHIRE_RAPIDS, torch.bfloat16, False),
+        ((*ZEN_4, "amx_tile"), torch.bfloat16, False),
+        (("avx512_vnni",), torch.float32, True),
+        (("avx512_bf16",), torch.bfloat16, False),
+        (("avx2",), torch.float32, False),
+        ((), torch.float32, False),
+    ],
+)
+def test_a_processor_trains_in_what_it_is_fastest_in(features: Sequence[str], dtype: torch.dtype, int8: bool) -> None:
+    """int8 gains where it was measured to; AMX's bfloat16 is faster than int8 with what goes on around that."""
+    known = dict.fromkeys((*SAPPHIRE_RAPIDS, "avx2"), False)
+    assert cpu_types({**known, **dict.fromkeys(features, True)}) == (dtype, int8)
+
+
+def test_int8_by_name_is_for_processors_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for features in (ZEN_4, SAPPHIRE_RAPIDS):
+        found = dict.fromkeys(features, True)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found, raising=False)
+        assert pick_device("cpu", True).int8 == (features == ZEN_4)
+        assert (pick_device("cpu", "int8").int8, pick_device("cpu", "int8").dtype) == (True, torch.bfloat16)
+        assert not pick_device("cpu", "bf16").int8
+        assert not pick_device("cpu", False).int8
+        assert not pick_inference_device("cpu", "auto", batched=True).int8
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
-    assert not pick_device("cpu", True).int8
     with pytest.raises(DeviceError, match="needs a processor with") as caught:
         pick_device("cpu", "int8")
     assert (caught.value.exit_code, caught.value.hint) == (4, "use `true`")
+
+
+def settings_of(refused: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What is set in a C library that refuses these settings."""
+    taken: list[tuple[int, int]] = []
+
+    def mallopt(which: int, value: int) -> int:
+        if (which, value) in refused:
+            return 0
+        taken.append((which, value))
+        return 1
+
+    keep_freed_memory(mallopt)
+    return taken
+
+
+def test_freed_memory_is_kept_as_far_as_the_c_library_allows() -> None:
+    """What is set last ends the library's own adaption: alone it would keep the small threshold it starts with."""
+    threshold, trim, most, most_of_old = -3, -1, 2**31 - 1, 32 * 2**20
+    assert settings_of([]) == [(threshold, most), (trim, most)]
+    assert settings_of([(threshold, most)]) == [(threshold, most_of_old), (trim, most)]
+    assert settings_of([(threshold, most), (threshold, most_of_old)]) == []
 
 
 @no_gpu
 def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused() -> None:
     if not torch.backends.mps.is_available():
         assert pick_device("auto", False).device.type == "cpu"
-    with pytest.raises(DeviceError, match="GPU 0 was asked for, but there is none") as caught:
+    with pytest.raises(DeviceError, match="GPU 0 was asked for, but ") as caught:
         pick_device("cuda", False)
     assert caught.value.exit_code == 4
+    assert caught.value.hint is not None
+    if torch.version.cuda is None and torch.version.hip is None:
+        assert caught.value.message.endswith("was built without CUDA")
+        assert "pytorch.org" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "way_out"),
+    [
+        (
+            "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver\nmore",
+            "the NVIDIA driver is too old for this torch: The NVIDIA driver on your system is too old",
+            "update the driver",
+        ),
+        ("Found no NVIDIA driver on your system. Please check", "there is none: Found no NVIDIA driver", "nvidia-smi"),
+        ("No CUDA GPUs are available", "there is none: No CUDA GPUs are available", "CUDA_VISIBLE_DEVICES"),
+        ("", "there is none", "nvidia-smi"),
+    ],
+)
+def test_why_torch_sees_no_gpu_is_told_with_the_way_out(said: str, reason: str, way_out: str) -> None:
+    found, hint = explain_no_cuda(said)
+    assert found.startswith(reason)
+    assert way_out in hint
+    assert "\n" not in found
+
+
+@no_gpu
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has mps")
+def test_auto_says_once_that_a_gpu_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if not Path("/proc/driver/nvidia/version").exists():
+        assert pick_device("auto", False).notes == ()
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n", "utf-8")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    for found in (pick_device("auto", True), pick_inference_device("auto", "auto", batched=False)):
+        (note,) = found.notes
+        assert note.level == "warning"
+        assert note.message.startswith("computing on the CPU, although there is a driver for NVIDIA GPUs: ")
+    assert pick_device("cpu", True).notes == ()
+
+
+@no_gpu
+def test_auto_takes_no_mps_and_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    found = pick_device("auto", True)
+    assert found.device.type == "cpu"
+    assert [note.level for note in found.notes] == ["info"]
+    assert "`--device mps`" in found.notes[0].message
+    assert pick_device("mps", True).device.type == "mps"
+    assert pick_device("mps", True).notes == ()
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has mps")

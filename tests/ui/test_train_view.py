@@ -63,7 +63,7 @@ def test_the_lines_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown_in_a_pipe(list(run.whole_run(steps=20)), capsys, tick=10)
     assert lines == [
         "run experiments/docs: gpt-tiny, 4.6M parameters, 12.3M training tokens, 20 steps of 4.1k tokens, "
-        "cpu bfloat16, seed 42",
+        "cpu bfloat16, compiled kernels, seed 42",
         "step 10/20  epoch 0.20  loss 6.299  ppl 544  lr 5.7e-03  grad norm 0.75  4.1k tokens/s  eta 10s",
         "step 20/20  epoch 0.40  loss 5.081  ppl 161  lr 5.4e-03  grad norm 0.75  4.1k tokens/s  eta 0s",
         "eval 20  val loss 5.181  ppl 178  2.072 bits/byte  accuracy 31.3%  best so far",

@@ -77,7 +77,7 @@ def chat(
 
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     check_seed(seed)
-    loaded = load_model(checkpoint, device=device, dtype=dtype)
+    loaded = load_model(checkpoint, device=device, dtype=dtype, quiet=quiet)
     conversation = _conversation(loaded, system)
     session = ChatSession(conversation, sampling, max_new_tokens=max_new_tokens, seed=seed, stop=tuple(stop or ()))
     if not quiet:

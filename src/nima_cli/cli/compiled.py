@@ -1,5 +1,6 @@
 """Where programs are kept that nima compiles for this machine, and the beginning of it while torch is imported."""
 
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -30,7 +31,12 @@ def compile_kernels_meanwhile(device: str) -> None:
 
 
 def _compile_meanwhile(program: "Program", device: str) -> None:
-    from nima_cli.engine.native.build import library
+    if device in ("auto", "cpu") and program.fits_platform:
+        Thread(target=_compile, args=(program,)).start()
 
-    if device in ("auto", "cpu"):
-        Thread(target=library, args=(program, compiled())).start()
+
+def _compile(program: "Program") -> None:
+    from nima_cli.engine.native.build import NoProgramError, library
+
+    with suppress(NoProgramError):  # whoever needs the program finds out again, and says why
+        library(program, compiled())

@@ -95,7 +95,7 @@ def evaluate_checkpoint(
     from nima_cli.engine.data.dataset import open_dataset
     from nima_cli.engine.evaluation.run import Wanted, evaluate_split
 
-    loaded = load_model(path, device=device, dtype=dtype, batched=True)
+    loaded = load_model(path, device=device, dtype=dtype, batched=True, quiet=quiet)
     folder = data if data is not None else _dataset_of(loaded.checkpoint, loaded.path)
     dataset = open_dataset(folder)
     if dataset.tokenizer.sha256 != loaded.tokenizer.sha256:

@@ -89,7 +89,7 @@ def generate(
     check_seed(seed)
     check_seed(seed + num_samples - 1)
     options = _Options(sampling, max_new_tokens, seed, num_samples, tuple(stop or ()))
-    loaded = load_model(checkpoint, device=device, dtype=dtype)
+    loaded = load_model(checkpoint, device=device, dtype=dtype, quiet=quiet)
     generator = loaded.generator()
     if not quiet:
         say_unreachable_top_k(top_k, loaded.tokenizer.vocab_size)

@@ -25,6 +25,7 @@ class LoadedModel:
 
     Attributes:
         rows: its matrices in 8 bit, if it was asked for in int8.
+        quiet: say nothing about how it is used.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class LoadedModel:
     tokenizer: "Tokenizer"
     checkpoint: "Checkpoint"
     rows: "Mapping[str, Int8Rows]"
+    quiet: bool = False
 
     @property
     def dtype(self) -> str:
@@ -39,10 +41,19 @@ class LoadedModel:
         return "int8" if self.rows else str(self.model.compute_dtype).removeprefix("torch.")
 
     def stepper(self) -> "Stepper | None":
-        """A compiled program that decodes with it, where this machine can have one."""
+        """A compiled program that decodes with it, where this machine can have one; says why where it cannot."""
         from nima_cli.engine.inference.native.stepper import native_stepper
+        from nima_cli.engine.native.build import NoProgramError
+        from nima_cli.ui.console import say
 
-        return native_stepper(self.model, compiled(), self.rows)
+        try:
+            return native_stepper(self.model, compiled(), self.rows)
+        except NoProgramError as error:
+            if not self.quiet:
+                say(f"writing with torch alone, up to thirteen times as slow: {error.message}", "warning")
+                if error.hint is not None:
+                    say(error.hint, "hint")
+            return None
 
     def generator(self) -> "TextGenerator":
         """What writes text with it, as fast as this machine can."""
@@ -51,8 +62,12 @@ class LoadedModel:
         return TextGenerator(self.model, self.tokenizer, self.stepper())
 
 
-def load_model(path: Path, *, device: str, dtype: str, batched: bool = False) -> LoadedModel:
-    """Load `--checkpoint` onto `--device` in `--dtype`; `batched` when many tokens will go through it at once.
+def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, quiet: bool = False) -> LoadedModel:
+    """Load `--checkpoint` onto `--device` in `--dtype`, and say what the user should know about that.
+
+    Args:
+        batched: whether many tokens will go through it at once.
+        quiet: say nothing.
 
     Raises:
         InputError: no such device name or type.
@@ -67,12 +82,15 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False) ->
     from nima_cli.engine.checkpoint_files import find
     from nima_cli.engine.device import pick_inference_device
     from nima_cli.engine.inference.int8 import quantize_
+    from nima_cli.ui.console import say
 
     place = pick_inference_device(device, "auto" if dtype == "int8" else dtype, batched=batched)
+    for note in () if quiet else place.notes:
+        say(note.message, note.level)
     file = find(path)
     model, tokenizer, checkpoint = checkpoints.load_for_inference(file, compute_dtype=place.dtype)
     rows = quantize_(model) if dtype == "int8" else {}
-    return LoadedModel(file, model.to(place.device, place.dtype), tokenizer, checkpoint, rows)
+    return LoadedModel(file, model.to(place.device, place.dtype), tokenizer, checkpoint, rows, quiet)
 
 
 def require_text(where: str, text: str) -> None:

@@ -161,9 +161,9 @@ class TrainingConfig(Section):
     )
     use_mixed_precision: bool | Literal["bf16", "fp16", "int8"] = Field(
         True,
-        description="Compute in what the device is fastest with (`true`): 16 bit, and on a CPU that has instructions "
-        "for it, matrix products of training in 8 bit. `false` is float32; a named type is that, `int8` as `true`, or "
-        "an error where it cannot be. Weights are kept in float32 always.",
+        description="Compute in what the device is fastest with (`true`): 16 bit, and on a CPU with AVX512-VNNI and "
+        "without AMX matrix products of training in 8 bit. `false` is float32; a named type is that, `int8` also with "
+        "AMX, or an error where it cannot be. Weights are kept in float32 always.",
     )
     eval_steps: Int | None = Field(
         None, ge=1, description="Steps between evaluations; by default a tenth of the run, at most 500."
@@ -245,7 +245,7 @@ class HardwareConfig(Section):
     """The machine."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="Where to compute; `auto` takes the fastest."
+        "auto", description="Where to compute; `auto` takes `cuda` where there is one, else `cpu`; `mps` is untested."
     )
     distributed: bool = Field(
         False, description="Train with several processes on this machine, one per entry of `gpu_ids`."
@@ -261,7 +261,7 @@ class HardwareConfig(Section):
         "torch.compile in any case; `none` nothing.",
     )
     backend: Literal["auto", "nccl", "gloo"] = Field(
-        "auto", description="How processes talk; `auto` takes nccl for GPUs and gloo for CPUs."
+        "auto", description="How processes talk; `auto` takes nccl for GPUs and gloo for CPUs; one alone does not."
     )
     check_memory: bool = Field(
         True, description="Refuse a run that needs far more memory than there is, before anything is built."

@@ -1,6 +1,8 @@
 """Picks the processor and the number format by asking the machine; knows no model and no config file."""
 
 import ctypes
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -8,9 +10,13 @@ from typing import Literal
 import torch
 
 from nima_cli.engine.native.kernels import Kernels, load_kernels
+from nima_cli.engine.native.program import KERNELS
 from nima_cli.errors import DeviceError
+from nima_cli.events import Note
 
 DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+_INSTALL = "https://pytorch.org/get-started/locally"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +26,14 @@ class Device:
     Attributes:
         kernels: compiled for training on this processor; None is torch alone.
         int8: whether kernels should multiply 8-bit integers.
+        notes: what the user should know about this choice.
     """
 
     device: torch.device
     dtype: torch.dtype
     kernels: Kernels | None = None
     int8: bool = False
+    notes: tuple[Note, ...] = ()
 
     @property
     def name(self) -> str:
@@ -34,10 +42,22 @@ class Device:
             return torch.cuda.get_device_name(self.device)
         return self.device.type
 
-    def with_kernels(self, folder: Path | None) -> "Device":
-        """The same with training's kernels from a folder of compiled programs, where they are for this device."""
-        fits = Kernels.fit(torch.empty(0, device=self.device, dtype=self.dtype))
-        return replace(self, kernels=load_kernels(folder, int8=self.int8)) if fits else self
+    @property
+    def takes_kernels(self) -> bool:
+        """Whether there are kernels for such a device, if this machine can compile them."""
+        return KERNELS.fits_platform and Kernels.fit(torch.empty(0, device=self.device, dtype=self.dtype))
+
+    def with_kernels(self, folder: Path) -> "Device":
+        """The same with training's kernels from a folder of compiled programs, where they are for this device.
+
+        Raises:
+            NoProgramError: they cannot be had here.
+        """
+        return replace(self, kernels=load_kernels(folder, int8=self.int8)) if self.takes_kernels else self
+
+    def noting(self, level: str, message: str) -> "Device":
+        """The same with one more note."""
+        return replace(self, notes=(*self.notes, Note(level, message)))
 
     @property
     def dtype_name(self) -> str:
@@ -70,22 +90,26 @@ def pick_device(wanted: str, mixed_precision: bool | Literal["bf16", "fp16", "in
         DeviceError: the device is absent, or cannot compute in the named type.
     """
     device = _find(wanted, index)
+    found = Device(device, torch.float32, notes=_passed_over(device) if wanted == "auto" else ())
     if mixed_precision is False:
-        return Device(device, torch.float32)
+        return found
+    on_cpu = device.type == "cpu"
+    features = _cpu_features() if on_cpu else {}
+    fast, int8 = cpu_types(features) if on_cpu else (_gpu_type(device), False)
     if mixed_precision is True:
-        return Device(device, _fast_dtype(device), int8=_has_int8(device))
+        return replace(found, dtype=fast, int8=int8)
     if mixed_precision == "int8":
-        if not _has_int8(device):
+        if not _multiplies_int8(features):
             raise DeviceError(
                 "`training.use_mixed_precision: int8` needs a processor with AVX512-VNNI or AMX", hint="use `true`"
             )
-        return Device(device, _fast_dtype(device), int8=True)
+        return replace(found, dtype=fast, int8=True)
     dtype = torch.bfloat16 if mixed_precision == "bf16" else torch.float16
-    if dtype is torch.float16 and device.type == "cpu":
+    if dtype is torch.float16 and on_cpu:
         raise DeviceError(
             "`training.use_mixed_precision: fp16` needs a GPU; this run is on the CPU", hint="use `bf16` or `true`"
         )
-    return Device(device, dtype)
+    return replace(found, dtype=dtype)
 
 
 def pick_inference_device(wanted: str, dtype: str, *, batched: bool) -> Device:
@@ -104,66 +128,107 @@ def pick_inference_device(wanted: str, dtype: str, *, batched: bool) -> Device:
         return pick_device(wanted, "bf16" if dtype == "bfloat16" else False)
     device = replace(pick_device(wanted, True), int8=False)
     alone_on_cpu = device.device.type == "cpu" and not batched
-    return Device(device.device, torch.float32) if alone_on_cpu else device
+    return replace(device, dtype=torch.float32) if alone_on_cpu else device
 
 
 def _find(wanted: str, index: int) -> torch.device:
+    """`auto` takes no MPS: nobody has seen nima compute on one yet, and a run that fails or learns wrong is no gain."""
     if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if index >= count:
-            raise DeviceError(
-                f"GPU {index} was asked for, but {'there is none' if not count else f'only {count} can be seen'}",
-                hint="see `nvidia-smi`, or use `--device cpu`",
-            )
+            reason, hint = (f"only {count} can be seen", "see `nvidia-smi`") if count else why_no_cuda()
+            raise DeviceError(f"GPU {index} was asked for, but {reason}", hint=f"{hint}, or use `--device cpu`")
         return torch.device("cuda", index)
     if wanted == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("`mps` was asked for, but this machine has none", hint="use `--device auto`")
     return torch.device(wanted)
 
 
-def _fast_dtype(device: torch.device) -> torch.dtype:
-    """The 16-bit type with hardware support (bfloat16 before float16), or float32 where there is none."""
-    if device.type == "cuda":
-        native_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
-        return torch.bfloat16 if native_bf16 else torch.float16
-    if device.type == "cpu" and _cpu_has_bf16():
-        return torch.bfloat16
-    return torch.float32
+def why_no_cuda() -> tuple[str, str]:
+    """Why torch sees no CUDA GPU, and the way out."""
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"this torch, {torch.__version__}, was built without CUDA", f"install one with it, see {_INSTALL}"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return explain_no_cuda(str(error))
+    return explain_no_cuda("")
 
 
-def _cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 matrices in hardware; else it would be slower."""
-    return _cpu_has("amx_bf16", "avx512_bf16")
+def explain_no_cuda(said: str) -> tuple[str, str]:
+    """What torch says when it cannot begin with CUDA, as a reason and the way out."""
+    if "driver" in said and "old" in said:
+        return (
+            f"the NVIDIA driver is too old for this torch: {said.splitlines()[0]}",
+            f"update the driver, or install a torch for it, see {_INSTALL}",
+        )
+    reason = f"there is none: {said.splitlines()[0].rstrip('.')}" if said else "there is none"
+    return reason, "see `nvidia-smi`, and whether CUDA_VISIBLE_DEVICES hides it"
 
 
-def _has_int8(device: torch.device) -> bool:
-    """Whether it multiplies matrices of 8-bit integers in hardware, and torch has a function for it."""
-    return device.type == "cpu" and hasattr(torch, "_int_mm") and _cpu_has("amx_int8", "avx512_vnni")
+def _passed_over(found: torch.device) -> tuple[Note, ...]:
+    """What `auto` could have meant and did not take."""
+    if found.type != "cpu":
+        return ()
+    if torch.backends.mps.is_available():
+        return (Note("info", "computing on the CPU: Apple's GPU is untested, and used with `--device mps` only"),)
+    if _NVIDIA_DRIVER.exists() or shutil.which("nvidia-smi") is not None:
+        reason, hint = why_no_cuda()
+        return (Note("warning", f"computing on the CPU, although there is a driver for NVIDIA GPUs: {reason}; {hint}"),)
+    return ()
 
 
-def _cpu_has(*features: str) -> bool:
-    """Whether the processor has one of them."""
+def _gpu_type(device: torch.device) -> torch.dtype:
+    """The 16-bit type that a GPU has hardware for (bfloat16 before float16), or float32."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+def cpu_types(features: Mapping[str, bool]) -> tuple[torch.dtype, bool]:
+    """What a processor with these features trains fastest in: a type, and whether matrices are multiplied in int8.
+
+    bfloat16 is slower than float32 where it is not multiplied in hardware. int8 was measured to gain with AVX512-VNNI
+    alone; AMX multiplies bfloat16 so fast that rounding to int8 costs more than it saves.
+    """
+    amx = any(present for feature, present in features.items() if feature.startswith("amx"))
+    fast = features.get("amx_bf16") or features.get("avx512_bf16")
+    return torch.bfloat16 if fast else torch.float32, _multiplies_int8(features) and not amx
+
+
+def _multiplies_int8(features: Mapping[str, bool]) -> bool:
+    """In hardware, with a function of torch for it."""
+    return hasattr(torch, "_int_mm") and bool(features.get("amx_int8") or features.get("avx512_vnni"))
+
+
+def _cpu_features() -> Mapping[str, bool]:
+    """The processor's, by the names that Linux gives them."""
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     if capabilities is not None:
-        found = capabilities()
-        return any(found.get(feature) for feature in features)
+        found: Mapping[str, bool] = capabilities()
+        return found
     info = Path("/proc/cpuinfo")
-    flags = info.read_text("utf-8").split() if info.exists() else []
-    return any(feature in flags for feature in features)
+    return dict.fromkeys(info.read_text("utf-8").split(), True) if info.exists() else {}
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory(mallopt: Callable[[int, int], int] | None = None) -> None:
     """Let the C library keep freed memory for the next step instead of giving it back to the system each time.
 
     Activations of a step are freed and allocated again in the next; returning them costs a page fault per 4 kB. Acts on
     glibc only, and does nothing elsewhere.
+
+    Args:
+        mallopt: glibc's own by default; returns 0 where it refuses a value.
     """
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    mmap_threshold, trim_threshold, most = -3, -1, 2**31 - 1
-    mallopt(mmap_threshold, most)
-    mallopt(trim_threshold, most)
+    if mallopt is None:
+        try:
+            mallopt = ctypes.CDLL("libc.so.6").mallopt
+        except (OSError, AttributeError):
+            return
+    mmap_threshold, trim_threshold, most, most_of_old = -3, -1, 2**31 - 1, 2**25
+    # Older releases take no more than 32 MB. To set either ends glibc's own adaption of both: where the first
+    # stayed at its 128 kB, the second would make all slower than it is without.
+    if mallopt(mmap_threshold, most) or mallopt(mmap_threshold, most_of_old):
+        mallopt(trim_threshold, most)

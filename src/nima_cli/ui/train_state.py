@@ -89,7 +89,7 @@ def facts(started: RunStarted) -> list[str]:
         f"{model_name(started)}, {quantities.count(started.parameters)} parameters",
         f"{quantities.count(started.train_tokens)} training tokens",
         f"{started.total_steps} steps of {quantities.count(started.tokens_per_step)} tokens",
-        f"{started.device} {started.dtype}",
+        f"{started.device} {started.dtype}, {started.compiled}",
         f"seed {started.seed}",
     ]
 

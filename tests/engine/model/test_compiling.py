@@ -7,15 +7,15 @@ import torch
 
 from nima_cli.engine import checkpoint as checkpoints
 from nima_cli.engine.checkpoint_files import LAST
-from nima_cli.engine.model.compiling import compile_blocks, pays
+from nima_cli.engine.model.compiling import compile_blocks, compile_problems, pays
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.session import Session, open_session, train
-from nima_cli.events import StepDone
+from nima_cli.events import Note, StepDone
 from tests.engine.small_models import random_model, small_shape
 from tests.engine.training.runs import make_config
 
-# torch's compiler uses what torch itself calls deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# torch's compiler uses what torch itself calls deprecated, and asks a tensor for a gradient that it cannot have.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute of a Tensor")
 
 IDS = torch.arange(3 * 16).reshape(3, 16) % 7
 
@@ -39,6 +39,7 @@ def test_one_program_serves_all_layers_and_computes_the_same() -> None:
     found = gradients(model)
     assert len(model.layers) > 1
     assert counters["stats"]["unique_graphs"] == 1
+    assert compile_problems() == []
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
@@ -54,6 +55,11 @@ def test_without_a_compiler_the_layers_run_as_they_are(capfd: pytest.CaptureFixt
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
     assert capfd.readouterr() == ("", "")
+    (note,) = compile_problems()
+    assert note.level == "warning"
+    assert note.message.startswith("torch cannot compile the layers, and runs them a fifth slower: ")
+    assert "\n" not in note.message
+    assert compile_problems() == []
 
 
 @pytest.fixture
@@ -74,6 +80,18 @@ def test_a_run_is_compiled_for_where_it_is_asked_for(tiny_dataset: Path, tmp_pat
         header = checkpoints.load(tmp_path / wanted / LAST).header
         assert header["compiled"] == (wanted if wanted == "torch" else None)
     assert losses["torch"] == pytest.approx(losses["none"], rel=1e-4)
+
+
+@pytest.mark.usefixtures("empty_path")
+def test_a_run_says_once_that_its_layers_are_not_compiled(tiny_dataset: Path, tmp_path: Path) -> None:
+    torch._dynamo.reset()
+    config = make_config(max_steps=3)
+    settings = config.model_copy(update={"hardware": config.hardware.model_copy(update={"compiler": "torch"})})
+    events = list(train(open_session(Session(settings, tiny_dataset, tmp_path / "run"))))
+    notes = [event.message for event in events if isinstance(event, Note)]
+    assert [note for note in notes if "torch cannot compile the layers" in note] == notes
+    assert len(notes) == 1
+    assert [event.step for event in events if isinstance(event, StepDone)] == [1, 2, 3]
 
 
 def test_only_long_runs_on_a_gpu_pay_for_it() -> None:

@@ -1,5 +1,6 @@
 """Each kernel against the same function in float64, for sizes that are and are not whole vectors of the program."""
 
+from ctypes import Structure, c_int64
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from nima_cli.engine.native import kernels as module
+from nima_cli.engine.native.build import NoProgramError
 from nima_cli.engine.native.factors import Form
+from nima_cli.engine.native.heads import HeadKernels
 from nima_cli.engine.native.kernels import Kernels, load_kernels
 from tests.engine.native.near import EPSILON, IGNORE, assert_near, dtypes, exact, numbers
 from tests.engine.native.whole import numbers_of
@@ -149,13 +152,35 @@ def test_they_share_torchs_threads(compiled_kernels: Kernels) -> None:
     assert b"libomp.so" not in Path(ours).read_bytes()
 
 
-@pytest.mark.parametrize("folder", [None, Path("/proc/nowhere")])
-def test_without_a_folder_there_are_none(folder: Path | None) -> None:
-    assert load_kernels(folder) is None
+def test_without_a_folder_there_are_none() -> None:
+    with pytest.raises(NoProgramError, match="/proc/nowhere"):
+        load_kernels(Path("/proc/nowhere"))
 
 
-def test_a_program_that_cannot_be_loaded_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_structure_that_python_sees_otherwise_is_noticed(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a kernel would take a length for an address."""
+
+    class Longer(Structure):
+        _fields_ = (*HeadKernels.STRUCTURES["Attention"]._fields_, ("more", c_int64))
+
+    monkeypatch.setitem(HeadKernels.STRUCTURES, "Attention", Longer)
+    with pytest.raises(NoProgramError, match="`Attention` has 40 bytes in C\\+\\+ and 48 in Python"):
+        load_kernels(compiled)
+
+
+def test_each_structure_that_is_handed_over_is_compared() -> None:
+    """Whatever a function of the program takes the address of."""
+    groups = [vars(group) for group in Kernels.__mro__]
+    types = [kind for group in groups for given in group.get("SIGNATURES", {}).values() for kind in given]
+    pointed = [kind._type_ for kind in types if isinstance(getattr(kind, "_type_", None), type)]
+    taken = {kind for kind in pointed if issubclass(kind, Structure)}
+    assert taken == {structure for group in groups for structure in group.get("STRUCTURES", {}).values()}
+    assert len(taken) == 6
+
+
+def test_a_program_that_cannot_be_loaded_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "kernels.so"
     broken.write_bytes(b"no program")
     monkeypatch.setattr(module, "library", lambda program, folder: broken)
-    assert load_kernels(tmp_path) is None
+    with pytest.raises(NoProgramError, match="cannot be loaded"):
+        load_kernels(tmp_path)

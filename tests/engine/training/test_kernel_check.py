@@ -17,6 +17,7 @@ from nima_cli.engine.native.kernels import Kernels
 from nima_cli.engine.training.kernel_check import kernels_agree, with_trusted_kernels
 from nima_cli.engine.training.session import Session, open_session, train
 from nima_cli.errors import DeviceError
+from nima_cli.events import Note
 from tests.engine.training.runs import make_config
 
 METHODS = [
@@ -88,6 +89,10 @@ def test_where_only_int8_is_wrong_the_other_kernels_are_used(
     assert found.kernels is not None
     assert not found.kernels.int8
     assert found.precision == "bfloat16"
+    (note,) = found.notes
+    assert note.message == "training in bfloat16: products of int8 are wrong on this machine"
+    with pytest.raises(DeviceError, match="compute something else than torch"):
+        with_trusted_kernels(able, make_config(use_mixed_precision="int8"), compiled)
 
 
 @pytest.mark.usefixtures("int8_kernels")
@@ -111,5 +116,12 @@ def test_a_run_goes_on_without_kernels_that_are_wrong(
     assert checkpoints.load(tmp_path / "good" / LAST).header["compiled"] == "kernels"
     monkeypatch.setattr(Kernels, "swiglu", spoilt(Kernels.swiglu))
     session = Session(make_config(max_steps=1), tiny_dataset, tmp_path / "wrong", compiled=compiled)
-    list(train(open_session(session)))
+    notes = [event for event in train(open_session(session)) if isinstance(event, Note)]
+    assert [(note.level, note.message) for note in notes] == [
+        (
+            "warning",
+            "training with torch alone, about half as fast: "
+            "nima's kernels compute something else than torch on this machine",
+        )
+    ]
     assert checkpoints.load(tmp_path / "wrong" / LAST).header["compiled"] is None

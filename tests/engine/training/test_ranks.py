@@ -68,6 +68,13 @@ def test_a_failure_is_everybodys_and_the_lowest_process_says_why(job: Job) -> No
     assert found == {"codes": [1, 2, 1], "texts": ["näher \U0001f600", ""]}
 
 
+def test_a_first_step_may_take_long_and_later_ones_may_not(job: Job) -> None:
+    """While some still compile, the others wait for them; who does not answer later is lost."""
+    waits, *found = job(2, "wait_for_a_slow_first_step")
+    assert waits == [15 * 60, 45]
+    assert found == [2, 2, True]
+
+
 @pytest.mark.parametrize(("count", "size"), [(1, 1), (1, 4), (5, 2), (5, 4), (8, 4), (9, 4)])
 def test_shares_cover_everything_once(count: int, size: int) -> None:
     shares = [Ranks(rank, size).share(count) for rank in range(size)]
@@ -79,9 +86,8 @@ def test_alone_nothing_is_shared_or_agreed() -> None:
     tensor = torch.ones(2, 3)
     assert SINGLE.gather(tensor, 2) is tensor
     assert SINGLE.first_says("text") == "text"
-    assert SINGLE.linked(torch.device("cpu"), "auto") is SINGLE
-    with pytest.raises(DeviceError, match="needs CUDA GPUs"):
-        SINGLE.linked(torch.device("cpu"), "nccl")
+    for backend in ("auto", "gloo", "nccl"):
+        assert SINGLE.linked(torch.device("cpu"), backend) is SINGLE
 
 
 def test_slurms_variables_give_a_place() -> None:

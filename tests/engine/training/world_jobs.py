@@ -2,10 +2,13 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from nima_cli.engine.data.dataset import open_dataset
@@ -13,7 +16,7 @@ from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.evaluator import evaluate
 from nima_cli.engine.training.optim import Muon
-from nima_cli.engine.training.ranks import FailedElsewhereError, Ranks
+from nima_cli.engine.training.ranks import FailedElsewhereError, PeerLostError, Ranks
 from nima_cli.engine.training.rendezvous import find_place, joined
 from nima_cli.errors import ConfigError, DataError
 
@@ -93,6 +96,41 @@ def fail_together(out: str) -> None:
         return {"codes": total, "texts": texts}
 
     _in_place(work, out)
+
+
+def wait_for_a_slow_first_step(out: str) -> None:
+    """One process takes longer over a step than what the others wait in later ones, and then over a later one."""
+
+    def work(ranks: Ranks) -> object:
+        late = ranks.world_size > 1 and ranks.rank == 1
+        if late:
+            time.sleep(3.0)
+        waits = [_patience()]
+        first = ranks.sum_int(1)
+        ranks.settle()
+        waits.append(_patience())
+        ranks.settle(timedelta(seconds=1))
+        settled = ranks.sum_int(1)
+        if late:
+            time.sleep(3.0)
+        try:
+            ranks.sum_int(1)
+            lost = False
+        except PeerLostError:
+            lost = True
+        if ranks.is_first:  # the others can no longer be left in order
+            Path(out).write_text(json.dumps([waits, first, settled, lost]), encoding="utf-8")
+        os._exit(0)
+
+    _in_place(work, out)
+
+
+def _patience() -> float:
+    """Seconds that processes wait for each other by now."""
+    group = dist.group.WORLD
+    assert group is not None
+    options = group._get_backend(torch.device("cpu")).options
+    return float(options._timeout.total_seconds())
 
 
 def _in_place(work: Callable[[Ranks], object], out: str) -> None:

@@ -65,7 +65,7 @@ def pick(logits_BV: torch.Tensor, sampling: Sampling, uniforms_B: torch.Tensor, 
         seen_BV: bool, the tokens that the repetition penalty applies to.
 
     Returns:
-        int64 ids `[B]`.
+        int64 ids `[B]`, on any device.
 
     Raises:
         DivergedError: the logits are not finite.
@@ -82,19 +82,20 @@ def pick(logits_BV: torch.Tensor, sampling: Sampling, uniforms_B: torch.Tensor, 
     sorted_BV, ids_BV = torch.sort(logits_BV, dim=-1, descending=True, stable=True)
     if 0 < sampling.top_k < sorted_BV.shape[-1]:
         sorted_BV, ids_BV = sorted_BV[:, : sampling.top_k], ids_BV[:, : sampling.top_k]
-    # Below the greatest and in float64, so that the smallest temperature still divides to a number.
-    below_BV = (sorted_BV - sorted_BV[:, :1]).double()
+    # Below the greatest and in float64, so that the smallest temperature still divides to a number. On the CPU, for not
+    # every device has that type; in two steps, for one would convert where the numbers are.
+    below_BV = (sorted_BV - sorted_BV[:, :1]).cpu().double()
     probs_BV = torch.softmax(below_BV / sampling.temperature, dim=-1)
     before_BV = probs_BV.cumsum(dim=-1) - probs_BV
     dropped_BV = (before_BV >= sampling.top_p) | (probs_BV < sampling.min_p * probs_BV[:, :1])
     dropped_BV[:, 0] = False  # the most likely token always stays
-    return ids_BV.gather(1, _draw(probs_BV.masked_fill(dropped_BV, 0.0), uniforms_B)).squeeze(1)
+    return ids_BV.cpu().gather(1, _draw(probs_BV.masked_fill(dropped_BV, 0.0), uniforms_B.cpu())).squeeze(1)
 
 
 def _draw(weights_BV: torch.Tensor, uniforms_B: torch.Tensor) -> torch.Tensor:
     """Inverse-transform sampling: the position `[B, 1]` where the cumulative weight passes the uniform number."""
     cumulative_BV = weights_BV.cumsum(dim=-1)
-    goal_B1 = uniforms_B.double().unsqueeze(1).to(weights_BV.device) * cumulative_BV[:, -1:]
+    goal_B1 = uniforms_B.double().unsqueeze(1) * cumulative_BV[:, -1:]
     positions_B1 = torch.searchsorted(cumulative_BV, goal_B1, right=True)
     last_B1 = (weights_BV > 0).sum(dim=-1, keepdim=True) - 1
     return torch.minimum(positions_B1, last_B1)

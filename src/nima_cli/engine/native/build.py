@@ -1,6 +1,5 @@
 """Compiles C++ once for each machine and keeps the result; knows neither models nor Python's side of it."""
 
-import contextlib
 import hashlib
 import os
 import platform
@@ -9,16 +8,32 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from nima_cli.errors import DeviceError, ResourceError
+from nima_cli.files import write_text
+
 _COMPILERS = ("c++", "g++", "clang++")
-_ALWAYS = ("-std=c++17", "-O3", "-fPIC")
-_PATIENCE = 60.0  # seconds
+# Rows of 16-bit numbers are read as words, and what Python hands over as whatever it is: no assumption about types.
+_ALWAYS = ("-std=c++17", "-O3", "-fPIC", "-fno-strict-aliasing")
+_PATIENCE = 60.0  # seconds, for all that is asked of a compiler; it takes ten
 _ONE_AT_A_TIME: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+_OTHERS_MAY_WRITE = 0o022
+# What tells Macs apart, by the names that Apple gives it.
+_OF_A_MAC = ("machdep.cpu.brand_string", "hw.machine", "hw.cputype", "hw.cpusubtype", "hw.cpufamily")
+
+
+class NoProgramError(DeviceError):
+    """A compiled program cannot be had on this machine; the message says why. What it is for goes on without."""
+
+
+# By what was to be made: who asks again in the same process need not wait again.
+_FAILED: dict[Path, NoProgramError] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,79 +62,137 @@ class Program:
         """What the result depends on."""
         return sorted([*self.sources, *self.folder.glob("*.h")])
 
+    @property
+    def fits_platform(self) -> bool:
+        """Whether it is for this system at all."""
+        return self.platform in ("", sys.platform)
 
-def library(program: Program, folder: Path) -> Path | None:
-    """The compiled program, made if `folder` does not hold it yet; None where it cannot be had.
+
+def library(program: Program, folder: Path, *, patience: float = _PATIENCE) -> Path:
+    """The compiled program, made if `folder` does not hold it yet.
 
     A file is named by all that it depends on, the source, the compiler, its flags and the processor, and by what is in
     it. So a folder that several machines share holds one for each kind of them, and a damaged file, which could end the
     process that loads it, is seen and made anew. Threads of one process wait for the first of them.
+
+    Args:
+        folder: made for this user alone; where others may write, nothing is taken from it, for it would be run.
+        patience: seconds that the compiler is given.
+
+    Raises:
+        NoProgramError: it cannot be had; what the compiler said is then in a file in the folder.
     """
-    if program.platform not in ("", sys.platform):
-        return None
+    if not program.fits_platform:
+        raise NoProgramError(f"it is for {program.platform} only")
     with _ONE_AT_A_TIME[program.name]:
-        return _library(program, folder)
+        try:
+            return _library(program, folder, time.monotonic() + patience)
+        except OSError as error:
+            reason = (error.strerror or "cannot be used").lower()
+            raise NoProgramError(f"{error.filename or folder}: {reason}") from error
 
 
-def _library(program: Program, folder: Path) -> Path | None:
+def _library(program: Program, folder: Path, until: float) -> Path:
     compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
     if compiler is None:
-        return None
-    name = f"{program.name}-{_fingerprint(program, compiler)}"
-    with contextlib.suppress(OSError):
-        for path in folder.glob(f"{name}-*.so"):
-            if path.stem == f"{name}-{_digest(path)}":
-                return path
-            path.unlink()
-        folder.mkdir(parents=True, exist_ok=True)
-        return _compile(program, compiler, folder / name)
-    return None
+        raise NoProgramError(f"no C++ compiler ({', '.join(_COMPILERS)}) is installed", hint="install one, such as g++")
+    _make_private(folder)
+    name = f"{program.name}-{_fingerprint(program, compiler, until)}"
+    for path in folder.glob(f"{name}-*.so"):
+        if path.stem == f"{name}-{_digest(path)}":
+            return path
+        path.unlink()
+    target = folder / name
+    if (failed := _FAILED.get(target)) is not None:
+        raise NoProgramError(failed.message, hint=failed.hint)
+    try:
+        return _compile(program, compiler, target, until)
+    except NoProgramError as error:
+        _FAILED[target] = error
+        raise
 
 
-def _compile(program: Program, compiler: str, target: Path) -> Path | None:
-    """Each source by a process of its own, as many at a time as there are processors: a user waits for it."""
+def _make_private(folder: Path) -> None:
+    """Make a folder that none but this user may write, or see that it is one."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.name != "posix":
+        return
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise NoProgramError(f"{folder}: belongs to another user", hint="set NIMA_HOME to a folder of your own")
+    if found.st_mode & _OTHERS_MAY_WRITE:
+        raise NoProgramError(f"{folder}: other users may write there", hint="remove it, so that a safe one is made")
+
+
+def _compile(program: Program, compiler: str, target: Path, until: float) -> Path:
+    log, said = target.with_name(f"{target.name}.log"), []
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".compiling-") as work:
-        made = Path(work) / "made.so"
         for flags in program.choices:
-            command = [compiler, *_ALWAYS, *flags]
-            objects = {source: str(Path(work) / f"{source.stem}.o") for source in program.sources}
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                parts = [[*command, "-c", str(source), "-o", to] for source, to in objects.items()]
-                compiled = None not in pool.map(_run, parts)
-            if compiled and _run([*command, "-shared", *objects.values(), "-o", str(made)]) is not None:
+            made, told = _make(program, [compiler, *_ALWAYS, *flags], Path(work), until)
+            if made is not None:
+                log.unlink(missing_ok=True)
                 return made.replace(target.with_name(f"{target.name}-{_digest(made)}.so"))
-    return None
+            said += [f"{compiler} {' '.join(flags)}", told]
+    try:
+        write_text(log, "\n".join(said) + "\n")
+    except ResourceError as error:
+        raise NoProgramError(f"{compiler} cannot compile it, and {error.message}") from error
+    raise NoProgramError(f"{compiler} cannot compile it", hint=f"what it said is in {log}")
+
+
+def _make(program: Program, command: list[str], work: Path, until: float) -> tuple[Path | None, str]:
+    """The program, or None and what the compiler said.
+
+    Each source by a process of its own, as many at a time as there are processors: a user waits for it.
+    """
+    objects = {source: str(work / f"{source.stem}.o") for source in program.sources}
+    parts = [[*command, "-c", str(source), "-o", to] for source, to in objects.items()]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = list(pool.map(lambda part: _run(part, until), parts))
+    if all(one.returncode == 0 for one in done):
+        made = work / "made.so"
+        done = [_run([*command, "-shared", *objects.values(), "-o", str(made)], until)]
+        if done[0].returncode == 0:
+            return made, ""
+    return None, "\n".join(filter(None, (one.stderr.strip() for one in done)))
 
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _fingerprint(program: Program, compiler: str) -> str:
-    version = _run([compiler, "--version"]) or ""
+def _fingerprint(program: Program, compiler: str, until: float) -> str:
+    version = _run([compiler, "--version"], until).stdout
     found = hashlib.sha256()
     for file in program.files:
         found.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    for part in (compiler, version, platform.machine(), *_processor(), *_ALWAYS, *map(str, program.choices)):
+    for part in (compiler, version, platform.machine(), *processor(), *_ALWAYS, *map(str, program.choices)):
         found.update(part.encode() + b"\0")
     return found.hexdigest()[:16]
 
 
-def _processor() -> Iterator[str]:
-    """What tells one kind of processor from another; elsewhere than on Linux, its name."""
+def processor(system: str = sys.platform) -> Iterator[str]:
+    """What tells one kind of processor from another: a program for one may end the process on the other."""
+    yield platform.processor()
+    if system == "darwin":  # whose own name for each of them is `arm`
+        yield _run(["sysctl", *_OF_A_MAC], time.monotonic() + _PATIENCE).stdout
+        return
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
     except OSError:
-        lines = []
+        return
     wanted = ("model name", "flags", "Features", "CPU part")
     yield from sorted({line for line in lines if line.startswith(wanted)})
-    yield platform.processor()
 
 
-def _run(command: list[str]) -> str | None:
-    """What a command prints, or None if it fails."""
+def _run(command: list[str], until: float) -> subprocess.CompletedProcess[str]:
+    """What a command did.
+
+    Raises:
+        NoProgramError: it was not done by then, and has been ended.
+    """
+    left = max(0.01, until - time.monotonic())
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_PATIENCE, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout if done.returncode == 0 else None
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=left, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise NoProgramError(f"{command[0]} took too long and was given up") from error

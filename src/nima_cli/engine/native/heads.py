@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import torch
 
-from nima_cli.engine.native.loaded import Loaded, Signatures
+from nima_cli.engine.native.loaded import Loaded, Signatures, Structures
 from nima_cli.engine.native.tensors import KINDS, address, address_or_null, kind, position_stride
 
 
@@ -66,6 +66,8 @@ class HeadKernels(Loaded):
         "nima_attention": (POINTER(_Attention), *6 * (c_void_p,), c_int),
         "nima_attention_gradient": (POINTER(_Attention), *9 * (c_void_p,), c_int),
     }
+
+    STRUCTURES: ClassVar[Structures] = {"Heads": _Heads, "Attention": _Attention}
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

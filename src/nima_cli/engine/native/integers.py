@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 
 from nima_cli.engine.native.factors import Factor, Form, FormsInC
-from nima_cli.engine.native.loaded import Loaded, Signatures
+from nima_cli.engine.native.loaded import Loaded, Signatures, Structures
 from nima_cli.engine.native.tensors import address, address_or_null, kind, row_stride
 
 _CACHE_LINE = 64  # bytes
@@ -52,6 +52,8 @@ class IntegerKernels(Loaded):
             c_int, *2 * (c_void_p,), *2 * (c_int64,), POINTER(FormsInC), c_void_p, c_int,
         ),
     }  # fmt: skip
+
+    STRUCTURES: ClassVar[Structures] = {"Forms": FormsInC, "Scaled": _Scaled}
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

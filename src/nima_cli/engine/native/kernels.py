@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import torch
 
-from nima_cli.engine.native.build import library
+from nima_cli.engine.native.build import NoProgramError, library
 from nima_cli.engine.native.heads import HeadKernels
 from nima_cli.engine.native.loaded import Signatures
 from nima_cli.engine.native.losses import LossKernels
@@ -20,18 +20,21 @@ from nima_cli.engine.native.program import KERNELS
 from nima_cli.engine.native.tensors import address, address_or_null, kind, rows_of
 
 
-def load_kernels(folder: Path | None, *, int8: bool = False) -> "Kernels | None":
-    """The kernels of this machine, compiled if `folder` does not hold them yet; None where they cannot be had.
+def load_kernels(folder: Path, *, int8: bool = False) -> "Kernels":
+    """The kernels of this machine, compiled if `folder` does not hold them yet.
 
     Args:
-        folder: of compiled programs; None has none.
+        folder: of compiled programs.
         int8: what the kernels' attribute says.
+
+    Raises:
+        NoProgramError: they cannot be had here.
     """
-    path = library(KERNELS, folder) if folder is not None else None
+    path = library(KERNELS, folder)
     try:
-        return Kernels(path, int8=int8) if path is not None else None
-    except OSError:  # a folder that nothing may be run from, or a torch without the threads that they need
-        return None
+        return Kernels(path, int8=int8)
+    except OSError as error:  # a folder that nothing may be run from, or a torch without the threads that they need
+        raise NoProgramError(f"what was compiled cannot be loaded: {error}") from error
 
 
 class Kernels(HeadKernels, LossKernels):

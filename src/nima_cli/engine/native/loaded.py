@@ -1,6 +1,7 @@
 """A compiled program with Python around it: loads it and says how many threads a call of it takes."""
 
 import ctypes
+from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -10,6 +11,23 @@ import torch
 from nima_cli.engine.native.tensors import KINDS
 
 Signatures = dict[str, tuple[Any, ...]]
+Structures = dict[str, type[ctypes.Structure]]
+
+
+def check_sizes(program: ctypes.CDLL, structures: Mapping[str, type[ctypes.Structure]]) -> None:
+    """See that the structures of a program are as long as what Python hands to it.
+
+    Args:
+        structures: by the name that each has in C++, where `NIMA_SIZE` exports its length.
+
+    Raises:
+        OSError: one is not.
+    """
+    for name, structure in structures.items():
+        size = getattr(program, f"nima_size_of_{name}")
+        size.restype = ctypes.c_int64
+        if size() != ctypes.sizeof(structure):
+            raise OSError(f"`{name}` has {size()} bytes in C++ and {ctypes.sizeof(structure)} in Python")
 
 
 class Loaded:
@@ -17,12 +35,14 @@ class Loaded:
 
     Attributes:
         SIGNATURES: the types of what each function is given, of those that a class calls.
+        STRUCTURES: what these types are made of, by the names of the program.
 
     Raises:
         OSError: it cannot be loaded here.
     """
 
     SIGNATURES: ClassVar[Signatures] = {}
+    STRUCTURES: ClassVar[Structures] = {}
 
     def __init__(self, path: Path) -> None:
         self._threads = 0
@@ -31,6 +51,7 @@ class Loaded:
             for name, types in vars(group).get("SIGNATURES", {}).items():
                 function = getattr(self._program, name)
                 function.argtypes, function.restype = types, None
+            check_sizes(self._program, vars(group).get("STRUCTURES", {}))
 
     @property
     def threads(self) -> int:

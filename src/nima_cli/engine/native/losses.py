@@ -10,7 +10,7 @@ import torch
 
 from nima_cli.engine.native.factors import Factor, Form
 from nima_cli.engine.native.integers import IntegerKernels, empty_matrix
-from nima_cli.engine.native.loaded import Signatures
+from nima_cli.engine.native.loaded import Signatures, Structures
 from nima_cli.engine.native.tensors import address, kind, row_stride
 
 _LOGITS = 1 << 20  # of torch's products at once, of four bytes
@@ -45,6 +45,7 @@ class LossKernels(IntegerKernels):
             c_int, *2 * (c_void_p,), POINTER(_Head), POINTER(_Targets), *3 * (c_int64,), *4 * (c_void_p,), c_int,
         ),
     }  # fmt: skip
+    STRUCTURES: ClassVar[Structures] = {"Head": _Head, "Targets": _Targets}
 
     def quantized_cross_entropy(
         self,

@@ -9,6 +9,7 @@ from nima_cli.config.schema import Config
 from nima_cli.engine.device import Device
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
+from nima_cli.engine.native.build import NoProgramError
 from nima_cli.engine.native.kernels import Kernels
 from nima_cli.engine.training.loss import IGNORE, linear_cross_entropy
 from nima_cli.errors import DeviceError
@@ -28,10 +29,13 @@ _SHAPE = ModelShape(
 # Relative distance of gradients. Rounding makes 1e-6 and 1e-2 of it; a wrong program makes about 1.
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 _INT8_TOLERANCE = 0.3  # whose rounding makes 0.12
+_INT8_NEEDS = "`training.use_mixed_precision: int8` needs kernels that are compiled on this machine"
 
 
 def with_trusted_kernels(device: Device, config: Config, compiled: Path | None) -> Device:
     """The device with the kernels that a run trains with, where they are wanted, can be had, and are right.
+
+    Where they are wanted and are not used, a note of the device says why and what that costs.
 
     Args:
         compiled: where compiled programs are kept; None is without.
@@ -39,18 +43,32 @@ def with_trusted_kernels(device: Device, config: Config, compiled: Path | None) 
     Raises:
         DeviceError: int8 was asked for by name, and there are no kernels for it.
     """
-    if config.hardware.compiler == "auto":
-        for int8 in (True, False) if device.int8 else (False,):
-            equipped = replace(device, int8=int8).with_kernels(compiled)
-            if equipped.kernels is not None and kernels_agree(equipped.kernels, equipped.dtype):
-                device = equipped
-                break
-    if config.training.use_mixed_precision == "int8" and (device.kernels is None or not device.kernels.int8):
-        raise DeviceError(
-            "`training.use_mixed_precision: int8` needs kernels that are compiled on this machine",
-            hint="install a C++ compiler and leave `hardware.compiler` at `auto`, or use `true`",
-        )
-    return device
+    by_name = config.training.use_mixed_precision == "int8"
+    if config.hardware.compiler != "auto" or compiled is None or not device.takes_kernels:
+        if by_name:
+            raise DeviceError(_INT8_NEEDS, hint="leave `hardware.compiler` at `auto` and compute on the CPU")
+        return device
+    try:
+        found = _trusted(device, compiled)
+    except NoProgramError as error:
+        if by_name:
+            raise DeviceError(f"{_INT8_NEEDS}: {error.message}", hint=error.hint or "use `true`") from error
+        hint = f" ({error.hint})" if error.hint is not None else ""
+        return device.noting("warning", f"training with torch alone, about half as fast: {error.message}{hint}")
+    if by_name and not (found.kernels is not None and found.kernels.int8):
+        raise DeviceError(f"{_INT8_NEEDS}, and these compute something else than torch", hint="use `true`")
+    return found
+
+
+def _trusted(device: Device, compiled: Path) -> Device:
+    equipped = device.with_kernels(compiled)
+    assert equipped.kernels is not None
+    if kernels_agree(equipped.kernels, equipped.dtype):
+        return equipped
+    if not device.int8:
+        raise NoProgramError("nima's kernels compute something else than torch on this machine")
+    plain = _trusted(replace(device, int8=False), compiled)
+    return plain.noting("warning", f"training in {plain.dtype_name}: products of int8 are wrong on this machine")
 
 
 def kernels_agree(kernels: Kernels, dtype: torch.dtype) -> bool:

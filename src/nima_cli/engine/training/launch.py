@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ import torch
 from nima_cli.config.schema import HardwareConfig
 from nima_cli.engine.device import pick_device
 from nima_cli.errors import DeviceError
+from nima_cli.events import Note
 
 # What a worker ends with when another process is gone: not the reason, which the launcher reports.
 PEER_LOST = 75
@@ -52,6 +53,16 @@ def process_count(hardware: HardwareConfig) -> int:
         for index in hardware.gpu_ids or range(count):
             pick_device("cuda", False, index)
     return count
+
+
+def unused_settings(hardware: HardwareConfig, device: torch.device, *, processes: int) -> Iterator[Note]:
+    """What `hardware` says that means nothing to this run: files that people share are written for other machines."""
+    if processes == 1 and hardware.backend != "auto":
+        yield Note("info", f"`hardware.backend: {hardware.backend}` is not used: one process trains alone")
+    if processes == 1 and hardware.gpu_ids and device.type != "cuda":
+        yield Note("info", "`hardware.gpu_ids` is not used: this run is not on a GPU")
+    elif processes == 1 and len(hardware.gpu_ids) > 1:
+        yield Note("info", f"of `hardware.gpu_ids` only {hardware.gpu_ids[0]} is used: `hardware.distributed` is off")
 
 
 def launch(worker: Callable[..., Any], arguments: tuple[Any, ...], *, processes: int) -> int:
@@ -99,6 +110,12 @@ def launch(worker: Callable[..., Any], arguments: tuple[Any, ...], *, processes:
 def _exit_code(first: tuple[int, Any]) -> int:
     rank, failure = first
     hint = "go on with --resume auto"
+    if failure.exitcode == -signal.SIGABRT:  # from inside torch, where the libraries that move gradients give up
+        raise DeviceError(
+            f"training process {rank} was ended by torch (SIGABRT): the reason is in the lines above, and often that "
+            "another process or GPU did not answer",
+            hint=hint,
+        )
     if failure.exitcode <= 0:
         raise DeviceError(f"training process {rank} was killed by signal {-failure.exitcode}", hint=hint)
     if failure.exitcode == PEER_LOST:

@@ -101,15 +101,18 @@ def _to_gradient_(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Ten
 def loss_and_hits(
     h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """For evaluation: the loss sum (float64 scalar) and how many positions the most likely token was right at."""
+    """For evaluation: the loss sum and how many positions the most likely token was right at.
+
+    The sum is a float64 scalar on the CPU, for not every device has that type.
+    """
     cast_VC = head_VC.to(h_NC.dtype)
-    loss = torch.zeros((), dtype=torch.float64, device="cpu" if h_NC.device.type == "mps" else h_NC.device)
+    loss = torch.zeros((), dtype=torch.float64)
     hits = torch.zeros((), dtype=torch.int64, device=h_NC.device)
     for part in _chunks(h_NC):
         logits_NV = F.linear(h_NC[part], cast_VC).float()
         targets = targets_N[part]
         losses_N = F.cross_entropy(logits_NV, targets, ignore_index=IGNORE, reduction="none")
-        loss += losses_N.to(loss.device, torch.float64).sum()
+        loss += losses_N.cpu().double().sum()  # in two steps: one would convert where the numbers are
         hits += (logits_NV.argmax(dim=-1) == targets).sum()
     return loss, hits
 

@@ -12,6 +12,9 @@ from nima_cli.errors import DeviceError, NimaError
 
 # Every wait for a process that ought to answer at once; "a dead rank ends all within 60 seconds" includes leaving.
 TIMEOUT = timedelta(seconds=45)
+# The same until the first step is done: some processes still compile while others wait for their gradients. One that
+# has died is noticed at once then too, because its connections close.
+FIRST_STEP_TIMEOUT = timedelta(minutes=15)
 _GO_ON = "go on with --resume auto"
 _NOBODY_FAILED = 2**62
 _CPU = torch.device("cpu")
@@ -161,21 +164,35 @@ class Ranks:
         Raises:
             DeviceError: the backend does not fit the devices.
         """
+        if self.world_size == 1:
+            return self
         gpus = self.sum_int(int(device.type == "cuda"))
         with self.together():
             if backend == "nccl" and gpus < self.world_size:
                 raise DeviceError("`hardware.backend: nccl` needs CUDA GPUs", hint="use `gloo` or `auto`")
             if gpus not in (0, self.world_size):
                 raise DeviceError(f"{gpus} of {self.world_size} processes have a GPU", hint="set `hardware.device`")
-        if self.world_size == 1 or not gpus or backend == "gloo":
+        if not gpus or backend == "gloo":
             return self
         torch.cuda.set_device(device)  # before the group is made: nccl takes the current one
         with _talking():
-            group = dist.new_group(backend="nccl", timeout=TIMEOUT, device_id=device)
+            group = dist.new_group(backend="nccl", timeout=FIRST_STEP_TIMEOUT, device_id=device)
         return replace(self, wire=device, exchange=group)
+
+    def settle(self, timeout: timedelta = TIMEOUT) -> None:
+        """The first step is done: from now on a process that does not answer within `timeout` is lost."""
+        if self.world_size > 1:
+            set_timeout(dist.group.WORLD, timeout)
+            set_timeout(self.exchange, timeout)
 
 
 SINGLE = Ranks()
+
+
+def set_timeout(group: dist.ProcessGroup | None, timeout: timedelta) -> None:
+    """How long members of a group wait for each other from now on."""
+    if group is not None:
+        torch.distributed.distributed_c10d._set_pg_timeout(timeout, group)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from nima_cli.engine.cores import cpu_count
-from nima_cli.engine.training.ranks import TIMEOUT, Ranks
+from nima_cli.engine.training.ranks import FIRST_STEP_TIMEOUT, TIMEOUT, Ranks, set_timeout
 from nima_cli.errors import DeviceError
 
 # How long the others wait while the first alone works: it may have a large dataset to prepare.
@@ -119,6 +119,7 @@ def _meet(place: Place) -> dist.ProcessGroup:
     dist.init_process_group(
         "gloo", init_method=place.address, timeout=TIMEOUT, rank=place.rank, world_size=place.world_size
     )
+    set_timeout(dist.group.WORLD, FIRST_STEP_TIMEOUT)  # they have met; `Ranks.settle` goes back to the usual one
     group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=_PATIENCE)
     return group
 

@@ -8,8 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import torch
-
 from nima_cli.config.load import dump_yaml
 from nima_cli.config.schema import Config
 from nima_cli.engine import checkpoint as checkpoints
@@ -18,6 +16,7 @@ from nima_cli.engine.checkpoint_files import LAST, checkpoint_files, find
 from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import Device, keep_freed_memory, pick_device
 from nima_cli.engine.machine_memory import available_memory
+from nima_cli.engine.model.compiling import compile_problems
 from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.branching import adopt
 from nima_cli.engine.training.costs import checkpoint_bytes
@@ -25,23 +24,18 @@ from nima_cli.engine.training.discarded import set_aside_later
 from nima_cli.engine.training.emulation import emulation_notes
 from nima_cli.engine.training.fitting import check_fit, first_parts, fit, fit_notes, means_of
 from nima_cli.engine.training.kernel_check import with_trusted_kernels
+from nima_cli.engine.training.launch import unused_settings
 from nima_cli.engine.training.ranks import SINGLE, Ranks
 from nima_cli.engine.training.recipe import complete
-from nima_cli.engine.training.resume import check_same_run, free_changes
+from nima_cli.engine.training.reports import resume_notes
+from nima_cli.engine.training.resume import check_same_run
 from nima_cli.engine.training.saver import step_of
-from nima_cli.engine.training.state import RunState, plan_run
+from nima_cli.engine.training.state import plan_run
 from nima_cli.engine.training.stopping import Best, EarlyStopping
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.errors import CheckpointError, ConfigError, DataError, DeviceError, InputError
-from nima_cli.events import Event, Note, RunEnded
+from nima_cli.events import Event, Note, Progress, RunEnded
 from nima_cli.files import check_free_space, folder_lock, sweep_temporary, write_text
-
-_COMPILED = {
-    None: "torch alone",
-    "kernels": "compiled kernels",
-    "int8 kernels": "compiled kernels and int8 products",
-    "torch": "layers compiled by torch",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +169,14 @@ def train(
                 held.enter_context(folder_lock(session.run_dir))
                 notes = _take_over(session, trainer.step)
                 write_text(session.run_dir / "config.yaml", dump_yaml(config))
+        yield from device.notes
+        yield from unused_settings(config.hardware, device.device, processes=ranks.world_size)
         yield from notes
-        yield from _resume_notes(opened.resume, config, trainer.state, ranks.world_size)
+        yield from resume_notes(opened.resume, config, trainer.state, ranks.world_size)
         events = trainer.run()
         yield next(events)
         yield from told
-        yield from events
+        yield from _attended(events, ranks)
 
 
 def _fit(opened: OpenSession, device: Device, ranks: Ranks) -> tuple[int, list[Note]]:
@@ -200,6 +196,17 @@ def _fit(opened: OpenSession, device: Device, ranks: Ranks) -> tuple[int, list[N
     check_fit(found, config)
     notes = fit_notes(found, config, plan, processes=ranks.world_size)
     return first_parts(found, config), [*notes, *(Note("warning", text) for text in emulation_notes(device, config))]
+
+
+def _attended(events: Iterator[Event], ranks: Ranks) -> Iterator[Event]:
+    """The same events, with what is known only after the first step: torch compiles its layers while that runs."""
+    for event in events:
+        yield event
+        if isinstance(event, Progress) and event.phase == "training":
+            ranks.settle()
+            yield from compile_problems()
+            break
+    yield from events
 
 
 def check_room(run_dir: Path, one: int, config: Config) -> None:
@@ -287,25 +294,3 @@ def _load_initial_weights(session: Session, dataset: PreparedDataset) -> Checkpo
             f"{path}: its model differs from this run's: {changed}", hint="leave the shape out: it is the checkpoint's"
         )
     return checkpoint
-
-
-def _resume_notes(resume: Checkpoint | None, config: Config, state: RunState, processes: int) -> Iterator[Event]:
-    if resume is None:
-        return
-    device = state.device
-    yield Note("info", f"resuming from step {resume.header.get('step')}")
-    for change in free_changes(resume.header.get("config", {}), config):
-        yield Note("info", change)
-    dtype = resume.header.get("dtype")
-    if dtype != device.dtype_name:
-        yield Note("warning", f"computing in {device.dtype_name} instead of {dtype}: losses will not be the same")
-    threads = resume.header.get("threads")
-    if device.device.type == "cpu" and threads != torch.get_num_threads():
-        yield Note("warning", f"{torch.get_num_threads()} threads instead of {threads}: sums may round differently")
-    before = resume.header.get("compiled")
-    if before != state.compiled:
-        now, then = _COMPILED[state.compiled], _COMPILED.get(before, "programs of another version")
-        yield Note("warning", f"computing with {now} instead of {then}: sums may round differently")
-    were = resume.header.get("processes", 1)
-    if processes != were:
-        yield Note("warning", f"{processes} processes instead of {were}: the same rows; sums may round differently")

@@ -1,4 +1,4 @@
-"""The compiled program says what torch says, and where it cannot be had nobody is told."""
+"""The compiled program says what torch says, and where it cannot be had the reason is told."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from nima_cli.engine.inference.sampling import Sampling, pick
 from nima_cli.engine.inference.stepper import TorchStepper
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.gpt import GPT
-from nima_cli.engine.native.build import Program, library
+from nima_cli.engine.native.build import NoProgramError, Program, library
 from nima_cli.errors import DivergedError
 from tests.engine.small_models import random_model, small_shape
 
@@ -32,8 +32,10 @@ SHAPES: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def folder(compiled: Path) -> Path:
-    if library(DECODER, compiled) is None:
-        pytest.skip("no C++ compiler here")
+    try:
+        library(DECODER, compiled)
+    except NoProgramError as error:
+        pytest.skip(str(error))
     return compiled
 
 
@@ -148,5 +150,6 @@ def test_a_program_that_computes_something_else_is_not_used(
     program = Program(DECODER.name, tmp_path, DECODER.choices)
     monkeypatch.setattr("nima_cli.engine.inference.native.stepper.DECODER", program)
     model = random_model(small_shape())
-    assert native_stepper(model, folder) is None
+    with pytest.raises(NoProgramError, match="something else than torch"):
+        native_stepper(model, folder)
     assert len(list(folder.glob("decode-*.so"))) == 2

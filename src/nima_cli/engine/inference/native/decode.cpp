@@ -316,3 +316,12 @@ extern "C" std::int64_t nima_pick(float *logits, const bool *seen, std::int64_t 
     }
     return ids[draw(weights, uniform)];
 }
+
+// How long a structure is that Python fills in: both sides are compared when the program is loaded.
+#define NIMA_SIZE(Structure) \
+    extern "C" std::int64_t nima_size_of_##Structure() { return sizeof(Structure); }
+
+NIMA_SIZE(Matrix)
+NIMA_SIZE(Layer)
+NIMA_SIZE(Decoder)
+NIMA_SIZE(Choice)

@@ -14,7 +14,7 @@ from nima_cli.engine.inference.sampling import Sampling
 from nima_cli.engine.inference.stepper import TorchStepper
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.gpt import GPT, NORM_EPSILON
-from nima_cli.engine.native.build import library
+from nima_cli.engine.native.build import NoProgramError, library
 from nima_cli.errors import DivergedError
 
 _KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
@@ -24,25 +24,28 @@ _BYTES_PER_THREAD = 4 * 2**20
 
 
 def native_stepper(model: GPT, folder: Path, rows: Mapping[str, Int8Rows] | None = None) -> "NativeStepper | None":
-    """A stepper for a model on the CPU, or None where there is no compiler or it computes something else than torch.
+    """A stepper for a model on the CPU, or None where the model is elsewhere or in another type.
 
     Args:
         model: in float32 or bfloat16.
         folder: where compiled programs are kept between runs.
         rows: the model's matrices in int8, as `int8.quantize_` left them; they are then read instead.
+
+    Raises:
+        NoProgramError: this machine cannot have one, or it computes something else than torch.
     """
     weight = model.embed_tokens.weight
     if weight.device.type != "cpu" or weight.dtype not in _KINDS:
         return None
     path = library(DECODER, folder)
-    if path is None:
-        return None
     try:
         program = load(path)
-    except OSError:  # such as a folder that nothing may be run from
-        return None
+    except OSError as error:  # such as a folder that nothing may be run from
+        raise NoProgramError(f"what was compiled cannot be loaded: {error}") from error
     stepper = NativeStepper(program, model, rows or {})
-    return stepper if _agrees(stepper, model) else None
+    if not _agrees(stepper, model):
+        raise NoProgramError("what was compiled computes something else than torch here")
+    return stepper
 
 
 class NativeStepper:

@@ -8,6 +8,8 @@ import ctypes
 from ctypes import POINTER, Structure, c_double, c_float, c_int, c_int64, c_void_p
 from pathlib import Path
 
+from nima_cli.engine.native.loaded import check_sizes
+
 
 class Matrix(Structure):
     """Weights row by row, and a factor for each row or none."""
@@ -61,6 +63,7 @@ def load(path: Path) -> ctypes.CDLL:
         OSError: it cannot be loaded here.
     """
     found = ctypes.CDLL(str(path))
+    check_sizes(found, {"Matrix": Matrix, "Layer": Layer, "Decoder": Decoder, "Choice": Choice})
     found.nima_step.argtypes = (POINTER(Decoder), c_int64, c_int64, c_void_p, c_int)
     found.nima_step.restype = None
     found.nima_pick.argtypes = (c_void_p, c_void_p, c_int64, POINTER(Choice), c_double)

@@ -9,6 +9,7 @@
 
 #include "pairs.h"
 #include "rows.h"
+#include "sizes.h"
 #include "threads.h"
 
 extern "C" {
@@ -301,3 +302,5 @@ void nima_attention_gradient(
 }
 
 }
+
+NIMA_SIZE(Attention)

@@ -1,6 +1,7 @@
 // Products of 8-bit matrices whose sums are scaled as soon as they are complete, and never written as integers.
 
 #include "products.h"
+#include "sizes.h"
 
 namespace {
 
@@ -105,3 +106,5 @@ void nima_multiply_integers(
 }
 
 }
+
+NIMA_SIZE(Scaled)

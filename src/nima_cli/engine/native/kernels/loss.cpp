@@ -6,6 +6,7 @@
 #include "products.h"
 #include "quantize.h"
 #include "rows.h"
+#include "sizes.h"
 
 extern "C" {
 
@@ -148,3 +149,6 @@ void nima_linear_cross_entropy(
 }
 
 }
+
+NIMA_SIZE(Head)
+NIMA_SIZE(Targets)

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "sizes.h"
 #include "threads.h"
 #include "vectors.h"
 
@@ -219,3 +220,5 @@ void nima_split_heads_gradient(
 }
 
 }
+
+NIMA_SIZE(Heads)

@@ -1,6 +1,7 @@
 // See packing.h. A file of its own, because what is compiled into each of its users makes a first step wait.
 
 #include "packing.h"
+#include "sizes.h"
 
 namespace {
 
@@ -111,3 +112,5 @@ void pack_group(const Group &group, std::int64_t rows, const Forms &forms, std::
     for (std::int64_t row = 0; row < group.rows; ++row)
         forms.excess_transposed[group.first + row] = excess_of(group.numbers + row * group.stride, group.columns);
 }
+
+NIMA_SIZE(Forms)
