@@ -55,7 +55,7 @@ def _line(event: Event) -> str | None:
         case RunStarted():
             return (
                 f"started  pid {os.getpid()}, nima {event.version}, step {event.first_step} of {event.total_steps}, "
-                f"{event.parameters} parameters, {event.device} {event.dtype}, seed {event.seed}"
+                f"{event.parameters} parameters, {event.device} {event.dtype}, seed {event.seed}, data {event.data}"
             )
         case EvalDone():
             best = ", best so far" if event.best else ""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from nima_cli import __version__
+from nima_cli.engine.data.inspection import source_mix
 from nima_cli.engine.training.evaluator import Metrics
 from nima_cli.engine.training.state import RunState
 from nima_cli.events import EvalDone, RunEnded, RunStarted, StepDone
@@ -13,6 +14,8 @@ def run_started(state: RunState, run_dir: Path) -> RunStarted:
     """What this process is about to do."""
     return RunStarted(
         run_dir=run_dir,
+        data=state.dataset.folder,
+        sources=tuple((one.source, one.epoch_share) for one in source_mix(state.dataset)),
         version=__version__,
         config_json=json.dumps(state.config.model_dump(mode="json")),
         parameters=state.shape.parameters(),
