@@ -98,3 +98,10 @@ def test_without_data_it_says_what_is_learnt_and_how_to_bring_ones_own(nima: Nim
 
 def test_the_head_of_a_run_names_its_data(tiny_run: TinyRun) -> None:
     assert f"data {tiny_run.data} (" in tiny_run.ran.stderr
+
+
+def test_paths_in_the_hints_of_refusals_are_quoted(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    (tmp_path / "my docs").mkdir()
+    assert "--output-dir 'my docs'" in nima("train", "--data", "my docs", cwd=tmp_path).stderr
+    flags = ("--format", "gguf", "--output", "my docs")
+    assert "--output 'my docs/model'" in nima("export", tiny_run.run_dir, *flags, cwd=tmp_path).stderr

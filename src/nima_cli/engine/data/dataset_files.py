@@ -1,6 +1,7 @@
 """The files of a prepared dataset: their names, their formats, and reading them back checked; never imports torch."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             f"{folder}: not a prepared dataset: it has no `{METADATA}`",
-            hint=f"make one with `nima data prepare --output-dir {folder} --text-files ...`",
+            hint=f"make one with `nima data prepare --output-dir {shlex.quote(str(folder))} --text-files ...`",
         ) from None
     except OSError as error:
         raise explain(error, path, "read this file") from error
