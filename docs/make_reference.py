@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.text import Text
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from nima_cli.cli.app import app
 from nima_cli.config import keys
 from nima_cli.config.data_schema import DataConfig
 from nima_cli.config.keys import allowed, section_type, sections
+from nima_cli.config.sampling import SamplingConfig
 from nima_cli.config.schema import PRESET_VOCAB_SIZES, PRESETS
 from nima_cli.config.section import Section
 from nima_cli.config.strict_yaml import inline
@@ -55,19 +55,24 @@ def config_reference() -> str:
 
 
 def data_help() -> str:
-    """The whole of `config/data_help.py`: what the help of `nima data` says, without loading the schema for it."""
+    """The whole of `config/data_help.py`: what the help of commands says of settings, without loading the schema."""
+    return (
+        '"""Description and default of settings that are options, for help texts that must not wait for pydantic.\n\n'
+        "Written by docs/make_reference.py from the schema; edit that, not this file.\n"
+        '"""\n\n# fmt: off\n'
+        f"{help_table('DATA_HELP', DataConfig)}\n\n{help_table('SAMPLING_HELP', SamplingConfig)}\n"
+    )
+
+
+def help_table(name: str, section: type[Section]) -> str:
+    """Python source of a dict from each key of a section to its description and default."""
     entries = {
         key: f"{field.description}{'' if field.default is None else f' [default: {field.default}]'}"
-        for key, field in DataConfig.model_fields.items()
+        for key, field in section.model_fields.items()
         if section_type(field.annotation) is None and not field.default_factory
     }
     rows = "\n".join(f"    {json.dumps(key)}: {json.dumps(text)}," for key, text in entries.items())
-    return (
-        '"""Description and default of each key of `data`, for help texts that must not wait for pydantic.\n\n'
-        "Written by docs/make_reference.py from the schema; edit that, not this file.\n"
-        '"""\n\n# fmt: off\n'
-        f"DATA_HELP: dict[str, str] = {{\n{rows}\n}}\n"
-    )
+    return f"{name}: dict[str, str] = {{\n{rows}\n}}"
 
 
 def inline_doc(section: type[Section]) -> str:
@@ -128,22 +133,17 @@ def parameter_row(parameter: Any, context: Any) -> list[str] | None:
     if not isinstance(parameter, TyperArgument | TyperOption) or parameter.hidden:
         return None
     record = parameter.get_help_record(context)
-    return [f"`{record[0]}`", unmarked(record[1])] if record else None
+    return [f"`{record[0]}`", record[1].strip()] if record else None
 
 
 def help_blocks(text: str) -> Iterator[str]:
     """The paragraphs of a help text; those that keep their line breaks in the terminal become code."""
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         if paragraph.lstrip().startswith("\b"):
-            lines = unmarked(paragraph.strip()).strip("\n")
+            lines = paragraph.replace("\b", "").strip("\n")
             yield f"```\n{lines}\n```"
         elif paragraph.strip():
-            yield " ".join(unmarked(paragraph).split())
-
-
-def unmarked(text: str) -> str:
-    """Help text without rich's markup."""
-    return Text.from_markup(text).plain
+            yield " ".join(paragraph.split())
 
 
 def table(rows: list[list[str]]) -> str:

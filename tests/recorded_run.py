@@ -7,12 +7,14 @@ from pathlib import Path
 
 from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, SampleDrawn, Saved, StepDone
 
-CONFIG = {"model": {"preset": "gpt-tiny"}, "training": {"learning_rate": 0.006}}
+CONFIG = {"model": {"preset": "gpt-tiny"}, "training": {"learning_rate": 0.006, "log_steps": 10}}
 
 
 def started(run_dir: Path = Path("experiments/docs"), *, first_step: int = 1, total_steps: int = 100) -> RunStarted:
     return RunStarted(
         run_dir=run_dir,
+        data=Path("data/docs"),
+        sources=(("k8s", 0.9), ("faq", 0.1)),
         version="0.1.0",
         config_json=json.dumps(CONFIG),
         parameters=4_570_624,

@@ -1,11 +1,12 @@
 """Rows of metrics as curves: which rows, where on the x axis, smoothed how."""
 
 import math
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 
-from nima_cli.curves import XAxis, curves, metric_label, time_unit
+from nima_cli.curves import XAxis, curves, metric_label, short_names, time_unit
 from nima_cli.errors import InputError
 from nima_cli.sinks.jsonl import metrics_row
 from tests import recorded_run as run
@@ -78,3 +79,16 @@ def test_labels_carry_units() -> None:
     assert metric_label("val_loss") == "val loss (nats per token)"
     assert metric_label("bits_per_byte") == "bits per byte"
     assert [time_unit(seconds)[0] for seconds in (60, 600, 60000)] == ["s", "min", "h"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (["/r/a", "/r/b"], ["a", "b"]),
+        (["/small/run", "/large/run"], ["small/run", "large/run"]),
+        (["/x/1/run", "/y/1/run", "/y/2/run"], ["x/1/run", "y/1/run", "2/run"]),
+        (["/run", "/x/run", "/b"], ["//run", "x/run", "b"]),
+    ],
+)
+def test_a_run_is_named_by_as_many_folders_as_tell_it_from_the_others(folders: list[str], names: list[str]) -> None:
+    assert short_names([PurePosixPath(folder) for folder in folders]) == names

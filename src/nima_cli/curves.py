@@ -4,6 +4,7 @@ import bisect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal
 
 from nima_cli.errors import InputError
@@ -36,6 +37,18 @@ class Curve:
     def label(self, *, many_runs: bool) -> str:
         """Its name in a legend."""
         return f"{self.run} {self.kind}" if many_runs else self.kind
+
+
+def short_names(folders: Sequence[PurePath]) -> list[str]:
+    """The last part of each path, and as many before it as tell it from the others; the paths differ."""
+    names = []
+    for folder in folders:
+        parts = 1
+        others = [other.parts for other in folders if other != folder]
+        while parts < len(folder.parts) and any(other[-parts:] == folder.parts[-parts:] for other in others):
+            parts += 1
+        names.append("/".join(folder.parts[-parts:]))
+    return names
 
 
 def metric_title(metric: str) -> str:

@@ -18,9 +18,17 @@ def perplexity(loss: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """Once, before the first step of a process; `compiled` says whose programs compute it, such as `torch alone`."""
+    """Once, before the first step of a process.
+
+    Attributes:
+        data: the folder of the dataset.
+        sources: each source of it by name, and its share of the tokens of an epoch.
+        compiled: whose programs compute it, such as `torch alone`.
+    """
 
     run_dir: Path
+    data: Path
+    sources: tuple[tuple[str, float], ...]
     version: str
     config_json: str
     parameters: int

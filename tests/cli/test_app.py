@@ -11,7 +11,7 @@ from nima_cli.config.load import load_config
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import Nima, refused, start
 
-COMMANDS = ("data prepare", "data inspect", "train", "eval", "generate", "chat", "plot")
+COMMANDS = ("data prepare", "data inspect", "train", "eval", "chat", "generate", "plot", "export")
 
 
 def test_version(nima: Nima) -> None:
@@ -28,6 +28,32 @@ def test_help_explains_and_shows_examples(command: str, nima: Nima) -> None:
         assert f"nima {command}" in ran.stdout
     else:
         assert all(name.split()[0] in ran.stdout for name in COMMANDS)
+
+
+def test_commands_are_listed_in_the_order_of_the_work(nima: Nima) -> None:
+    def listed(*words: str) -> list[str]:
+        _, _, commands = nima(*words, "--help").stdout.partition("Commands:\n")
+        return [line.split()[0] for line in commands.splitlines()]
+
+    assert listed() == ["data", "train", "eval", "chat", "generate", "plot", "export"]
+    assert listed("data") == ["prepare", "inspect"]
+
+
+@pytest.mark.parametrize("command", ["", "data", *COMMANDS])
+def test_help_fits_80_columns_whole_and_in_words(command: str, nima: Nima) -> None:
+    shown = nima(*command.split(), "--help", env={"COLUMNS": "80"}).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert not re.search(r"\w\.\.\.$", shown.partition("Commands:")[2], re.MULTILINE), "a sentence is cut"
+    types = re.findall(r"<[^>]*>|\blist\[|\bPath\]", shown.replace("experiments/<name>", ""))
+    assert types == [], "the types of Python leak out"
+
+
+def test_an_example_that_is_folded_is_one_command_for_a_shell(nima: Nima) -> None:
+    shown = nima("data", "prepare", "--help").stdout
+    whole = shown.replace("\\\n", "")
+    (line,) = [line.strip() for line in whole.splitlines() if "--source docs" in line]
+    words = "nima data prepare --output-dir data/mix --source docs,weight=2.0 --source builtin:python-docs"
+    assert line.split() == words.split()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

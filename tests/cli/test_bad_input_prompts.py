@@ -10,18 +10,18 @@ from tests.cli.programs import Nima, contents, refused
 
 FEW = ("--max-new-tokens", "4")
 RANGES = [
-    (("--temperature", "-1"), "--temperature", "from 0 to 100"),
-    (("--temperature", "nan"), "--temperature", "from 0 to 100"),
-    (("--temperature", "inf"), "--temperature", "from 0 to 100"),
-    (("--temperature", "warm"), "--temperature", "--help"),
-    (("--top-k", "-1"), "--top-k", "0 (all tokens) or more"),
-    (("--top-p", "0"), "--top-p", "above 0 and at most 1"),
-    (("--top-p", "1.5"), "--top-p", "above 0 and at most 1"),
-    (("--min-p", "1"), "--min-p", "at least 0 and below 1"),
-    (("--repetition-penalty", "0"), "--repetition-penalty", "above 0 and at most 100"),
+    (("--temperature", "-1"), "temperature", "from 0 to 100"),
+    (("--temperature", "nan"), "temperature", "from 0 to 100"),
+    (("--temperature", "inf"), "temperature", "from 0 to 100"),
+    (("--temperature", "warm"), "temperature", "--help"),
+    (("--top-k", "-1"), "top_k", "of at least 0"),
+    (("--top-p", "0"), "top_p", "above 0 and at most 1"),
+    (("--top-p", "1.5"), "top_p", "above 0 and at most 1"),
+    (("--min-p", "1"), "min_p", "at least 0 and below 1"),
+    (("--repetition-penalty", "0"), "repetition_penalty", "above 0 and at most 100"),
     (("--max-new-tokens", "0"), "--max-new-tokens", ""),
-    (("--seed", "-1"), "--seed", "from 0 to 2**63 - 1"),
-    (("--seed", "9223372036854775808"), "--seed", "from 0 to 2**63 - 1"),
+    (("--seed", "-1"), "seed", "from 0 to 2**63 - 1"),
+    (("--seed", "9223372036854775808"), "seed", "from 0 to 2**63 - 1"),
 ]
 
 

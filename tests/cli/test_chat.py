@@ -27,7 +27,7 @@ def messages_of(
     nima: Nima, tiny_run: TinyRun, path: Path, *lines: str, flags: tuple[str, ...] = ()
 ) -> list[dict[str, str]]:
     """The messages of a conversation, as /save writes them to `path`."""
-    ran = chat(nima, tiny_run, *lines, f"/save {path}", flags=flags)
+    ran = chat(nima, tiny_run, *lines, f"/save! {path}", flags=flags)
     assert ran.code == 0, ran.stderr
     messages: list[dict[str, str]] = json.loads(path.read_text("utf-8"))[0]["messages"]
     return messages
@@ -122,6 +122,33 @@ def test_a_saved_conversation_is_gone_on_with(tiny_run: TinyRun, nima: Nima, tmp
     assert both[3]["content"] == "two"
 
 
+def test_saving_replaces_no_file_unless_it_is_this_conversation_or_asked_for(
+    tiny_run: TinyRun, nima: Nima, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept talk.json"
+    first = chat(nima, tiny_run, "one", f"/save {kept}", "two", f"/save {kept}")
+    assert first.code == 0
+    assert f"saved to {kept}" in first.stderr
+    assert f"replaced {kept}" in first.stderr
+    assert f"--json-files '{kept}'" in first.stderr
+    before = kept.read_bytes()
+    ran = chat(nima, tiny_run, "three", f"/save {kept}")
+    assert f"{kept}: exists" in refused_after_an_answer(ran)
+    assert f"hint: `/save! {kept}` replaces it" in ran.stderr
+    assert kept.read_bytes() == before
+    assert chat(nima, tiny_run, f"/load {kept}", "three", f"/save {kept}").code == 0
+    assert len(json.loads(kept.read_text("utf-8"))[0]["messages"]) == 6
+    assert chat(nima, tiny_run, "four", f"/save! {kept}").code == 0
+    assert len(json.loads(kept.read_text("utf-8"))[0]["messages"]) == 2
+
+
+def refused_after_an_answer(ran: Ran) -> str:
+    """The error line of a chat that a command ended."""
+    assert ran.code == 2
+    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    return line
+
+
 def test_a_saved_conversation_is_data(tiny_run: TinyRun, tiny_corpus: Path, nima: Nima, tmp_path: Path) -> None:
     messages_of(nima, tiny_run, tmp_path / "kept.json", "What does the queue do?", "And why?")
     files = ("--json-files", tmp_path / "kept.json", tiny_corpus / "qa.json", "--min-length", "1")
@@ -174,9 +201,7 @@ def test_a_model_without_conversations_says_what_to_expect(
     assert told.stderr.count("this model has seen no questions and answers") == 1
     assert "hint: to change that, prepare Q&A or chats" in told.stderr
     assert "warning" not in nima("chat", "--checkpoint", tmp_path / "run", "--once", "hi", *SHORT, "--quiet").stderr
-    continued = nima(
-        "generate", "--checkpoint", tmp_path / "run", "--prompt", "hi", *SHORT, *("--repetition-penalty", "1.1")
-    )
+    continued = nima("generate", "--checkpoint", tmp_path / "run", "--prompt", "hi", *SHORT)
     assert continued.stdout == "hi" + told.stdout
 
 

@@ -39,7 +39,7 @@ def test_int8_says_what_8_bits_cost(tiny_run: TinyRun, nima: Nima) -> None:
 def test_the_test_split_is_the_default_and_a_table_shows_it(tiny_run: TinyRun, nima: Nima) -> None:
     found = nima("eval", "--checkpoint", tiny_run.run_dir / "checkpoint_last.pt", "--json").json()
     assert (found["split"], found["step"]) == ("test", 12)
-    shown = nima("eval", "--checkpoint", tiny_run.run_dir / "checkpoint_last.pt")
+    shown = nima("eval", "--checkpoint", tiny_run.run_dir / "checkpoint_last.pt", "--quiet")
     assert shown.code == 0
     assert f"{found['loss']:.3f}" in shown.stdout
     assert shown.stderr == ""

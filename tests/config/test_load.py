@@ -9,6 +9,7 @@ import pytest
 from nima_cli.config.environ import home
 from nima_cli.config.load import dump_yaml, load_config
 from nima_cli.config.schema import PRESETS, Config
+from nima_cli.errors import ConfigError
 from tests.config.loading import load
 
 
@@ -160,3 +161,8 @@ def test_home(environ: Mapping[str, str]) -> None:
     assert "~" not in str(folder)
     chosen = environ.get("NIMA_HOME")
     assert folder == Path(chosen).expanduser() if chosen else folder.name == "nima"
+
+
+def test_a_home_that_cannot_be_is_one_line() -> None:
+    with pytest.raises(ConfigError, match="NIMA_HOME: `~nosuchuser/x`: there is no such user"):
+        home({"NIMA_HOME": "~nosuchuser/x"})

@@ -25,7 +25,8 @@ def test_what_one_asks_for_later_is_there(tmp_path: Path) -> None:
     sink.close()
     first, *middle, last = lines(tmp_path / "logs")
     assert re.fullmatch(
-        r"started  pid \d+, nima 0\.1\.0, step 1 of 40, 4570624 parameters, cpu bfloat16, compiled kernels, seed 42",
+        r"started  pid \d+, nima 0\.1\.0, step 1 of 40, 4570624 parameters, cpu bfloat16, compiled kernels, seed 42, "
+        r"data data/docs",
         first,
     )
     assert [line.split()[0] for line in middle] == ["eval", "saved"] * 2

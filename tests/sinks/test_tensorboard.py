@@ -1,6 +1,7 @@
 """TensorBoard's own reader sees what the sink wrote, once per step after a resume."""
 
 import math
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,13 @@ def test_hyper_parameters_are_those_of_the_model_and_the_training(tmp_path: Path
     assert found.group_name == "my run"
     assert found.hparams["model.preset"].string_value == "gpt-tiny"
     assert found.hparams["training.learning_rate"].number_value == 0.006
+
+
+def test_steps_after_the_clock_was_set_back_are_seen(tmp_path: Path) -> None:
+    write(tmp_path, [run.started(), run.step(10, 3.0), run.step(20, 2.5)])
+    (earlier,) = tmp_path.iterdir()
+    tomorrow = time.time_ns() + 86_400 * 10**9
+    stamp = earlier.name.split(".")[3]
+    earlier.rename(earlier.with_name(earlier.name.replace(stamp, f"{tomorrow:020d}")))
+    write(tmp_path, [run.started(first_step=11), run.step(20, 2.4), run.step(30, 2.0)], keep_until_step=10)
+    assert scalars(tmp_path, "train/loss") == pytest.approx({10: 3.0, 20: 2.4, 30: 2.0})

@@ -49,13 +49,17 @@ def piped(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("/retry x\n", "you said again x\n", ""),
         ("a\n/exit\nb\n", "you said a\n", ""),
         ("a\n/quit\nb\n", "you said a\n", ""),
+        ("a\nexit\nb\n", "you said a\n", "left the chat: `exit` alone leaves, as `/exit` does\n"),
+        (" :q \nb\n", "", "left the chat: `:q` alone leaves, as `/exit` does\n"),
+        ("Quit\nb\n", "", "left the chat: `Quit` alone leaves, as `/exit` does\n"),
+        ("how do I exit\n", "you said how do I exit\n", ""),
         ("/etc/hosts is empty\n", "you said /etc/hosts is empty\n", ""),
         ("/nope x\n", "", "unknown command `/nope`; there are /reset /retry /help /exit\n"),
         (
             "/help\n",
             "",
             "/reset  Forget the conversation.\n/retry  Answer again.\n/help   Show this list.\n"
-            "/exit   Leave, as Ctrl-D does.\n",
+            "/exit   Leave, as Ctrl-D or the word `exit` alone does.\n",
         ),
     ],
 )
@@ -122,10 +126,10 @@ def answer(message):
     if message == "fail":
         raise CheckpointError("model: broken", hint="train it")
     try:
-        yield f"heard {message!r} \\x1b]52;c;AA\\x07."
+        yield f"heard {message!r} \\x1b]52;c;AA\\x07. "
         while message == "endless":
             time.sleep(0.01)
-            yield "."
+            yield ". "
     finally:
         print(f"closed after {message!r}")
 

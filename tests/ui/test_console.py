@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from nima_cli.ui.console import err, is_rich, out, safe_json, safe_text, say, say_error
+from nima_cli.ui.console import can_show, command, err, is_rich, out, safe_json, safe_text, say, say_error
 
 
 class Terminal(io.StringIO):
@@ -98,3 +98,17 @@ def test_a_terminal_without_the_character_shows_its_code() -> None:
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=True)
     assert done.stdout == b"caf\\xe9\n"
+
+
+def test_a_command_line_to_copy_is_quoted_for_a_shell() -> None:
+    assert command("nima", "train", "--data", "data/k8s") == "`nima train --data data/k8s`"
+    assert command("nima", "chat", "my runs/a'b $x") == "`nima chat 'my runs/a'\"'\"'b $x'`"
+
+
+def test_what_a_stream_can_show_is_what_its_encoding_has() -> None:
+    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding=name) for name in ("ascii", "cp1252", "utf-8")}
+    assert {name: can_show("·", stream) for name, stream in streams.items()} == {
+        "ascii": False, "cp1252": True, "utf-8": True,
+    }  # fmt: skip
+    assert not can_show("┤", streams["cp1252"])
+    assert can_show("┤", io.StringIO())

@@ -87,3 +87,14 @@ def test_a_single_or_constant_value_is_drawn(events: list[Any]) -> None:
 def test_nothing_to_draw_is_an_error() -> None:
     with pytest.raises(InputError, match="no values yet"):
         terminal_plot([("a", [])], "loss", "step", 0.0, 60, 12)
+
+
+@pytest.mark.parametrize("colour", [True, False])
+@pytest.mark.parametrize("metric", ["loss", "perplexity"])
+def test_where_ascii_is_all_there_is_the_frame_and_the_curves_are_of_it(metric: str, colour: bool) -> None:
+    plot = terminal_plot([("a", RUN), ("b", RUN)], metric, "step", 0.0, 78, 20, colour=colour, only_ascii=True)
+    assert plot.isascii()
+    drawn = CODES.sub("", plot).splitlines()
+    assert len(drawn) == 20
+    assert drawn[1].startswith(".. a train")
+    assert any("|" in line for line in drawn)

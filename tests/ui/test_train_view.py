@@ -1,5 +1,6 @@
 """What training shows: lines in a pipe, a live picture on a terminal, warnings only when quiet."""
 
+import dataclasses
 import io
 import math
 import re
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nima_cli.events import Event, Note
+from nima_cli.events import Event, Note, Progress
 from nima_cli.ui.train_live import LiveTrainView, picture
 from nima_cli.ui.train_state import TrainState
 from nima_cli.ui.train_view import LineTrainView, train_view
@@ -50,12 +51,12 @@ def state_after(events: list[Event]) -> TrainState:
     return state
 
 
-def screen(state: TrainState, *, width: int, height: int) -> list[str]:
+def screen(state: TrainState, *, width: int, height: int, now: float = 0.0) -> list[str]:
     console = Console(
         file=io.StringIO(), force_terminal=True, color_system=None, width=width, height=height, legacy_windows=False
     )
     with console.capture() as capture:
-        console.print(picture(state, console))
+        console.print(picture(state, console, now))
     return capture.get().splitlines()
 
 
@@ -64,13 +65,61 @@ def test_the_lines_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines == [
         "run experiments/docs: gpt-tiny, 4.6M parameters, 12.3M training tokens, 20 steps of 4.1k tokens, "
         "cpu bfloat16, compiled kernels, seed 42",
-        "step 10/20  epoch 0.20  loss 6.299  ppl 544  lr 5.7e-03  grad norm 0.75  4.1k tokens/s  eta 10s",
-        "step 20/20  epoch 0.40  loss 5.081  ppl 161  lr 5.4e-03  grad norm 0.75  4.1k tokens/s  eta 0s",
-        "eval 20  val loss 5.181  ppl 178  2.072 bits/byte  accuracy 31.3%  best so far",
+        "data data/docs (k8s 90.0%, faq 10.0%)",
+        "step 10/20  epoch 0.20  loss 6.299  perplexity 544  lr 5.7e-03  grad norm 0.75  4.1k tokens/s  "
+        "elapsed 10s  eta 10s",
+        "step 20/20  epoch 0.40  loss 5.081  perplexity 161  lr 5.4e-03  grad norm 0.75  4.1k tokens/s  "
+        "elapsed 20s  eta 0s",
+        "eval 20  val loss 5.181  perplexity 178  2.072 bits/byte  accuracy 31.3%  best so far",
         "sample 20  The module",
         "  |  is a `Pod`.",
         "done at step 20; best val loss 3.100 at step 20",
+        "hint: measure it with `nima eval --checkpoint experiments/docs`, "
+        "talk to it with `nima chat --checkpoint experiments/docs`",
     ]
+
+
+def test_an_interrupted_run_says_how_to_go_on_in_words_that_a_shell_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown_in_a_pipe([run.started(Path("my runs/a")), run.ended(7, "interrupted")], capsys, tick=1)
+    assert lines[-1] == "hint: go on with `nima train --resume 'my runs/a'`"
+
+
+def test_before_the_first_figures_there_are_signs_of_life(capsys: pytest.CaptureFixture[str]) -> None:
+    """Figures come every `log_steps` steps; steps may take minutes."""
+    steps = [Progress("training", number, 100, "steps") for number in range(1, 10)]
+    lines = shown_in_a_pipe([run.started(), *steps], capsys, tick=3)
+    assert lines[2:] == [f"step {number}/100  first figures at step 10" for number in (2, 4, 6, 8)]
+
+
+def test_the_picture_shows_time_and_steps_before_the_first_figures() -> None:
+    state = TrainState()
+    state.take(run.started(), 100.0)
+    assert "starting · elapsed 2s · ETA -" in "\n".join(screen(state, width=80, height=24, now=102.0))
+    for number in (1, 2, 3):
+        state.take(Progress("training", number, 100, "steps"), 100.0 + 10 * number)
+    shown = "\n".join(screen(state, width=80, height=24, now=131.0))
+    assert "3/100" in shown
+    assert "first figures at step 10 · elapsed 31s · ETA 16m58s" in shown
+
+
+def test_elapsed_time_is_that_of_the_run_over_all_resumes() -> None:
+    state = TrainState()
+    state.take(run.started(first_step=51), 0.0)
+    state.take(run.step(60, elapsed=5000.0), 10.0)
+    assert state.elapsed(12.0) == 5002.0
+
+
+def test_epochs_have_two_decimals_however_short_the_run() -> None:
+    state = TrainState()
+    state.take(dataclasses.replace(run.started(), total_epochs=0.0865))
+    state.take(run.step(50))
+    assert "epoch 0.04/0.09" in "\n".join(screen(state, width=80, height=24))
+
+
+def test_a_line_names_the_largest_sources_of_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    many = tuple((f"s{number}", number / 21) for number in range(1, 7))
+    (_, line) = shown_in_a_pipe([dataclasses.replace(run.started(), sources=many)], capsys, tick=1)
+    assert line == "data data/docs (s6 28.6%, s5 23.8%, s4 19.0%, s3 14.3%, 2 more)"
 
 
 def test_step_lines_are_seconds_apart_but_the_last_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +142,7 @@ def test_a_resumed_run_says_where_it_goes_on(capsys: pytest.CaptureFixture[str])
 def test_foreign_text_is_neither_markup_nor_control(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown_in_a_pipe([run.started(Path("a[/b]")), run.sample(1, "[/x]\x1b[2J\nb", "p\x9b")], capsys, tick=1)
     assert lines[0].startswith("run a[/b]: ")
-    assert lines[1:] == ["sample 1  p\\x9b", "  | [/x]\\x1b[2J", "  | b"]
+    assert lines[2:] == ["sample 1  p\\x9b", "  | [/x]\\x1b[2J", "  | b"]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +202,7 @@ def test_a_short_terminal_shows_fewer_evaluations() -> None:
         for height in (10, 22, 60)
         for lines in [screen(state_after(events), width=100, height=height)]
     }
-    assert rows == {10: 2, 22: 6, 60: 8}
+    assert rows == {10: 2, 22: 5, 60: 8}
 
 
 def test_the_live_display_draws_at_most_ten_times_a_second() -> None:
@@ -188,7 +237,9 @@ def test_on_a_terminal_it_is_live_and_gives_the_cursor_back() -> None:
     after = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output[output.rindex("\x1b[?25h") :])
     assert [line.strip() for line in after.splitlines() if line.strip()] == [
         "done at step 100; best val loss 3.100 at step 100",
-        "eval 100  test loss 2.500  ppl 12.18  1.000 bits/byte  accuracy 31.3%  best so far",
+        "hint: measure it with `nima eval --checkpoint experiments/docs`, "
+        "talk to it with `nima chat --checkpoint experiments/docs`",
+        "eval 100  test loss 2.500  perplexity 12.18  1.000 bits/byte  accuracy 31.3%  best so far",
     ]
 
 

@@ -5,16 +5,31 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from nima_cli import __version__
 from nima_cli.cli import chat, data, evaluate, export, generate, plot, train
 from nima_cli.cli.argv import spread
 from nima_cli.cli.door import guarded_by_the_door
 
+# In the order of the work.
+_COMMANDS = ("data", "train", "eval", "chat", "generate", "plot", "export")
+
+
+class _InOrder(TyperGroup):
+    """Typer would list groups after all commands."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """The names of the commands, in the order of the work."""
+        return sorted(super().list_commands(ctx), key=_COMMANDS.index)
+
+
 app = typer.Typer(
     name="nima",
+    cls=_InOrder,
     help="Turn a folder of technical documents into a small GPT of your own, and talk to it.",
     no_args_is_help=True,
+    suggest_commands=False,  # `cli.suggestions` does that, over all levels
     rich_markup_mode=None,  # plain help: Rich would double the time to it
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -22,8 +37,8 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.command(epilog=train.EXAMPLES)(train.train)
 app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
-app.command(epilog=generate.EXAMPLES)(generate.generate)
 app.command(epilog=chat.EXAMPLES)(chat.chat)
+app.command(epilog=generate.EXAMPLES)(generate.generate)
 app.command(epilog=plot.EXAMPLES)(plot.plot)
 app.command(epilog=export.EXAMPLES)(export.export)
 
@@ -49,6 +64,8 @@ def main() -> None:
     # training step was several times slower. A short spin is enough on a machine of our own. Read by torch's import.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     argv = spread(sys.argv[1:])
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
     with guarded_by_the_door(debug="--debug" in argv):
         # Not standalone: Typer would print its own kind of error and leave by its own exits.
         code = app(args=argv, prog_name="nima", standalone_mode=False)

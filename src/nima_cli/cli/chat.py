@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nima_cli.cli.compiled import compile_decoder_meanwhile
-from nima_cli.cli.inference import load_model, require_text, say_unreachable_top_k
+from nima_cli.cli.inference import chosen_checkpoint, load_model, require_text, sampling, say_unreachable_top_k
 from nima_cli.cli.options import (
+    CheckpointArgument,
     CheckpointPath,
     Debug,
     Device,
@@ -33,24 +34,29 @@ if TYPE_CHECKING:
     from nima_cli.engine.inference.conversation import Conversation
 
 EXAMPLES = examples(
-    "nima chat --checkpoint best.pt",
-    'nima chat --checkpoint best.pt --system "You answer briefly."',
-    'nima chat --checkpoint best.pt --once "What is a pod?"',
+    "nima chat",
+    "nima chat --checkpoint experiments/technical",
+    'nima chat best.pt --system "You answer briefly."',
+    'nima chat best.pt --once "What is a pod?"',
+    note="best.pt is a checkpoint file; without any it is the newest run's.",
 )
 
 
 def chat(
-    checkpoint: CheckpointPath,
-    system: Annotated[str, typer.Option("--system", help="A text that stays in front of every turn.")] = "",
+    path: CheckpointArgument = None,
+    checkpoint: CheckpointPath = None,
+    system: Annotated[
+        str, typer.Option("--system", help="A text that stays in front of every turn.", metavar="TEXT")
+    ] = "",
     once: Annotated[
-        str | None, typer.Option("--once", help="Answer this one message and exit.", show_default=False)
+        str | None, typer.Option("--once", help="Answer this one message and exit.", metavar="TEXT", show_default=False)
     ] = None,
     max_new_tokens: MaxNewTokens = 256,
-    temperature: Temperature = 0.7,
-    top_k: TopK = 50,
-    top_p: TopP = 0.95,
-    min_p: MinP = 0.0,
-    repetition_penalty: RepetitionPenalty = 1.1,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
     seed: Seed = 0,
     stop: Stop = None,
     markdown: Annotated[
@@ -71,18 +77,21 @@ def chat(
         raise InputError("`--once` is empty", hint="give a message")
     require_text("--once", once or "")
     require_text("--system", system)
+    where = chosen_checkpoint(path, checkpoint, quiet=quiet)
     compile_decoder_meanwhile(device)
     from nima_cli.cli.chat_session import ChatSession
-    from nima_cli.engine.inference.sampling import Sampling, check_seed
+    from nima_cli.engine.inference.sampling import check_seed
 
-    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    drawn = sampling(
+        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+    )
     check_seed(seed)
-    loaded = load_model(checkpoint, device=device, dtype=dtype, quiet=quiet)
+    loaded = load_model(where, device=device, dtype=dtype, quiet=quiet)
     conversation = _conversation(loaded, system)
-    session = ChatSession(conversation, sampling, max_new_tokens=max_new_tokens, seed=seed, stop=tuple(stop or ()))
+    session = ChatSession(conversation, drawn, max_new_tokens=max_new_tokens, seed=seed, stop=tuple(stop or ()))
     if not quiet:
         _say_what_to_expect(loaded, in_turns=conversation.in_turns)
-        say_unreachable_top_k(top_k, loaded.tokenizer.vocab_size)
+        say_unreachable_top_k(drawn.top_k, loaded.tokenizer.vocab_size)
     from nima_cli.ui.answer_view import show_answer
     from nima_cli.ui.chat_view import chat_loop
 
@@ -129,6 +138,7 @@ def _commands(session: "ChatSession") -> Mapping[str, Callable[[str], str | Iter
         "/set": session.set_option,
         "/stats": session.stats,
         "/save": session.save,
+        "/save!": session.replace,
         "/load": session.load,
     }
 
@@ -137,7 +147,7 @@ def _arguments() -> Mapping[str, tuple[str, ...] | None]:
     """What a command's argument may begin with; None stands for the name of a file."""
     from nima_cli.cli.chat_session import OPTIONS
 
-    return {"/set": tuple(f"{name}=" for name in OPTIONS), "/save": None, "/load": None}
+    return {"/set": tuple(f"{name}=" for name in OPTIONS), "/save": None, "/save!": None, "/load": None}
 
 
 def _history_file() -> Path:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nima_cli.errors import InputError
-from nima_cli.ui.console import say
+from nima_cli.ui import quantities
+from nima_cli.ui.console import command, say
 
 if TYPE_CHECKING:
     from nima_cli.engine.inference.conversation import Conversation
@@ -38,6 +39,7 @@ class ChatSession:
         self.stop = stop
         self._told = False
         self._speed = ""
+        self._file: Path | None = None
 
     def answer(self, message: str) -> Iterator[str]:
         """The pieces of the answer; says at once what does not fit the context, of old turns only the first time."""
@@ -97,20 +99,36 @@ class ChatSession:
         next_one = self.conversation.prompt("", self.max_new_tokens)
         turns = len(self.conversation.turns)
         text = f"{len(next_one.ids)} of {self.conversation.context_length} tokens of context, "
-        text += f"{turns} turns" if next_one.turns == turns else f"{next_one.turns} of {turns} turns"
+        text += "" if next_one.turns == turns else f"{next_one.turns} of "
+        text += quantities.many(turns, "turn")
         return text + self._speed
 
     def save(self, file: str) -> str:
-        """Write the conversation to a JSON file."""
+        """Write the conversation to a new JSON file, or again to the one it was last kept in."""
         path = _path(file, "/save")
+        if path.exists() and not self._is_ours(path):
+            raise InputError(f"{path}: exists", hint=f"`/save! {file}` replaces it")
+        return self.replace(file)
+
+    def replace(self, file: str) -> str:
+        """Write the conversation to a JSON file, in place of the one that is there."""
+        path = _path(file, "/save!")
+        existed = path.exists()
         self.conversation.save(path)
-        return f"saved to {path}; `nima data prepare --json-files` reads it"
+        self._file = path
+        reads = command("nima", "data", "prepare", "--output-dir", "data/mine", "--json-files", path)
+        return f"{'replaced' if existed else 'saved to'} {path}; {reads} reads it"
 
     def load(self, file: str) -> str:
         """Go on from a saved conversation."""
-        self.conversation.load(_path(file, "/load"))
+        path = _path(file, "/load")
+        self.conversation.load(path)
+        self._file = path
         self._told = False
-        return f"{len(self.conversation.turns)} turns loaded"
+        return f"{quantities.many(len(self.conversation.turns), 'turn')} loaded"
+
+    def _is_ours(self, path: Path) -> bool:
+        return self._file is not None and self._file.exists() and self._file.samefile(path)
 
     def _timed(self, pieces: Iterator[str]) -> Iterator[str]:
         generator = self.conversation.generator.generator

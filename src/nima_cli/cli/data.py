@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nima_cli.cli.cluster import cluster
-from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples
+from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, path_of
 from nima_cli.cli.record_flags import FieldFlags, check_format, fields, naming_field_flags
 from nima_cli.config.data_help import DATA_HELP
 from nima_cli.errors import InputError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Prepare documents for training, and look at what was prepared.",
     no_args_is_help=True,
+    suggest_commands=False,
     rich_markup_mode=None,
 )
 
@@ -39,8 +40,8 @@ SourceFlags = Annotated[
     list[str] | None,
     typer.Option(
         "--source",
-        help="One source with its own settings: `PATH[,format=qa][,container=json][,weight=2.0][,name=k8s]`; "
-        "may be repeated.",
+        help="One source with its own settings, as `faq.jsonl,format=qa,weight=2.0`; there are format, container, "
+        "weight and name. May be repeated.",
         metavar="SOURCE",
         show_default=False,
     ),
@@ -53,6 +54,8 @@ _PREPARE_EXAMPLES = examples(
     "nima data prepare --output-dir data/mix --source docs,weight=2.0 --source builtin:python-docs",
     "nima data prepare --output-dir data/site --text-files . --exclude drafts/ '*.generated.md'",
     "nima data prepare -c configs/technical.yaml --overwrite",
+    note="docs and docs/k8s are folders of yours, qa.json a list of questions and answers; builtin:python-docs is what "
+    "came with your Python.",
 )
 
 
@@ -60,7 +63,14 @@ _PREPARE_EXAMPLES = examples(
 def prepare(
     context: typer.Context,
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", help="Where the dataset goes. By default `data.dir` of the config.")
+        Path | None,
+        typer.Option(
+            "--output-dir",
+            help="Where the dataset goes. By default `data.dir` of the config.",
+            metavar="DIR",
+            parser=path_of,
+            show_default=False,
+        ),
     ] = None,
     text_files: Annotated[
         list[str] | None,
@@ -74,7 +84,15 @@ def prepare(
     field: FieldFlags = None,
     source: SourceFlags = None,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="A YAML file with these settings under `data`.")
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="A YAML file with these settings under `data`.",
+            metavar="FILE",
+            parser=path_of,
+            show_default=False,
+        ),
     ] = None,
     exclude: Annotated[
         list[str] | None,
@@ -119,10 +137,13 @@ def prepare(
     max_boilerplate: Annotated[str | None, _setting("max_boilerplate", "--max-boilerplate", metavar="X")] = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", help="Write a JSON line for all that is left out.", metavar="FILE.jsonl"),
+        typer.Option(
+            "--report", help="Write a JSON line for all that is left out.", metavar="FILE.jsonl", parser=path_of
+        ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes. By default one a core.", show_default=False)
+        int | None,
+        typer.Option("--workers", min=1, help="Processes. By default one a core.", metavar="N", show_default=False),
     ] = None,
     engine: Annotated[
         str,
@@ -151,13 +172,13 @@ def prepare(
     from nima_cli.config.data_schema import BUILTIN_SOURCE
     from nima_cli.config.load import load_config
 
+    check_format(record_format, [*(json_files or []), *(jsonl_files or [])])
     overrides = {f"data.{key}": value for key, value in context.params.items() if key in DATA_HELP}
     if tokenizer_from is not None:
         from nima_cli.cli.initial import tokenizer_path
 
         overrides["data.tokenizer_from"] = tokenizer_path(Path(tokenizer_from))
     overrides["data.fields"] = fields(field or [])
-    check_format(record_format, [*(json_files or []), *(jsonl_files or [])])
     overrides["data.sources"] = (
         _named_sources(text_files or [], json_files or [], jsonl_files or [], record_format, source or []) or None
     )
@@ -188,8 +209,9 @@ def _prepare(events: Iterator["Event"], folder: Path, report: Path | None, *, qu
     from nima_cli.cli.views import follow, print_json
     from nima_cli.events import DatasetReady
     from nima_cli.sinks.drops import DropsSink
-    from nima_cli.ui.console import out, safe_text, say
+    from nima_cli.ui.console import command, out, safe_text, say
     from nima_cli.ui.prepare_view import prepare_view
+    from nima_cli.ui.quantities import many
 
     drops = DropsSink(report) if report is not None else None
     views = [prepare_view(quiet=quiet), *([drops] if drops else [])]
@@ -201,11 +223,12 @@ def _prepare(events: Iterator["Event"], folder: Path, report: Path | None, *, qu
         print_json({**asdict(ready), "path": str(ready.path)})
     elif not quiet:
         out().print(
-            f"{safe_text(str(folder))}: {ready.documents:,} documents, {ready.samples:,} samples, "
-            f"{ready.tokens:,} tokens, vocabulary of {ready.vocab_size:,}",
+            f"{safe_text(str(folder))}: {many(ready.documents, 'document')}, {many(ready.samples, 'sample')}, "
+            f"{many(ready.tokens, 'token')}, vocabulary of {ready.vocab_size:,}",
             soft_wrap=True,
         )
-        say(f"look at it with `nima data inspect {folder}`, train with `nima train --data {folder}`", "hint")
+        look, train = command("nima", "data", "inspect", folder), command("nima", "train", "--data", folder)
+        say(f"look at it with {look}, train with {train}", "hint")
 
 
 def _say_origins(origins: dict[str, str]) -> None:
@@ -257,14 +280,19 @@ def _parsed_source(text: str) -> dict[str, Any]:
 
 @app.command(epilog=examples("nima data inspect data/k8s --samples 5", "nima data inspect data/k8s --json"))
 def inspect(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A prepared dataset.", show_default=False)],
-    samples: Annotated[int, typer.Option("--samples", min=0, help="Samples of the train split to show.")] = 3,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", parser=path_of, hidden=True)],
+    samples: Annotated[
+        int, typer.Option("--samples", min=0, help="Samples of the train split to show.", metavar="N")
+    ] = 3,
     debug: Debug = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     json: Json = False,
 ) -> None:
-    """Show what a prepared dataset holds, and samples as the model sees them; fails if a file was altered."""
+    """Show what a prepared dataset holds, and some samples.
+
+    DIR is the dataset. Samples are shown as the model sees them. It fails if a file was altered.
+    """
     from nima_cli.cli.views import print_json
     from nima_cli.engine.data.dataset_files import read_dataset
     from nima_cli.engine.data.inspection import length_histogram, source_mix, view_samples

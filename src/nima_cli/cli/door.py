@@ -5,11 +5,15 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 from typer.exceptions import TyperException
 
 from nima_cli.errors import InputError, NimaError, ResourceError
+from nima_cli.files import explain
+
+_DEBUG = "--debug shows where"
 
 
 @contextmanager
@@ -21,6 +25,7 @@ def guarded_by_the_door(*, debug: bool) -> Iterator[None]:
             sys.stdout.flush()  # here, where a reader that went away is handled, and not while Python shuts down
     except NimaError as error:
         _refuse(error.message, error.hint, debug=debug)
+        _settle_output()
         raise SystemExit(error.exit_code) from None
     except TyperException as error:
         _refuse_usage(error)
@@ -35,12 +40,35 @@ def guarded_by_the_door(*, debug: bool) -> Iterator[None]:
             raise
         _drop_output()
         raise SystemExit(0) from None
+    except OSError as error:  # nobody expected it here, and yet it is the machine that says no
+        _refuse(_refusal_of_the_machine(error, stdout_fails=not _settle_output()), _DEBUG, debug=debug)
+        raise SystemExit(ResourceError.exit_code) from None
     except MemoryError:
         _refuse("not enough memory", "use a smaller `training.batch_size` or model", debug=debug)
         raise SystemExit(ResourceError.exit_code) from None
     except Exception as error:
         _refuse(f"a bug in nima: {type(error).__name__}: {error}", _keep_traceback(), debug=debug)
         raise SystemExit(1) from None
+
+
+def _settle_output() -> bool:
+    """Write what is still buffered for stdout; False, and it goes nowhere, where stdout does not take it."""
+    if sys.stdout is None:
+        return False
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _drop_output()
+        return False
+    return True
+
+
+def _refusal_of_the_machine(error: OSError, *, stdout_fails: bool) -> str:
+    if error.filename is not None:
+        return explain(error, Path(os.fsdecode(error.filename)), "use it").message
+    if stdout_fails:
+        return explain(error, Path("stdout"), "write").message
+    return f"the system refused: {(error.strerror or str(error)).lower()}"
 
 
 def _drop_output() -> None:
@@ -62,20 +90,23 @@ def _refuse_usage(error: TyperException) -> None:
     if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
         typer.echo(context.get_help(), err=True)
         return
-    show = getattr(error, "format_message", None)
-    message = (show() if show is not None else str(error)).rstrip(".")
+    from nima_cli.cli.suggestions import suggestion
+
+    # Typer's own guess at an option counts dashes as letters: it takes `--lr` for `--help`.
+    known = getattr(error, "possibilities", None) is None
+    message = (error.format_message() if known else error.message).rstrip(".")
     path = context.command_path if context is not None else "nima"
-    _refuse(f"{path}: {message[:1].lower()}{message[1:]}", f"see `{path} --help`", debug=False)
+    _refuse(f"{path}: {message[:1].lower()}{message[1:]}", suggestion(error), debug=False)
 
 
 def _keep_traceback() -> str:
     """Write the traceback where the user can find it, and say so."""
     from nima_cli.config.environ import home
 
-    path = home() / "logs" / "last_traceback.txt"
     try:
+        path = home() / "logs" / "last_traceback.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(traceback.format_exc(), encoding="utf-8")
-    except OSError:
+    except (OSError, NimaError):
         return "run it again with --debug and report what it shows"
     return f"please report it with the traceback in {path}"

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nima_cli.cli.options import CheckpointPath, Debug, Device, Dtype, Json, Quiet, Seed, examples
+from nima_cli.cli.options import (
+    CheckpointArgument,
+    CheckpointPath,
+    Debug,
+    Device,
+    Dtype,
+    Json,
+    Quiet,
+    Seed,
+    examples,
+    path_of,
+)
 from nima_cli.errors import CheckpointError, DataError, InputError, ResourceError
 
 if TYPE_CHECKING:
@@ -17,20 +28,28 @@ if TYPE_CHECKING:
     from nima_cli.events import Progress
 
 EXAMPLES = examples(
-    "nima eval --checkpoint experiments/technical",
-    "nima eval --checkpoint experiments/technical --by source,kind --baselines",
-    "nima eval --checkpoint best.pt --samples 50 --questions 200 --report report.html",
-    "nima eval --checkpoint best.pt --data data/k8s --split test --json",
+    "nima eval",
+    "nima eval --by source,kind --baselines",
+    "nima eval --checkpoint experiments/technical --samples 50 --questions 200 --report report.html",
+    "nima eval --checkpoint best.pt --data data/k8s --split val --json",
+    note="best.pt is a checkpoint file, data/k8s a folder that `nima data prepare` made.",
 )
 SPLITS = ("test", "val", "train")
 _MOST_TEXTS = 1000
 
 
 def evaluate(
-    checkpoint: CheckpointPath,
+    path: CheckpointArgument = None,
+    checkpoint: CheckpointPath = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="A prepared dataset; by default the one it was trained on.", show_default=False),
+        typer.Option(
+            "--data",
+            help="A prepared dataset; by default the one it was trained on.",
+            metavar="DIR",
+            parser=path_of,
+            show_default=False,
+        ),
     ] = None,
     split: Annotated[str, typer.Option("--split", help="test, val or train.", metavar="NAME")] = "test",
     by: Annotated[
@@ -40,14 +59,24 @@ def evaluate(
         bool, typer.Option("--baselines", help="Measure unigram, 5-gram, xz and zstd on the same text.")
     ] = False,
     samples: Annotated[
-        int, typer.Option("--samples", help="Continue this many held-out beginnings and check what was written.")
+        int,
+        typer.Option(
+            "--samples", help="Continue this many held-out beginnings and check what was written.", metavar="N"
+        ),
     ] = 0,
     questions: Annotated[
-        int, typer.Option("--questions", help="Ask this many held-out questions and score the answers.")
+        int, typer.Option("--questions", help="Ask this many held-out questions and score the answers.", metavar="N")
     ] = 0,
     seed: Seed = 0,
     report: Annotated[
-        Path | None, typer.Option("--report", help="Write all of it to one HTML file too.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--report",
+            help="Write all of it to one HTML file too.",
+            metavar="FILE.html",
+            parser=path_of,
+            show_default=False,
+        ),
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -62,8 +91,11 @@ def evaluate(
     wanted = {"by": _dimensions(by), "baselines": baselines, "samples": samples, "questions": questions, "seed": seed}
     if report is not None:
         _refuse_report(report)
+    from nima_cli.cli.inference import chosen_checkpoint
+
+    where = chosen_checkpoint(path, checkpoint, quiet=quiet)
     evaluate_checkpoint(
-        checkpoint, data=data, split=split, json=json, device=device, dtype=dtype, quiet=quiet, report=report, **wanted
+        where, data=data, split=split, json=json, device=device, dtype=dtype, quiet=quiet, report=report, **wanted
     )
 
 
@@ -89,7 +121,11 @@ def evaluate_checkpoint(
         NimaError: the checkpoint, dataset, split or device cannot be used.
     """
     if split not in SPLITS:
-        raise InputError(f"`--split {split}`: no such split", hint=f"use {', '.join(SPLITS)}")
+        from nima_cli.config.synonyms import nearest
+
+        near = nearest(split, SPLITS)
+        hint = f"did you mean `{near}`?" if near else f"use {', '.join(SPLITS)}"
+        raise InputError(f"`--split {split}`: no such split", hint=hint)
     from nima_cli.cli.eval_result import found_fields
     from nima_cli.cli.inference import load_model
     from nima_cli.engine.data.dataset import open_dataset
@@ -121,6 +157,26 @@ def evaluate_checkpoint(
 
         write_report(report, result)
     _print(result, json=json)
+    if not json and not quiet:
+        from nima_cli.ui.console import say
+
+        say(_what_next(result, path, config=loaded.checkpoint.header.get("config", {})), "hint")
+
+
+def _what_next(result: dict[str, Any], path: Path, *, config: dict[str, Any]) -> str:
+    """What one does with these figures."""
+    from nima_cli.ui.console import command
+
+    if "behind" not in result:
+        compare = command("nima", "eval", "--checkpoint", path, "--baselines")
+        return f"compare it with simple predictors by {compare}, talk to it with {command('nima', 'chat', path)}"
+    if not result["behind"]:
+        return f"talk to it with {command('nima', 'chat', path)}"
+    if not path.is_dir():
+        return "more text or more epochs bring it ahead"
+    epochs = 2 * float(config.get("training", {}).get("epochs") or 1)
+    longer = command("nima", "train", "--resume", path, "--epochs", f"{epochs:g}")
+    return f"more text or more epochs bring it ahead: {longer}"
 
 
 def _dimensions(text: str) -> tuple[str, ...]:

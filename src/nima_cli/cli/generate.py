@@ -9,8 +9,9 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from nima_cli.cli.compiled import compile_decoder_meanwhile
-from nima_cli.cli.inference import load_model, require_text, say_unreachable_top_k
+from nima_cli.cli.inference import chosen_checkpoint, load_model, require_text, sampling, say_unreachable_top_k
 from nima_cli.cli.options import (
+    CheckpointArgument,
     CheckpointPath,
     Debug,
     Device,
@@ -26,6 +27,7 @@ from nima_cli.cli.options import (
     TopK,
     TopP,
     examples,
+    path_of,
 )
 from nima_cli.errors import InputError
 
@@ -34,9 +36,11 @@ if TYPE_CHECKING:
     from nima_cli.engine.inference.text import Completion, TextGenerator
 
 EXAMPLES = examples(
-    'nima generate --checkpoint best.pt --prompt "Kubernetes is"',
-    'nima generate --checkpoint best.pt --prompt "def main" "class App" --num-samples 3 --temperature 0.7',
-    "cat question.txt | nima generate --checkpoint best.pt --prompt-file - --json",
+    'nima generate --prompt "Kubernetes is"',
+    'nima generate --prompt "def main" "class App" --num-samples 3 --temperature 0.7',
+    "nima generate --checkpoint best.pt --prompt-file question.txt --json",
+    "cat question.txt | nima generate --checkpoint best.pt --prompt-file -",
+    note="best.pt is a checkpoint file, question.txt any text of yours.",
 )
 
 
@@ -52,20 +56,29 @@ class _Options:
 
 
 def generate(
-    checkpoint: CheckpointPath,
+    path: CheckpointArgument = None,
+    checkpoint: CheckpointPath = None,
     prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", help="Text to continue; takes several.", show_default=False)
+        list[str] | None,
+        typer.Option("--prompt", help="Text to continue; takes several.", metavar="TEXT...", show_default=False),
     ] = None,
     prompt_file: Annotated[
-        Path | None, typer.Option("--prompt-file", help="A file with the prompt; - for stdin.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--prompt-file",
+            help="A file with the prompt; - for stdin.",
+            metavar="FILE",
+            parser=path_of,
+            show_default=False,
+        ),
     ] = None,
     max_new_tokens: MaxNewTokens = 128,
-    temperature: Temperature = 0.8,
-    top_k: TopK = 50,
-    top_p: TopP = 0.95,
-    min_p: MinP = 0.0,
-    repetition_penalty: RepetitionPenalty = 1.0,
-    num_samples: Annotated[int, typer.Option("--num-samples", help="Continuations of each prompt.")] = 1,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
+    num_samples: Annotated[int, typer.Option("--num-samples", help="Continuations of each prompt.", metavar="N")] = 1,
     seed: Seed = 0,
     stop: Stop = None,
     device: Device = "auto",
@@ -82,17 +95,20 @@ def generate(
     if max_new_tokens < 1 or num_samples < 1:
         name = "--max-new-tokens" if max_new_tokens < 1 else "--num-samples"
         raise InputError(f"`{name}` must be at least 1")
+    where = chosen_checkpoint(path, checkpoint, quiet=quiet)
     compile_decoder_meanwhile(device)
-    from nima_cli.engine.inference.sampling import Sampling, check_seed
+    from nima_cli.engine.inference.sampling import check_seed
 
-    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    drawn = sampling(
+        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+    )
     check_seed(seed)
     check_seed(seed + num_samples - 1)
-    options = _Options(sampling, max_new_tokens, seed, num_samples, tuple(stop or ()))
-    loaded = load_model(checkpoint, device=device, dtype=dtype, quiet=quiet)
+    options = _Options(drawn, max_new_tokens, seed, num_samples, tuple(stop or ()))
+    loaded = load_model(where, device=device, dtype=dtype, quiet=quiet)
     generator = loaded.generator()
     if not quiet:
-        say_unreachable_top_k(top_k, loaded.tokenizer.vocab_size)
+        say_unreachable_top_k(drawn.top_k, loaded.tokenizer.vocab_size)
     if json:
         from nima_cli.cli.views import print_json
 
@@ -159,18 +175,19 @@ def _complete(
 
 def _print(generator: "TextGenerator", prompts: list[str], number: int, options: _Options, *, quiet: bool) -> None:
     """One prompt and its continuations as they come; a line stands above each where there are several in all."""
-    from nima_cli.ui.console import out, safe_text
+    from nima_cli.ui.answer_view import PlainAnswer
+    from nima_cli.ui.console import write_out
 
     ids = generator.encode_prompt(prompts[number])
     if not quiet:
         _say_what_was_cut(generator.dropped(ids, options.max_new_tokens), prompts, number)
-    stream, total = out().file, len(prompts) * options.num_samples
+    total = len(prompts) * options.num_samples
     for sample in range(options.num_samples):
         seed = options.seed + sample
         if total > 1:
-            stream.write(f"--- {number * options.num_samples + sample + 1} of {total} (seed {seed}) ---\n")
-        stream.write(safe_text(prompts[number]))
-        stream.flush()
+            write_out(f"--- {number * options.num_samples + sample + 1} of {total} (seed {seed}) ---\n")
+        text = PlainAnswer()
+        text.push(prompts[number])
         for piece in generator.stream(
             ids,
             sampling=options.sampling,
@@ -178,10 +195,8 @@ def _print(generator: "TextGenerator", prompts: list[str], number: int, options:
             seed=seed,
             stop=options.stop,
         ):
-            stream.write(safe_text(piece))
-            stream.flush()
-        stream.write("\n")
-        stream.flush()
+            text.push(piece)
+        text.finish()
 
 
 def _say_what_was_cut(dropped: int, prompts: list[str], number: int) -> None:

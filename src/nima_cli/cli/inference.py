@@ -1,4 +1,4 @@
-"""What eval, generate and chat share: a model that is loaded and placed, and what is checked before and said after."""
+"""What the commands that take a checkpoint share: finding it, loading it, and what is checked before and said after."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from nima_cli.engine.checkpoint import Checkpoint
     from nima_cli.engine.data.tokenizer import Tokenizer
     from nima_cli.engine.inference.int8 import Int8Rows
+    from nima_cli.engine.inference.sampling import Sampling
     from nima_cli.engine.inference.stepper import Stepper
     from nima_cli.engine.inference.text import TextGenerator
     from nima_cli.engine.model.gpt import GPT
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "int8")
 
 
@@ -62,6 +64,37 @@ class LoadedModel:
         return TextGenerator(self.model, self.tokenizer, self.stepper())
 
 
+def chosen_checkpoint(argument: Path | None, option: Path | None, *, quiet: bool) -> Path:
+    """The checkpoint that the command line names, or the newest run, which is then said.
+
+    Raises:
+        InputError: it is named twice; or not at all, and there is no newest run.
+    """
+    if argument is not None and option is not None:
+        raise InputError(f"the checkpoint is named twice: {argument} and {option}", hint="name it once")
+    named = argument or option
+    if named is not None:
+        return named
+    from nima_cli.cli import rundir
+    from nima_cli.ui.console import say
+
+    run_dir = rundir.newest_run("--checkpoint PATH")
+    if not quiet:
+        say(f"no checkpoint was named: taking the newest run, {run_dir}")
+    return run_dir
+
+
+def sampling(**given: float | None) -> "Sampling":
+    """How to choose tokens, from options by the names of the settings; None leaves the default.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+    from nima_cli.engine.inference.sampling import Sampling
+
+    return Sampling(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
 def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, quiet: bool = False) -> LoadedModel:
     """Load `--checkpoint` onto `--device` in `--dtype`, and say what the user should know about that.
 
@@ -74,10 +107,13 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, qu
         CheckpointError: the checkpoint cannot be used.
         DeviceError: the device is absent.
     """
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise InputError(f"`--device {device}`: no such device", hint="use auto, cpu, cuda or mps")
-    if dtype not in DTYPES:
-        raise InputError(f"`--dtype {dtype}`: no such type", hint=f"use {', '.join(DTYPES)}")
+    for option, value, choices in (("device", device, DEVICES), ("dtype", dtype, DTYPES)):
+        if value not in choices:
+            from nima_cli.config.synonyms import nearest
+
+            near = nearest(value, choices)
+            hint = f"did you mean `{near}`?" if near else f"use {', '.join(choices[:-1])} or {choices[-1]}"
+            raise InputError(f"`--{option} {value}`: no such {option}", hint=hint)
     from nima_cli.engine import checkpoint as checkpoints
     from nima_cli.engine.checkpoint_files import find
     from nima_cli.engine.device import pick_inference_device

@@ -152,10 +152,13 @@ def _train(opened: "OpenSession", ranks: "Ranks", *, quiet: bool, json: bool) ->
     ended = opened.already_ended
     if ended is None:
         events = sessions.train(opened, ranks=ranks, should_stop=stop.requested, should_save=stop.save_requested)
-        last = follow(_remembered(events), _views(opened, quiet=quiet)) if ranks.is_first else follow(events, [])
+        try:
+            last = follow(_remembered(events), _views(opened, quiet=quiet)) if ranks.is_first else follow(events, [])
+        except DivergedError as error:
+            raise DivergedError(error.message, hint=_what_next(opened.session)) from error
         assert isinstance(last, RunEnded), "training ends with it, or raises"
         ended = last
-    elif ranks.is_first:
+    elif ranks.is_first and not quiet:
         _say_that_nothing_is_left(opened.session, ended)
     if json and ranks.is_first:
         _print_result(opened.session, ended)
@@ -182,16 +185,36 @@ def _views(opened: "OpenSession", *, quiet: bool) -> "list[View]":
 
 
 def _say_that_nothing_is_left(session: "Session", ended: "RunEnded") -> None:
-    from nima_cli.ui.console import say
+    from nima_cli.ui.console import command, say
+    from nima_cli.ui.quantities import many
 
+    training, run_dir = session.config.training, session.run_dir
     if ended.reason == "completed":
-        say(f"{session.run_dir}: already complete at step {ended.step}")
+        say(f"{run_dir}: already complete at step {ended.step}")
+        limited = training.max_steps is not None and ended.step >= training.max_steps
+        longer = ("--max-steps", f"{2 * ended.step}") if limited else ("--epochs", f"{2 * (training.epochs or 1):g}")
     else:
-        patience = session.config.training.early_stopping.patience
-        say(
-            f"{session.run_dir}: already stopped early at step {ended.step}, "
-            f"after {patience} evaluations without improvement"
-        )
+        patience = training.early_stopping.patience
+        said = many(patience, "evaluation")
+        say(f"{run_dir}: already stopped early at step {ended.step}, after {said} without improvement")
+        longer = ("--set", f"training.early_stopping.patience={2 * patience}")
+    train, talk = command("nima", "train", "--resume", run_dir, *longer), command("nima", "chat", run_dir)
+    say(f"train longer with {train}, talk to it with {talk}", "hint")
+
+
+def _what_next(session: "Session") -> str:
+    """What one does after a run has diverged."""
+    from nima_cli.ui.console import command
+
+    run_dir, rate = session.run_dir, session.config.training.learning_rate
+    if rundir.holds_checkpoint(run_dir):
+        again = command("nima", "train", "--resume", run_dir, "--set", "training.max_rollbacks=2")
+        return f"go on from there with {again}, which halves the learning rate where it diverges again"
+    again = command(
+        "nima", "train", "-c", run_dir / "config.yaml", "--learning-rate", f"{(rate or 2e-3) / 2:g}",
+        "--output-dir", f"{run_dir}-2",
+    )  # fmt: skip
+    return f"begin again with half the learning rate: {again}"
 
 
 def _print_result(session: "Session", ended: "RunEnded") -> None:

@@ -1,22 +1,28 @@
 """Which directory a run lives in; knows no checkpoint format and no engine.
 
 Runs live under `experiments/`. A new run never takes the directory of another: it gets the next free `name-2`. The name
-of the last run is kept in `experiments/.last`, so that `nima train --resume auto` alone finds it; no clock and no file
-date decides anything.
+of the last run is kept in `experiments/.last`, so that `nima train --resume auto` or `nima chat` alone finds it; no
+clock and no file date decides anything.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 from nima_cli.errors import InputError
+from nima_cli.files import explain
 
 ROOT = Path("experiments")
 LAST_RUN = ".last"
+_SHOWN = 5
 
 
 def new_run_dir(output_dir: Path | None, name: str, *, again: bool = False) -> Path:
-    """A directory for a new run; nothing is created.
+    """A directory for a new run.
+
+    One that the user named is not created; one that is chosen here is, in one step, so that of two starts at the same
+    moment each gets its own. `give_back` takes it away where the run did not begin.
 
     Args:
         again: the one of a run that has no checkpoint yet may be used again.
@@ -41,9 +47,28 @@ def new_run_dir(output_dir: Path | None, name: str, *, again: bool = False) -> P
     else:
         if not safe_name(name):
             raise InputError(f"`{name}` cannot be the name of a run directory", hint="choose one with --output-dir")
-        run_dir = next(path for path in _candidates(name) if not path.exists() or (holds_run(path) and not taken(path)))
+        check_writable(ROOT)
+        return next(path for path in _candidates(name) if (holds_run(path) and not taken(path)) or _make(path))
     check_writable(run_dir)
     return run_dir
+
+
+def give_back(run_dir: Path) -> None:
+    """Remove a directory in which nothing was begun."""
+    with contextlib.suppress(OSError):  # it is not empty: a run lives there
+        run_dir.rmdir()
+        ROOT.rmdir()
+
+
+def _make(path: Path) -> bool:
+    """Create a directory; False where there is one."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise explain(error, path, "create this folder") from error
+    return True
 
 
 def find_run_dir(output_dir: Path | None, name: str | None) -> Path | None:
@@ -56,16 +81,37 @@ def find_run_dir(output_dir: Path | None, name: str | None) -> Path | None:
             if not path.exists():
                 return found
             found = path if holds_run(path) else found
-    from nima_cli.config.schema import safe_name
+    return _last_run()
 
-    pointer = ROOT / LAST_RUN
-    last = pointer.read_text("utf-8").strip() if pointer.is_file() else ""
-    return ROOT / last if safe_name(last) and holds_run(ROOT / last) else None
+
+def newest_run(option: str) -> Path:
+    """The run that a command means when none is named: the last one, or the only one there is.
+
+    Args:
+        option: how to name one, for hints.
+
+    Raises:
+        InputError: there is none, or nothing says which of several is the newest.
+    """
+    last = _last_run() if ROOT.is_dir() else None
+    if last is not None:
+        return last
+    runs = sorted(path for path in ROOT.iterdir() if path.is_dir() and holds_run(path)) if ROOT.is_dir() else []
+    if len(runs) == 1:
+        return runs[0]
+    if not runs:
+        hint = f"train one with `nima train`, or name one with {option}"
+        raise InputError(f"there is no run under `{ROOT}/` here", hint=hint)
+    names = ", ".join(run.name for run in runs[:_SHOWN]) + (", ..." if len(runs) > _SHOWN else "")
+    raise InputError(
+        f"`{ROOT}/` holds {len(runs)} runs and nothing says which is the newest: {names}",
+        hint=f"name one with {option}",
+    )
 
 
 def remember(run_dir: Path) -> None:
     """Note a run under `experiments/` as the last one."""
-    if run_dir.parent == ROOT:
+    if run_dir.absolute().parent == ROOT.absolute():
         from nima_cli.files import write_text
 
         write_text(ROOT / LAST_RUN, run_dir.name + "\n")
@@ -81,6 +127,14 @@ def holds_checkpoint(folder: Path) -> bool:
     from nima_cli.engine.checkpoint_files import checkpoint_files
 
     return bool(checkpoint_files(folder))
+
+
+def _last_run() -> Path | None:
+    from nima_cli.config.schema import safe_name
+
+    pointer = ROOT / LAST_RUN
+    last = pointer.read_text("utf-8", "replace").strip() if pointer.is_file() else ""
+    return ROOT / last if safe_name(last) and holds_run(ROOT / last) else None
 
 
 def _candidates(name: str) -> Iterator[Path]:

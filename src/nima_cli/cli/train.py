@@ -7,7 +7,7 @@ import typer
 
 from nima_cli.cli import initial, processes, rundir, stop
 from nima_cli.cli.compiled import compile_kernels_meanwhile, compiled
-from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples
+from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, path_of
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,17 +17,27 @@ if TYPE_CHECKING:
     from nima_cli.engine.training.session import Session
 
 EXAMPLES = examples(
-    "nima train --preset gpt-tiny --epochs 1",
-    "nima train -c configs/technical.yaml --set model.dropout=0.1",
-    "nima train -c configs/technical.yaml --data data/k8s --max-steps 300",
+    "nima train --data data/docs",
+    "nima train --data data/docs --preset gpt-small --output-dir experiments/small --set model.dropout=0.1",
+    "nima train -c configs/technical.yaml --max-steps 300",
     "nima train --resume auto",
+    "nima train --epochs 1",
+    note="data/docs is a folder that `nima data prepare` made; configs/technical.yaml comes with nima's source. The "
+    "last one needs no file: it learns the embedded documentation of Python.",
 )
 
 
 def train(
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help="A YAML file, such as configs/technical.yaml.", show_default=False),
+        typer.Option(
+            "--config",
+            "-c",
+            help="A YAML file, such as configs/technical.yaml.",
+            metavar="FILE",
+            parser=path_of,
+            show_default=False,
+        ),
     ] = None,
     preset: Annotated[
         str | None,
@@ -35,34 +45,55 @@ def train(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="A prepared dataset; without any data, the embedded one.", show_default=False),
+        typer.Option(
+            "--data",
+            help="A prepared dataset. Without any data: the embedded documentation of Python.",
+            metavar="DIR",
+            parser=path_of,
+            show_default=False,
+        ),
     ] = None,
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", help="The run directory.", show_default="experiments/<name>")
+        Path | None,
+        typer.Option(
+            "--output-dir", help="The run directory.", metavar="DIR", parser=path_of, show_default="experiments/<name>"
+        ),
     ] = None,
     epochs: Annotated[
         float | None,
         typer.Option(
-            "--epochs", help="Passes over the data; by default as many as the text is worth.", show_default=False
+            "--epochs",
+            help="Passes over the data; by default as many as the text is worth.",
+            metavar="X",
+            show_default=False,
         ),
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option("--max-steps", help="Optimizer steps at most.", show_default=False)
+        int | None, typer.Option("--max-steps", help="Optimizer steps at most.", metavar="N", show_default=False)
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Rows in one forward pass.", show_default=False)
+        int | None, typer.Option("--batch-size", help="Rows in one forward pass.", metavar="N", show_default=False)
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="Peak learning rate.", show_default=False)
+        float | None, typer.Option("--learning-rate", help="Peak learning rate.", metavar="X", show_default=False)
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", help="`auto`, a checkpoint or a run directory to go on with.", show_default=False),
+        typer.Option(
+            "--resume",
+            help="`auto`, a checkpoint or a run directory to go on with.",
+            metavar="auto|PATH",
+            show_default=False,
+        ),
     ] = None,
     init_from: Annotated[
         Path | None,
         typer.Option(
-            "--init-from", help="Start a new run from the weights, shape and tokenizer of this one.", show_default=False
+            "--init-from",
+            help="Start a new run from the weights, shape and tokenizer of this one.",
+            metavar="PATH",
+            parser=path_of,
+            show_default=False,
         ),
     ] = None,
     allow_data_change: Annotated[
@@ -75,11 +106,16 @@ def train(
         str | None, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="NAME", show_default=False)
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Weights, data order, dropout.", show_default=False)
+        int | None, typer.Option("--seed", help="Weights, data order, dropout.", metavar="N", show_default=False)
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any setting: section.key=value; may be repeated.", show_default=False),
+        typer.Option(
+            "--set",
+            help="Any setting of docs/config.md, as training.epochs=3; may be repeated.",
+            metavar="SETTING",
+            show_default=False,
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and exit.")] = False,
     verify_resume: Annotated[
@@ -120,6 +156,8 @@ def train(
         from nima_cli.cli.datasets import data_dir, kept_dataset, with_sources
 
         settings = with_sources(resolved.config)
+        if settings is not resolved.config and not quiet:
+            _say_what_is_learnt()
         if init_from is not None:
             settings = initial.with_tokenizer(settings, init_from)
         if verbose:
@@ -140,6 +178,8 @@ def train(
             run_dir = resume_path.parent
         else:
             run_dir = rundir.new_run_dir(output_dir, name or _run_name(settings), again=resume == "auto")
+            if output_dir is None:
+                claimed.append(run_dir)
         kept = (
             kept_dataset(settings, checkpoint, resume_path.parent) if checkpoint is not None and resume_path else None
         )
@@ -148,7 +188,12 @@ def train(
             kept = data_dir(settings.data)
         return _session(settings, kept, run_dir, resume_path, init_from, allow_data_change)
 
-    processes.run(decide, quiet=quiet, json=json)
+    claimed: list[Path] = []
+    try:
+        processes.run(decide, quiet=quiet, json=json)
+    finally:
+        for run_dir in claimed:
+            rundir.give_back(run_dir)
 
 
 def _find_resume(
@@ -227,6 +272,18 @@ def _session(
     from nima_cli.engine.training.session import Session
 
     return Session(settings, data, run_dir, resume, init_from, allow_data_change, compiled())
+
+
+def _say_what_is_learnt() -> None:
+    """That nobody named any data, and how to."""
+    from nima_cli.ui.console import say
+
+    say("no data was named: learning the documentation that came with this Python")
+    say(
+        "for documents of your own: `nima data prepare --output-dir data/mine --text-files FOLDER`, then "
+        "`nima train --data data/mine`",
+        "hint",
+    )
 
 
 def _run_name(settings: "Config") -> str:

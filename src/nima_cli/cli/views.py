@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nima_cli.events import Event, View
-from nima_cli.files import explain
 
 if TYPE_CHECKING:
     from nima_cli.config.schema import MonitoringConfig
@@ -83,14 +82,8 @@ def print_json(value: object) -> None:
     Raises:
         ResourceError: stdout is a file that cannot take it.
     """
-    from nima_cli.ui.console import safe_json
+    from nima_cli.ui.console import safe_json, write_out
 
-    if sys.stdout is None:  # the descriptor was closed when Python started
+    if sys.stdout is None:  # the descriptor was closed when Python started; a run that ended well has ended well
         return
-    try:
-        sys.stdout.write(safe_json(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise explain(error, Path("stdout"), "write") from error
+    write_out(safe_json(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")

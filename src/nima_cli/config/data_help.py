@@ -1,4 +1,4 @@
-"""Description and default of each key of `data`, for help texts that must not wait for pydantic.
+"""Description and default of settings that are options, for help texts that must not wait for pydantic.
 
 Written by docs/make_reference.py from the schema; edit that, not this file.
 """
@@ -30,4 +30,12 @@ DATA_HELP: dict[str, str] = {
     "max_repetition": "Drop documents of which a larger share repeats itself. By default none is.",
     "max_non_text": "Drop documents of which a larger share is no language. By default none is.",
     "max_boilerplate": "Drop documents of which a larger share is lines that very many share. By default none is.",
+}
+
+SAMPLING_HELP: dict[str, str] = {
+    "temperature": "Randomness; 0 always takes the most likely token. [default: 0.8]",
+    "top_k": "Choose among this many most likely tokens; 0 takes all. [default: 50]",
+    "top_p": "Choose among the most likely tokens of this total probability. [default: 0.95]",
+    "min_p": "Drop tokens below this share of the most likely one. [default: 0.0]",
+    "repetition_penalty": "Above 1: repeat less of what was already said; 1 is off. [default: 1.0]",
 }

@@ -14,19 +14,36 @@ from nima_cli.config.layers import Layer, Problem
 from nima_cli.config.problems import unknown_variable
 from nima_cli.config.schema import Config
 from nima_cli.config.strict_yaml import parse_value
-from nima_cli.errors import ConfigError
+from nima_cli.errors import ConfigError, ResourceError
 
 PREFIX, SEPARATOR = "NIMA_", "__"
 
 
 def home(environ: Mapping[str, str] | None = None) -> Path:
-    """The folder for what nima builds for itself: `NIMA_HOME`, or the user's cache folder."""
+    """The folder for what nima builds for itself: `NIMA_HOME`, or the user's cache folder.
+
+    Raises:
+        ConfigError: `NIMA_HOME` begins with a user that there is not.
+        ResourceError: the user has no home folder.
+    """
     chosen = (os.environ if environ is None else environ).get("NIMA_HOME")
     if chosen:
-        return Path(chosen).expanduser()
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:
+            raise ConfigError(f"NIMA_HOME: `{chosen}`: there is no such user", hint="write the whole path") from error
     from platformdirs import user_cache_path
 
-    return user_cache_path("nima", appauthor=False)
+    try:
+        folder = user_cache_path("nima", appauthor=False)
+    except RuntimeError:
+        folder = Path("~")
+    if folder.parts[:1] == ("~",):  # what could not be expanded stays as it is, and would be a folder in this one
+        raise ResourceError(
+            "this user has no home folder, and nima needs a folder for its own files",
+            hint="set the variable NIMA_HOME, or HOME, to a folder that can be written",
+        )
+    return folder
 
 
 def read(environ: Mapping[str, str] | None = None) -> tuple[Layer, list[Problem]]:

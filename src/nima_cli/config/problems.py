@@ -1,7 +1,7 @@
 """Turns what is wrong with a configuration into lines a user can act on; knows nothing of files or the environment."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -21,9 +21,11 @@ from nima_cli.config.keys import (
 )
 from nima_cli.config.layers import Layer, Problem, highest
 from nima_cli.config.section import Section
+from nima_cli.config.synonyms import key_for, nearest
 from nima_cli.errors import ConfigError
 
 SHOWN = 20
+_KEYS_SHOWN = 8
 _SECRET = re.compile(r"(^|_)(api_?key|key|token|pass(word|wd|phrase)|secret|credentials?)$", re.IGNORECASE)
 
 
@@ -59,6 +61,17 @@ def explain(error: ValidationError, layers: Sequence[Layer]) -> list[Problem]:
     return list(problems.values())
 
 
+def first_refused(section: type[Section], values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first of the values that a section does not take: its key, and what that may hold; None when it takes all."""
+    try:
+        section.model_validate(values)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        field = section.model_fields[name]
+        return name, allowed(field.annotation, field.metadata)
+    return None
+
+
 def unknown_variable(name: str, path: KeyPath) -> Problem:
     """An environment variable that names no key."""
     return _unknown(path, Layer({}, {(): name}, "environment"))
@@ -76,20 +89,28 @@ def _unknown(path: KeyPath, layer: Layer) -> Problem:
 
 def _suggestion(name: str, parent: KeyPath, here: list[str], layer: Layer) -> str | None:
     elsewhere = _homes(name)
-    if near := get_close_matches(name.lower(), here, n=1):
-        found: KeyPath = (*parent, near[0])
+    if near := key_for(name, here) or next(iter(get_close_matches(name.lower(), here, n=1)), None):
+        found: KeyPath = (*parent, near)
     elif elsewhere and layer.style == "yaml":
         return f"move it under {' or '.join(f'`{dotted(home)}:`' for home in elsewhere[:3])}"
     elif elsewhere:
         return f"did you mean {' or '.join(f'`{layer.spell((*home, name))}`' for home in elsewhere[:3])}?"
     else:
         known = {part: home for home, section in _plain_sections() for part in reversed(section.model_fields)}
-        if not (anywhere := get_close_matches(name.lower(), known, n=1)):
-            return f"the keys here are {', '.join(f'`{key}`' for key in here)}" if here else None
-        found = (*known[anywhere[0]], anywhere[0])
+        anywhere = key_for(name, known) or next(iter(get_close_matches(name.lower(), known, n=1)), None)
+        if anywhere is None:
+            return _listed(here) if here else None
+        found = (*known[anywhere], anywhere)
         if layer.style == "yaml":
             return f"did you mean `{found[-1]}` under `{dotted(found[:-1])}:`?" if found[:-1] else None
     return f"did you mean `{layer.spell(found, _example(found))}`?"
+
+
+def _listed(keys: Sequence[str]) -> str:
+    """The keys of a section, as far as a line holds them."""
+    shown = ", ".join(f"`{key}`" for key in keys[:_KEYS_SHOWN])
+    more = len(keys) - _KEYS_SHOWN
+    return f"the keys here are {shown}" if more <= 0 else f"there are {shown} and {more} more: see docs/config.md"
 
 
 def _example(path: KeyPath) -> Any:
@@ -124,8 +145,8 @@ def _value(path: KeyPath, value: Any, layer: Layer) -> Problem:
     annotation, metadata = find(path) or (str, ())
     text = f"`{dotted(path)}` must be {allowed(annotation, metadata)}, got {_shown(value)}"
     hint = None
-    if isinstance(value, str) and (near := get_close_matches(value, choices(annotation), n=1)):
-        hint = f"did you mean `{near[0]}`?"
+    if isinstance(value, str) and (near := nearest(value, choices(annotation))):
+        hint = f"did you mean `{near}`?"
     elif isinstance(value, str) and section_type(annotation):
         hint = f"write `path: {value}`"
     elif isinstance(value, int | float) and takes_text(annotation):

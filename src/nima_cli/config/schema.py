@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from nima_cli.config.data_schema import DataConfig
+from nima_cli.config.sampling import SamplingConfig
 from nima_cli.config.section import Section
 from nima_cli.config.values import Float, Int, Name
 
@@ -200,7 +201,7 @@ class TrainingConfig(Section):
         return self
 
 
-class GenerationConfig(Section):
+class GenerationConfig(SamplingConfig):
     """Text samples drawn at each evaluation, so that you can watch the model learn to write."""
 
     enabled: bool = Field(True, description="Draw samples at each evaluation.")
@@ -208,9 +209,6 @@ class GenerationConfig(Section):
         default=["The module", "To create a", "How do I"], description="Beginnings to continue."
     )
     max_length: Int = Field(32, ge=1, le=131072, description="New tokens per sample.")
-    temperature: Float = Field(0.8, ge=0.0, le=10.0, description="Randomness; 0 always takes the most likely token.")
-    top_k: Int = Field(50, ge=0, description="Keep only this many most likely tokens; 0 keeps all.")
-    top_p: Float = Field(0.95, gt=0.0, le=1.0, description="Keep the most likely tokens up to this total probability.")
     num_samples: Int = Field(1, ge=1, le=64, description="Samples per prompt.")
 
 

@@ -34,6 +34,7 @@ def metrics_row(event: Event) -> MetricsRow | None:
         case RunStarted():
             fields = asdict(event)
             del fields["run_dir"]
+            fields.update(data=str(event.data), sources=dict(event.sources))
             fields["config"] = json.loads(fields.pop("config_json"))
             fields["tokens"] = fields.pop("train_tokens")
             return {"event": "run_started", **fields}

@@ -55,7 +55,8 @@ def _line(event: Event) -> str | None:
         case RunStarted():
             return (
                 f"started  pid {os.getpid()}, nima {event.version}, step {event.first_step} of {event.total_steps}, "
-                f"{event.parameters} parameters, {event.device} {event.dtype}, {event.compiled}, seed {event.seed}"
+                f"{event.parameters} parameters, {event.device} {event.dtype}, {event.compiled}, seed {event.seed}, "
+                f"data {event.data}"
             )
         case EvalDone():
             best = ", best so far" if event.best else ""

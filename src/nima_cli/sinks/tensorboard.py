@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 from nima_cli.events import EvalDone, Event, RolledBack, RunStarted, SampleDrawn, StepDone
 from nima_cli.files import make_folder
 from nima_cli.sinks.scalars import eval_scalars, step_scalars
+
+_NAME = "events.out.tfevents."
+_STAMP = re.compile(re.escape(_NAME) + r"(\d{20})\.")
 
 
 class TensorboardSink:
@@ -59,8 +63,11 @@ class TensorboardSink:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         make_folder(self._folder)
-        # TensorBoard reads the files of a folder in the order of their names, so time comes first.
-        path = self._folder / f"events.out.tfevents.{time.time_ns():020d}.{os.getpid()}"
+        # TensorBoard reads the files of a folder in the order of their names, so time comes first; and this one must be
+        # the last, even if the clock was set back since.
+        stamps = (_STAMP.match(path.name) for path in self._folder.iterdir())
+        stamp = max([time.time_ns(), *(int(found[1]) + 1 for found in stamps if found)])
+        path = self._folder / f"{_NAME}{stamp:020d}.{os.getpid()}"
         self._writer = RecordWriter(path.open("xb"))
         self._put(Record(wall_time=time.time(), file_version="brain.Event:2"))
         # In a new run, too: the pages take the first start that they see for the beginning, and only later ones for

@@ -6,8 +6,10 @@ import sys
 from collections.abc import Iterator
 from typing import Protocol
 
+from rich.cells import cell_len
+
 from nima_cli.errors import NimaError
-from nima_cli.ui.console import is_rich, out, safe_text
+from nima_cli.ui.console import is_rich, out, safe_text, write_out
 
 
 class _Printer(Protocol):
@@ -40,20 +42,56 @@ def show_answer(pieces: Iterator[str], *, markdown: bool = False) -> None:
 
 
 class PlainAnswer:
-    """The text itself."""
+    """The text itself; on a terminal, a word that does not fit the line begins the next one.
+
+    A word is shown when its end is known, wide characters, of which words may consist without any space, at once.
+    """
 
     def __init__(self) -> None:
-        self._stream = out().file
+        self._wraps = sys.stdout is not None and sys.stdout.isatty()
+        self._column = 0
+        self._gap = ""
+        self._word = ""
+        self._goes_on = False
 
     def push(self, piece: str) -> None:
-        """Print a piece at once."""
-        self._stream.write(safe_text(piece))
-        self._stream.flush()
+        """Take a piece; print what can no longer change its place."""
+        text = safe_text(piece)
+        write_out("".join(map(self._take, text)) if self._wraps else text)
 
     def finish(self) -> None:
-        """End the line."""
-        self._stream.write("\n")
-        self._stream.flush()
+        """Print the rest and end the line."""
+        write_out(self._placed() + "\n")
+
+    def _take(self, character: str) -> str:
+        if character in " \t\n":
+            done = self._placed()
+            self._goes_on = False
+            if character != "\n":
+                self._gap += character
+                return done
+            self._column, self._gap = 0, ""
+            return f"{done}\n"
+        self._word += character
+        if cell_len(character) > 1:
+            return self._placed()
+        if cell_len(self._word) < out().width:
+            return ""
+        done, self._goes_on = self._placed(), True  # longer than a line: the terminal breaks it, and a copy is whole
+        return done
+
+    def _placed(self) -> str:
+        """The word so far behind the gap before it, or at the beginning of a new line."""
+        gap, word, self._gap, self._word = self._gap.expandtabs(4), self._word, "", ""
+        if not word:
+            self._gap = gap
+            return ""
+        length, width = cell_len(word), out().width
+        if self._column and not self._goes_on and self._column + len(gap) + length > width:
+            self._column = length
+            return f"\n{word}"
+        self._column = (self._column + len(gap) + length - 1) % width + 1
+        return gap + word
 
 
 _FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})(.*)")

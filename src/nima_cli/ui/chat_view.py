@@ -17,8 +17,10 @@ Command = Callable[[str], str | Iterator[str] | None]
 WELCOME = "Alt-Enter or \\ starts a new line, /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."
 PLAIN_WELCOME = "/help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."
 EXITS = ("/exit", "/quit")
+# What people type who do not know yet how to leave; as a message it would get an answer that helps nobody.
+BARE_EXITS = ("exit", "quit", "exit()", "quit()", ":q", ":q!", ":wq", "bye")
 # A slash and one word: `/etc/hosts is empty` is a message, not a command.
-_COMMAND = re.compile(r"(/\w*)(?:\s+(.*))?", re.DOTALL)
+_COMMAND = re.compile(r"(/\w*!?)(?:\s+(.*))?", re.DOTALL)
 
 
 def chat_loop(
@@ -82,6 +84,9 @@ class _Loop:
             if command[1] in EXITS:
                 return False
             self._run(command[1], command[2] or "")
+        elif message.lower() in BARE_EXITS:
+            say(f"left the chat: `{message}` alone leaves, as `/exit` does")
+            return False
         elif message:
             self._show(lambda: self._answer(message))
         return True
@@ -89,7 +94,7 @@ class _Loop:
     def helps(self) -> dict[str, str]:
         """Each command and what it does, in one line."""
         texts = {name: (command.__doc__ or "").strip().split("\n", 1)[0] for name, command in self._commands.items()}
-        return texts | {"/help": "Show this list.", "/exit": "Leave, as Ctrl-D does."}
+        return texts | {"/help": "Show this list.", "/exit": "Leave, as Ctrl-D or the word `exit` alone does."}
 
     def _run(self, name: str, argument: str) -> None:
         if name == "/help":

@@ -5,12 +5,17 @@ import functools
 import io
 import os
 import re
+import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO
 
 from rich.console import Console
 from rich.text import Text
+
+from nima_cli.errors import ResourceError
+from nima_cli.files import explain
 
 # Tables in a pipe keep every column: whoever reads the pipe decides where lines end.
 PIPE_WIDTH = 160
@@ -45,8 +50,44 @@ def is_rich(stream: IO[str] | None, environ: Mapping[str, str] | None = None) ->
     return stream.isatty() and environ.get("TERM") != "dumb" and not environ.get("NO_COLOR")
 
 
+def can_show(text: str, stream: IO[str] | None) -> bool:
+    """Whether the encoding of `stream` has all characters of `text`."""
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def command(*words: str | Path) -> str:
+    """A command line to copy, in backticks and quoted for a shell."""
+    return f"`{shlex.join(str(word) for word in words)}`"
+
+
+def write_out(text: str) -> None:
+    """Write a result on stdout as it is, and at once.
+
+    Raises:
+        ResourceError: stdout is closed, or a file that cannot take it.
+    """
+    stream = out().file
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise explain(error, Path("stdout"), "write") from error
+
+
 def out() -> Console:
-    """The console for data: stdout."""
+    """The console for data: stdout.
+
+    Raises:
+        ResourceError: stdout is closed, so that nobody could see a result.
+    """
+    if sys.stdout is None:  # the descriptor was closed when Python started
+        raise ResourceError("stdout: cannot write: it is closed")
     _accept_any_character(sys.stdout)
     return _console(to_stderr=False, styled=is_rich(sys.stdout), narrow="COLUMNS" in os.environ)
 

@@ -1,14 +1,15 @@
 """Shows which phase a command is in, on a terminal only: a line that goes when the work is done."""
 
 from nima_cli import events
-from nima_cli.ui.console import err
+from nima_cli.ui.console import can_show, err
 
 
 class PhaseView:
     """Names the phase under way, and how far it is where that is known."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._status = err().status("") if err().is_terminal and not quiet else None
+        spinner = "dots" if can_show("⠋", err().file) else "line"
+        self._status = err().status("", spinner=spinner) if err().is_terminal and not quiet else None
         if self._status is not None:
             self._status.start()
 

@@ -20,7 +20,9 @@ from nima_cli.ui.console import safe_text
 _COLOURS = (33, 208, 36, 175, 117, 220)
 # Without colour, curves are told apart by what they are drawn with.
 _MARKERS = ("braille", "+", "o", "x", "*", "#")
+_ASCII_MARKERS = (".", *_MARKERS[1:])
 _BRAILLE_SAMPLE = "⠤⠤"
+_FRAME = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
 
 
 def terminal_plot(
@@ -32,6 +34,7 @@ def terminal_plot(
     height: int,
     *,
     colour: bool = True,
+    only_ascii: bool = False,
 ) -> str:
     """One metric over the runs as `height` lines of at most `width` characters, each ended by a newline.
 
@@ -39,25 +42,34 @@ def terminal_plot(
         runs: (name, rows of `metrics.jsonl`).
         metric, x, smooth: as for `nima_cli.curves.curves`.
         colour: whether escape codes for colour may be used; without it, curves differ by their characters.
+        only_ascii: whether that encoding is all there is: curves and frame are then drawn with its characters.
 
     Raises:
         InputError: an unknown metric, a bad `smooth`, or nothing to draw.
     """
     lines = curves(runs, metric, x, smooth)
     unit, per_unit = time_unit(max(at for line in lines for at in line.xs)) if x == "time" else ("", 1.0)
-    legend = _legend(lines, width, many_runs=len(runs) > 1, colour=colour)
+    legend = _legend(lines, width, many_runs=len(runs) > 1, colour=colour, only_ascii=only_ascii)
     headline = f"{metric_label(metric)}\n{legend}\n"
-    plot = _draw(lines, per_unit, width, max(8, height - headline.count("\n") - 1), metric, colour=colour)
+    height = max(8, height - headline.count("\n") - 1)
+    plot = _draw(lines, per_unit, width, height, metric, colour=colour, only_ascii=only_ascii)
     label = X_LABELS[x] + (f" ({unit})" if unit else "")
+    plot = plot.translate(_FRAME) if only_ascii else plot
     return f"{headline}{plot.rstrip()}\n{label.center(width).rstrip()}\n"
 
 
-def _legend(lines: Sequence[Curve], width: int, *, many_runs: bool, colour: bool) -> str:
+def _marker(number: int, *, colour: bool, only_ascii: bool) -> str:
+    """What curve `number` is drawn with."""
+    markers = _ASCII_MARKERS if only_ascii else _MARKERS
+    return markers[0] if colour else markers[number % len(markers)]
+
+
+def _legend(lines: Sequence[Curve], width: int, *, many_runs: bool, colour: bool, only_ascii: bool) -> str:
     """The curves' names behind samples of their strokes, in as many lines as needed."""
     rows, used = [""], 0
     for number, line in enumerate(lines):
         name = safe_text(line.label(many_runs=many_runs))
-        marker = _MARKERS[0] if colour else _MARKERS[number % len(_MARKERS)]
+        marker = _marker(number, colour=colour, only_ascii=only_ascii)
         stroke = _BRAILLE_SAMPLE if marker == "braille" else marker * 2
         painted = f"\x1b[38;5;{_COLOURS[number % len(_COLOURS)]}m{stroke}\x1b[0m" if colour else stroke
         length = len(name) + 6
@@ -69,7 +81,16 @@ def _legend(lines: Sequence[Curve], width: int, *, many_runs: bool, colour: bool
     return "\n".join(row.rstrip() for row in rows)
 
 
-def _draw(lines: Sequence[Curve], per_unit: float, width: int, height: int, metric: str, *, colour: bool) -> str:
+def _draw(
+    lines: Sequence[Curve],
+    per_unit: float,
+    width: int,
+    height: int,
+    metric: str,
+    *,
+    colour: bool,
+    only_ascii: bool,
+) -> str:
     """The axes and the curves, drawn by plotext."""
     import plotext
 
@@ -83,7 +104,7 @@ def _draw(lines: Sequence[Curve], per_unit: float, width: int, height: int, metr
         xs = [at / per_unit for at in line.xs]
         # plotext's own logarithmic scale misplaces given ticks, so logarithms are drawn on a linear one.
         ys = [math.log10(y) for y in line.ys] if logarithmic else line.ys
-        symbol = _MARKERS[0] if colour else _MARKERS[number % len(_MARKERS)]
+        symbol = _marker(number, colour=colour, only_ascii=only_ascii)
         marker = plotext.marker(symbol, plotext.pixel(_COLOURS[number % len(_COLOURS)]))
         figure.draw(figure.signal(xs, ys, marker=marker).lines(True))
     xs = [at / per_unit for line in lines for at in line.xs]

@@ -11,6 +11,11 @@ def count(number: float) -> str:
     return f"{number:.1f}".removesuffix(".0")
 
 
+def many(number: int, what: str) -> str:
+    """`1 document`, `12,345 documents`; for words that take an s."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def duration(seconds: float) -> str:
     """`3.2` -> `3s`, `192` -> `3m12s`, `3725` -> `1h02m`, `200000` -> `2d07h`."""
     if not math.isfinite(seconds):

@@ -11,14 +11,14 @@ from rich.text import Text
 from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, SampleDrawn, View, perplexity
 from nima_cli.ui import quantities
 from nima_cli.ui.console import safe_text, say
-from nima_cli.ui.train_state import Evaluation, TrainState, facts, step_facts
+from nima_cli.ui.train_state import Evaluation, TrainState, data_line, facts, first_figures, next_step, step_facts
 
 SECONDS_BETWEEN_DRAWS = 0.1
 NARROW = 76
 SAMPLE_LINES = 5
 MAX_EVALUATIONS = 8
 # Lines of the display besides the evaluations: header, sample, progress and the blank lines between them.
-OTHER_LINES = 16
+OTHER_LINES = 17
 
 
 class LiveTrainView:
@@ -43,29 +43,32 @@ class LiveTrainView:
         elif not self._live.is_started:
             self._after(event)
             return
-        self._state.take(event)
+        now = self._clock()
+        self._state.take(event, now)
         if isinstance(event, Note):
             say(event.message, event.level)
         elif isinstance(event, RunEnded):
             self.close()
             self._after(event)
-        elif isinstance(event, EvalDone) or self._clock() >= self._next_draw:
-            self._draw()
+            if self._state.started is not None and (hint := next_step(event, self._state.started.run_dir)):
+                say(hint, "hint")
+        elif isinstance(event, EvalDone) or now >= self._next_draw:
+            self._draw(now)
 
     def close(self) -> None:
         """Leave the last picture on the screen and give the cursor back."""
         if self._live.is_started:
-            self._draw()
+            self._draw(self._clock())
             self._live.stop()
         self._after.close()
 
-    def _draw(self) -> None:
-        self._next_draw = self._clock() + SECONDS_BETWEEN_DRAWS
-        self._live.update(picture(self._state, self._console), refresh=True)
+    def _draw(self, now: float) -> None:
+        self._next_draw = now + SECONDS_BETWEEN_DRAWS
+        self._live.update(picture(self._state, self._console, now), refresh=True)
 
 
-def picture(state: TrainState, console: Console) -> RenderableType:
-    """The display for the console's size; works from 40 columns on."""
+def picture(state: TrainState, console: Console, now: float = 0.0) -> RenderableType:
+    """The display for the console's size at a time of the view's clock; works from 40 columns on."""
     width, height = console.size
     parts: list[RenderableType] = []
     if state.started is not None:
@@ -75,7 +78,7 @@ def picture(state: TrainState, console: Console) -> RenderableType:
         parts += [_evaluations(state, shown, width), Text()]
     if state.sample is not None:
         parts += [_sample(state.sample, console, width), Text()]
-    return Group(*parts, *_progress(state, width))
+    return Group(*parts, *_progress(state, width, now))
 
 
 def pack(pieces: Sequence[Text], width: int, separator: str) -> Text:
@@ -95,6 +98,9 @@ def pack(pieces: Sequence[Text], width: int, separator: str) -> Text:
 def _header(started: RunStarted, width: int) -> Text:
     title = Text.assemble(("nima train", "bold cyan"), "  ", (safe_text(str(started.run_dir)), "bold"))
     title.truncate(width, overflow="ellipsis")
+    data = Text(safe_text(f"data  {data_line(started)}"))
+    data.truncate(width, overflow="ellipsis")
+    title.append("\n").append_text(data)
     return title.append("\n").append_text(pack([Text(safe_text(fact), "dim") for fact in facts(started)], width, " · "))
 
 
@@ -112,7 +118,7 @@ def _evaluations(state: TrainState, shown: Sequence[Evaluation], width: int) -> 
         table.add_row(
             str(event.step),
             f"{row.epoch:.2f}",
-            quantities.loss(row.train_loss),
+            quantities.loss(event.train_loss),
             Text(quantities.loss(event.loss), "bold"),
             quantities.ratio(perplexity(event.loss)),
             f"{event.bits_per_byte:.3f}",
@@ -129,7 +135,7 @@ def _sample(sample: SampleDrawn, console: Console, width: int) -> Text:
     return shown.append(" …", "dim") if len(lines) > SAMPLE_LINES else shown
 
 
-def _progress(state: TrainState, width: int) -> list[RenderableType]:
+def _progress(state: TrainState, width: int, now: float) -> list[RenderableType]:
     if state.started is None:
         return []
     done = state.step
@@ -138,20 +144,26 @@ def _progress(state: TrainState, width: int) -> list[RenderableType]:
     line.add_column(ratio=1)
     line.add_column(no_wrap=True)
     line.add_row(
-        f"epoch {state.epoch_at(done):.2f}/{state.started.total_epochs:.3g}",
+        f"epoch {state.epoch_at(done):.2f}/{state.started.total_epochs:.2f}",
         ProgressBar(total=max(1, state.total_steps), completed=done, complete_style="cyan", finished_style="green"),
         f"{done}/{state.total_steps}  {quantities.percent(done / max(1, state.total_steps))}",
     )
     line.expand = True
-    return [line, pack(_numbers(state), width, " · ")]
+    return [line, pack(_numbers(state, now), width, " · ")]
 
 
-def _numbers(state: TrainState) -> list[Text]:
-    pieces = [Text("starting")] if state.last is None else [Text(fact) for fact in step_facts(state.last)]
-    if state.last is not None:
-        pieces.append(Text(f"ETA {quantities.duration(state.eta())}", "bold"))
+def _numbers(state: TrainState, now: float) -> list[Text]:
+    pieces = [Text(fact) for fact in step_facts(state.last)] if state.last is not None else [Text(_waiting(state))]
     if state.evals:
-        pieces.insert(1, Text(f"val loss {quantities.loss(state.evals[-1].event.loss)}"))
+        pieces.insert(2, Text(f"val loss {quantities.loss(state.evals[-1].event.loss)}"))
+    pieces.append(Text(f"elapsed {quantities.duration(state.elapsed(now))}"))
+    pieces.append(Text(f"ETA {quantities.duration(state.eta(now))}", "bold"))
     if state.best is not None:
         pieces.append(Text(f"best {quantities.loss(state.best.loss)} at step {state.best.step}", "green"))
     return pieces
+
+
+def _waiting(state: TrainState) -> str:
+    if state.started is None or state.step < state.started.first_step:
+        return "starting"
+    return f"first figures at step {first_figures(state.started)}"

@@ -3,10 +3,13 @@
 import json
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from nima_cli.events import EvalDone, Event, Progress, RunEnded, RunStarted, SampleDrawn, StepDone, perplexity
 from nima_cli.ui import quantities
+from nima_cli.ui.console import command
 
+_SOURCES = 4
 REASONS = {
     "completed": "done",
     "early_stopped": "stopped early, validation no longer improves",
@@ -21,36 +24,45 @@ class Evaluation:
 
     event: EvalDone
     epoch: float
-    train_loss: float
 
 
 @dataclass(slots=True)
 class TrainState:
-    """The run so far, as this process saw it."""
+    """The run so far, as this process saw it.
+
+    Attributes:
+        step: optimizer steps done.
+        began: by the view's clock, when this process began; `first_step_at` when its first step was done, and `last_at`
+            when the last figures came.
+    """
 
     started: RunStarted | None = None
     first: StepDone | None = None
     last: StepDone | None = None
     step: int = 0
+    began: float = 0.0
+    first_step_at: float | None = None
+    last_at: float = 0.0
     evals: list[Evaluation] = field(default_factory=list)
     best: EvalDone | None = None
     sample: SampleDrawn | None = None
 
-    def take(self, event: Event) -> None:
-        """Remember what later lines need."""
+    def take(self, event: Event, now: float = 0.0) -> None:
+        """Remember what later lines need; `now` is the time of the view's clock."""
         match event:
             case RunStarted():
                 self.started = event
                 self.step = event.first_step - 1
+                self.began = now
             case Progress():
                 self.step = event.done
+                self.first_step_at = now if self.first_step_at is None else self.first_step_at
             case StepDone():
                 self.first = self.first or event
-                self.last = event
+                self.last, self.last_at = event, now
                 self.step = event.step
             case EvalDone():
-                train_loss = self.last.loss if self.last else math.nan
-                self.evals.append(Evaluation(event, self.epoch_at(event.step), train_loss))
+                self.evals.append(Evaluation(event, self.epoch_at(event.step)))
                 self.best = event if event.best else self.best
             case SampleDrawn():
                 self.sample = event
@@ -64,11 +76,20 @@ class TrainState:
         """How many passes over the train split `step` optimizer steps make."""
         return self.started.total_epochs * step / max(1, self.total_steps) if self.started else math.nan
 
-    def eta(self) -> float:
+    def elapsed(self, now: float) -> float:
+        """Seconds since the run began, over all resumes as far as figures have told of them."""
+        return now - self.began if self.last is None else self.last.elapsed_seconds + now - self.last_at
+
+    def eta(self, now: float = 0.0) -> float:
         """Seconds to the last step, from the pace since this process's first step; infinite while it is unknown."""
-        if self.started is None or self.first is None or self.last is None:
+        if self.started is None:
             return math.inf
         left = self.total_steps - self.step
+        if self.first is None or self.last is None:
+            steps = self.step - self.started.first_step
+            return (
+                left * (now - self.first_step_at) / steps if steps > 0 and self.first_step_at is not None else math.inf
+            )
         steps = self.last.step - self.first.step
         if steps > 0:
             return left * (self.last.elapsed_seconds - self.first.elapsed_seconds) / steps
@@ -81,6 +102,22 @@ def model_name(started: RunStarted) -> str:
     """The preset of the run, or `custom`."""
     model = json.loads(started.config_json).get("model", {})
     return str(model.get("preset") or "custom")
+
+
+def first_figures(started: RunStarted) -> int:
+    """The step at which there will be a loss to show."""
+    every = json.loads(started.config_json).get("training", {}).get("log_steps", 1)
+    return int(min(-(-started.first_step // every) * every, started.total_steps))
+
+
+def data_line(started: RunStarted) -> str:
+    """What the run learns from: `data/mine (docs 97.4%, faq 2.6%)`."""
+    ranked = sorted(started.sources, key=lambda source: -source[1])
+    if len(ranked) == 1:
+        return f"{started.data} ({ranked[0][0]})"
+    names = [f"{name} {quantities.percent(share)}" for name, share in ranked[:_SOURCES]]
+    names += [f"{len(ranked) - _SOURCES} more"] if len(ranked) > _SOURCES else []
+    return f"{started.data} ({', '.join(names)})"
 
 
 def facts(started: RunStarted) -> list[str]:
@@ -98,7 +135,7 @@ def step_facts(step: StepDone) -> list[str]:
     """The numbers of a training step."""
     return [
         f"loss {quantities.loss(step.loss)}",
-        f"ppl {quantities.ratio(perplexity(step.loss))}",
+        f"perplexity {quantities.ratio(perplexity(step.loss))}",
         f"lr {quantities.rate(step.learning_rate)}",
         f"grad norm {step.grad_norm:.2f}",
         f"{quantities.count(step.tokens_per_second)} tokens/s",
@@ -109,7 +146,7 @@ def eval_facts(event: EvalDone) -> list[str]:
     """The numbers of an evaluation."""
     return [
         f"{event.split} loss {quantities.loss(event.loss)}",
-        f"ppl {quantities.ratio(perplexity(event.loss))}",
+        f"perplexity {quantities.ratio(perplexity(event.loss))}",
         f"{event.bits_per_byte:.3f} bits/byte",
         f"accuracy {quantities.percent(event.accuracy)}",
     ]
@@ -119,3 +156,13 @@ def ending(event: RunEnded) -> str:
     """One line that says how a run ended."""
     best = f"; best val loss {quantities.loss(event.best_loss)} at step {event.best_step}"
     return f"{REASONS[event.reason]} at step {event.step}{best if math.isfinite(event.best_loss) else ''}"
+
+
+def next_step(event: RunEnded, run_dir: Path) -> str | None:
+    """What one does with a run that ended like this; None where the error that follows says it."""
+    if event.reason == "diverged":
+        return None
+    if event.reason == "interrupted":
+        return f"go on with {command('nima', 'train', '--resume', run_dir)}"
+    measure, talk = (command("nima", name, "--checkpoint", run_dir) for name in ("eval", "chat"))
+    return f"measure it with {measure}, talk to it with {talk}"

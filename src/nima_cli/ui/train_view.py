@@ -6,11 +6,20 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.text import Text
 
-from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, SampleDrawn, StepDone, View
+from nima_cli.events import EvalDone, Event, Note, Progress, RunEnded, RunStarted, SampleDrawn, StepDone, View
 from nima_cli.ui import quantities
 from nima_cli.ui.console import err, safe_text, say
 from nima_cli.ui.train_live import LiveTrainView
-from nima_cli.ui.train_state import TrainState, ending, eval_facts, facts, step_facts
+from nima_cli.ui.train_state import (
+    TrainState,
+    data_line,
+    ending,
+    eval_facts,
+    facts,
+    first_figures,
+    next_step,
+    step_facts,
+)
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -47,19 +56,23 @@ class LineTrainView:
         self._console = console
         self._clock = clock
         self._state = TrainState()
-        self._next_line = 0.0
+        self._next_line = self._next_sign = 0.0
 
     def __call__(self, event: Event, /) -> None:
         """Take one event."""
-        self._state.take(event)
+        now = self._clock()
+        self._state.take(event, now)
         match event:
             case RunStarted():
                 self._print(f"run {event.run_dir}: {', '.join(facts(event))}")
+                self._print(f"data {data_line(event)}")
                 if event.first_step > 1:
                     self._print(f"goes on at step {event.first_step}")
-                self._next_line = self._clock()
+                self._next_line, self._next_sign = now, now + SECONDS_BETWEEN_LINES
+            case Progress():
+                self._show_waiting(now)
             case StepDone():
-                self._show_step(event)
+                self._show_step(event, now)
             case EvalDone():
                 best = "  best so far" if event.best else ""
                 self._print(f"eval {event.step}  {'  '.join(eval_facts(event))}{best}")
@@ -71,17 +84,33 @@ class LineTrainView:
                 say(event.message, event.level)
             case RunEnded():
                 self._print(ending(event))
+                if self._state.started is not None and (hint := next_step(event, self._state.started.run_dir)):
+                    say(hint, "hint")
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def _show_step(self, step: StepDone) -> None:
-        now = self._clock()
+    def _show_waiting(self, now: float) -> None:
+        """A sign of life while there are no figures yet."""
+        if self._state.last is not None or self._state.started is None or now < self._next_sign:
+            return
+        at = first_figures(self._state.started)
+        if self._state.step < at:
+            self._next_sign = now + SECONDS_BETWEEN_LINES
+            self._print(f"{self._place()}  first figures at step {at}")
+
+    def _show_step(self, step: StepDone, now: float) -> None:
         if now < self._next_line and step.step < self._state.total_steps:
             return
         self._next_line = now + SECONDS_BETWEEN_LINES
-        place = f"step {step.step}/{self._state.total_steps}  epoch {step.epoch:.2f}"
-        self._print("  ".join([place, *step_facts(step), f"eta {quantities.duration(self._state.eta())}"]))
+        times = [
+            f"elapsed {quantities.duration(step.elapsed_seconds)}",
+            f"eta {quantities.duration(self._state.eta())}",
+        ]
+        self._print("  ".join([f"{self._place()}  epoch {step.epoch:.2f}", *step_facts(step), *times]))
+
+    def _place(self) -> str:
+        return f"step {self._state.step}/{self._state.total_steps}"
 
     def _print(self, line: str) -> None:
         self._console.print(Text(safe_text(line)), soft_wrap=True)

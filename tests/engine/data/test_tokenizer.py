@@ -84,13 +84,6 @@ def test_lines_that_the_trainer_would_skip_are_learned_from() -> None:
 def test_surrogates_are_refused() -> None:
     with pytest.raises(InputError, match="not valid Unicode"):
         TRAINED["bpe"].encode("a\ud800b")
-    with pytest.raises(InputError, match="not valid Unicode"):
-        TRAINED["bpe"].encode_batch(["a", "a\ud800b"], threads=2)
-
-
-def test_a_batch_is_the_same_as_one_by_one() -> None:
-    for texts in (TEXTS, [*TEXTS, "a\u2581b"]):
-        assert TRAINED["bpe"].encode_batch(texts, threads=2) == [TRAINED["bpe"].encode(text) for text in texts]
 
 
 @settings(max_examples=100)

@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nima_cli.engine.data.dataset_files import DatasetFiles, SplitArrays
 from nima_cli.engine.data.document import KINDS
 from nima_cli.engine.data.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from nima_cli.engine.data.dataset import PreparedDataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class SourceMix:
     epoch_share: float
 
 
-def source_mix(files: DatasetFiles) -> list[SourceMix]:
+def source_mix(files: "DatasetFiles | PreparedDataset") -> list[SourceMix]:
     """What the model will see of each source.
 
     Raises:

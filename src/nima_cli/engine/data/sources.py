@@ -172,7 +172,21 @@ def _unused(name: str, opened: Sequence[Source]) -> str:
 
 
 def _spool_stdin() -> IO[bytes]:
-    """Keep standard input in a temporary file: it is read once for the fingerprint and once for the documents."""
-    spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its source
-    shutil.copyfileobj(sys.stdin.buffer, spool)
+    """Keep standard input in a temporary file: it is read once for the fingerprint and once for the documents.
+
+    Raises:
+        DataError: it is closed.
+        ResourceError: there is no temporary folder, or no room in it.
+    """
+    if sys.stdin is None:  # the descriptor was closed when Python started
+        raise DataError("standard input: cannot read: it is closed")
+    try:
+        spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its source
+        shutil.copyfileobj(sys.stdin.buffer, spool)
+        spool.flush()
+    except OSError as error:
+        raise ResourceError(
+            f"standard input: cannot keep it in a temporary file: {(error.strerror or str(error)).lower()}",
+            hint="set the variable TMPDIR to a folder with room, or read from a file",
+        ) from error
     return spool

@@ -143,16 +143,6 @@ class Tokenizer:
             raise InputError("the text is not valid Unicode: it holds a lone surrogate") from None
         return ids
 
-    def encode_batch(self, texts: Sequence[str], *, threads: int) -> list[list[int]]:
-        """`encode` for many texts at once, in order."""
-        if any(layout.SPACE_MARK in text for text in texts):
-            return [self.encode(text) for text in texts]
-        try:
-            batch: list[list[int]] = self._native.encode(list(texts), num_threads=threads)
-        except (RuntimeError, TypeError):
-            raise InputError("a text is not valid Unicode: it holds a lone surrogate") from None
-        return batch
-
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`; special symbols give nothing, bytes that form no character give U+FFFD."""
         table = self._bytes

@@ -6,6 +6,7 @@ A file is replaced in one step. A folder is made complete under another name and
 import contextlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -28,7 +29,10 @@ def check_file(path: Path) -> None:
         InputError: it is a folder or a foreign file.
     """
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; this format is one file", hint=f"for example --output {path / 'model'}")
+        raise InputError(
+            f"{path}: is a folder; this format is one file",
+            hint=f"for example --output {shlex.quote(str(path / 'model'))}",
+        )
     if os.path.lexists(path) and not _is_ours(path):
         raise InputError(f"{path}: exists and is no export of nima", hint=_HINT)
 

@@ -3,16 +3,20 @@
 Axis letters: B rows · V vocabulary
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
+from nima_cli.config.problems import first_refused
+from nima_cli.config.sampling import SamplingConfig
 from nima_cli.errors import DivergedError, InputError
+
+_DEFAULT = SamplingConfig()
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen.
+    """How the next token is chosen; defaults and ranges are those of `SamplingConfig`.
 
     Attributes:
         temperature: divides the logits; 0 takes the most likely token.
@@ -22,11 +26,11 @@ class Sampling:
         repetition_penalty: divide the logits of tokens already seen, multiply if negative (1909.05858); 1 is off.
     """
 
-    temperature: float = 0.8
-    top_k: int = 50
-    top_p: float = 0.95
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
+    temperature: float = _DEFAULT.temperature
+    top_k: int = _DEFAULT.top_k
+    top_p: float = _DEFAULT.top_p
+    min_p: float = _DEFAULT.min_p
+    repetition_penalty: float = _DEFAULT.repetition_penalty
 
     def __post_init__(self) -> None:
         """Refuse what no choice could follow.
@@ -34,12 +38,10 @@ class Sampling:
         Raises:
             InputError: names the value and its range.
         """
-        _check("temperature", self.temperature, 0.0 <= self.temperature <= 100.0, "from 0 to 100")
-        _check("top-k", self.top_k, self.top_k >= 0, "0 (all tokens) or more")
-        _check("top-p", self.top_p, 0.0 < self.top_p <= 1.0, "above 0 and at most 1")
-        _check("min-p", self.min_p, 0.0 <= self.min_p < 1.0, "at least 0 and below 1")
-        in_range = 0.0 < self.repetition_penalty <= 100.0
-        _check("repetition-penalty", self.repetition_penalty, in_range, "above 0 and at most 100")
+        refused = first_refused(SamplingConfig, asdict(self))
+        if refused is not None:
+            name, expected = refused
+            raise _out_of_range(name, getattr(self, name), expected)
 
 
 def check_seed(seed: int) -> None:
@@ -48,12 +50,12 @@ def check_seed(seed: int) -> None:
     Raises:
         InputError: it is negative or has more than 63 bits.
     """
-    _check("seed", seed, 0 <= seed < 2**63, "from 0 to 2**63 - 1")
+    if not 0 <= seed < 2**63:
+        raise _out_of_range("seed", seed, "a whole number from 0 to 2**63 - 1")
 
 
-def _check(name: str, value: float, valid: bool, expected: str) -> None:
-    if not valid:
-        raise InputError(f"`--{name}` {value} is out of range", hint=f"give a number {expected}")
+def _out_of_range(name: str, value: float, expected: str) -> InputError:
+    return InputError(f"`{name}` {value} is out of range", hint=f"give {expected}")
 
 
 def pick(logits_BV: torch.Tensor, sampling: Sampling, uniforms_B: torch.Tensor, seen_BV: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 from nima_cli import __version__
 from nima_cli.config.schema import Config
 from nima_cli.engine.checkpoint import Checkpoint
+from nima_cli.engine.data.inspection import source_mix
 from nima_cli.engine.training.evaluator import Metrics
 from nima_cli.engine.training.resume import free_changes
 from nima_cli.engine.training.state import RunState
@@ -27,6 +28,8 @@ def run_started(state: RunState, run_dir: Path) -> RunStarted:
     """What this process is about to do."""
     return RunStarted(
         run_dir=run_dir,
+        data=state.dataset.folder,
+        sources=tuple((one.source, one.epoch_share) for one in source_mix(state.dataset)),
         version=__version__,
         config_json=json.dumps(state.config.model_dump(mode="json")),
         parameters=state.shape.parameters(),

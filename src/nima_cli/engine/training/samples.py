@@ -26,7 +26,13 @@ def draw_samples(
     """
     was_training = model.training
     generator = TextGenerator(model, tokenizer)
-    sampling = Sampling(temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
+    sampling = Sampling(
+        temperature=config.temperature,
+        top_k=config.top_k,
+        top_p=config.top_p,
+        min_p=config.min_p,
+        repetition_penalty=config.repetition_penalty,
+    )
     try:
         for prompt in config.prompts:
             ids = generator.encode_prompt(prompt)
