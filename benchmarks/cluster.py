@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import PRESET_VOCAB_SIZES, Config
 from nima_cli.engine.model.shape import ModelShape, resolve
-from nima_cli.engine.training.costs import checkpoint_bytes, memory_bytes, optimizer_bytes
+from nima_cli.engine.training import costs
+from nima_cli.engine.training.costs import checkpoint_bytes, optimizer_bytes
 
 GPU = 989e12  # operations a second
 NVLINK, INFINIBAND = 450e9, 50e9  # bytes a second, one direction, one GPU
@@ -111,15 +112,13 @@ def memory(plan: Plan) -> Iterator[tuple[str, float]]:
     )
     optimizer = optimizer_bytes(plan.shape, config)
     momenta = 4 * sum(rows * columns * count for (rows, columns), count in matrices(plan.shape).items())
-    everything = memory_bytes(plan.shape, config, bytes_per_number=2, on_cpu=False)
-    largest = max(rows * columns * count for (rows, columns), count in matrices(plan.shape).items())
+    step = costs.memory(plan.shape, config, costs.Means("cuda", 2), rows=plan.rows).step
     yield "weights, float32", weights
     yield "gradients, float32", weights
     yield "a copy of them for the exchange", weights
     yield "AdamW of embeddings and gains", optimizer - momenta
     yield "Muon's momentum, shared out", momenta / plan.gpus
-    yield "Muon's updates of one shape, twice", 8 * largest
-    yield f"activations of {plan.rows} rows", everything - 2 * weights - optimizer
+    yield f"activations of {plan.rows} rows, and Muon's update", step - weights
 
 
 def steps_table(plans: Sequence[Plan]) -> Iterator[str]:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from nima_cli.engine.data.contents import MARKDOWN_SUFFIXES
 from nima_cli.engine.data.dataset_files import SPLITS, read_dataset
 from nima_cli.engine.data.markdown import blocks
 from nima_cli.engine.data.problems import printable
-from nima_cli.engine.data.readers import MARKDOWN_SUFFIXES
 from nima_cli.engine.data.text_view import parse_entries
 from nima_cli.engine.data.tokenizer import Tokenizer
 

@@ -82,11 +82,12 @@ def write(template: Path, folder: Path, size: float) -> None:
     def tell(shard: EncodedShard) -> Event:
         return Progress("writing", shard.documents, 0, "documents")
 
-    with locked_folder(folder), staged(folder, loss="all") as writer:
+    with locked_folder(folder), staged(folder) as writer:
         writer.write_tokenizer(tokenizer)
         for split in SPLITS:
             tokens = int((size if split == "train" else min(size, _SMALL)) / width)
-            counts, _ = drained(writer.write_split(split, shards(tokens, tokenizer.vocab_size, tokenizer.bos_id), tell))
+            made = shards(tokens, tokenizer.vocab_size, tokenizer.bos_id)
+            counts, _ = drained(writer.write_split(split, made, tell, masked=False))
             metadata["splits"][split] = {**asdict(counts), "sha256": writer.hashes[f"{split}.bin"]}
         writer.publish({**metadata, "files": writer.hashes})
 

@@ -54,7 +54,7 @@ def measure(
     keep_freed_memory()
     trainer = Trainer(config, open_dataset(dataset), run_dir, device)
     watched, blind = trainer.plan, dataclasses.replace(trainer.plan, log_steps=NEVER)
-    views = run_views(config.monitoring, run_dir, resumed_step=None, quiet=False)
+    views = run_views(config.monitoring, run_dir, resumed_step=None, history=run_dir, quiet=False)
     seconds = {True: [0.0] * (blocks + 1), False: [0.0] * (blocks + 1)}
     once: dict[str, float] = defaultdict(float)
     later: dict[str, float] = defaultdict(float)

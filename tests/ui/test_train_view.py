@@ -251,3 +251,13 @@ def test_on_a_terminal_without_colour_there_are_only_lines(env: dict[str, str]) 
     assert "\x1b" not in output
     assert "\r" not in output.replace("\r\n", "\n")
     assert "step 100/100" in output
+
+
+def test_a_pipe_gets_one_short_sample_of_each_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
+    walls = [run.sample(step, "same words " * 200, prompt) for step in (5, 10) for prompt in ("One", "Two", "Three")]
+    lines = shown_in_a_pipe([run.started(), *walls], capsys, tick=1)
+    assert [line for line in lines if line.startswith("sample")] == ["sample 5  One", "sample 10  One"]
+    assert sum(map(len, lines)) < 1000
+    assert lines[-1] == "  | …"
+    shown_lines = shown_in_a_pipe([run.started(), run.sample(5, "\n".join("abcdefgh"))], capsys, tick=1)
+    assert shown_lines[-5:] == ["  | a", "  | b", "  | c", "  | d", "  | …"]

@@ -22,6 +22,7 @@ from nima_cli.ui.train_state import (
 )
 
 SECONDS_BETWEEN_LINES = 5.0
+SAMPLE_CHARACTERS, SAMPLE_LINES = 240, 4
 
 
 def train_view(*, quiet: bool, clock: Callable[[], float] = time.monotonic) -> View:
@@ -57,6 +58,7 @@ class LineTrainView:
         self._clock = clock
         self._state = TrainState()
         self._next_line = self._next_sign = 0.0
+        self._sampled = 0
 
     def __call__(self, event: Event, /) -> None:
         """Take one event."""
@@ -77,9 +79,7 @@ class LineTrainView:
                 best = "  best so far" if event.best else ""
                 self._print(f"eval {event.step}  {'  '.join(eval_facts(event))}{best}")
             case SampleDrawn():
-                self._print(f"sample {event.step}  {event.prompt}")
-                for line in event.text.split("\n"):
-                    self._print(f"  | {line}")
+                self._show_sample(event)
             case Note():
                 say(event.message, event.level)
             case RunEnded():
@@ -89,6 +89,19 @@ class LineTrainView:
 
     def close(self) -> None:
         """Nothing is open."""
+
+    def _show_sample(self, sample: SampleDrawn) -> None:
+        """The first sample of an evaluation, as much of it as a log can bear; all are in `samples.jsonl`."""
+        if sample.step == self._sampled:
+            return
+        self._sampled = sample.step
+        self._print(f"sample {sample.step}  {sample.prompt}")
+        text = sample.text[:SAMPLE_CHARACTERS]
+        lines = text.split("\n")
+        for line in lines[:SAMPLE_LINES]:
+            self._print(f"  | {line}")
+        if len(lines) > SAMPLE_LINES or text != sample.text:
+            self._print("  | …")
 
     def _show_waiting(self, now: float) -> None:
         """A sign of life while there are no figures yet."""
