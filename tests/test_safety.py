@@ -44,7 +44,7 @@ def _call_dangers(call: ast.Call) -> Iterator[str]:
             yield f"{name} is not literally {not value}"
     if ast.unparse(call.func) == "yaml.load":
         loader = keywords.get("Loader") or (call.args[1] if len(call.args) > 1 else None)
-        if loader is None or "Safe" not in ast.unparse(loader):
+        if loader is None or not any(safe in ast.unparse(loader) for safe in ("Safe", "BaseLoader")):
             yield "yaml.load without a safe loader"
     if ast.unparse(call.func) == "torch.load":
         given = keywords.get("weights_only")

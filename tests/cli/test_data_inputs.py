@@ -28,7 +28,7 @@ def project(tmp_path: Path) -> Path:
         "node_modules/p/README.md": "The manual of a package that somebody else wrote.",
         "site/index.md": "What a site generator has made of the pages.",
         ".gitignore": "site/\n",
-        "docs/guide.adoc": "= Guide\n" * 300,
+        "docs/guide.wiki": "= Guide\n" * 300,
         ".github/CONTRIBUTING.md": "How to contribute to this project, in some words.",
     }
     for name, text in files.items():
@@ -52,17 +52,17 @@ def test_the_end_of_a_preparation_says_what_was_left_out(nima: Nima, project: Pa
     assert ran.code == 0, ran.stderr
     lines = ran.stderr.splitlines()
     assert next(line for line in lines if line.startswith("read: ")) == "read: 10 .md (500 bytes)"
-    assert "not of a kind that is read: 1 .adoc (2.4 kB, the largest docs/guide.adoc)" in lines
+    assert "not of a kind that is read: 1 .wiki (2.4 kB, the largest docs/guide.wiki)" in lines
     [left_out] = [line for line in lines if line.startswith("left out: ")]
     assert "1 path that git ignores (site)" in left_out
     assert "1 folder of installed packages (node_modules)" in left_out
     assert "2 hidden entries (.gitignore and 1 more)" in left_out
-    assert any(line.startswith("warning: ") and "of the bytes are not read: 1 .adoc" in line for line in lines)
+    assert any(line.startswith("warning: ") and "of the bytes are not read: 1 .wiki" in line for line in lines)
     assert any(line.startswith("hint: read what is left out by default") for line in lines)
     rows = [json.loads(line) for line in (project / "report.jsonl").read_text("utf-8").splitlines()]
     assert {(row["where"], row["reason"]) for row in rows} == {
         ("site", "gitignore"), ("node_modules", "dependencies"), (".gitignore", "hidden"), (".github", "hidden"),
-        ("docs/guide.adoc", "kind"),
+        ("docs/guide.wiki", "kind"),
     }  # fmt: skip
     before = metadata(project / "data/mine")
     again = nima(*PREPARE, "--report", "report.jsonl", "--overwrite", cwd=project)
@@ -70,7 +70,7 @@ def test_the_end_of_a_preparation_says_what_was_left_out(nima: Nima, project: Pa
     assert metadata(project / "data/mine") == before
     shown = nima("data", "inspect", "data/mine", "--samples", "0", cwd=project).stdout
     assert "not of a kind that is read" in shown
-    assert "docs/guide.adoc" in shown
+    assert "docs/guide.wiki" in shown
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_flags_say_what_is_left_out(nima: Nima, project: Path, flags: tuple[str,
 
 def test_the_same_keys_work_in_a_file(nima: Nima, project: Path) -> None:
     (project / "nima.yaml").write_text(
-        "data:\n  dir: data/mine\n  tokenizer: char\n  exclude: ['*.adoc', '/docs/0.md']\n  respect_gitignore: false\n"
+        "data:\n  dir: data/mine\n  tokenizer: char\n  exclude: ['*.wiki', '/docs/0.md']\n  respect_gitignore: false\n"
         "  sources:\n    - {path: ., container: text, exclude: ['1.md']}\n",
         "utf-8",
     )
@@ -112,7 +112,7 @@ def test_no_dataset_is_written_among_documents_and_no_hint_says_so(nima: Nima, p
     for more in ((), ("--overwrite",)):
         ran = nima("data", "prepare", "--output-dir", "docs", "--text-files", "docs", *more, cwd=project)
         assert "is already there and belongs to no prepared dataset" in refused(ran, 2)
-    assert sorted(path.name for path in (project / "docs").iterdir()) == [*(f"{n}.md" for n in range(10)), "guide.adoc"]
+    assert sorted(path.name for path in (project / "docs").iterdir()) == [*(f"{n}.md" for n in range(10)), "guide.wiki"]
     ran = nima("train", "--data", "docs", cwd=project)
     assert "not a prepared dataset" in refused(ran, 2)
     assert "`nima data prepare --output-dir data/docs --text-files docs`" in ran.stderr

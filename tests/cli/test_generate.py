@@ -139,7 +139,7 @@ def test_control_characters_are_shown_not_sent(tiny_run: TinyRun, nima: Nima) ->
     ("flags", "said"),
     [
         (("--num-samples", "0"), "--num-samples"),
-        (("--seed", "9223372036854775807", "--num-samples", "2"), "--seed"),
+        (("--seed", "9223372036854775807", "--num-samples", "2"), "`seed`"),
         (("--dtype", "int9"), "--dtype"),
         (("--device", "tpu"), "--device"),
         (("--prompt-file", "missing.txt"), "missing.txt"),

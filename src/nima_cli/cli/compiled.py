@@ -32,11 +32,11 @@ def compile_kernels_meanwhile(device: str) -> None:
 
 def _compile_meanwhile(program: "Program", device: str) -> None:
     if device in ("auto", "cpu") and program.fits_platform:
-        Thread(target=_compile, args=(program,)).start()
+        Thread(target=_compile, args=(program, compiled())).start()
 
 
-def _compile(program: "Program") -> None:
+def _compile(program: "Program", folder: Path) -> None:
     from nima_cli.engine.native.build import NoProgramError, library
 
     with suppress(NoProgramError):  # whoever needs the program finds out again, and says why
-        library(program, compiled())
+        library(program, folder)

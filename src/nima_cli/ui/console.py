@@ -89,13 +89,13 @@ def out() -> Console:
     if sys.stdout is None:  # the descriptor was closed when Python started
         raise ResourceError("stdout: cannot write: it is closed")
     _accept_any_character(sys.stdout)
-    return _console(to_stderr=False, styled=is_rich(sys.stdout), narrow="COLUMNS" in os.environ)
+    return _console(to_stderr=False, styled=is_rich(sys.stdout), columns=os.environ.get("COLUMNS"))
 
 
 def err() -> Console:
     """The console for talk: stderr."""
     _accept_any_character(sys.stderr)
-    return _console(to_stderr=True, styled=is_rich(sys.stderr), narrow="COLUMNS" in os.environ)
+    return _console(to_stderr=True, styled=is_rich(sys.stderr), columns=os.environ.get("COLUMNS"))
 
 
 def _accept_any_character(stream: IO[str]) -> None:
@@ -113,7 +113,7 @@ class _Console(Console):
 
 
 @functools.lru_cache(maxsize=8)
-def _console(*, to_stderr: bool, styled: bool, narrow: bool) -> Console:
+def _console(*, to_stderr: bool, styled: bool, columns: str | None) -> Console:
     """One console per stream and look, so that talk and a live display on the same stream know of each other.
 
     It writes to whatever `sys.stdout` or `sys.stderr` is at that moment.
@@ -124,7 +124,7 @@ def _console(*, to_stderr: bool, styled: bool, narrow: bool) -> Console:
         force_interactive=styled,
         force_jupyter=False,
         no_color=not styled,
-        width=None if styled or narrow else PIPE_WIDTH,
+        width=None if styled or columns is not None else PIPE_WIDTH,
         markup=False,
         emoji=False,
         highlight=False,

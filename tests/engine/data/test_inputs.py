@@ -40,8 +40,8 @@ def folder(tmp_path: Path) -> Path:
         **{f"{number}.md": f"# Page {number}\n\nThe words of page {number}, which has a few." for number in range(6)},
         "again.txt": "# Page 1\n\nThe words of page 1, which has a few.",
         "short.md": "short",
-        "big.adoc": "= Title\n" * 200,
-        "small.adoc": "= Title\n",
+        "big.wiki": "= Title\n" * 200,
+        "small.wiki": "= Title\n",
         "x.png": "not really a picture " * 400,
         "node_modules/p/README.md": "somebody else's words",
     }
@@ -57,19 +57,19 @@ def test_all_that_was_read_left_out_and_dropped_is_counted(folder: Path, tmp_pat
         ("read", "", ".md", 7, "0.md"),
         ("read", "", ".txt", 1, "again.txt"),
         ("left_out", "kind", ".png", 1, "x.png"),
-        ("left_out", "kind", ".adoc", 2, "big.adoc"),
+        ("left_out", "kind", ".wiki", 2, "big.wiki"),
         ("left_out", "dependencies", "", 1, "node_modules"),
         ("dropped", "duplicate", "", 1, "again.txt"),
         ("dropped", "too_short", "", 1, "short.md"),
     ]
     sizes = {row["suffix"]: row["bytes"] for row in inputs(tmp_path / "out")}
-    assert sizes[".adoc"] == sum(path.stat().st_size for path in folder.glob("*.adoc"))
+    assert sizes[".wiki"] == sum(path.stat().st_size for path in folder.glob("*.wiki"))
     assert [(row["outcome"], row["count"]) for row in inputs(tmp_path / "out")] == [
         (row[0], row[3]) for row in counted(events)
     ]
     drops = {Path(event.where).name: event.reason for event in events if isinstance(event, Dropped)}
     assert drops == {
-        "x.png": "kind", "big.adoc": "kind", "small.adoc": "kind", "node_modules": "dependencies",
+        "x.png": "kind", "big.wiki": "kind", "small.wiki": "kind", "node_modules": "dependencies",
         "again.txt": "duplicate", "short.md": "too_short",
     }  # fmt: skip
 
@@ -79,13 +79,13 @@ def test_a_large_unread_share_is_warned_of_and_pictures_are_no_share(folder: Pat
         event for event in run(config(folder), tmp_path / "out") if isinstance(event, Note) and "docs" in event.message
     ]
     assert warning.level == "warning"
-    assert "% of the bytes are not read: 2 .adoc" in warning.message
-    for file in folder.glob("*.adoc"):
+    assert "% of the bytes are not read: 2 .wiki" in warning.message
+    for file in folder.glob("*.wiki"):
         file.unlink()
     assert not unread(run(config(folder), tmp_path / "out", overwrite=True))
 
 
-@pytest.mark.parametrize(("pattern", "said"), [("drafts/", True), ("*.adoc", False), ("!keep.md", False)])
+@pytest.mark.parametrize(("pattern", "said"), [("drafts/", True), ("*.wiki", False), ("!keep.md", False)])
 def test_patterns_that_exclude_nothing_are_warned_of(folder: Path, tmp_path: Path, pattern: str, said: bool) -> None:
     events = run(config(folder, exclude=[pattern]), tmp_path / "out")
     found = [event for event in events if isinstance(event, Note) and "has left nothing out" in event.message]
@@ -118,12 +118,12 @@ def test_bad_files_that_are_skipped_are_counted(folder: Path, tmp_path: Path) ->
 def test_too_few_documents_still_say_what_was_not_read(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/one.md").write_text("the only document that is read here", "utf-8")
-    (tmp_path / "docs/rest.adoc").write_text("= The others\n" * 99, "utf-8")
+    (tmp_path / "docs/rest.wiki").write_text("= The others\n" * 99, "utf-8")
     events: list[Event] = []
     preparing = prepare(config(tmp_path / "docs"), tmp_path / "out", overwrite=False, workers=1)
     with pytest.raises(DataError, match="1 usable document"):
         events.extend(preparing)
-    assert ("left_out", "kind", ".adoc", 1, "rest.adoc") in counted(events)
+    assert ("left_out", "kind", ".wiki", 1, "rest.wiki") in counted(events)
 
 
 def test_a_dataset_below_its_own_sources_comes_out_the_same_each_time(folder: Path) -> None:

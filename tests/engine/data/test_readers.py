@@ -189,7 +189,7 @@ def test_what_a_folder_holds(tmp_path: Path) -> None:
     for name in (*documents, *code, "LICENSE", "NOTICE", "data.xyz"):
         (tmp_path / name).write_text(f"words of {name}")
     (tmp_path / "tool").write_text("#!/bin/sh\nls")
-    (tmp_path / "x.min.js").write_text("f();" * 2000)
+    (tmp_path / "x.js").write_text("f();" * 2000)
     scanned = pdf([])
     (tmp_path / "scan.pdf").write_bytes(scanned)
 

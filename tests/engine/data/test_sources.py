@@ -63,7 +63,7 @@ def test_a_folder_is_walked_in_the_order_of_relative_names(tmp_path: Path) -> No
     names = [Path(document.where.split(":")[0]).name for document in documents]
     assert names == ["B.markdown", "a.rst", "b.txt", "m.mdx", "qa.json", "qa.jsonl", "z.md"]
     kinds = [document.kind for document in documents]
-    assert kinds == ["markdown", "text", "text", "markdown", "qa", "text", "markdown"]
+    assert kinds == ["markdown", "markdown", "text", "markdown", "qa", "text", "markdown"]
 
 
 def test_the_working_directory_changes_neither_order_nor_fingerprint(

@@ -10,7 +10,9 @@ from nima_cli.engine.checkpoint_files import LAST
 from nima_cli.engine.model.compiling import compile_blocks, compile_problems, pays
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.session import Session, open_session, train
-from nima_cli.events import Note, StepDone
+from nima_cli.events import StepDone
+from tests.cli.programs import CONFIG, rows
+from tests.conftest import RunCli
 from tests.engine.small_models import random_model, small_shape
 from tests.engine.training.runs import make_config
 
@@ -45,31 +47,6 @@ def test_one_program_serves_all_layers_and_computes_the_same() -> None:
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.usefixtures("empty_path")
-def test_without_a_compiler_the_layers_run_as_they_are(capfd: pytest.CaptureFixture[str]) -> None:
-    model = random_model(small_shape(), dropout=0.2)
-    expected = gradients(model)
-    torch._dynamo.reset()
-    compile_blocks(model)
-    found = gradients(model)
-    for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
-    assert capfd.readouterr() == ("", "")
-    (note,) = compile_problems()
-    assert note.level == "warning"
-    assert note.message.startswith("torch cannot compile the layers, and runs them a fifth slower: ")
-    assert "\n" not in note.message
-    assert compile_problems() == []
-
-
-@pytest.fixture
-def empty_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No program can be found, and nothing compiled before either."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-
-
 def test_a_run_is_compiled_for_where_it_is_asked_for(tiny_dataset: Path, tmp_path: Path) -> None:
     config = make_config(max_steps=2)
     losses = {}
@@ -82,16 +59,25 @@ def test_a_run_is_compiled_for_where_it_is_asked_for(tiny_dataset: Path, tmp_pat
     assert losses["torch"] == pytest.approx(losses["none"], rel=1e-4)
 
 
-@pytest.mark.usefixtures("empty_path")
-def test_a_run_says_once_that_its_layers_are_not_compiled(tiny_dataset: Path, tmp_path: Path) -> None:
-    torch._dynamo.reset()
-    config = make_config(max_steps=3)
-    settings = config.model_copy(update={"hardware": config.hardware.model_copy(update={"compiler": "torch"})})
-    events = list(train(open_session(Session(settings, tiny_dataset, tmp_path / "run"))))
-    notes = [event.message for event in events if isinstance(event, Note)]
-    assert [note for note in notes if "torch cannot compile the layers" in note] == notes
-    assert len(notes) == 1
-    assert [event.step for event in events if isinstance(event, StepDone)] == [1, 2, 3]
+def test_without_a_compiler_the_layers_run_as_they_are_and_a_run_says_so_once(
+    run_cli: RunCli, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    # In a process of its own, for torch remembers the compiler that it found.
+    (tmp_path / "tiny.yaml").write_text(CONFIG, "utf-8")
+    env = {"PATH": str(tmp_path), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    losses = {}
+    for wanted in ("none", "torch"):
+        ran = run_cli(
+            "train", "-c", tmp_path / "tiny.yaml", "--data", tiny_dataset, "--output-dir", tmp_path / wanted,
+            "--max-steps", "3", "--set", f"hardware.compiler={wanted}", env=env,
+        )  # fmt: skip
+        assert ran.code == 0, ran.stderr
+        assert ran.stderr.count("torch cannot compile the layers, and runs them a fifth slower: ") == (
+            wanted == "torch"
+        )
+        assert "Traceback" not in ran.stderr
+        losses[wanted] = [row["loss"] for row in rows(tmp_path / wanted, "step")]
+    assert losses["torch"] == pytest.approx(losses["none"], rel=1e-4)
 
 
 def test_only_long_runs_on_a_gpu_pay_for_it() -> None:
