@@ -114,7 +114,8 @@ def _library(program: Program, folder: Path, until: float) -> Path:
 
 def _make_private(folder: Path) -> None:
     """Make a folder that none but this user may write, or see that it is one."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.name != "posix":
         return
     found = folder.stat()
