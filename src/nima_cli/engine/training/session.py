@@ -141,9 +141,7 @@ def train(
         NimaError: the machine does not allow it, or training diverged.
     """
     session, config = opened.session, opened.session.config
-    with ranks.together():
-        device = pick_device(config.hardware.device, config.training.use_mixed_precision, gpu_index(config, ranks))
-        device = with_trusted_kernels(device, config, session.compiled)
+    device = _device(session, ranks)
     ranks = ranks.linked(device.device, config.hardware.backend)
     if device.device.type == "cpu":
         keep_freed_memory()
@@ -177,6 +175,23 @@ def train(
         yield next(events)
         yield from told
         yield from _attended(events, ranks)
+
+
+def _device(session: Session, ranks: Ranks) -> Device:
+    """What this process computes with; the first of each machine compiles for it, and the others find the programs.
+
+    Raises:
+        DeviceError: it is absent, or cannot compute in the type that is named.
+    """
+    config, device = session.config, None
+    for turn in (ranks.local_rank == 0, ranks.local_rank != 0):
+        with ranks.together():
+            if turn:
+                index = gpu_index(config, ranks)
+                device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
+                device = with_trusted_kernels(device, config, session.compiled)
+    assert device is not None, "one of the turns is this process's"
+    return device
 
 
 def _fit(opened: OpenSession, device: Device, ranks: Ranks) -> tuple[int, list[Note]]:
