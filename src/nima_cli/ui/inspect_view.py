@@ -62,6 +62,8 @@ def dataset_report(
     facts.add_row("bytes per token", f"{train['bytes'] / train['tokens']:.2f}")
     facts.add_row("duplicates", safe_text(_duplicates(metadata["duplicates"])))
     facts.add_row("cleaned", safe_text(_counts(metadata["cleaning"])))
+    for cut in metadata.get("contiguous", ()):
+        facts.add_row("cut into parts", safe_text(_parts(cut)))
     parts = [dataset_table(metadata), Text(), facts, Text(), mix_table(mix)]
     inputs = [InputsCounted(**row) for row in metadata.get("inputs", ())]
     parts += [Text(), inputs_table(inputs)] if inputs else []
@@ -87,6 +89,12 @@ def _duplicates(found: Mapping[str, int | None]) -> str:
     if found.get("clusters"):
         shown.append(f"{found['clustered']:,} alike in {found['clusters']:,} clusters kept on one side of the split")
     return ", ".join(shown)
+
+
+def _parts(cut: Mapping[str, Any]) -> str:
+    """One large document, and what each split has of it."""
+    parts = ", ".join(f"{split} {count:,}" for split, count in cut["characters"].items())
+    return f"{cut['where']}: characters for {parts}; {cut['left_out']:,} between them left out"
 
 
 def mix_table(mix: Sequence[Mix]) -> RenderableType:

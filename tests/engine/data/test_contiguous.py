@@ -148,3 +148,6 @@ def test_one_file_is_prepared_from_the_command_line(run_cli: RunCli, tmp_path: P
     assert not train & val
     assert not train & test
     assert not val & test
+    shown = run_cli("data", "inspect", "out", "--samples", "0", cwd=tmp_path)
+    assert "cut into parts" in shown.stdout
+    assert "input.txt: characters for train " in " ".join(shown.stdout.split())

@@ -232,3 +232,12 @@ def test_an_id_outside_the_vocabulary_is_noticed_even_with_a_matching_hash(copie
     path.write_text(json.dumps(metadata), "utf-8")
     with pytest.raises(DataError, match=r"holds token 512, outside its vocabulary"):
         open_dataset(copied).split("val").window_batch([0], 32)
+
+
+def test_what_another_process_checks_is_not_read_twice(tiny_dataset: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_dataset, tmp_path / "data")
+    view = folder / "train.txt"
+    view.write_text(view.read_text("utf-8") + "altered", "utf-8")
+    with pytest.raises(DataError, match="altered since the dataset was prepared"):
+        open_dataset(folder)
+    assert open_dataset(folder, check=False).sha256 == open_dataset(tiny_dataset).sha256
