@@ -58,14 +58,14 @@ def test_training_what_cannot_fit_is_refused_before_anything_is_made(
 
 
 def test_what_does_not_fit_at_once_is_trained_in_pieces(tiny_run: TinyRun, home: Path, tmp_path: Path) -> None:
-    keys = ("--batch-size", "8192", "--max-steps", "1", "--set", "evaluation.generation.enabled=false")
+    keys = ("--batch-size", "4096", "--max-steps", "1", "--set", "evaluation.generation.enabled=false")
     arguments = ("train", "-c", tiny_run.config, "--data", tiny_run.data, *keys)
-    plan = limited(home, 2_500_000, *arguments, "--dry-run", "--json").json()
+    plan = limited(home, 1_500_000, *arguments, "--dry-run", "--json").json()
     assert (plan["fits"], plan["pieces"] > 1) == (False, True)
     assert plan["seconds"] > 0, "one piece is measured"
-    ran = limited(home, 2_500_000, *arguments, "--output-dir", tmp_path / "run")
+    ran = limited(home, 1_500_000, *arguments, "--output-dir", tmp_path / "run")
     assert ran.code == 0, ran.stderr
-    assert f"going on with {8192 // plan['pieces']} rows at once instead of 8192" in ran.stderr
+    assert f"going on with {4096 // plan['pieces']} rows at once instead of 4096" in ran.stderr
 
 
 def test_a_run_says_what_it_needs_before_its_first_step(tiny_run: TinyRun) -> None:

@@ -90,15 +90,15 @@ def _too_large_to_split(config: DataConfig, corpus: Corpus) -> Numbers:
 def contiguous_parts(document: Document, config: DataConfig) -> list[Document]:
     """A stretch of the document for each split, in the order of the text and of `SPLITS`.
 
-    Seams are headings where one is near, else blank lines, line ends, white space. Between two parts about as much as a
-    sample holds is left out.
+    Seams are headings where one is near, else blank lines, line ends, white space. Between two parts once to twice as
+    much as a sample holds is left out.
     """
     seams = _Seams(document)
     length = len(document.text)
     gap = min(config.max_length * CHARACTERS_PER_TOKEN, int(length * GAP_SHARE))
     reach = int(length * SEARCH_SHARE)
     ends = [seams.near(int(length * share) - gap // 2, reach) for share in _shares(config)]
-    starts = [seams.near(end + gap + reach // 2, reach // 2) for end in ends]
+    starts = [seams.near(end + gap + gap // 2, gap // 2) for end in ends]
     parts = zip([0, *starts], [*ends, length], strict=True)
     return [seams.part(start, end) for start, end in parts]
 
