@@ -3,7 +3,7 @@
 import re
 
 from nima_cli.engine.data.formats.errors import FormatError
-from nima_cli.engine.data.formats.fences import fence
+from nima_cli.engine.data.formats.writing import code_block
 
 # Suffix -> the language as fences name it.
 LANGUAGES = {
@@ -50,7 +50,7 @@ def code_to_markdown(text: str, file_name: str) -> str:
         raise FormatError("is minified code", "minified", hint="to learn its text as it is, use `format: text`")
     if not code.strip():
         return ""
-    return f"# {file_name}\n\n{fence(code, _language(file_name, code))}\n"
+    return f"# {file_name}\n\n{code_block(code, _language(file_name, code))}\n"
 
 
 def _language(file_name: str, code: str) -> str:

@@ -9,10 +9,10 @@ import re
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from nima_cli.engine.data.formats.fences import fence
 from nima_cli.engine.data.formats.html_nodes import BLOCKS, children, flow, language, raw_text
 from nima_cli.engine.data.formats.html_phrases import holds_template, paragraph, phrase, span
 from nima_cli.engine.data.formats.html_tables import table
+from nima_cli.engine.data.formats.writing import code_block
 from nima_cli.engine.data.front_matter import read_front_matter
 
 # Blocks inside blocks; what is nested deeper is text alone.
@@ -146,7 +146,7 @@ def _fence(node: LexborNode) -> list[str]:
     code = raw_text(node).strip("\n").rstrip()
     if not code:
         return []
-    return [fence(code, language(node))]
+    return [code_block(code, language(node))]
 
 
 def _list(node: LexborNode, depth: int) -> list[str]:

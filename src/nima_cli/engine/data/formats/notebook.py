@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from nima_cli.engine.data.formats.errors import FormatError
-from nima_cli.engine.data.formats.fences import fence
 from nima_cli.engine.data.formats.html import html_to_markdown
+from nima_cli.engine.data.formats.writing import code_block
 
 # A cell in another language than the kernel's says so in its first line.
 _MAGIC = re.compile(r"%%(?:script +)?(bash|sh|zsh|html|javascript|js|latex|sql|perl|ruby|R|cython|markdown)\b")
@@ -108,4 +108,4 @@ def _fence(code: str, language: str) -> str:
     if not code:
         return ""
     magic = _MAGIC.match(code)
-    return fence(code, _name(magic[1]) if magic else language)
+    return code_block(code, _name(magic[1]) if magic else language)

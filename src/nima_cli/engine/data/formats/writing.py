@@ -20,14 +20,16 @@ def dedented(lines: Sequence[str]) -> list[str]:
     return [line[margin:] if line.strip() else "" for line in lines[start:end]]
 
 
+def code_block(code: str, language: str) -> str:
+    """`code`, which neither begins nor ends with a line end, in a fence that is longer than any inside of it."""
+    ticks = "`" * max([3, *(len(run) + 1 for run in _TICKS.findall(code))])
+    return f"{ticks}{language}\n{code}\n{ticks}"
+
+
 def fence(code: Sequence[str], language: str = "") -> list[str]:
-    """A fence longer than any inside `code`; empty for no code."""
+    """The lines of a code block, without the indentation that they share; empty for no code."""
     lines = dedented(code)
-    if not lines:
-        return []
-    longest = max((len(run) for line in lines if "```" in line for run in _TICKS.findall(line)), default=2)
-    ticks = "`" * (longest + 1)
-    return [ticks + language, *lines, ticks]
+    return code_block("\n".join(lines), language).split("\n") if lines else []
 
 
 def code_span(text: str) -> str:
