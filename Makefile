@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 DEMO_STEPS ?= 300
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed

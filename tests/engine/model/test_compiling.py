@@ -65,19 +65,16 @@ def test_without_a_compiler_the_layers_run_as_they_are_and_a_run_says_so_once(
     # In a process of its own, for torch remembers the compiler that it found.
     (tmp_path / "tiny.yaml").write_text(CONFIG, "utf-8")
     env = {"PATH": str(tmp_path), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
-    losses = {}
-    for wanted in ("none", "torch"):
-        ran = run_cli(
-            "train", "-c", tmp_path / "tiny.yaml", "--data", tiny_dataset, "--output-dir", tmp_path / wanted,
-            "--max-steps", "3", "--set", f"hardware.compiler={wanted}", env=env,
-        )  # fmt: skip
-        assert ran.code == 0, ran.stderr
-        assert ran.stderr.count("torch cannot compile the layers, and runs them a fifth slower: ") == (
-            wanted == "torch"
-        )
-        assert "Traceback" not in ran.stderr
-        losses[wanted] = [row["loss"] for row in rows(tmp_path / wanted, "step")]
-    assert losses["torch"] == pytest.approx(losses["none"], rel=1e-4)
+    ran = run_cli(
+        "train", "-c", tmp_path / "tiny.yaml", "--data", tiny_dataset, "--output-dir", tmp_path / "run",
+        "--max-steps", "2", "--set", "model.n_layers=1", "--set", "evaluation.generation.enabled=false",
+        "--set", "hardware.compiler=torch", env=env,
+    )  # fmt: skip
+    assert ran.code == 0, ran.stderr
+    assert ran.stderr.count("warning: torch cannot compile the layers") == 1
+    assert "Traceback" not in ran.stderr
+    first, second = (float(str(row["loss"])) for row in rows(tmp_path / "run", "step"))
+    assert second < first < 7
 
 
 def test_only_long_runs_on_a_gpu_pay_for_it() -> None:
