@@ -57,6 +57,7 @@ def test_training_what_cannot_fit_is_refused_before_anything_is_made(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_at_once_is_trained_in_pieces(tiny_run: TinyRun, home: Path, tmp_path: Path) -> None:
     keys = ("--batch-size", "4096", "--max-steps", "1", "--set", "evaluation.generation.enabled=false")
     arguments = ("train", "-c", tiny_run.config, "--data", tiny_run.data, *keys)

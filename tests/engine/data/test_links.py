@@ -70,4 +70,4 @@ def test_cost_is_near_linear(unit: str) -> None:
     def work(size: int) -> None:
         strip_links("[t](u)\n\n" + unit * (size // len(unit)), CleanReport())
 
-    assert_near_linear(work, 4_000, 64_000)
+    assert_near_linear(work, 2_000, 32_000)
