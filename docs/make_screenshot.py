@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from nima_cli.cli.compiled import compiled
 from nima_cli.cli.datasets import data_dir, ensure_prepared, with_sources
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
@@ -31,7 +32,7 @@ SMALL_RUN = {
     "model": {
         "preset": None, "n_layers": 2, "d_model": 128, "n_heads": 4, "d_ff": 384, "context_length": 128,
     },
-    "data": {"vocab_size": 4096},
+    "data": {"dir": "data/python", "sources": [{"path": "builtin:python-docs"}], "vocab_size": 4096},
     "training": {"max_steps": 400, "batch_size": 16, "learning_rate": 0.01, "eval_steps": 50},
     "evaluation": {"generation": {"prompts": ["Return a"], "max_length": 60}},
 }  # fmt: skip
@@ -42,7 +43,7 @@ def events_of(config: Config) -> Iterator[Event]:
     for _ in ensure_prepared(config.data, workers=cpu_count()):
         pass
     run_dir = Path("experiments") / (config.model.preset or "small")
-    return train(open_session(Session(config, data_dir(config.data), run_dir)))
+    return train(open_session(Session(config, data_dir(config.data), run_dir, compiled=compiled())))
 
 
 def state_at(events: Iterator[Event], share: float) -> TrainState:
