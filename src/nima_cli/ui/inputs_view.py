@@ -90,7 +90,7 @@ def _shortened(rows: Sequence[InputsCounted]) -> Iterator[tuple[str, InputsCount
     rest = rows[shown:]
     if rest:
         count, size = sum(row.count for row in rest), sum(row.bytes for row in rest)
-        yield f"of {len(rest)} more kinds", InputsCounted(rest[0].outcome, rest[0].reason, "", count, size, "")
+        yield f"files of {len(rest)} more kinds", InputsCounted(rest[0].outcome, rest[0].reason, "", count, size, "")
 
 
 def _label(row: InputsCounted) -> str:
