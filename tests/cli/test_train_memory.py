@@ -38,6 +38,12 @@ def test_a_dry_run_of_what_cannot_fit_is_a_plan_with_a_verdict(tiny_run: TinyRun
     assert plan["memory_bytes"] > 20e9
     assert 0 < plan["memory_available_bytes"] < 2_000_000 * 1024
     assert plan["total_steps"] > 0
+
+
+@pytest.mark.slow
+def test_the_settings_that_are_offered_fit(tiny_run: TinyRun, home: Path) -> None:
+    arguments = ("train", "--preset", "gpt-medium", "--device", "cpu", "--data", tiny_run.data, "--dry-run")
+    plan = limited(home, 2_000_000, *arguments, "--json").json()
     sets = [f"--set={key}={value}" for key, value in plan["fitting_settings"].items()]
     again = limited(home, 2_000_000, *arguments, *sets, "--json").json()
     assert again["fits"], "what is offered fits"

@@ -59,6 +59,7 @@ def test_a_run_is_compiled_for_where_it_is_asked_for(tiny_dataset: Path, tmp_pat
     assert losses["torch"] == pytest.approx(losses["none"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_layers_run_as_they_are_and_a_run_says_so_once(
     run_cli: RunCli, tiny_dataset: Path, tmp_path: Path
 ) -> None:
