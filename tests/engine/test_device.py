@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -104,6 +105,23 @@ def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused() -> None:
     if torch.version.cuda is None and torch.version.hip is None:
         assert caught.value.message.endswith("was built without CUDA")
         assert "pytorch.org" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("features", "precision", "told"),
+    [
+        ({"avx512_bf16": False, "amx_bf16": False}, "bf16", True),
+        ({"avx512_bf16": True, "amx_bf16": False}, "bf16", False),
+        ({"avx512_bf16": False, "amx_bf16": False}, True, False),
+        ({"avx512_bf16": False, "amx_bf16": False}, False, False),
+    ],
+)
+def test_bf16_by_name_is_pointed_out_where_it_is_imitated(
+    features: dict[str, bool], precision: Literal["bf16"] | bool, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
+    notes = pick_device("cpu", precision).notes
+    assert [note.message.startswith("bfloat16: cpu has no instructions for it") for note in notes] == [True] * told
 
 
 @pytest.mark.parametrize(

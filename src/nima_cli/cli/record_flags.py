@@ -4,11 +4,11 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Annotated
 
 import typer
 
+from nima_cli.config.synonyms import nearest
 from nima_cli.errors import DataError, InputError
 
 FORMATS = ("qa", "chat", "doc", "auto")
@@ -62,7 +62,7 @@ def check_format(record_format: str, files: Sequence[str]) -> None:
     """
     if record_format not in FORMATS:
         word = record_format.lower()
-        near = _FORMAT_OF.get(word) or next(iter(get_close_matches(word, FORMATS, n=1)), None)
+        near = _FORMAT_OF.get(word) or nearest(word, FORMATS)
         hint = f"did you mean `--format {near}`?" if near else "leave it out: `auto` goes by the keys of the records"
         known = ", ".join(f"`{name}`" for name in FORMATS)
         raise InputError(f"--format {record_format}: expected one of {known}", hint=hint)

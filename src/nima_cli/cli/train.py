@@ -152,14 +152,15 @@ def train(
             chosen = resume_path or output_dir or rundir.find_run_dir(None, name)
             _evaluate(chosen, data=data, device=device, json=json, quiet=quiet)
             return None
-        resolved = _load(config, overrides, set_ or [], preset, _base(checkpoint, init_from))
+        start = _start(init_from) if checkpoint is None else None
+        resolved = _load(config, overrides, set_ or [], preset, _base(checkpoint, start))
         from nima_cli.cli.datasets import data_dir, kept_dataset, with_sources
 
         settings = with_sources(resolved.config)
         if settings is not resolved.config and not quiet:
             _say_what_is_learnt()
-        if init_from is not None:
-            settings = initial.with_tokenizer(settings, init_from)
+        if start is not None:
+            settings = initial.with_tokenizer(settings, start)
         if verbose:
             _show_sources(resolved)
         if dry_run:
@@ -233,11 +234,21 @@ def _evaluate(run: Path | None, *, data: Path | None, device: str | None, json: 
     evaluate_checkpoint(run, data=data, split="test", json=json, device=device or "auto", dtype="auto", quiet=quiet)
 
 
-def _base(resume: "Checkpoint | None", init_from: Path | None) -> dict[str, Any] | None:
+def _start(init_from: Path | None) -> "Checkpoint | None":
+    """The checkpoint that `--init-from` names."""
+    if init_from is None:
+        return None
+    from nima_cli.engine import checkpoint as checkpoints
+    from nima_cli.engine.checkpoint_files import find
+
+    return checkpoints.load(find(init_from))
+
+
+def _base(resume: "Checkpoint | None", start: "Checkpoint | None") -> dict[str, Any] | None:
     """The settings that come from a checkpoint: all of them to go on, the shape to start anew."""
     if resume is not None:
         return resume.header.get("config")
-    return initial.foundation(init_from) if init_from is not None else None
+    return initial.foundation(start) if start is not None else None
 
 
 def _load(

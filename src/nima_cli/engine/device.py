@@ -17,6 +17,7 @@ from nima_cli.events import Note
 DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _INSTALL = "https://pytorch.org/get-started/locally"
+_IMITATES = "has no instructions for it and imitates them, which is slower than float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,10 @@ def pick_device(wanted: str, mixed_precision: bool | Literal["bf16", "fp16", "in
         raise DeviceError(
             "`training.use_mixed_precision: fp16` needs a GPU; this run is on the CPU", hint="use `bf16` or `true`"
         )
-    return replace(found, dtype=dtype)
+    found = replace(found, dtype=dtype)
+    if dtype is torch.float16 or fast is torch.bfloat16 or device.type not in ("cpu", "cuda"):
+        return found
+    return found.noting("warning", f"bfloat16: {found.name} {_IMITATES}")
 
 
 def pick_inference_device(wanted: str, dtype: str, *, batched: bool) -> Device:

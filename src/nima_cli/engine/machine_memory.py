@@ -14,13 +14,17 @@ _V1_LIMITS = ("memory.limit_in_bytes",)
 _V2_LIMITS = ("memory.max", "memory.high")
 
 
-def available_memory(device: torch.device, root: Path = Path("/")) -> int | None:
-    """Bytes that this process could hold where it computes, with those that it holds already; None if unknown."""
+def available_memory(device: torch.device, *, processes: int = 1, root: Path = Path("/")) -> int | None:
+    """Bytes that this process could hold where it computes, with those that it holds already; None if unknown.
+
+    Args:
+        processes: that compute on this machine; they share its own memory, and each has a GPU to itself.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0]) + torch.cuda.memory_reserved(device)
     host = host_memory(root)
     if device.type != "mps":
-        return host
+        return host // processes if host is not None else None
     gpu = int(torch.mps.recommended_max_memory())  # of the same memory
     return gpu if host is None else min(gpu, host)
 

@@ -10,13 +10,13 @@ import pytest
 
 from nima_cli.config.data_schema import SourceConfig
 from nima_cli.engine.data.file_kinds import wanted
-from nima_cli.engine.data.paths import Found, Seen, Walking, expand
+from nima_cli.engine.data.paths import Found, Reached, Walking, expand
 from nima_cli.engine.data.sources import open_sources
 from nima_cli.errors import DataError, NimaError, ResourceError
 
 
 def find(pattern: Path | str, walking: Walking | None = None) -> Found:
-    return expand(str(pattern), wanted(SourceConfig(path=str(pattern))), Seen(), walking)
+    return expand(str(pattern), wanted(SourceConfig(path=str(pattern))), Reached(), walking)
 
 
 def names(found: Found) -> list[str]:

@@ -112,14 +112,12 @@ def _message(message: Any, key: str, place: str, seen: Seen) -> _Message:
     if role_key not in message:
         raise _without(role_key, message, place)
     speaker = _speaker(text(message[role_key], f"{place}.{role_key}"), f"{place}.{role_key}")
-    plain = len(message) == 2 and text_key in message  # nearly all are
-    calls = "\n".join(_calls(message, place)) if speaker == "assistant" and not plain else ""
+    calls = "\n".join(_calls(message, place)) if speaker == "assistant" else ""
     if text_key not in message and not calls:
         raise _without(text_key, message, place)
     said_at, value = f"{place}.{text_key}", message.get(text_key)
     said = "" if value is None and calls else _content(value, said_at, seen)
-    if not plain:
-        seen.unused_keys.update(f"{key}[].{name}" for name in message if name not in _USED_KEYS)
+    seen.unused_keys.update(f"{key}[].{name}" for name in message if name not in _USED_KEYS)
     weight = _weight(message.get("weight"), place)
     if speaker == "tool":
         wrapped = said if said.lstrip().startswith(TOOL_RESPONSE) else f"{TOOL_RESPONSE}\n{said}\n</tool_response>"

@@ -11,7 +11,7 @@ from nima_cli.engine.data.ignoring import Leaving, rules_for
 from nima_cli.engine.data.problems import Problem, printable
 from nima_cli.engine.data.walking import MAGIC, LeftOut, Walk
 
-__all__ = ["MAGIC", "Found", "Seen", "Taken", "Walking", "expand"]
+__all__ = ["MAGIC", "Found", "Reached", "Taken", "Walking", "expand"]
 
 _OWN = {"dataset": "a prepared dataset", "output": "a prepared dataset", "run": "a run directory"}
 _BY_RULE = ("excluded", "gitignore", "dependencies", "build", "generated")
@@ -32,7 +32,7 @@ class Walking:
 
 
 @dataclass(slots=True)
-class Seen:
+class Reached:
     """What was reached so far, over all sources: (device, inode) of files taken, and paths that were left out."""
 
     files: set[tuple[int, int]] = field(default_factory=set)
@@ -73,33 +73,33 @@ class Found:
     left_out: list[LeftOut] = field(default_factory=list)
 
 
-def expand(pattern: str, wanted: Wanted, seen: Seen, walking: Walking | None = None) -> Found:
+def expand(pattern: str, wanted: Wanted, reached: Reached, walking: Walking | None = None) -> Found:
     """Find the files that `pattern` stands for.
 
     Args:
         pattern: a file (any suffix), a folder (walked), or a glob with `*`, `?`, `[…]`, `**`. A path that exists is
             taken literally even when it contains glob characters.
         wanted: what is taken from a walked folder.
-        seen: grows. A file is taken once however many names it has.
+        reached: grows. A file is taken once however many names it has.
     """
     walking = walking or Walking()
     found = Found()
     path = Path(pattern)
     if os.path.lexists(path):
         if os.path.isdir(path):
-            _expand_walked(path, (), wanted, seen, walking, found)
+            _expand_walked(path, (), wanted, reached, walking, found)
         else:
-            _take_named(path, seen, found)
+            _take_named(path, reached, found)
     elif MAGIC & set(pattern):
         fixed = next(index for index, part in enumerate(path.parts) if MAGIC & set(part))
-        _expand_walked(Path(*path.parts[:fixed]), path.parts[fixed:], wanted, seen, walking, found)
+        _expand_walked(Path(*path.parts[:fixed]), path.parts[fixed:], wanted, reached, walking, found)
     else:
         hint = "check the path given to `--text-files`, `--json-files`, `--jsonl-files` or `data.sources`"
         found.unusable.append(Problem(printable(pattern), "no such file or folder", "missing", hint))
     return found
 
 
-def _take_named(file: Path, seen: Seen, found: Found) -> None:
+def _take_named(file: Path, reached: Reached, found: Found) -> None:
     """Take a file that the user named: whatever it is called, but what cannot be read is for the user to correct."""
     kind = own_files.kind_of_file(file)
     if kind is not None:
@@ -107,11 +107,11 @@ def _take_named(file: Path, seen: Seen, found: Found) -> None:
         what = f"is part of {_OWN[kind]} of nima, not a document"
         found.unusable.append(Problem(printable(str(file)), what, kind, hint))
         return
-    _take(file.name, file, seen, found)
+    _take(file.name, file, reached, found)
 
 
 def _expand_walked(
-    root: Path, parts: tuple[str, ...], wanted: Wanted, seen: Seen, walking: Walking, found: Found
+    root: Path, parts: tuple[str, ...], wanted: Wanted, reached: Reached, walking: Walking, found: Found
 ) -> None:
     """Take what a walk finds in a folder, or what a pattern matches below it."""
     walk = Walk(root, wanted, rules_for(root, walking.leaving), walking.output)
@@ -119,13 +119,13 @@ def _expand_walked(
     candidates = {_name(entry.path, root): entry for entry in entries}
     problems = Found(refused=list(walk.refused))
     for name, entry in sorted(candidates.items()):
-        _take(name, entry.path, seen, problems, found)
+        _take(name, entry.path, reached, problems, found)
     # The folder itself was named, so it must be readable whatever is skipped below it.
     skippable = [one for one in problems.refused if walking.skip_unreadable and one.where != printable(str(root))]
     found.refused += [one for one in problems.refused if one not in skippable]
     skipped = [*problems.unusable, *skippable]
     left_out = [*walk.left_out, *(LeftOut(problem.where, problem.reason) for problem in skipped)]
-    found.left_out = [one for one in left_out if _is_new(one, seen)]
+    found.left_out = [one for one in left_out if _is_new(one, reached)]
     if not (found.files or found.twins or found.refused):
         pattern = str(root.joinpath(*parts))
         found.unusable.append(_nothing(printable(pattern), bool(parts and not candidates), wanted, left_out))
@@ -135,10 +135,10 @@ def _name(file: Path, root: Path) -> str:
     return file.relative_to(root).as_posix()
 
 
-def _is_new(left_out: LeftOut, seen: Seen) -> bool:
+def _is_new(left_out: LeftOut, reached: Reached) -> bool:
     path = os.path.abspath(left_out.where)
-    new = path not in seen.left_out
-    seen.left_out.add(path)
+    new = path not in reached.left_out
+    reached.left_out.add(path)
     return new
 
 
@@ -159,8 +159,8 @@ def _nothing(where: str, is_glob: bool, wanted: Wanted, left_out: list[LeftOut])
     return Problem(where, what, "missing", hint)
 
 
-def _take(name: str, file: Path, seen: Seen, problems: Found, found: Found | None = None) -> None:
-    """Add a file to `found.files` if it is regular, readable and not yet seen.
+def _take(name: str, file: Path, reached: Reached, problems: Found, found: Found | None = None) -> None:
+    """Add a file to `found.files` if it is regular, readable and not yet reached.
 
     Args:
         problems: gets what is in the way.
@@ -180,8 +180,8 @@ def _take(name: str, file: Path, seen: Seen, problems: Found, found: Found | Non
         problems.unusable.append(Problem(shown, "not a regular file", "not_regular"))
     elif not os.access(file, os.R_OK):
         problems.refused.append(Problem(shown, "cannot read: permission denied", "unreadable"))
-    elif (status.st_dev, status.st_ino) in seen.files:
+    elif (status.st_dev, status.st_ino) in reached.files:
         found.twins.append(file)
     else:
-        seen.files.add((status.st_dev, status.st_ino))
+        reached.files.add((status.st_dev, status.st_ino))
         found.files.append(Taken(name, file, status.st_size))

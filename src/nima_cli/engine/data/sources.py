@@ -15,7 +15,7 @@ from nima_cli.config.data_schema import BUILTIN_SOURCE, SourceConfig
 from nima_cli.engine.data import builtin
 from nima_cli.engine.data.cutting import cut
 from nima_cli.engine.data.file_kinds import suffixes, wanted
-from nima_cli.engine.data.paths import MAGIC, Seen, Walking, expand
+from nima_cli.engine.data.paths import MAGIC, Reached, Walking, expand
 from nima_cli.engine.data.pieces import Batch, Origin, Piece, Tally, read_stream
 from nima_cli.engine.data.problems import Problems, printable
 from nima_cli.engine.data.readers import Reading
@@ -116,7 +116,7 @@ def open_sources(
         DataError: paths that do not exist, match nothing, or are no regular files; all of them at once.
         ResourceError: files or folders that may not be read; all of them at once.
     """
-    seen = Seen()
+    reached = Reached()
     problems, refused = Problems(), Problems()
     opened: list[Source] = []
     for index, config in enumerate(sources):
@@ -126,10 +126,10 @@ def open_sources(
             if again:
                 problems.add(printable(config.path), "named twice; it can be read once", "twice")
             spool = _spool_stdin() if config.path == STDIN and not again else None
-            opened.append(Source(name, config, index, encoding=encoding, spool=spool))
+            opened.append(Source(name, config, index, encoding=encoding, spool=spool, as_written=as_written))
             continue
         takes = wanted(config, include_code=include_code)
-        found = expand(config.path, takes, seen, _with_own_excludes(walking or Walking(), config))
+        found = expand(config.path, takes, reached, _with_own_excludes(walking or Walking(), config))
         for problem in found.unusable:
             problems.add(problem.where, problem.what, problem.reason, hint=problem.hint)
         for problem in found.refused:
@@ -137,16 +137,16 @@ def open_sources(
         notes = such_as("reached before by another name and read once", [printable(str(p)) for p in found.twins])
         files, names = tuple(one.path for one in found.files), tuple(one.name for one in found.files)
         sizes = tuple(one.size for one in found.files)
-        opened.append(Source(name, config, index, files, names, sizes, found.left_out, notes, encoding))
-    for source in opened:
-        source.as_written = as_written
+        opened.append(
+            Source(name, config, index, files, names, sizes, found.left_out, notes, encoding, as_written=as_written)
+        )
     problems.raise_if_any()
     try:
         refused.raise_if_any()
     except DataError as error:
         raise ResourceError(error.message, hint="check the permissions") from error
     for source in opened:  # what one source passes over, another may have read
-        source.left_out = [one for one in source.left_out if one.inode not in seen.files]
+        source.left_out = [one for one in source.left_out if one.inode not in reached.files]
     return opened
 
 

@@ -18,7 +18,6 @@ from nima_cli.engine.machine_memory import available_memory
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape, resolve
 from nima_cli.engine.training.costs import checkpoint_bytes
-from nima_cli.engine.training.emulation import emulation_notes
 from nima_cli.engine.training.fitting import Fit, Settings, fit, means_of
 from nima_cli.engine.training.kernel_check import with_trusted_kernels
 from nima_cli.engine.training.launch import process_count
@@ -101,7 +100,8 @@ def estimate(
     device = pick_device(config.hardware.device, config.training.use_mixed_precision, gpu_index(config, SINGLE))
     device = with_trusted_kernels(device, config, compiled)
     plan = plan_run(config, dataset, world_size=processes) if dataset is not None else None
-    found = fit(config, shape, means_of(device, processes=processes), available_to_each(device.device, processes))
+    available = available_memory(device.device, processes=processes)
+    found = fit(config, shape, means_of(device, processes=processes), available)
     rate, why_not = 0.0, _NO_DATA
     if plan is not None:
         found, rate, why_not = _measured(found, shape, config, device, plan, processes)
@@ -116,14 +116,8 @@ def estimate(
         **_memory_facts(found),
         **_recipe_facts(config),
         **_plan_facts(plan, dataset, rate),
-        notes=emulation_notes(device, config) + _verdicts(plan, dataset, shape.parameters()),
+        notes=(*(note.message for note in device.notes), *_verdicts(plan, dataset, shape.parameters())),
     )
-
-
-def available_to_each(device: torch.device, processes: int) -> int | None:
-    """Bytes for each of the processes that compute on this machine; each has a GPU of its own, or all share one CPU."""
-    available = available_memory(device)
-    return available // processes if available is not None and device.type == "cpu" else available
 
 
 def _memory_facts(found: Fit) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.branching import adopt
 from nima_cli.engine.training.costs import checkpoint_bytes
 from nima_cli.engine.training.discarded import set_aside_later
-from nima_cli.engine.training.emulation import emulation_notes
 from nima_cli.engine.training.fitting import check_fit, first_parts, fit, fit_notes, means_of
 from nima_cli.engine.training.kernel_check import with_trusted_kernels
 from nima_cli.engine.training.launch import unused_settings
@@ -146,7 +145,7 @@ def train(
     if device.device.type == "cpu":
         keep_freed_memory()
     with ranks.together():
-        parts, told = _fit(opened, device, ranks)
+        parts, fit_told = _fit(opened, device, ranks)
     notes: list[Note] = []
     with ExitStack() as held:
         with ranks.together():
@@ -165,15 +164,15 @@ def train(
             if ranks.is_first:
                 check_room(session.run_dir, checkpoint_bytes(trainer.state.shape, config), config)
                 held.enter_context(folder_lock(session.run_dir))
-                notes = _take_over(session, trainer.step)
+                notes = _take_over(session, trainer)
                 write_text(session.run_dir / "config.yaml", dump_yaml(config))
-        yield from device.notes
-        yield from unused_settings(config.hardware, device.device, processes=ranks.world_size)
         yield from notes
         yield from resume_notes(opened.resume, config, trainer.state, ranks.world_size)
         events = trainer.run()
-        yield next(events)
-        yield from told
+        yield next(events)  # that it began is the first thing told of a new run
+        yield from device.notes
+        yield from unused_settings(config.hardware, device.device, processes=ranks.world_size)
+        yield from fit_told
         yield from _attended(events, ranks)
 
 
@@ -202,15 +201,14 @@ def _fit(opened: OpenSession, device: Device, ranks: Ranks) -> tuple[int, list[N
     """
     config = opened.session.config
     plan = plan_run(config, opened.dataset, world_size=ranks.world_size)
-    available = available_memory(device.device)
+    available = available_memory(device.device, processes=ranks.local_world_size)
     if available is not None and device.device.type == "cpu":
         loaded = [checkpoint.nbytes() for checkpoint in (opened.resume, opened.init_from) if checkpoint is not None]
-        available = available // ranks.local_world_size - sum(loaded)  # they stay in memory
+        available -= sum(loaded)  # they stay in memory
     shape = resolve(config.model, opened.dataset.tokenizer.vocab_size)
     found = fit(config, shape, means_of(device, processes=ranks.world_size), available)
     check_fit(found, config)
-    notes = fit_notes(found, config, plan, processes=ranks.world_size)
-    return first_parts(found, config), [*notes, *(Note("warning", text) for text in emulation_notes(device, config))]
+    return first_parts(found, config), list(fit_notes(found, config, plan, processes=ranks.world_size))
 
 
 def _attended(events: Iterator[Event], ranks: Ranks) -> Iterator[Event]:
@@ -237,8 +235,8 @@ def check_room(run_dir: Path, one: int, config: Config) -> None:
     check_free_space(run_dir, max(one, (config.training.save_total_limit + 2) * one - there))
 
 
-def _take_over(session: Session, step: int) -> list[Note]:
-    """Make the run directory, whose lock is held, fit for going on from `step`.
+def _take_over(session: Session, trainer: Trainer) -> list[Note]:
+    """Make the run directory, whose lock is held, fit for going on from where the trainer stands.
 
     Raises:
         InputError: a new run finds another one there, which has ended since this one looked.
@@ -247,10 +245,10 @@ def _take_over(session: Session, step: int) -> list[Note]:
     for folder in (session.run_dir, session.run_dir / "plots"):
         sweep_temporary(folder)
     if session.resume is not None and not session.run_dir.samefile(session.resume.parent):
-        adopt(session.run_dir, session.resume)
+        adopt(session.run_dir, session.resume, best_step=trainer.state.stopping.best.step)
         return [Note("info", f"a new run, going on from {session.resume}, which stays as it is")]
     if session.resume is not None:
-        return list(set_aside_later(session.run_dir, resumed=session.resume, step=step))
+        return list(set_aside_later(session.run_dir, resumed=session.resume, step=trainer.step))
     if checkpoint_files(session.run_dir):
         raise InputError(f"{session.run_dir}: already holds a run", hint="go on with it with --resume auto")
     return []
