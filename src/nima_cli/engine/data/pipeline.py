@@ -76,9 +76,9 @@ def make_dataset(
         metadata["inputs"] = [asdict(row) for row in inputs if row.reason not in ("output", "report")]
         metadata["notes"] = writer.write_tokenizer(tokenizer)
         written, overlong = yield from _encode(config, corpus, parts, tokenizer, writer, metadata, run)
-        yield Progress("leaks", 0, 1, "splits compared")
+        yield Progress("leaks", 0, 2, "splits compared")
         metadata["leaks"] = leak_report(written, corpus, tokenizer)
-        yield Progress("leaks", 1, 1, "splits compared")
+        yield Progress("leaks", 2, 2, "splits compared")
     finally:
         spool.close()
     metadata["files"] = dict(sorted(writer.hashes.items()))
