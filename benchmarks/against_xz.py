@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from nima_cli.engine.data.dataset import open_dataset
+from nima_cli.engine.data.store.dataset import open_dataset
 from nima_cli.errors import NimaError
 
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import PRESET_VOCAB_SIZES, Config
 from nima_cli.engine.model.shape import ModelShape, resolve
-from nima_cli.engine.training import costs
-from nima_cli.engine.training.costs import checkpoint_bytes, optimizer_bytes
+from nima_cli.engine.training.planning import costs
+from nima_cli.engine.training.planning.costs import checkpoint_bytes, optimizer_bytes
 
 GPU = 989e12  # operations a second
 NVLINK, INFINIBAND = 450e9, 50e9  # bytes a second, one direction, one GPU

@@ -24,8 +24,8 @@ from race import Contender, Result, at_best, race
 from rich.console import Console
 from rich.table import Table
 
-from nima_cli.engine.checkpoint import load
-from nima_cli.engine.checkpoint_files import find
+from nima_cli.engine.checkpoint.file import load
+from nima_cli.engine.checkpoint.files import find
 from nima_cli.engine.export.run import export_checkpoint
 
 PROMPT = [str(number) for number in range(10, 42)]

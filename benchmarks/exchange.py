@@ -18,9 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from nima_cli.config.schema import PRESETS, ModelConfig
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import resolve
+from nima_cli.engine.training.distributed.ranks import Ranks
+from nima_cli.engine.training.distributed.rendezvous import find_place, joined
 from nima_cli.engine.training.loss import linear_cross_entropy
-from nima_cli.engine.training.ranks import Ranks
-from nima_cli.engine.training.rendezvous import find_place, joined
 
 ROUNDS = 7
 ROWS, CONTEXT = 4, 512

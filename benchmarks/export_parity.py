@@ -23,14 +23,14 @@ from rich.console import Console
 from rich.table import Table
 
 from nima_cli.config.environ import home
-from nima_cli.engine.checkpoint import load_for_inference
-from nima_cli.engine.data.text_view import parse_entries
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.checkpoint.file import load_for_inference
+from nima_cli.engine.data.store.text_view import parse_entries
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.export.run import export_checkpoint
 from nima_cli.engine.inference.generator import Stops
-from nima_cli.engine.inference.native.stepper import native_stepper
 from nima_cli.engine.inference.sampling import Sampling
 from nima_cli.engine.inference.text import TextGenerator
+from nima_cli.engine.kernels.decoder.stepper import native_stepper
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import NimaError
 

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from nima_cli.engine.data.contents import MARKDOWN_SUFFIXES
-from nima_cli.engine.data.dataset_files import SPLITS, read_dataset
-from nima_cli.engine.data.markdown import blocks
-from nima_cli.engine.data.problems import printable
-from nima_cli.engine.data.text_view import parse_entries
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.data.cleaning.markdown import blocks
+from nima_cli.engine.data.diagnostics import printable
+from nima_cli.engine.data.ingest.contents import MARKDOWN_SUFFIXES
+from nima_cli.engine.data.store.dataset_files import SPLITS, read_dataset
+from nima_cli.engine.data.store.text_view import parse_entries
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 
 def fences(text: str) -> Iterator[str]:

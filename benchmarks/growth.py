@@ -26,9 +26,9 @@ from race import PEERS, Contender, race
 from rich.console import Console
 from rich.table import Table
 
-from nima_cli.engine.data.dataset_files import INDEX_DTYPE, SPLITS, read_dataset, token_dtype
-from nima_cli.engine.data.dataset_writer import locked_folder, staged
-from nima_cli.engine.data.encode_shard import EncodedShard
+from nima_cli.engine.data.store.dataset_files import INDEX_DTYPE, SPLITS, read_dataset, token_dtype
+from nima_cli.engine.data.store.dataset_writer import locked_folder, staged
+from nima_cli.engine.data.store.encode_shard import EncodedShard
 from nima_cli.events import Event, Progress
 
 SAMPLE = 400  # tokens

@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 import nima_cli
-from nima_cli.engine.data.dataset_files import read_metadata
+from nima_cli.engine.data.store.dataset_files import read_metadata
 
 GRAIN = 16384
 NIMA, NANOGPT = "nima", "nanoGPT"

@@ -21,10 +21,10 @@ from collections import defaultdict
 from pathlib import Path
 
 from nima_cli.cli.compiled import compiled
-from nima_cli.cli.views import run_views
+from nima_cli.cli.event_handlers import run_views
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
-from nima_cli.engine.data.dataset import open_dataset
+from nima_cli.engine.data.store.dataset import open_dataset
 from nima_cli.engine.device import keep_freed_memory, pick_device
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.events import EvalDone, Event, RunStarted, SampleDrawn, Saved, View

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from generated import write_documents
 
-from nima_cli.engine.data.text_view import parse_entries
+from nima_cli.engine.data.store.text_view import parse_entries
 
 _PEER = """
 import sys, time

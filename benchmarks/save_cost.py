@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from nima_cli.config.schema import PRESET_VOCAB_SIZES, PRESETS, ModelConfig
-from nima_cli.engine.checkpoint import Checkpoint, save
-from nima_cli.engine.checkpoint_scan import check_untrusted
+from nima_cli.engine.checkpoint.file import Checkpoint, save
+from nima_cli.engine.checkpoint.scan import check_untrusted
 from nima_cli.engine.model.shape import resolve
 
 

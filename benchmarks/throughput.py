@@ -31,7 +31,7 @@ from rich.table import Table
 
 from nima_cli.cli.compiled import compiled as compiled_programs
 from nima_cli.config.load import load_config
-from nima_cli.engine.data.dataset_files import read_metadata
+from nima_cli.engine.data.store.dataset_files import read_metadata
 from nima_cli.engine.device import pick_device
 from nima_cli.engine.model.shape import resolve
 

@@ -27,9 +27,9 @@ from nima_cli.cli.compiled import compiled
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.config.schema import PRESETS, Config
 from nima_cli.engine import Tokenizer, Trainer, open_dataset, pick_device, prepare
-from nima_cli.engine.data.dataset import PreparedDataset
-from nima_cli.engine.data.text_view import parse_entries
-from nima_cli.engine.data.tokenizer import PIECE_RULES, PieceRules
+from nima_cli.engine.data.store.dataset import PreparedDataset
+from nima_cli.engine.data.store.text_view import parse_entries
+from nima_cli.engine.data.tokenizer.tokenizer import PIECE_RULES, PieceRules
 from nima_cli.engine.model.shape import resolve
 from nima_cli.errors import NimaError
 from nima_cli.events import EvalDone

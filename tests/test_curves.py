@@ -8,7 +8,7 @@ import pytest
 
 from nima_cli.curves import XAxis, curves, metric_label, short_names, time_unit
 from nima_cli.errors import InputError
-from nima_cli.sinks.jsonl import metrics_row
+from nima_cli.loggers.jsonl import metrics_row
 from tests import recorded_run as run
 
 

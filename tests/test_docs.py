@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from nima_cli.cli.app import app
-from nima_cli.cli.argv import spread
+from nima_cli.cli.variadic import spread
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -48,7 +48,7 @@ CHECK = """
 import json, pathlib
 from nima_cli.engine import load_for_inference
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.render import chat_prompt
+from nima_cli.engine.data.tokenizer.chat_format import chat_prompt
 
 own = load_for_inference(pathlib.Path("run"))[1]
 messages = json.loads(pathlib.Path("messages.json").read_text())

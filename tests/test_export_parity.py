@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from nima_cli.engine.checkpoint import save
-from nima_cli.engine.data.dataset import open_dataset
+from nima_cli.engine.checkpoint.file import save
+from nima_cli.engine.data.store.dataset import open_dataset
 from tests.engine.small_models import small_checkpoint
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "export_parity.py"

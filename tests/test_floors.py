@@ -12,30 +12,26 @@ import nima_cli
 
 SOURCE = Path(nima_cli.__file__).parent
 FLOORS = {
-    "": 0, "errors": 0, "files": 0, "config": 1, "events": 2, "curves": 2, "engine": 3, "ui": 3, "sinks": 3,
+    "": 0, "errors": 0, "files": 0, "config": 1, "events": 2, "curves": 2, "engine": 3, "ui": 3, "loggers": 3,
     "cli": 4, "__main__": 5,
 }  # fmt: skip
-ENGINE_LADDER = {
-    "": 7, "cores": 1, "device": 1, "machine_memory": 1, "native": 0, "data": 2, "model": 2, "checkpoint": 3,
-    "checkpoint_files": 1, "checkpoint_header": 3,
-    "checkpoint_pickle": 3, "checkpoint_scan": 3,
-    "inference": 4, "training": 5, "export": 5, "evaluation": 6,
+ENGINE_LADDER: dict[str, float] = {
+    "": 7, "cores": 1, "device": 1, "machine_memory": 1, "kernels": 0, "data": 2, "model": 2, "checkpoint": 3,
+    "checkpoint.files": 1, "inference": 4, "training": 5, "export": 5, "evaluation": 6,
+    # What joins kernels and a model stands above both.
+    "kernels.forward": 3, "kernels.compiling": 3, "kernels.decoder": 4.5, "kernels.decoder.program": 0,
 }  # fmt: skip
 # Modules of one floor that stand beside each other, and which of them may still use which.
 BESIDE = {
     ("files", "errors"),
     ("curves", "events"),
-    ("checkpoint", "checkpoint_files"),
-    ("checkpoint", "checkpoint_header"),
-    ("checkpoint", "checkpoint_scan"),
-    ("checkpoint_header", "checkpoint_scan"),
-    ("checkpoint_scan", "checkpoint_pickle"),
+    ("model", "kernels.forward"),
 }
 # library: (where it may be used anywhere, where only inside functions).
 ROOMS = {
     "torch": ("engine", ""), "sentencepiece": ("engine", ""), "typer": ("cli", ""), "rich": ("ui", "cli"),
-    "prompt_toolkit": ("", "ui"), "plotext": ("", "ui"), "matplotlib": ("", "sinks"), "tensorboard": ("", "sinks"),
-    "wandb": ("", "sinks"), "pydantic": ("config", ""), "yaml": ("config", ""), "numpy": ("engine", ""),
+    "prompt_toolkit": ("", "ui"), "plotext": ("", "ui"), "matplotlib": ("", "loggers"), "tensorboard": ("", "loggers"),
+    "wandb": ("", "loggers"), "pydantic": ("config", ""), "yaml": ("config", ""), "numpy": ("engine", ""),
     "pathspec": ("engine", "config"),
 }  # fmt: skip
 
@@ -44,8 +40,8 @@ ROOMS = {
 # is YAML, and so may be what a model writes.
 GUESTS = {
     ("nima_cli.engine.data.data_source", "pydantic"),
-    ("nima_cli.engine.data.front_matter", "yaml"),
-    ("nima_cli.engine.evaluation.written", "yaml"),
+    ("nima_cli.engine.data.cleaning.front_matter", "yaml"),
+    ("nima_cli.engine.evaluation.code_validity", "yaml"),
     ("nima_cli.ui.chat_prompt", "prompt_toolkit"),  # which is itself imported only where there is a terminal
 }
 
@@ -103,13 +99,23 @@ def ours(module: str) -> bool:
     return module.split(".")[0] == "nima_cli"
 
 
+def step_of(module: str) -> str:
+    """The most particular entry of the engine's ladder for a module."""
+    parts = module.split(".")[2:]
+    return next(name for end in range(len(parts), -1, -1) if (name := ".".join(parts[:end])) in ENGINE_LADDER)
+
+
 def upward(found: Import) -> bool:
     """Whether this import goes up, or sideways into another room."""
     importer, imported = part(found.importer, 1), part(found.imported, 1)
-    ranks = FLOORS
+    ranks: dict[str, float] = {**FLOORS}
     if importer == imported == "engine":
-        importer, imported, ranks = part(found.importer, 2), part(found.imported, 2), ENGINE_LADDER
-    if importer == imported or (importer, imported) in BESIDE or (imported == "" and ranks is FLOORS):
+        importer, imported, ranks = step_of(found.importer), step_of(found.imported), ENGINE_LADDER
+    if (
+        importer.split(".")[0] == imported.split(".")[0]
+        or (importer, imported) in BESIDE
+        or (imported == "" and ranks is not ENGINE_LADDER)
+    ):
         return False
     return ranks[importer] <= ranks[imported]
 
@@ -173,16 +179,16 @@ def test_the_engine_neither_prints_nor_reads_the_environment() -> None:
         ("nima_cli.events", "import nima_cli.errors as e; from nima_cli.engine.model import gpt"),
         ("nima_cli.files", "from nima_cli.config.schema import Config"),
         ("nima_cli.config.load", "def f():\n from nima_cli.engine.device import Device"),
-        ("nima_cli.ui.tables", "from nima_cli.engine.checkpoint import find"),
+        ("nima_cli.ui.tables", "from nima_cli.engine.checkpoint.file import find"),
         ("nima_cli.engine.device", "from nima_cli.ui import console"),
-        ("nima_cli.sinks.jsonl", "from nima_cli.ui import console"),
+        ("nima_cli.loggers.jsonl", "from nima_cli.ui import console"),
         ("nima_cli.engine.device", "from nima_cli.cli import stop"),
-        ("nima_cli.engine.data.dataset", "from nima_cli.engine.model.gpt import GPT"),
-        ("nima_cli.engine.model.gpt", "from nima_cli.engine.data.tokenizer import Tokenizer"),
+        ("nima_cli.engine.data.store.dataset", "from nima_cli.engine.model.gpt import GPT"),
+        ("nima_cli.engine.model.gpt", "from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer"),
         ("nima_cli.engine.model.gpt", "from nima_cli.engine import checkpoint"),
         ("nima_cli.engine.inference.text", "from nima_cli.engine.training.loss import IGNORE"),
         ("nima_cli.engine.data.prepare", "from nima_cli.engine import Trainer"),
-        ("nima_cli.engine.checkpoint", "if TYPE_CHECKING:\n from nima_cli.engine.training.step import TrainStep"),
+        ("nima_cli.engine.checkpoint.file", "if TYPE_CHECKING:\n from nima_cli.engine.training.step import TrainStep"),
     ],
 )
 def test_a_forbidden_edge_is_seen(importer: str, line: str) -> None:
@@ -192,15 +198,15 @@ def test_a_forbidden_edge_is_seen(importer: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("importer", "line", "forbidden"),
     [
-        ("nima_cli.cli.train", "import torch.nn", True),
+        ("nima_cli.cli.commands.train", "import torch.nn", True),
         ("nima_cli.ui.tables", "def f():\n import torch", True),
         ("nima_cli.ui.plots", "import plotext", True),
         ("nima_cli.ui.plots", "def f():\n import plotext", False),
-        ("nima_cli.sinks.jsonl", "from torch.utils import tensorboard", True),
+        ("nima_cli.loggers.jsonl", "from torch.utils import tensorboard", True),
         ("nima_cli.engine.device", "import torch", False),
         ("nima_cli.ui.tables", "import typer", True),
-        ("nima_cli.cli.plot", "from rich.live import Live", True),
-        ("nima_cli.cli.plot", "def f():\n from rich.live import Live", False),
+        ("nima_cli.cli.commands.plot", "from rich.live import Live", True),
+        ("nima_cli.cli.commands.plot", "def f():\n from rich.live import Live", False),
         ("nima_cli.engine.device", "import rich", True),
     ],
 )

@@ -13,8 +13,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.checkpoint import load_for_inference, save
-from nima_cli.engine.data.dataset import open_dataset
+from nima_cli.engine.checkpoint.file import load_for_inference, save
+from nima_cli.engine.data.store.dataset import open_dataset
 from tests.conftest import RunCli
 from tests.engine.small_models import small_checkpoint
 

@@ -148,7 +148,7 @@ def test_what_is_made_is_ignored(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["src/nima_cli/engine/data/prepare.py", "tests/engine/data/test_clean.py", "configs/a.yaml"]
+    "path", ["src/nima_cli/engine/data/prepare.py", "tests/engine/data/test_split.py", "configs/a.yaml"]
 )
 def test_what_is_written_is_not_ignored(path: str) -> None:
     assert git("check-ignore", "--no-index", path) == ""

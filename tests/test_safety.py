@@ -89,7 +89,7 @@ def test_only_the_scanning_module_reads_torch_files() -> None:
         )
         return named or any(isinstance(n, ast.Attribute) and ast.unparse(n) == "torch.load" for n in ast.walk(tree))
 
-    assert [name for name, tree in SOURCES.items() if uses(tree)] == [str(Path("engine", "checkpoint_scan.py"))]
+    assert [name for name, tree in SOURCES.items() if uses(tree)] == [str(Path("engine", "checkpoint", "scan.py"))]
 
 
 def test_signal_handlers_only_set_a_flag() -> None:

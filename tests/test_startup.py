@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from nima_cli.cli.app import app
-from nima_cli.sinks.jsonl import JsonlSink
+from nima_cli.loggers.jsonl import JsonlSink
 from tests.recorded_run import whole_run
 
 # Each costs from a tenth of a second to several seconds.

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from shapes import SHAPES
 
-from nima_cli.engine.data.dataset import IGNORED, PreparedDataset
+from nima_cli.engine.data.store.dataset import IGNORED, PreparedDataset
 
 _TOKENS_PER_BATCH = 4096
 

@@ -11,7 +11,7 @@ from measuring import Learnt, bits_per_byte, learner_arguments
 from nanogpt_trains import build
 from shapes import SHAPES, Windows
 
-from nima_cli.engine.data.dataset import open_dataset
+from nima_cli.engine.data.store.dataset import open_dataset
 
 
 def rate(step: int, steps: int, peak: float) -> float:

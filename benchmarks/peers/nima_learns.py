@@ -14,9 +14,9 @@ from shapes import SHAPES
 from nima_cli.cli.compiled import compiled
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
-from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
+from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import keep_freed_memory, pick_device
-from nima_cli.engine.training.recipe import batch_for
+from nima_cli.engine.training.planning.defaults import batch_for
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.events import EvalDone, Progress, StepDone
 

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from nima_cli.engine.data.dataset import open_dataset
+from nima_cli.engine.data.store.dataset import open_dataset
 
 
 def memory(kind: str) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from nima_cli.engine.data.text_view import Entry, parse_entries
+from nima_cli.engine.data.store.text_view import Entry, parse_entries
 from tests.conftest import RunCli
 
 QA = {"question": "What is a pod in this system?", "answer": "A group of containers that share a host."}

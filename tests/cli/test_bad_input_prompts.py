@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.engine.checkpoint import load, save
+from nima_cli.engine.checkpoint.file import load, save
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import Nima, contents, refused
 

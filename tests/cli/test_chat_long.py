@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.engine.checkpoint import save
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.checkpoint.file import save
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from tests.cli.programs import environment
 from tests.engine.small_models import small_checkpoint
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nima_cli.engine import checkpoint as checkpoints
+from nima_cli.engine.checkpoint import file as checkpoints
 from tests.cli.programs import CONFIG, contents, rows, wait_for
 from tests.worlds import Ended, World, Worlds, slurm_world, taken_port, torch_world
 

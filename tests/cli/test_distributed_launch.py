@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.engine import checkpoint as checkpoints
+from nima_cli.engine.checkpoint import file as checkpoints
 from tests.cli.programs import CONFIG, rows, start, wait_for
 
 if sys.platform != "linux":

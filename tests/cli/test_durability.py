@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.engine.checkpoint import load
+from nima_cli.engine.checkpoint.file import load
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import CONFIG, Nima, contents, environment, refused, rows, start, wait_for
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from nima_cli.engine.checkpoint import Checkpoint, load
+from nima_cli.engine.checkpoint.file import Checkpoint, load
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import Nima, contents, refused
 from tests.engine.crafted import Claim, Evaluates, LoadsInside, RunsACommand, payload_of, write_archive, write_claims

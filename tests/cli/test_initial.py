@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from nima_cli.engine.checkpoint import load
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.checkpoint.file import load
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import Nima, refused, rows
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nima_cli.engine import checkpoint as checkpoints
+from nima_cli.engine.checkpoint import file as checkpoints
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import Nima, environment, rows
 

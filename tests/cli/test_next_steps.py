@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.engine.checkpoint import load, save
-from nima_cli.engine.checkpoint_files import LAST
+from nima_cli.engine.checkpoint.file import load, save
+from nima_cli.engine.checkpoint.files import LAST
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import Nima
 from tests.conftest import Ran

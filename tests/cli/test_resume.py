@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.engine.checkpoint import load
+from nima_cli.engine.checkpoint.file import load
 from nima_cli.files import folder_lock
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import CONFIG, Nima, contents, refused, rows

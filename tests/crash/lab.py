@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from nima_cli.cli.app import main as nima
-from nima_cli.engine.checkpoint import Checkpoint, load
-from nima_cli.engine.checkpoint_files import LAST, checkpoint_files, step_files
+from nima_cli.engine.checkpoint.file import Checkpoint, load
+from nima_cli.engine.checkpoint.files import LAST, checkpoint_files, step_files
 from nima_cli.engine.training import session, trainer  # noqa: F401  (what every child would import)
 from tests.engine.training.runs import same_tensors
 

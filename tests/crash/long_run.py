@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from nima_cli.engine.checkpoint import load
-from nima_cli.engine.checkpoint_files import LAST
+from nima_cli.engine.checkpoint.file import load
+from nima_cli.engine.checkpoint.files import LAST
 
 
 def _command(arguments: argparse.Namespace, run_dir: Path) -> list[str]:

@@ -4,8 +4,8 @@ import random
 import time
 from pathlib import Path
 
-from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.checkpoint_files import checkpoint_files
+from nima_cli.engine.checkpoint import file as checkpoints
+from nima_cli.engine.checkpoint.files import checkpoint_files
 from tests.cli.programs import CONFIG, rows, wait_for
 from tests.worlds import Worlds, torch_world
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.engine import checkpoint as checkpoints
+from nima_cli.engine.checkpoint import file as checkpoints
 from tests.cli.programs import CONFIG, environment, rows, wait_for
 
 HOSTS = ("nima-test-a", "nima-test-b")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.engine.checkpoint import Checkpoint
-from nima_cli.engine.data.tokenizer import Tokenizer
-from nima_cli.engine.native.build import NoProgramError
-from nima_cli.engine.native.kernels import Kernels, load_kernels
+from nima_cli.engine.checkpoint.file import Checkpoint
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.kernels.build import NoProgramError
+from nima_cli.engine.kernels.kernels import Kernels, load_kernels
 from tests.engine.small_models import small_checkpoint
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from nima_cli.engine.checkpoint import Checkpoint, load_for_inference
+from nima_cli.engine.checkpoint.file import Checkpoint, load_for_inference
 from nima_cli.errors import CheckpointError
 
 

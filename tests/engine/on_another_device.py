@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.checkpoint_files import LAST
-from nima_cli.engine.data.dataset import open_dataset
+from nima_cli.engine.checkpoint import file as checkpoints
+from nima_cli.engine.checkpoint.files import LAST
+from nima_cli.engine.data.store.dataset import open_dataset
 from nima_cli.engine.device import Device
 from nima_cli.engine.evaluation.run import Evaluation, Wanted, evaluate_split
 from nima_cli.engine.inference.sampling import Sampling

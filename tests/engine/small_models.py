@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from nima_cli.engine.checkpoint import Checkpoint
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.checkpoint.file import Checkpoint
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
-from nima_cli.engine.checkpoint_files import LAST
+from nima_cli.engine.checkpoint.files import LAST
 from nima_cli.engine.data.prepare import prepare
 from tests.conftest import write_corpus
 from tests.engine.training.runs import make_config, run_to_end

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.engine.checkpoint import load
-from nima_cli.engine.checkpoint_header import FORMAT, MIGRATIONS
+from nima_cli.engine.checkpoint.file import load
+from nima_cli.engine.checkpoint.header import FORMAT, MIGRATIONS
 from tests.conftest import RunCli
 from tests.engine.crafted import contents
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from nima_cli.engine.data.dataset_files import read_dataset
-from nima_cli.engine.data.inspection import length_histogram, source_mix
+from nima_cli.engine.data.store.dataset_files import read_dataset
+from nima_cli.engine.data.store.inspection import length_histogram, source_mix
 from nima_cli.ui.inspect_view import dataset_report
 
 LEAK = {

@@ -7,7 +7,7 @@ import pytest
 
 from nima_cli.curves import XAxis
 from nima_cli.errors import InputError
-from nima_cli.sinks.jsonl import metrics_row
+from nima_cli.loggers.jsonl import metrics_row
 from nima_cli.ui.plots import terminal_plot
 from tests import recorded_run as run
 

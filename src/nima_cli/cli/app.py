@@ -8,9 +8,10 @@ import typer
 from typer.core import TyperGroup
 
 from nima_cli import __version__
-from nima_cli.cli import chat, data, evaluate, export, generate, plot, train
-from nima_cli.cli.argv import spread
-from nima_cli.cli.door import guarded_by_the_door
+from nima_cli.cli.commands import chat, data, evaluate, export, generate, plot, train
+from nima_cli.cli.error_handler import error_handler
+from nima_cli.cli.flag_names import Command
+from nima_cli.cli.variadic import spread
 
 # In the order of the work.
 _COMMANDS = ("data", "train", "eval", "chat", "generate", "plot", "export")
@@ -35,12 +36,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
-app.command(epilog=train.EXAMPLES)(train.train)
-app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
-app.command(epilog=chat.EXAMPLES)(chat.chat)
-app.command(epilog=generate.EXAMPLES)(generate.generate)
-app.command(epilog=plot.EXAMPLES)(plot.plot)
-app.command(epilog=export.EXAMPLES)(export.export)
+app.command(cls=Command, epilog=train.EXAMPLES)(train.train)
+app.command("eval", cls=Command, epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command(cls=Command, epilog=chat.EXAMPLES)(chat.chat)
+app.command(cls=Command, epilog=generate.EXAMPLES)(generate.generate)
+app.command(cls=Command, epilog=plot.EXAMPLES)(plot.plot)
+app.command(cls=Command, epilog=export.EXAMPLES)(export.export)
 
 
 def _show_version(wanted: bool) -> None:
@@ -66,7 +67,7 @@ def main() -> None:
     argv = spread(sys.argv[1:])
     if argv[:1] == ["help"]:
         argv = [*argv[1:], "--help"]
-    with guarded_by_the_door(debug="--debug" in argv):
+    with error_handler(debug="--debug" in argv):
         # Not standalone: Typer would print its own kind of error and leave by its own exits.
         code = app(args=argv, prog_name="nima", standalone_mode=False)
         if isinstance(code, int) and code:

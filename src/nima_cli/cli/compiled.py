@@ -6,7 +6,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nima_cli.engine.native.build import Program
+    from nima_cli.engine.kernels.build import Program
 
 
 def compiled() -> Path:
@@ -18,14 +18,14 @@ def compiled() -> Path:
 
 def compile_decoder_meanwhile(device: str) -> None:
     """Begin with what the first text on a machine would wait for, before torch is imported and a model is read."""
-    from nima_cli.engine.inference.native.program import DECODER
+    from nima_cli.engine.kernels.decoder.program import DECODER
 
     _compile_meanwhile(DECODER, device)
 
 
 def compile_kernels_meanwhile(device: str) -> None:
     """Begin with what the first step of training on a machine would wait for."""
-    from nima_cli.engine.native.program import KERNELS
+    from nima_cli.engine.kernels.program import KERNELS
 
     _compile_meanwhile(KERNELS, device)
 
@@ -36,7 +36,7 @@ def _compile_meanwhile(program: "Program", device: str) -> None:
 
 
 def _compile(program: "Program", folder: Path) -> None:
-    from nima_cli.engine.native.build import NoProgramError, library
+    from nima_cli.engine.kernels.build import NoProgramError, library
 
     with suppress(NoProgramError):  # whoever needs the program finds out again, and says why
         library(program, folder)

@@ -12,7 +12,7 @@ from nima_cli.events import Event, Note
 if TYPE_CHECKING:
     from nima_cli.config.data_schema import DataConfig
     from nima_cli.config.schema import Config
-    from nima_cli.engine.checkpoint import Checkpoint
+    from nima_cli.engine.checkpoint.file import Checkpoint
 
 
 def with_sources(config: "Config") -> "Config":
@@ -56,8 +56,8 @@ def ensure_prepared(data: "DataConfig", *, workers: int) -> Iterator[Event]:
 
 def _oddities(folder: Path) -> Iterator[Event]:
     """What the preparation of a dataset warned of, as far as it matters to whoever trains on it."""
-    from nima_cli.engine.data.dataset_files import read_metadata
-    from nima_cli.engine.data.leak_report import leak_warning
+    from nima_cli.engine.data.dedup.contamination_report import leak_warning
+    from nima_cli.engine.data.store.dataset_files import read_metadata
 
     warning = leak_warning(read_metadata(folder))
     if warning is not None:
@@ -77,7 +77,7 @@ def dataset_of_run(config: "Config", run_dir: Path, sha256: str | None) -> Path:
     Raises:
         DataError: it is nowhere.
     """
-    from nima_cli.engine.data.dataset_files import METADATA
+    from nima_cli.engine.data.store.dataset_files import METADATA
     from nima_cli.files import sha256_file
 
     said = data_dir(with_sources(config).data)

@@ -9,11 +9,11 @@ from nima_cli.cli.compiled import compiled
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from nima_cli.engine.checkpoint import Checkpoint
-    from nima_cli.engine.data.tokenizer import Tokenizer
+    from nima_cli.engine.checkpoint.file import Checkpoint
+    from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+    from nima_cli.engine.inference.decode_backend import Stepper
     from nima_cli.engine.inference.int8 import Int8Rows
     from nima_cli.engine.inference.sampling import Sampling
-    from nima_cli.engine.inference.stepper import Stepper
     from nima_cli.engine.inference.text import TextGenerator
     from nima_cli.engine.model.gpt import GPT
 
@@ -44,8 +44,8 @@ class LoadedModel:
 
     def stepper(self) -> "Stepper | None":
         """A compiled program that decodes with it, where this machine can have one; says why where it cannot."""
-        from nima_cli.engine.inference.native.stepper import native_stepper
-        from nima_cli.engine.native.build import NoProgramError
+        from nima_cli.engine.kernels.build import NoProgramError
+        from nima_cli.engine.kernels.decoder.stepper import native_stepper
         from nima_cli.ui.console import say
 
         try:
@@ -114,8 +114,8 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, qu
             near = nearest(value, choices)
             hint = f"did you mean `{near}`?" if near else f"use {', '.join(choices[:-1])} or {choices[-1]}"
             raise InputError(f"`--{option} {value}`: no such {option}", hint=hint)
-    from nima_cli.engine import checkpoint as checkpoints
-    from nima_cli.engine.checkpoint_files import find
+    from nima_cli.engine.checkpoint import file as checkpoints
+    from nima_cli.engine.checkpoint.files import find
     from nima_cli.engine.device import pick_inference_device
     from nima_cli.engine.inference.int8 import quantize_
     from nima_cli.ui.console import say

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nima_cli.config.schema import Config
-    from nima_cli.engine.checkpoint import Checkpoint
+    from nima_cli.engine.checkpoint.file import Checkpoint
 
 
 def foundation(checkpoint: "Checkpoint") -> dict[str, Any]:
@@ -34,13 +34,13 @@ def tokenizer_path(named: Path) -> str:
         CheckpointError: `named` is a checkpoint that cannot be used.
         ResourceError: the copy cannot be written.
     """
-    from nima_cli.engine.checkpoint_files import checkpoint_files
+    from nima_cli.engine.checkpoint.files import checkpoint_files
 
     is_checkpoint = bool(checkpoint_files(named)) if named.is_dir() else named.suffix == ".pt"
     if not is_checkpoint:
         return str(named)
-    from nima_cli.engine import checkpoint as checkpoints
-    from nima_cli.engine.checkpoint_files import find
+    from nima_cli.engine.checkpoint import file as checkpoints
+    from nima_cli.engine.checkpoint.files import find
 
     return str(_kept(checkpoints.load(find(named))))
 

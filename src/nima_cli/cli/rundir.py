@@ -124,7 +124,7 @@ def holds_run(folder: Path) -> bool:
 
 def holds_checkpoint(folder: Path) -> bool:
     """Whether there is something to go on from in `folder`."""
-    from nima_cli.engine.checkpoint_files import checkpoint_files
+    from nima_cli.engine.checkpoint.files import checkpoint_files
 
     return bool(checkpoint_files(folder))
 

@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from nima_cli.config.diagnostics import unknown_variable
 from nima_cli.config.keys import KeyPath, leaves
 from nima_cli.config.layers import Layer, Problem
-from nima_cli.config.problems import unknown_variable
 from nima_cli.config.schema import Config
 from nima_cli.config.strict_yaml import parse_value
 from nima_cli.errors import ConfigError, ResourceError

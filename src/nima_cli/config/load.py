@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from nima_cli.config import environ as environment
 from nima_cli.config import strict_yaml
+from nima_cli.config.diagnostics import explain, refusal
 from nima_cli.config.keys import KeyPath, dotted, leaves
 from nima_cli.config.layers import Layer, Problem, highest, merge, named, nest, shaped
-from nima_cli.config.problems import explain, refusal
 from nima_cli.config.schema import PRESETS, Config, ModelConfig
 from nima_cli.errors import ConfigError
 

@@ -7,34 +7,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nima_cli.engine.checkpoint import load_for_inference as load_for_inference
-    from nima_cli.engine.data.data_source import DataSource as DataSource
-    from nima_cli.engine.data.dataset import open_dataset as open_dataset
-    from nima_cli.engine.data.prepare import prepare as prepare
-    from nima_cli.engine.data.tokenizer import Tokenizer as Tokenizer
-    from nima_cli.engine.device import pick_device as pick_device
-    from nima_cli.engine.export.run import export_checkpoint as export_checkpoint
-    from nima_cli.engine.inference.sampling import Sampling as Sampling
-    from nima_cli.engine.inference.text import TextGenerator as TextGenerator
-    from nima_cli.engine.model.gpt import GPT as GPT
-    from nima_cli.engine.training.evaluator import evaluate as evaluate
-    from nima_cli.engine.training.trainer import Trainer as Trainer
+    from nima_cli.engine.checkpoint.file import load_for_inference
+    from nima_cli.engine.data.data_source import DataSource
+    from nima_cli.engine.data.prepare import prepare
+    from nima_cli.engine.data.store.dataset import open_dataset
+    from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+    from nima_cli.engine.device import pick_device
+    from nima_cli.engine.export.run import export_checkpoint
+    from nima_cli.engine.inference.sampling import Sampling
+    from nima_cli.engine.inference.text import TextGenerator
+    from nima_cli.engine.model.gpt import GPT
+    from nima_cli.engine.training.evaluator import evaluate
+    from nima_cli.engine.training.trainer import Trainer
 
 _HOMES = {
     "DataSource": "data.data_source",
     "GPT": "model.gpt",
     "Sampling": "inference.sampling",
     "TextGenerator": "inference.text",
-    "Tokenizer": "data.tokenizer",
+    "Tokenizer": "data.tokenizer.tokenizer",
     "Trainer": "training.trainer",
     "evaluate": "training.evaluator",
     "export_checkpoint": "export.run",
-    "load_for_inference": "checkpoint",
-    "open_dataset": "data.dataset",
+    "load_for_inference": "checkpoint.file",
+    "open_dataset": "data.store.dataset",
     "pick_device": "device",
     "prepare": "data.prepare",
 }
-__all__ = sorted(_HOMES)
+__all__ = [  # noqa: RUF022
+    "DataSource",
+    "GPT",
+    "Sampling",
+    "TextGenerator",
+    "Tokenizer",
+    "Trainer",
+    "evaluate",
+    "export_checkpoint",
+    "load_for_inference",
+    "open_dataset",
+    "pick_device",
+    "prepare",
+]
 
 
 def __getattr__(name: str) -> Any:

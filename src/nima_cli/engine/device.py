@@ -9,8 +9,8 @@ from typing import Literal
 
 import torch
 
-from nima_cli.engine.native.kernels import Kernels, load_kernels
-from nima_cli.engine.native.program import KERNELS
+from nima_cli.engine.kernels.kernels import Kernels, load_kernels
+from nima_cli.engine.kernels.program import KERNELS
 from nima_cli.errors import DeviceError
 from nima_cli.events import Note
 

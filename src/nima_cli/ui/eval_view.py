@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nima_cli.ui import quantities
+from nima_cli.ui import formatting
 from nima_cli.ui.console import safe_text
 from nima_cli.ui.tables import eval_table
 
@@ -53,9 +53,9 @@ def _breakdown(dimension: str, rows: Sequence[Mapping[str, Any]], baselines: Seq
         style = "bold" if not shown else _BEHIND if row["behind"] else _BEST
         table.add_row(
             Text(safe_text(row["name"]), "bold"),
-            quantities.size(row["bytes"]),
-            quantities.loss(row["loss"]),
-            quantities.percent(row["accuracy"]),
+            formatting.size(row["bytes"]),
+            formatting.loss(row["loss"]),
+            formatting.percent(row["accuracy"]),
             Text(_bits(row["bits_per_byte"]), style),
             *(_bits(row["baselines"][name]) for name in shown),
         )
@@ -75,15 +75,15 @@ def _writing(writing: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         counts = writing["blocks"][language]
         missing = language == "shell" and not writing["shell_checked"]
         yield name, "not checked: there is no bash" if missing else f"{counts['valid']} of {counts['checked']}"
-    theirs = f"(the real text: {quantities.percent(copies['held_out_share'])}, {copies['held_out_longest']} tokens)"
-    share = f"{quantities.percent(copies['share'])} in runs of {copies['at_least']} tokens or more"
+    theirs = f"(the real text: {formatting.percent(copies['held_out_share'])}, {copies['held_out_longest']} tokens)"
+    share = f"{formatting.percent(copies['share'])} in runs of {copies['at_least']} tokens or more"
     yield "copied from training", f"{share}, the longest {copies['longest']} {theirs}"
 
 
 def _answers(answers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "questions asked", f"{answers['asked']} of {answers['held_out']}"
-    yield "token F1", quantities.percent(answers["f1"])
-    yield "exact match", quantities.percent(answers["exact_match"])
+    yield "token F1", formatting.percent(answers["f1"])
+    yield "exact match", formatting.percent(answers["exact_match"])
 
 
 def _pairs(title: str, rows: Iterator[tuple[str, str]]) -> Table:

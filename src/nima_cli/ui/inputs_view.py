@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nima_cli.events import InputsCounted
-from nima_cli.ui import quantities
+from nima_cli.ui import formatting
 from nima_cli.ui.console import safe_text
 
 # How many suffixes or reasons have a line of their own; the rest are added up.
@@ -45,7 +45,7 @@ def inputs_table(inputs: Sequence[InputsCounted]) -> RenderableType:
     for title, rows in _sections(inputs):
         table.add_row(Text(title, "bold"))
         for label, row in _shortened(rows):
-            size = quantities.size(row.bytes) if row.bytes else ""
+            size = formatting.size(row.bytes) if row.bytes else ""
             example = Text(safe_text(row.example), "dim", overflow="fold")
             table.add_row(Text(f"  {safe_text(label)}"), f"{row.count:,}", size, example)
     return table
@@ -104,9 +104,9 @@ def _label(row: InputsCounted) -> str:
 
 def _clause(label: str, row: InputsCounted) -> str:
     if row.reason in ("embedded", "stdin"):
-        return f"{row.count:,} {label} ({quantities.size(row.bytes)})"
+        return f"{row.count:,} {label} ({formatting.size(row.bytes)})"
     if row.reason in ("", "kind"):
         largest = f", the largest {row.example}" if row.reason and row.example else ""
-        return safe_text(f"{row.count:,} {label} ({quantities.size(row.bytes)}{largest})")
+        return safe_text(f"{row.count:,} {label} ({formatting.size(row.bytes)}{largest})")
     more = f" and {row.count - 1:,} more" if row.count > 1 else ""
     return safe_text(f"{row.count:,} {label}" + (f" ({row.example}{more})" if row.example else ""))

@@ -3,17 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from nima_cli.curves import (
-    X_LABELS,
-    Curve,
-    Row,
-    XAxis,
-    curves,
-    is_logarithmic,
-    metric_label,
-    time_unit,
-)
-from nima_cli.ui import quantities
+from nima_cli.curves import X_LABELS, Curve, Row, XAxis, curves, is_logarithmic, metric_label, time_unit
+from nima_cli.ui import formatting
 from nima_cli.ui.console import safe_text
 
 # Entries of the 256-colour palette nearest to the colour-blind-safe set of Okabe and Ito ("Color Universal Design").
@@ -131,12 +122,12 @@ def _log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     values = [factor * 10.0**power for power in powers for factor in factors]
     values = [value for value in values if low <= value <= high] or [low]
-    return [math.log10(value) for value in values], [quantities.count(value) for value in values]
+    return [math.log10(value) for value in values], [formatting.count(value) for value in values]
 
 
 def _tick_label(position: float, step: float) -> str:
     if step >= 1:
-        return quantities.count(position)
+        return formatting.count(position)
     if step < 1e-3:
         return f"{position:.0e}" if position else "0"
     return f"{position:.{math.ceil(-math.log10(step) - 1e-9)}f}"

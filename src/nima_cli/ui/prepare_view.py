@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from nima_cli import events
-from nima_cli.ui import quantities
+from nima_cli.ui import formatting
 from nima_cli.ui.console import err, safe_text, say
 from nima_cli.ui.inputs_view import how_to_have_more, inputs_lines, inputs_table
 
@@ -115,7 +115,7 @@ def _say_how_to_have_more(inputs: Sequence[events.InputsCounted]) -> None:
 
 def _amount(event: events.Progress) -> str:
     if event.unit == "bytes":
-        return quantities.size(event.done)
+        return formatting.size(event.done)
     return safe_text(f"{event.done:,} {event.unit}" if event.total else event.unit)
 
 
@@ -124,4 +124,4 @@ def _rate(event: events.Progress, seconds: float) -> str:
     if event.total < 2 or seconds < 0.1:
         return ""
     rate = event.done / seconds
-    return f", {quantities.size(int(rate))}/s" if event.unit == "bytes" else safe_text(f", {rate:,.0f} {event.unit}/s")
+    return f", {formatting.size(int(rate))}/s" if event.unit == "bytes" else safe_text(f", {rate:,.0f} {event.unit}/s")

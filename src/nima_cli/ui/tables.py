@@ -7,14 +7,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nima_cli.ui import quantities
+from nima_cli.ui import formatting
 from nima_cli.ui.console import safe_text
 
 _EVAL_ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("loss", "loss (nats per token)", quantities.loss),
-    ("perplexity", "perplexity", quantities.ratio),
+    ("loss", "loss (nats per token)", formatting.loss),
+    ("perplexity", "perplexity", formatting.ratio),
     ("bits_per_byte", "bits per byte", lambda value: f"{value:.3f}"),
-    ("accuracy", "next-token accuracy", quantities.percent),
+    ("accuracy", "next-token accuracy", formatting.percent),
     ("tokens", "tokens evaluated", lambda value: f"{value:,}"),
 )
 _SPLIT_COLUMNS = ("documents", "samples", "tokens", "characters", "bytes")

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, SampleDrawn, View, perplexity
-from nima_cli.ui import quantities
+from nima_cli.ui import formatting
 from nima_cli.ui.console import safe_text, say
 from nima_cli.ui.train_state import Evaluation, TrainState, data_line, facts, first_figures, next_step, step_facts
 
@@ -118,11 +118,11 @@ def _evaluations(state: TrainState, shown: Sequence[Evaluation], width: int) -> 
         table.add_row(
             str(event.step),
             f"{row.epoch:.2f}",
-            quantities.loss(event.train_loss),
-            Text(quantities.loss(event.loss), "bold"),
-            quantities.ratio(perplexity(event.loss)),
+            formatting.loss(event.train_loss),
+            Text(formatting.loss(event.loss), "bold"),
+            formatting.ratio(perplexity(event.loss)),
             f"{event.bits_per_byte:.3f}",
-            quantities.percent(event.accuracy),
+            formatting.percent(event.accuracy),
             Text(mark if wide else mark[:1].replace("b", "*"), "green" if is_best else "dim"),
         )
     return table
@@ -146,7 +146,7 @@ def _progress(state: TrainState, width: int, now: float) -> list[RenderableType]
     line.add_row(
         f"epoch {state.epoch_at(done):.2f}/{state.started.total_epochs:.2f}",
         ProgressBar(total=max(1, state.total_steps), completed=done, complete_style="cyan", finished_style="green"),
-        f"{done}/{state.total_steps}  {quantities.percent(done / max(1, state.total_steps))}",
+        f"{done}/{state.total_steps}  {formatting.percent(done / max(1, state.total_steps))}",
     )
     line.expand = True
     return [line, pack(_numbers(state, now), width, " · ")]
@@ -155,11 +155,11 @@ def _progress(state: TrainState, width: int, now: float) -> list[RenderableType]
 def _numbers(state: TrainState, now: float) -> list[Text]:
     pieces = [Text(fact) for fact in step_facts(state.last)] if state.last is not None else [Text(_waiting(state))]
     if state.evals:
-        pieces.insert(2, Text(f"val loss {quantities.loss(state.evals[-1].event.loss)}"))
-    pieces.append(Text(f"elapsed {quantities.duration(state.elapsed(now))}"))
-    pieces.append(Text(f"ETA {quantities.duration(state.eta(now))}", "bold"))
+        pieces.insert(2, Text(f"val loss {formatting.loss(state.evals[-1].event.loss)}"))
+    pieces.append(Text(f"elapsed {formatting.duration(state.elapsed(now))}"))
+    pieces.append(Text(f"ETA {formatting.duration(state.eta(now))}", "bold"))
     if state.best is not None:
-        pieces.append(Text(f"best {quantities.loss(state.best.loss)} at step {state.best.step}", "green"))
+        pieces.append(Text(f"best {formatting.loss(state.best.loss)} at step {state.best.step}", "green"))
     return pieces
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nima_cli.events import EvalDone, Event, Progress, RunEnded, RunStarted, SampleDrawn, StepDone, perplexity
-from nima_cli.ui import quantities
+from nima_cli.ui import formatting
 from nima_cli.ui.console import command
 
 _SOURCES = 4
@@ -115,7 +115,7 @@ def data_line(started: RunStarted) -> str:
     ranked = sorted(started.sources, key=lambda source: -source[1])
     if len(ranked) == 1:
         return f"{started.data} ({ranked[0][0]})"
-    names = [f"{name} {quantities.percent(share)}" for name, share in ranked[:_SOURCES]]
+    names = [f"{name} {formatting.percent(share)}" for name, share in ranked[:_SOURCES]]
     names += [f"{len(ranked) - _SOURCES} more"] if len(ranked) > _SOURCES else []
     return f"{started.data} ({', '.join(names)})"
 
@@ -123,9 +123,9 @@ def data_line(started: RunStarted) -> str:
 def facts(started: RunStarted) -> list[str]:
     """The headline facts of a run, each short enough to stay on one line."""
     return [
-        f"{model_name(started)}, {quantities.count(started.parameters)} parameters",
-        f"{quantities.count(started.train_tokens)} training tokens",
-        f"{started.total_steps} steps of {quantities.count(started.tokens_per_step)} tokens",
+        f"{model_name(started)}, {formatting.count(started.parameters)} parameters",
+        f"{formatting.count(started.train_tokens)} training tokens",
+        f"{started.total_steps} steps of {formatting.count(started.tokens_per_step)} tokens",
         f"{started.device} {started.dtype}, {started.compiled}",
         f"seed {started.seed}",
     ]
@@ -134,27 +134,27 @@ def facts(started: RunStarted) -> list[str]:
 def step_facts(step: StepDone) -> list[str]:
     """The numbers of a training step."""
     return [
-        f"loss {quantities.loss(step.loss)}",
-        f"perplexity {quantities.ratio(perplexity(step.loss))}",
-        f"lr {quantities.rate(step.learning_rate)}",
+        f"loss {formatting.loss(step.loss)}",
+        f"perplexity {formatting.ratio(perplexity(step.loss))}",
+        f"lr {formatting.rate(step.learning_rate)}",
         f"grad norm {step.grad_norm:.2f}",
-        f"{quantities.count(step.tokens_per_second)} tokens/s",
+        f"{formatting.count(step.tokens_per_second)} tokens/s",
     ]
 
 
 def eval_facts(event: EvalDone) -> list[str]:
     """The numbers of an evaluation."""
     return [
-        f"{event.split} loss {quantities.loss(event.loss)}",
-        f"perplexity {quantities.ratio(perplexity(event.loss))}",
+        f"{event.split} loss {formatting.loss(event.loss)}",
+        f"perplexity {formatting.ratio(perplexity(event.loss))}",
         f"{event.bits_per_byte:.3f} bits/byte",
-        f"accuracy {quantities.percent(event.accuracy)}",
+        f"accuracy {formatting.percent(event.accuracy)}",
     ]
 
 
 def ending(event: RunEnded) -> str:
     """One line that says how a run ended."""
-    best = f"; best val loss {quantities.loss(event.best_loss)} at step {event.best_step}"
+    best = f"; best val loss {formatting.loss(event.best_loss)} at step {event.best_step}"
     return f"{REASONS[event.reason]} at step {event.step}{best if math.isfinite(event.best_loss) else ''}"
 
 

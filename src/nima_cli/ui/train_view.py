@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nima_cli.events import EvalDone, Event, Note, Progress, RunEnded, RunStarted, SampleDrawn, StepDone, View
-from nima_cli.ui import quantities
+from nima_cli.ui import formatting
 from nima_cli.ui.console import err, safe_text, say
 from nima_cli.ui.train_live import LiveTrainView
 from nima_cli.ui.train_state import (
@@ -117,8 +117,8 @@ class LineTrainView:
             return
         self._next_line = now + SECONDS_BETWEEN_LINES
         times = [
-            f"elapsed {quantities.duration(step.elapsed_seconds)}",
-            f"eta {quantities.duration(self._state.eta())}",
+            f"elapsed {formatting.duration(step.elapsed_seconds)}",
+            f"eta {formatting.duration(self._state.eta())}",
         ]
         self._print("  ".join([f"{self._place()}  epoch {step.epoch:.2f}", *step_facts(step), *times]))
 

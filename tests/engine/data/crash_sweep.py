@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
-from nima_cli.engine.data.dataset_files import METADATA, read_dataset
 from nima_cli.engine.data.prepare import prepare
+from nima_cli.engine.data.store.dataset_files import METADATA, read_dataset
 from nima_cli.errors import ResourceError
 
 OLD, NEW = 128, 64

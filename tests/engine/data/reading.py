@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
+from nima_cli.engine.data.diagnostics import Problems
 from nima_cli.engine.data.document import Document
-from nima_cli.engine.data.pieces import Batch, read_piece
-from nima_cli.engine.data.problems import Problems
+from nima_cli.engine.data.ingest.read_split import Batch, read_piece
+from nima_cli.engine.data.ingest.sources import Source
 from nima_cli.engine.data.source_report import Gathering
-from nima_cli.engine.data.sources import Source
 
 
 def documents_of(source: Source, problems: Problems, gathering: Gathering | None = None) -> Iterator[Document]:

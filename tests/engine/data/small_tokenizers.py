@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from nima_cli.engine.data.tokenizer import Tokenizer
-from nima_cli.engine.data.tokenizer_files import CONTROL_SYMBOLS
+from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 TEXTS = [
     f"# Section {n}\n\nRun `kubectl get pods -n team-{n}` and wait {n * 7} seconds.\n\n```yaml\nkey:\n    - a{n}\n```\n"

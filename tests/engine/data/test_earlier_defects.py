@@ -11,8 +11,8 @@ import pytest
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.prepare import prepare
-from nima_cli.engine.data.text_view import Entry, parse_entries
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.data.store.text_view import Entry, parse_entries
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import DataError
 
 SPLITS = ("train", "val", "test")

@@ -174,6 +174,6 @@ def test_a_dataset_that_lost_its_metadata_is_replaced_when_asked(folder: Path, t
     (out / "dataset_metadata.json").unlink()
     with pytest.raises(DataError, match="is part of a dataset without") as caught:
         run(config(folder), out)
-    assert "`--overwrite`" in str(caught.value.hint)
+    assert "`overwrite=True`" in str(caught.value.hint)
     run(config(folder), out, overwrite=True)
     assert staleness(config(folder), out) is None

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
-from nima_cli.engine.data.dataset import IGNORED, PreparedDataset, open_dataset
-from nima_cli.engine.data.dataset_files import read_dataset
-from nima_cli.engine.data.inspection import view_samples
 from nima_cli.engine.data.prepare import prepare
+from nima_cli.engine.data.store.dataset import IGNORED, PreparedDataset, open_dataset
+from nima_cli.engine.data.store.dataset_files import read_dataset
+from nima_cli.engine.data.store.inspection import view_samples
 from nima_cli.engine.evaluation.answers import ask
 from nima_cli.engine.inference.text import TextGenerator
 from tests.engine.small_models import random_model, small_shape

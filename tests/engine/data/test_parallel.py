@@ -9,7 +9,7 @@ import pytest
 
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.parallel import mapper
-from nima_cli.engine.data.spool import Spool, pack, read_documents, unpack
+from nima_cli.engine.data.store.document_store import Spool, pack, read_documents, unpack
 from nima_cli.errors import DataError, ResourceError
 
 

@@ -15,11 +15,11 @@ import pytest
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.document import Document, Turn
-from nima_cli.engine.data.encoder import CachingEncoder
 from nima_cli.engine.data.prepare import prepare, staleness
-from nima_cli.engine.data.samples import encode_document
-from nima_cli.engine.data.text_view import Entry, parse_entries
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.data.store.text_view import Entry, parse_entries
+from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
+from nima_cli.engine.data.tokenizer.samples import encode_document
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import DataError, ResourceError
 from nima_cli.events import DatasetReady, Event, Note, Progress
 from tests.conftest import write_corpus
@@ -340,7 +340,7 @@ def test_other_options_or_sources_need_overwrite(tmp_path: Path) -> None:
     other = config(corpus, max_length=1024, tokenizer="unigram")
     with pytest.raises(DataError, match=r"`tokenizer` bpe -> unigram, `max_length` 512 -> 1024") as caught:
         run(other, out)
-    assert "--overwrite" in str(caught.value.hint)
+    assert "`overwrite=True`" in str(caught.value.hint)
     assert hashes(out) == before
     with (corpus / "cache.md").open("a") as stream:
         stream.write("\nOne more line.\n")
@@ -513,7 +513,7 @@ def test_every_code_fence_of_the_real_corpus_survives(tmp_path: Path) -> None:
     corpus = os.environ.get("NIMA_TEST_CORPUS")
     if not corpus:
         pytest.skip("NIMA_TEST_CORPUS names no folder")
-    from nima_cli.engine.data.markdown import blocks
+    from nima_cli.engine.data.cleaning.markdown import blocks
 
     files = sorted(Path(corpus).glob("docs/kubernetes/**/concepts/**/*.md"))
     run(config(*files, dedupe="off"), tmp_path / "out")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
+from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.evaluation import baselines as module
 from nima_cli.engine.evaluation.baselines import Baseline, measure_baselines
 from nima_cli.engine.evaluation.compressors import xz_bytes, zstd_with_dictionary

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from nima_cli.engine.checkpoint import Checkpoint, save
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.checkpoint.file import Checkpoint, save
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.export.run import export_checkpoint
 from nima_cli.events import Exported
 from tests.engine.small_models import small_checkpoint

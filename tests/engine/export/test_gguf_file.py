@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from nima_cli.engine.checkpoint import Checkpoint
-from nima_cli.engine.data.tokenizer import Tokenizer
-from nima_cli.engine.data.tokenizer_files import CONTROL_SYMBOLS, FIRST_NORMAL_ID
+from nima_cli.engine.checkpoint.file import Checkpoint
+from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, FIRST_NORMAL_ID
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.export.chat_template import CHAT_TEMPLATE
 from nima_cli.engine.export.gguf_file import check_tokenizer, rope_layout, tensor_name
 from nima_cli.engine.export.source import read_source

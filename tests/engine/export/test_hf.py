@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from nima_cli.engine.checkpoint import Checkpoint, build_model
+from nima_cli.engine.checkpoint.file import Checkpoint, build_model
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.render import chat_prompt, render_conversation
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.chat_format import chat_prompt, render_conversation
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.export.verify import SPELLED_MARK, SPELLED_SYMBOLS, TEXTS
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import CheckpointError

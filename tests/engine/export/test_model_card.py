@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nima_cli.engine.checkpoint import Checkpoint, save
-from nima_cli.engine.data.dataset import open_dataset
+from nima_cli.engine.checkpoint.file import Checkpoint, save
+from nima_cli.engine.data.store.dataset import open_dataset
 from nima_cli.errors import CheckpointError, InputError
 from tests.engine.export.conftest import export
 from tests.engine.small_models import small_checkpoint

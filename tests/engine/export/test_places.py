@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.engine.checkpoint import Checkpoint
+from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.errors import InputError, NimaError, ResourceError
 from tests.cli.programs import contents
 from tests.engine.export.conftest import export

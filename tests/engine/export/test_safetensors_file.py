@@ -9,8 +9,8 @@ import pytest
 import safetensors
 import torch
 
-from nima_cli.engine.checkpoint import Checkpoint
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.checkpoint.file import Checkpoint
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from tests.engine.export.conftest import export

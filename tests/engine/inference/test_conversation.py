@@ -8,8 +8,8 @@ import pytest
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.document import Turn
 from nima_cli.engine.data.prepare import prepare
-from nima_cli.engine.data.render import chat_prompt
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.chat_format import chat_prompt
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.inference.conversation import Conversation
 from nima_cli.engine.inference.sampling import Sampling
 from nima_cli.engine.inference.text import TextGenerator

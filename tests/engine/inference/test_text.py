@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nima_cli.engine.data.tokenizer import TextStream, Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import TextStream, Tokenizer
 from nima_cli.engine.inference.sampling import Sampling
 from nima_cli.engine.inference.text import StopFilter, TextGenerator
 from nima_cli.engine.model.gpt import GPT

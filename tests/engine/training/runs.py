@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from nima_cli.config.schema import Config
-from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
+from nima_cli.engine.checkpoint import file as checkpoints
+from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import Device
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.events import EvalDone, Event, StepDone

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.checkpoint_files import BEST, LAST
+from nima_cli.engine.checkpoint import file as checkpoints
+from nima_cli.engine.checkpoint.files import BEST, LAST
 from nima_cli.engine.device import Device
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.errors import DivergedError

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.checkpoint_files import BEST, LAST
+from nima_cli.engine.checkpoint import file as checkpoints
+from nima_cli.engine.checkpoint.files import BEST, LAST
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.ema import Ema
 from tests.engine.training.runs import evaluations, losses, make_config, make_trainer, run_to_end, same_tensors, weights

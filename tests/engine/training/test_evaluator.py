@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
-from nima_cli.engine.data.dataset import PreparedDataset, TokenDataset, open_dataset
 from nima_cli.engine.data.prepare import prepare
+from nima_cli.engine.data.store.dataset import PreparedDataset, TokenDataset, open_dataset
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.evaluator import Metrics, evaluate, pick_windows

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.checkpoint_files import BEST, LAST
-from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
+from nima_cli.engine.checkpoint import file as checkpoints
+from nima_cli.engine.checkpoint.files import BEST, LAST
+from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.events import Event, RunEnded, StepDone
 from tests.engine.training.runs import (
     evaluations,

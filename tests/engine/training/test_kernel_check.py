@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.checkpoint_files import LAST
+from nima_cli.engine.checkpoint import file as checkpoints
+from nima_cli.engine.checkpoint.files import LAST
 from nima_cli.engine.device import pick_device
-from nima_cli.engine.native.factors import Factor
-from nima_cli.engine.native.kernels import Kernels
+from nima_cli.engine.kernels.kernels import Kernels
+from nima_cli.engine.kernels.packed_matrix import Factor
 from nima_cli.engine.training.kernel_check import kernels_agree, with_trusted_kernels
 from nima_cli.engine.training.session import Session, open_session, train
 from nima_cli.errors import DeviceError

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.native.kernels import Kernels
+from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.training.loss import CPU_CHUNK, IGNORE, linear_cross_entropy, loss_and_hits
 
 WIDTH, VOCAB = 24, 67

@@ -11,14 +11,7 @@ from torch import nn
 
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
-from nima_cli.engine.training.optim import (
-    ADAM_BETAS,
-    ADAM_EPSILON,
-    EMBEDDING_LR_FACTOR,
-    AdamW,
-    Muon,
-    Optimizer,
-)
+from nima_cli.engine.training.optim import ADAM_BETAS, ADAM_EPSILON, EMBEDDING_LR_FACTOR, AdamW, Muon, Optimizer
 
 SHAPE = ModelShape(
     vocab_size=50, n_layers=2, d_model=16, n_heads=2, n_kv_heads=1, d_ff=24, context_length=8,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
-from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.checkpoint_files import BEST, LAST
+from nima_cli.engine.checkpoint import file as checkpoints
+from nima_cli.engine.checkpoint.files import BEST, LAST
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.engine.training.session import Session, open_session, train
 from nima_cli.errors import CheckpointError, ConfigError, DataError, NimaError, ResourceError

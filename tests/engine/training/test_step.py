@@ -5,13 +5,13 @@ import itertools
 import pytest
 import torch
 
-from nima_cli.engine.data.dataset import Batch
+from nima_cli.engine.data.store.dataset import Batch
 from nima_cli.engine.device import Device
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
+from nima_cli.engine.training.distributed.ranks import SINGLE
 from nima_cli.engine.training.loss import IGNORE
 from nima_cli.engine.training.optim import Optimizer
-from nima_cli.engine.training.ranks import SINGLE
 from nima_cli.engine.training.step import LossScale, TrainStep
 
 SHAPE = ModelShape(

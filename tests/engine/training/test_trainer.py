@@ -8,8 +8,8 @@ import torch
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.config.schema import Config
-from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.checkpoint_files import BEST, LAST
+from nima_cli.engine.checkpoint import file as checkpoints
+from nima_cli.engine.checkpoint.files import BEST, LAST
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, SampleDrawn, Saved

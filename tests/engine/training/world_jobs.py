@@ -11,13 +11,13 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from nima_cli.engine.data.dataset import open_dataset
+from nima_cli.engine.data.store.dataset import open_dataset
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
+from nima_cli.engine.training.distributed.ranks import FailedElsewhereError, PeerLostError, Ranks
+from nima_cli.engine.training.distributed.rendezvous import find_place, joined
 from nima_cli.engine.training.evaluator import evaluate
 from nima_cli.engine.training.optim import Muon
-from nima_cli.engine.training.ranks import FailedElsewhereError, PeerLostError, Ranks
-from nima_cli.engine.training.rendezvous import find_place, joined
 from nima_cli.errors import ConfigError, DataError
 
 GO = torch.tensor(0.0)

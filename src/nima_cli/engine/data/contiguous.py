@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.chunk import BLOCK, HEADING, LINE, boundary_ranks
 from nima_cli.engine.data.corpus import Corpus
-from nima_cli.engine.data.dataset_files import SPLITS
 from nima_cli.engine.data.document import KINDS, Document
-from nima_cli.engine.data.spool import Spool, read_documents
+from nima_cli.engine.data.store.dataset_files import SPLITS
+from nima_cli.engine.data.store.document_store import Spool, read_documents
+from nima_cli.engine.data.tokenizer.chunk import BLOCK, HEADING, LINE, boundary_ranks
 from nima_cli.events import Event, Note
 
 # With fewer documents than splits, one of so many characters is cut; else one that is also large for a file.

@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.clean import CleanReport
+from nima_cli.engine.data.cleaning.quality import LineCounts
+from nima_cli.engine.data.cleaning.whitespace import CleanReport
+from nima_cli.engine.data.dedup.minhash_store import SketchFiles
+from nima_cli.engine.data.diagnostics import Problem
 from nima_cli.engine.data.document import Document
+from nima_cli.engine.data.ingest.read_split import Batch, Piece, Tally
+from nima_cli.engine.data.ingest.sources import Problems, Source
 from nima_cli.engine.data.parallel import Mapper
-from nima_cli.engine.data.pieces import Batch, Piece, Tally
-from nima_cli.engine.data.problems import Problem
-from nima_cli.engine.data.quality import LineCounts
 from nima_cli.engine.data.shard import (
     ROW_DTYPE,
     BoilerplateTask,
@@ -28,10 +30,8 @@ from nima_cli.engine.data.shard import (
     make_shard,
     rows_of,
 )
-from nima_cli.engine.data.sketch_files import SketchFiles
 from nima_cli.engine.data.source_report import Gathering, SourceReport, check_fields
-from nima_cli.engine.data.sources import Problems, Source
-from nima_cli.engine.data.spool import Spool, pack, read_documents
+from nima_cli.engine.data.store.document_store import Spool, pack, read_documents
 from nima_cli.events import Dropped, Event, Note, Progress
 
 # Characters in one task: small enough to share evenly, large enough that passing it on costs little.

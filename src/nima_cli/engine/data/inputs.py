@@ -5,10 +5,10 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from nima_cli.config.data_schema import BUILTIN_SOURCE
-from nima_cli.engine.data.problems import printable
+from nima_cli.engine.data.diagnostics import printable
+from nima_cli.engine.data.ingest.sources import STDIN, Source
+from nima_cli.engine.data.ingest.walk.walking import LeftOut, shown_suffix
 from nima_cli.engine.data.source_report import SourceReport
-from nima_cli.engine.data.sources import STDIN, Source
-from nima_cli.engine.data.walking import LeftOut, shown_suffix
 from nima_cli.events import Dropped, Event, InputsCounted, Note
 
 # A walk that does not read so large a share of what may be text has most likely missed documents.

@@ -15,18 +15,18 @@ from nima_cli import __version__
 from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.contiguous import cut_large_documents
 from nima_cli.engine.data.corpus import Corpus, kept_by_source, read_corpus
-from nima_cli.engine.data.dataset_files import FORMAT, token_dtype, tokenizer_name
-from nima_cli.engine.data.dataset_writer import DatasetWriter
-from nima_cli.engine.data.encode_shard import EncodedShard, EncodeTask, encode_shard
+from nima_cli.engine.data.dedup.contamination_report import SplitOnDisk, leak_report, leak_warning
+from nima_cli.engine.data.dedup.dedup import make_unique, require_enough
+from nima_cli.engine.data.ingest.sources import Source
 from nima_cli.engine.data.inputs import count_inputs, first_drops, left_out_events, walk_notes
-from nima_cli.engine.data.leak_report import SplitOnDisk, leak_report, leak_warning
 from nima_cli.engine.data.parallel import Mapper
 from nima_cli.engine.data.source_report import SourceReport
-from nima_cli.engine.data.sources import Source
 from nima_cli.engine.data.split import split
-from nima_cli.engine.data.spool import Spool
-from nima_cli.engine.data.tokenizer import Tokenizer
-from nima_cli.engine.data.uniqueness import make_unique, require_enough
+from nima_cli.engine.data.store.dataset_files import FORMAT, token_dtype, tokenizer_name
+from nima_cli.engine.data.store.dataset_writer import DatasetWriter
+from nima_cli.engine.data.store.document_store import Spool
+from nima_cli.engine.data.store.encode_shard import EncodedShard, EncodeTask, encode_shard
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import DataError
 from nima_cli.events import Event, Note, Progress
 

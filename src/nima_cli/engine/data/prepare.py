@@ -10,16 +10,16 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from nima_cli.config.data_schema import BUILTIN_SOURCE, DataConfig, SourceConfig
-from nima_cli.engine.data.dataset_files import METADATA, read_dataset, read_metadata
-from nima_cli.engine.data.dataset_writer import locked_folder, refuse_foreign_files, staged
-from nima_cli.engine.data.fingerprint import fingerprint
-from nima_cli.engine.data.ignoring import Leaving
+from nima_cli.engine.data.ingest.fingerprint import fingerprint
+from nima_cli.engine.data.ingest.sources import Source, open_sources
+from nima_cli.engine.data.ingest.walk.ignoring import Leaving
+from nima_cli.engine.data.ingest.walk.paths import Walking
 from nima_cli.engine.data.parallel import Mapper, mapper
-from nima_cli.engine.data.paths import Walking
 from nima_cli.engine.data.pipeline import make_dataset
 from nima_cli.engine.data.ray_mapper import ray_mapper
-from nima_cli.engine.data.sources import Source, open_sources
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.data.store.dataset_files import METADATA, read_dataset, read_metadata
+from nima_cli.engine.data.store.dataset_writer import locked_folder, refuse_foreign_files, staged
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import DataError, NimaError
 from nima_cli.events import DatasetReady, Event, Note
 
@@ -150,7 +150,7 @@ def _keep(identity: Mapping[str, Any], folder: Path) -> Iterator[Event]:
     if reason is not None:
         raise DataError(
             f"{folder}: there is a dataset already, and {reason}",
-            hint="pass `--overwrite` to replace it, or choose another `--output-dir`",
+            hint="pass `overwrite=True` to replace it, or choose another folder",
         )
     yield Note(
         "info", f"{folder} is already prepared from these sources with these options; pass `--overwrite` to redo"

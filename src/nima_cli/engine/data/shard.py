@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.clean import CleanReport
-from nima_cli.engine.data.dedupe import content_key
+from nima_cli.engine.data.cleaning.clean_document import refine
+from nima_cli.engine.data.cleaning.quality import LineCounts, boilerplate_verdict, content_length, verdict
+from nima_cli.engine.data.cleaning.whitespace import CleanReport
+from nima_cli.engine.data.dedup.exact import content_key
+from nima_cli.engine.data.dedup.near_duplicates import Sketches, jaccard, shingles, sketch
+from nima_cli.engine.data.diagnostics import Problem
 from nima_cli.engine.data.document import KINDS, Document
-from nima_cli.engine.data.near_duplicates import Sketches, jaccard, shingles, sketch
-from nima_cli.engine.data.pieces import Batch, Piece, Tally, read_piece
-from nima_cli.engine.data.problems import Problem
-from nima_cli.engine.data.quality import LineCounts, boilerplate_verdict, content_length, verdict
-from nima_cli.engine.data.refine import refine
-from nima_cli.engine.data.spool import pack, read_documents
+from nima_cli.engine.data.ingest.read_split import Batch, Piece, Tally, read_piece
+from nima_cli.engine.data.store.document_store import pack, read_documents
 
 # What is kept in memory of each document. `key` is equal for exact duplicates, `order` decides the place in the split,
 # `zero_weights` counts messages of weight 0.

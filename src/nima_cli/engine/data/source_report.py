@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nima_cli.engine.data.pieces import Tally
-from nima_cli.engine.data.problems import Problem, Problems, printable
-from nima_cli.engine.data.record_values import Seen
+from nima_cli.engine.data.diagnostics import Problem, Problems, printable
+from nima_cli.engine.data.ingest.read_split import Tally
+from nima_cli.engine.data.ingest.records.record_values import Seen
 
 # What cannot be known by the name of a file, and is nobody's mistake where a folder holds it.
 _NO_DOCUMENT = frozenset({"no_document", "needs_extra", "no_text", "minified"})

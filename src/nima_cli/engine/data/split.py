@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.dataset_files import SPLITS
+from nima_cli.engine.data.store.dataset_files import SPLITS
 from nima_cli.errors import DataError
 
 Numbers = npt.NDArray[np.int64]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nima_cli.engine.data.dataset_files import SplitArrays
 from nima_cli.engine.data.document import KINDS, Turn
-from nima_cli.engine.data.render import chat_prompt
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.data.store.dataset_files import SplitArrays
+from nima_cli.engine.data.tokenizer.chat_format import chat_prompt
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.inference.sampling import Sampling
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import DataError

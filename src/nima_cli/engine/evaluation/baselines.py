@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nima_cli.engine.data.dataset_files import SplitArrays
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.data.store.dataset_files import SplitArrays
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.evaluation.compressors import xz_bytes, zstd_with_dictionary
 from nima_cli.engine.evaluation.groups import DIMENSIONS, Groups, document_bounds
+from nima_cli.engine.evaluation.metric_sums import Tally
 from nima_cli.engine.evaluation.ngrams import NgramModel, unigram_nats
-from nima_cli.engine.evaluation.tally import Tally
 from nima_cli.events import Progress
 
 MAX_TRAIN_TOKENS = 20_000_000  # of which 5-grams are counted: 85 MB of memory a million

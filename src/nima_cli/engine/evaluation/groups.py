@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nima_cli.engine.data.dataset_files import SplitArrays
 from nima_cli.engine.data.document import KINDS
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.data.store.dataset_files import SplitArrays
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.evaluation.kinds import CHATS, PROSE, QUESTIONS, line_kinds
-from nima_cli.engine.evaluation.tally import Tally
+from nima_cli.engine.evaluation.metric_sums import Tally
 from nima_cli.engine.training.evaluator import Metrics
 from nima_cli.events import Progress
 

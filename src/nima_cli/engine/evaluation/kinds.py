@@ -8,8 +8,8 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
+from nima_cli.engine.data.cleaning.markdown import blocks
 from nima_cli.engine.data.document import Kind
-from nima_cli.engine.data.markdown import blocks
 
 PROSE, YAML, JSON, COMMANDS, HTML, OTHER_CODE = "prose", "yaml", "json", "command lines", "html", "code: other"
 QUESTIONS, CHATS = "question answering", "conversation"

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nima_cli.engine.data.dataset import PreparedDataset
+from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.evaluation.answers import Answers, ask
 from nima_cli.engine.evaluation.baselines import Baseline, measure_baselines
+from nima_cli.engine.evaluation.continuations import Writing, write_on
 from nima_cli.engine.evaluation.groups import find_groups
 from nima_cli.engine.evaluation.scoring import score
-from nima_cli.engine.evaluation.writing import Writing, write_on
-from nima_cli.engine.inference.stepper import Stepper
+from nima_cli.engine.inference.decode_backend import Stepper
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.evaluator import Metrics

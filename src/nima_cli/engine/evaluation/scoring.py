@@ -7,9 +7,9 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.data.dataset import TokenDataset
+from nima_cli.engine.data.store.dataset import TokenDataset
 from nima_cli.engine.evaluation.groups import Groups
-from nima_cli.engine.evaluation.tally import Tally
+from nima_cli.engine.evaluation.metric_sums import Tally
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.loss import IGNORE
 from nima_cli.errors import DivergedError

@@ -1,6 +1,6 @@
 """The chat format as a Jinja template, for programs that have no `render.py`; it says what that module does."""
 
-from nima_cli.engine.data.tokenizer_files import BOS, END, EOS, ROLE_SYMBOLS
+from nima_cli.engine.data.tokenizer.sentencepiece_file import BOS, END, EOS, ROLE_SYMBOLS
 
 _ROLES = ", ".join(f"'{role}'" for role in ROLE_SYMBOLS)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nima_cli.engine.data.tokenizer_files import (
+from nima_cli.engine.data.tokenizer.sentencepiece_file import (
     CONTROL_SYMBOLS,
     FIRST_BYTE_ID,
     FIRST_NORMAL_ID,

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nima_cli.engine.data.tokenizer_files import BOS, CONTROL_SYMBOLS, EOS, PAD, UNKNOWN
+from nima_cli.engine.data.tokenizer.sentencepiece_file import BOS, CONTROL_SYMBOLS, EOS, PAD, UNKNOWN
 from nima_cli.engine.export import hf_check, places, safetensors_file
 from nima_cli.engine.export.chat_template import CHAT_TEMPLATE
 from nima_cli.engine.export.source import Source

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.render import chat_prompt, render_conversation
+from nima_cli.engine.data.tokenizer.chat_format import chat_prompt, render_conversation
 from nima_cli.engine.export import safetensors_file, verify
 from nima_cli.engine.export.source import Source
 

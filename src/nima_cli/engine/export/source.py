@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from nima_cli import __version__
-from nima_cli.engine.checkpoint import load_for_inference
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.checkpoint.file import load_for_inference
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import CheckpointError, ResourceError
 

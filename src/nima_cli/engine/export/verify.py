@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.render import chat_prompt
-from nima_cli.engine.data.tokenizer import Tokenizer
-from nima_cli.engine.data.tokenizer_files import CONTROL_SYMBOLS, SPACE_MARK
+from nima_cli.engine.data.tokenizer.chat_format import chat_prompt
+from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, SPACE_MARK
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.export.source import Source
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from nima_cli.engine.inference.decode_backend import Stepper, TorchStepper
 from nima_cli.engine.inference.sampling import Sampling
-from nima_cli.engine.inference.stepper import Stepper, TorchStepper
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.gpt import GPT
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from nima_cli.config.record_keys import MESSAGE_KEYS
-from nima_cli.engine.data.conversations import read_messages
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.record_values import RefusedError
+from nima_cli.engine.data.ingest.records.conversations import read_messages
+from nima_cli.engine.data.ingest.records.record_values import RefusedError
 from nima_cli.errors import InputError, NimaError
 from nima_cli.files import explain, write_text
 

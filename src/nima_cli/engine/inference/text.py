@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nima_cli.engine.data.document import with_line_feeds
-from nima_cli.engine.data.tokenizer import TextStream, Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import TextStream, Tokenizer
+from nima_cli.engine.inference.decode_backend import Stepper
 from nima_cli.engine.inference.generator import Generator, Stops
 from nima_cli.engine.inference.sampling import Sampling, check_seed
-from nima_cli.engine.inference.stepper import Stepper
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import InputError
 

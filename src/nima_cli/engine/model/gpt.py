@@ -18,13 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nima_cli.engine.model.blocked_attention import blocked_attention
+from nima_cli.engine.kernels.blocked_attention import blocked_attention
+from nima_cli.engine.kernels.forward import native_hidden
+from nima_cli.engine.kernels.kernels import Kernels
+from nima_cli.engine.kernels.quantized import RoundedWeights
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.dropout import RowDropout
-from nima_cli.engine.model.native_pass import native_hidden
-from nima_cli.engine.model.quantized import RoundedWeights
 from nima_cli.engine.model.shape import ModelShape
-from nima_cli.engine.native.kernels import Kernels
 
 NORM_EPSILON = 1e-6
 EMBEDDING_STD = 0.02

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from nima_cli.engine.data.dataset import TokenDataset
-from nima_cli.engine.training.plan import RunPlan
+from nima_cli.engine.data.store.dataset import TokenDataset
+from nima_cli.engine.training.planning.plan import RunPlan
 from nima_cli.errors import DivergedError
 
 _SHOWN = 5

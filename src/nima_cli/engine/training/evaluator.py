@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy.typing as npt
 import torch
 
-from nima_cli.engine.data.dataset import Batch, TokenDataset
+from nima_cli.engine.data.store.dataset import Batch, TokenDataset
 from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.loss import IGNORE, loss_and_hits
-from nima_cli.engine.training.ranks import SINGLE, Ranks
 from nima_cli.errors import DataError
 from nima_cli.events import perplexity
 

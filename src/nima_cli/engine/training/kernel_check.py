@@ -7,10 +7,10 @@ import torch
 
 from nima_cli.config.schema import Config
 from nima_cli.engine.device import Device
+from nima_cli.engine.kernels.build import NoProgramError
+from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
-from nima_cli.engine.native.build import NoProgramError
-from nima_cli.engine.native.kernels import Kernels
 from nima_cli.engine.training.loss import IGNORE, linear_cross_entropy
 from nima_cli.errors import DeviceError
 

@@ -20,10 +20,10 @@ from torch import nn
 from torch.autograd.graph import increment_version
 from torch.optim.adamw import adamw
 
+from nima_cli.engine.kernels.kernels import Kernels
+from nima_cli.engine.kernels.orthogonal import orthogonalize
 from nima_cli.engine.model.gpt import GPT
-from nima_cli.engine.native.kernels import Kernels
-from nima_cli.engine.training.orthogonal import orthogonalize
-from nima_cli.engine.training.ranks import SINGLE, Ranks
+from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 
 MUON_MOMENTUM = 0.85
 ADAM_BETAS = (0.9, 0.95)

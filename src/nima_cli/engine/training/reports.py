@@ -8,10 +8,10 @@ import torch
 
 from nima_cli import __version__
 from nima_cli.config.schema import Config
-from nima_cli.engine.checkpoint import Checkpoint
-from nima_cli.engine.data.inspection import source_mix
+from nima_cli.engine.checkpoint.file import Checkpoint
+from nima_cli.engine.data.store.inspection import source_mix
 from nima_cli.engine.training.evaluator import Metrics
-from nima_cli.engine.training.resume import free_changes
+from nima_cli.engine.training.resume.same_run import free_changes
 from nima_cli.engine.training.state import RunState
 from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, StepDone
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from nima_cli.config.schema import GenerationConfig
-from nima_cli.engine.data.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.inference.sampling import Sampling
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.model.gpt import GPT

@@ -10,25 +10,25 @@ from pathlib import Path
 
 from nima_cli.config.load import dump_yaml
 from nima_cli.config.schema import Config
-from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.checkpoint import Checkpoint
-from nima_cli.engine.checkpoint_files import LAST, checkpoint_files, find
-from nima_cli.engine.data.dataset import PreparedDataset, open_dataset
+from nima_cli.engine.checkpoint import file as checkpoints
+from nima_cli.engine.checkpoint.file import Checkpoint
+from nima_cli.engine.checkpoint.files import LAST, checkpoint_files, find
+from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import Device, keep_freed_memory, pick_device
+from nima_cli.engine.kernels.compiling import compile_problems
 from nima_cli.engine.machine_memory import available_memory
-from nima_cli.engine.model.compiling import compile_problems
 from nima_cli.engine.model.shape import resolve
-from nima_cli.engine.training.branching import adopt
-from nima_cli.engine.training.costs import checkpoint_bytes
-from nima_cli.engine.training.discarded import set_aside_later
-from nima_cli.engine.training.fitting import check_fit, first_parts, fit, fit_notes, means_of
+from nima_cli.engine.training.distributed.launch import unused_settings
+from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.kernel_check import with_trusted_kernels
-from nima_cli.engine.training.launch import unused_settings
-from nima_cli.engine.training.ranks import SINGLE, Ranks
-from nima_cli.engine.training.recipe import complete
+from nima_cli.engine.training.planning.costs import checkpoint_bytes
+from nima_cli.engine.training.planning.defaults import complete
+from nima_cli.engine.training.planning.fitting import check_fit, first_parts, fit, fit_notes, means_of
 from nima_cli.engine.training.reports import resume_notes
-from nima_cli.engine.training.resume import check_same_run
-from nima_cli.engine.training.saver import step_of
+from nima_cli.engine.training.resume.branching import adopt
+from nima_cli.engine.training.resume.same_run import check_same_run
+from nima_cli.engine.training.resume.saver import step_of
+from nima_cli.engine.training.resume.superseded import set_aside_later
 from nima_cli.engine.training.state import plan_run
 from nima_cli.engine.training.stopping import Best, EarlyStopping
 from nima_cli.engine.training.trainer import Trainer

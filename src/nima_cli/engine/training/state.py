@@ -5,19 +5,19 @@ import dataclasses
 import torch
 
 from nima_cli.config.schema import Config
-from nima_cli.engine.checkpoint import Checkpoint
-from nima_cli.engine.data.dataset import PreparedDataset
+from nima_cli.engine.checkpoint.file import Checkpoint
+from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.device import Device
-from nima_cli.engine.model.compiling import compile_blocks, pays
+from nima_cli.engine.kernels.compiling import compile_blocks, pays
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import resolve
+from nima_cli.engine.training.distributed.ranks import Ranks
 from nima_cli.engine.training.ema import Ema
-from nima_cli.engine.training.memory import explained, no_room_to_train
 from nima_cli.engine.training.meter import PATIENCE, Meter
 from nima_cli.engine.training.optim import Optimizer
-from nima_cli.engine.training.plan import RunPlan, make_plan
-from nima_cli.engine.training.ranks import Ranks
-from nima_cli.engine.training.recipe import complete
+from nima_cli.engine.training.planning.defaults import complete
+from nima_cli.engine.training.planning.memory import explained, no_room_to_train
+from nima_cli.engine.training.planning.plan import RunPlan, make_plan
 from nima_cli.engine.training.step import TrainStep
 from nima_cli.engine.training.stopping import Best, EarlyStopping
 

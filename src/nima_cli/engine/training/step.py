@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import torch
 
-from nima_cli.engine.data.dataset import Batch
+from nima_cli.engine.data.store.dataset import Batch
 from nima_cli.engine.device import Device
 from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.training.distributed.ranks import Ranks
 from nima_cli.engine.training.loss import IGNORE, linear_cross_entropy
-from nima_cli.engine.training.memory import is_out_of_memory, release
 from nima_cli.engine.training.optim import Optimizer
-from nima_cli.engine.training.ranks import Ranks
+from nima_cli.engine.training.planning.memory import is_out_of_memory, release
 
 
 @dataclass(slots=True)

@@ -5,22 +5,22 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from nima_cli.config.schema import Config
-from nima_cli.engine import checkpoint as checkpoints
-from nima_cli.engine.checkpoint import Checkpoint
-from nima_cli.engine.checkpoint_files import BEST, LAST
-from nima_cli.engine.data.dataset import PreparedDataset
+from nima_cli.engine.checkpoint import file as checkpoints
+from nima_cli.engine.checkpoint.file import Checkpoint
+from nima_cli.engine.checkpoint.files import BEST, LAST
+from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.device import Device
 from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.divergence import describe_rows, diverged
 from nima_cli.engine.training.evaluator import Metrics, evaluate
-from nima_cli.engine.training.memory import describe_pieces, explained, no_room_to_evaluate
 from nima_cli.engine.training.meter import PATIENCE
 from nima_cli.engine.training.optim import Optimizer
-from nima_cli.engine.training.plan import RunPlan
-from nima_cli.engine.training.ranks import SINGLE, Ranks
+from nima_cli.engine.training.planning.memory import describe_pieces, explained, no_room_to_evaluate
+from nima_cli.engine.training.planning.plan import RunPlan
 from nima_cli.engine.training.reports import eval_done, run_ended, run_started, step_done
+from nima_cli.engine.training.resume.saver import Saver
 from nima_cli.engine.training.samples import draw_samples
-from nima_cli.engine.training.saver import Saver
 from nima_cli.engine.training.state import RunState
 from nima_cli.errors import CheckpointError
 from nima_cli.events import Event, Note, Progress, RolledBack

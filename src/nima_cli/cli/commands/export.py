@@ -1,0 +1,109 @@
+"""`nima export`: a checkpoint in the formats of other programs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nima_cli.cli.options import CheckpointArgument, CheckpointPath, Debug, Json, Quiet, examples, path_of
+
+if TYPE_CHECKING:
+    from nima_cli.events import Exported
+
+EXAMPLES = examples(
+    "nima export --format hf --output exports/technical",
+    "nima export --checkpoint experiments/technical --format gguf --output technical.gguf --dtype float16",
+    "nima export --checkpoint best.pt --format safetensors --output technical.safetensors --license mit",
+    note="best.pt is a checkpoint file; without --checkpoint it is the newest run's.",
+)
+
+
+def export(
+    path: CheckpointArgument = None,
+    *,
+    checkpoint: CheckpointPath = None,
+    format: Annotated[  # noqa: A002
+        str,
+        typer.Option(
+            "--format", help="hf (transformers), gguf (llama.cpp) or safetensors.", metavar="NAME", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            help="A folder for hf, else a file; an earlier export is replaced.",
+            metavar="PATH",
+            parser=path_of,
+            show_default=False,
+        ),
+    ],
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Type of the weights: float32, bfloat16 or float16.", metavar="TYPE")
+    ] = "float32",
+    licence: Annotated[
+        str, typer.Option("--license", help="For the model card, such as mit or cc-by-4.0.", metavar="ID")
+    ] = "unknown",
+    debug: Debug = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Write a checkpoint for transformers, llama.cpp or others.
+
+    It is proved by reading it back.
+    """
+    from nima_cli.cli.event_handlers import follow
+    from nima_cli.cli.inference import chosen_checkpoint
+    from nima_cli.engine.export.run import export_checkpoint
+    from nima_cli.events import Exported
+    from nima_cli.ui.phase_view import PhaseView
+
+    where = chosen_checkpoint(path, checkpoint, quiet=quiet)
+    events = export_checkpoint(where, output, format=format, dtype=dtype, licence=licence)
+    exported = follow(events, [PhaseView(quiet=quiet)])
+    assert isinstance(exported, Exported), "an export ends with it, or raises"
+    if json:
+        from nima_cli.cli.event_handlers import print_json
+
+        print_json(_result(exported, format, dtype))
+        return
+    _print(exported, format, dtype)
+    if not quiet:
+        from nima_cli.ui.console import say
+
+        say(_what_next(exported, format), "hint")
+
+
+def _result(exported: "Exported", format: str, dtype: str) -> dict[str, Any]:  # noqa: A002
+    return {
+        "output": str(exported.path),
+        "format": format,
+        "dtype": dtype,
+        "parameters": exported.parameters,
+        "files": [str(path) for path in exported.files],
+        "bytes": exported.bytes,
+        "verified": list(exported.verified),
+        "unverified": list(exported.unverified),
+    }
+
+
+def _print(exported: "Exported", format: str, dtype: str) -> None:  # noqa: A002
+    from nima_cli.ui import formatting
+    from nima_cli.ui.console import out, safe_text
+
+    what = f"{formatting.count(exported.parameters)} parameters, {dtype}, {formatting.size(exported.bytes)}"
+    lines = [f"{exported.path}: {format}, {what}", f"verified: {'; '.join(exported.verified)}"]
+    lines += [f"not verified: {clause}" for clause in exported.unverified]
+    for line in lines:
+        out().print(safe_text(line), soft_wrap=True)
+
+
+def _what_next(exported: "Exported", format: str) -> str:  # noqa: A002
+    """How the other program reads it."""
+    from nima_cli.ui.console import command
+
+    if format == "gguf":
+        return f"llama.cpp reads it: {command('llama-cli', '-m', exported.path, '-p', 'The')}"
+    if format == "hf":
+        return f"transformers reads it: `AutoModelForCausalLM.from_pretrained({str(exported.path)!r})`"
+    return f"any program with safetensors reads it: `safetensors.torch.load_file({str(exported.path)!r})`"

@@ -1,0 +1,89 @@
+"""Brings events to everything that shows or keeps them; the only place where the views of a run are chosen."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nima_cli.events import Event, View
+
+if TYPE_CHECKING:
+    from nima_cli.config.schema import MonitoringConfig
+    from nima_cli.loggers.jsonl import MetricsRow
+
+
+def follow(events: Iterator[Event], views: Sequence[View]) -> Event | None:
+    """Show every event to every view, then close them; returns the last event, which says what came out."""
+    event = None
+    try:
+        for event in events:
+            for view in views:
+                view(event)
+    finally:
+        with ExitStack() as closing:  # one that fails to close does not keep the others open
+            for view in views:
+                closing.callback(view.close)
+    return event
+
+
+def run_views(
+    monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: int | None, history: Path, quiet: bool
+) -> list[View]:
+    """The views of a training run: the terminal, `metrics.jsonl`, the log, and what `monitoring` switches on.
+
+    Args:
+        resumed_step: what lies after this step is from a future that was given up; None for a new run.
+        history: the run directory that the earlier rows are in, which may be another.
+    """
+    from nima_cli.loggers import guarded
+    from nima_cli.loggers.jsonl import JsonlSink, metrics_row, read_metrics, samples_row, until_step
+    from nima_cli.loggers.log import LogSink
+    from nima_cli.ui.console import say
+    from nima_cli.ui.train_view import train_view
+
+    def tell(message: str) -> None:
+        with suppress(OSError, ValueError):  # stderr itself may be what failed
+            say(message, "warning")
+
+    def rows(name: str, to_row: "Callable[[Event], MetricsRow | None]") -> JsonlSink:
+        path = run_dir / name
+        return JsonlSink(path, keep_until_step=resumed_step, history=history / name, to_row=to_row, tell=tell)
+
+    metrics = history / "metrics.jsonl"
+    views: list[View] = [
+        guarded(train_view(quiet=quiet), "the display", tell),  # a closed terminal must not end the run
+        rows("metrics.jsonl", metrics_row),
+        rows("samples.jsonl", samples_row),
+        guarded(LogSink(run_dir / "logs"), "the log file", tell),
+    ]
+    if monitoring.tensorboard:
+        from nima_cli.loggers.tensorboard import TensorboardSink
+
+        sink = TensorboardSink(run_dir / "tensorboard", keep_until_step=resumed_step)
+        views.append(guarded(sink, "TensorBoard", tell))
+    if monitoring.plots:
+        from nima_cli.loggers.figures import FiguresSink
+
+        known = resumed_step is not None and metrics.is_file()
+        earlier = until_step(read_metrics(metrics), resumed_step) if known and resumed_step is not None else []
+        views.append(guarded(FiguresSink(run_dir / "plots", rows=earlier), "plots", tell))
+    if monitoring.wandb.enabled:
+        from nima_cli.loggers.wandb import WandbSink
+
+        views.append(guarded(WandbSink(monitoring.wandb, tell=tell), "Weights & Biases", tell))
+    return views
+
+
+def print_json(value: object) -> None:
+    """Exactly one JSON object on stdout, which may be a terminal.
+
+    Raises:
+        ResourceError: stdout is a file that cannot take it.
+    """
+    from nima_cli.ui.console import safe_json, write_out
+
+    if sys.stdout is None:  # the descriptor was closed when Python started; a run that ended well has ended well
+        return
+    write_out(safe_json(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")

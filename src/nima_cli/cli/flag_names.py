@@ -1,0 +1,44 @@
+"""Commands in whose errors the engine's names of options are flags: `overwrite=True` reads `--overwrite`."""
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from nima_cli.errors import NimaError
+
+# The engine names a parameter with its value, or a setting by its key: `seed=`, `resume=auto`, `data.min_length`.
+_NAMED = re.compile(r"`(?:(?P<section>\w+)\.)?(?P<name>[a-z_]+)(?:(?P<given>=)(?P<value>[^`\n]*))?`")
+
+
+def in_flags(text: str, flags: Collection[str]) -> str:
+    """`text` with each option that is among `flags` named as on the command line, and all else as it is."""
+
+    def flag(match: re.Match[str]) -> str:
+        name = f"--{match['name'].replace('_', '-')}"
+        if name not in flags or not (match["section"] or match["given"]):
+            return match[0]
+        value = match["value"] or ""
+        return f"`{name}`" if value in ("", "True") else f"`{name} {value}`"
+
+    return _NAMED.sub(flag, text)
+
+
+class Command(TyperCommand):
+    """A command that words the engine's errors in its own flags."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run it.
+
+        Raises:
+            NimaError: the engine's, in the words of this command.
+        """
+        try:
+            return super().invoke(ctx)
+        except NimaError as error:
+            flags = {flag for parameter in self.params for flag in parameter.opts}
+            error.message = in_flags(error.message, flags)
+            error.hint = in_flags(error.hint, flags) if error.hint is not None else None
+            raise

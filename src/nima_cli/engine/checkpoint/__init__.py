@@ -1,0 +1,1 @@
+"""Checkpoints: their files, their header, and their tensors."""

@@ -1,0 +1,86 @@
+"""Reads the facts of an untrusted checkpoint and refuses those of the wrong kind; knows no tensor and no trainer."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nima_cli import __version__
+from nima_cli.engine.checkpoint.scan import shown
+from nima_cli.errors import CheckpointError
+
+Facts = dict[str, Any]
+# MIGRATIONS[n - 1] turns the payload and header of format n into those of format n + 1. Every format that was ever
+# released has its golden file under `tests/golden/`.
+MIGRATIONS: tuple[Callable[[Facts, Facts], tuple[Facts, Facts]], ...] = ()
+FORMAT = 1 + len(MIGRATIONS)
+_NUMBER = (int, float)
+# What a reader of the header may rely on where the key exists: a type, an object of such keys, or a list of such
+# objects; and whether it may be null. Keys that are not listed are for people.
+_KINDS: dict[str, Any] = {
+    "config": dict,
+    "step": int,
+    "epoch": _NUMBER,
+    "total_steps": int,
+    "tokens": int,
+    "evaluated_step": int,
+    "best": {"value": (*_NUMBER, type(None)), "loss": (*_NUMBER, type(None)), "step": int, "waited": int},
+    "open_window": {"loss_sum": _NUMBER, "seconds": _NUMBER, "tokens": int},
+    "eval_window": {"loss_sum": _NUMBER, "tokens": int},
+    "refused": {"in_a_row": int, "steps": int},
+    "parts": int,
+    "rollbacks": int,
+    "inference_weights": str,
+    "loss_scale": {"value": _NUMBER, "calm_steps": int},
+    "train_seconds": _NUMBER,
+    "elapsed_seconds": _NUMBER,
+    "threads": int,
+    "dataset_sha256": str,
+    "tokenizer_sha256": str,
+    "conversations": int,
+    "dataset": {
+        "sources": [{"name": str, "format": str, "kept": int, "bytes": int, "weight": _NUMBER}],
+        "splits": {name: {"documents": int, "tokens": int, "bytes": int} for name in ("train", "val", "test")},
+    },
+}
+_MAY_BE_NULL = {"loss_scale"}
+
+
+def read_header(path: Path, payload: dict[str, Any]) -> dict[str, Any]:
+    """The header of a checkpoint's payload, of a format that this version reads.
+
+    Raises:
+        CheckpointError: no checkpoint of nima, of a newer format, or with facts of the wrong kind.
+    """
+    version = payload.get("nima_format")
+    if type(version) is not int:
+        found = ", ".join(f"`{shown(key)}`" for key in list(payload)[:3])
+        raise CheckpointError(f"{path}: not a nima checkpoint: a torch file with {found or 'nothing'}")
+    try:
+        header = json.loads(payload.get("header", ""))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged: its header is not JSON") from error
+    if version > FORMAT:
+        made_by = shown(header.get("nima_version", "?")) if isinstance(header, dict) else "?"
+        raise CheckpointError(
+            f"{path}: made by nima {made_by} in format {version}; this is nima {__version__}, format {FORMAT}",
+            hint="pip install -U nima",
+        )
+    if version < 1 or not isinstance(header, dict):
+        raise CheckpointError(f"{path}: damaged: format {version} never existed or its header is no object")
+    wrong = [key for key, kind in _KINDS.items() if key in header and not _fits(header[key], kind, key)]
+    if wrong:
+        raise CheckpointError(f"{path}: damaged: its header has the wrong kind of `{wrong[0]}`")
+    return header
+
+
+def _fits(value: Any, kind: Any, key: str) -> bool:
+    if value is None and key in _MAY_BE_NULL:
+        return True
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and all(name in value and _fits(value[name], kind[name], name) for name in kind)
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(_fits(one, kind[0], key) for one in value)
+    if isinstance(value, bool) or not isinstance(value, kind):
+        return False
+    return not isinstance(value, int | float) or abs(value) < 2**63  # false for NaN, too

@@ -1,0 +1,138 @@
+"""Tidies white space outside code and leaves code byte for byte; knows nothing of where a text came from."""
+
+import re
+from dataclasses import dataclass, fields
+
+from nima_cli.engine.data.cleaning.markdown import VERBATIM, blocks, end_of_pre
+from nima_cli.engine.data.document import Kind, with_line_feeds
+
+_UNTIDY = re.compile(r"[ \t](?:\n|\Z)|\n[ \t]*\n[ \t]*\n|\A[ \t]*\n|\n\Z")
+_OPENING_BLANKS = re.compile(r"(?:[ \t]*\n)+(?=[ \t]*[^ \t\n])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Bidirectional marks, zero-width characters and the byte-order mark inside a text.
+_INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+@dataclass(slots=True)
+class CleanReport:
+    """What cleaning did, summed over the texts it was given to.
+
+    Attributes:
+        trailing_spaces: lines that lost white space at their end.
+        blank_lines: blank lines removed.
+        control_characters: control characters found (and kept) besides newline and tab.
+        invisible_characters: bidirectional and zero-width characters found (and kept).
+        normalized: texts that Unicode normalisation changed.
+        front_matter: texts whose front matter was taken off.
+        comments: HTML comments removed.
+        shortcodes: Hugo and Docusaurus marks removed, whose inner text was kept.
+        tags: layout tags removed, whose inner text was kept.
+        links: link targets removed.
+        data_uris: data URIs whose contents were taken out, or that went with the link to them.
+    """
+
+    trailing_spaces: int = 0
+    blank_lines: int = 0
+    control_characters: int = 0
+    invisible_characters: int = 0
+    normalized: int = 0
+    front_matter: int = 0
+    comments: int = 0
+    shortcodes: int = 0
+    tags: int = 0
+    links: int = 0
+    data_uris: int = 0
+
+    def add(self, other: "CleanReport") -> None:
+        """Add what another report counted."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+
+def clean(text: str, kind: Kind, report: CleanReport | None = None) -> str:
+    """Normalise line ends to LF and, outside code, end lines at their last word and keep single blank lines.
+
+    In Markdown (`markdown`, `qa`, `chat`), fences, indented code, tables, HTML and front matter stay byte for byte; in
+    `text`, indented blocks (reStructuredText literals and directives) and doctest sessions do. Blank lines before and
+    after the text go. Cleaning twice changes nothing more.
+
+    Args:
+        report: if given, what was done is added to it.
+    """
+    report = CleanReport() if report is None else report
+    text = with_line_feeds(text)
+    if not text.isprintable():
+        report.control_characters += len(_CONTROL.findall(text))
+        report.invisible_characters += len(_INVISIBLE.findall(text))
+    # Nearly every file ends with a line end, and that alone is no reason to parse it.
+    body = text.removesuffix("\n")
+    if body and not _UNTIDY.search(body):
+        return body
+    # Before the text is read: front matter is what begins with its first line, and that is the one after these.
+    opening = _OPENING_BLANKS.match(text)
+    if opening is not None:
+        blanks = opening[0].split("\n")[:-1]
+        report.blank_lines += len(blanks)
+        report.trailing_spaces += sum(map(bool, blanks))
+        text = text[opening.end() :]
+    lines = text.split("\n")
+    verbatim = _text_verbatim(lines) if kind == "text" else _markdown_verbatim(text, lines)
+    return _tidy(lines, verbatim, report)
+
+
+def _tidy(lines: list[str], verbatim: bytearray, report: CleanReport) -> str:
+    """Join `lines` again; `verbatim` holds 1 for every line that must stay as it is."""
+    kept: list[str] = []
+    # Blank lines are held back until a line follows that needs one: none opens or closes a text.
+    blanks = 0
+    for line, fixed in zip(lines, verbatim, strict=True):
+        if not fixed:
+            short = line.rstrip(" \t")
+            report.trailing_spaces += short != line
+            if not short:
+                blanks += 1
+                continue
+            line = short
+        if blanks and kept:
+            kept.append("")
+        report.blank_lines += max(blanks - 1, 0) if kept else blanks
+        blanks = 0
+        kept.append(line)
+    # The last line end is no blank line; blank lines that end an unclosed fence are.
+    report.blank_lines += max(blanks - 1, 0)
+    while kept and not kept[-1].strip(" \t"):
+        kept.pop()
+        report.blank_lines += 1
+    return "\n".join(kept)
+
+
+def _markdown_verbatim(text: str, lines: list[str]) -> bytearray:
+    verbatim, last = bytearray(len(lines)), 0
+    for block in blocks(text):
+        if block.kind in VERBATIM and block.end > last:
+            start = max(block.start, last)
+            last = end_of_pre(text, lines, block) if block.kind == "html" else block.end
+            verbatim[start:last] = b"\1" * (last - start)
+    return verbatim
+
+
+def _text_verbatim(lines: list[str]) -> bytearray:
+    """Indented blocks with the blank lines inside them, and doctest sessions up to the next blank line."""
+    verbatim = bytearray(len(lines))
+    last_indented = -1
+    session = False
+    for index, line in enumerate(lines):
+        blank = not line.strip(" \t")
+        session = not blank and (session or line.startswith(">>> "))
+        if session:
+            verbatim[index] = 1
+        if blank:
+            continue
+        if line[0] in " \t":
+            verbatim[index] = 1
+            if last_indented >= 0:
+                verbatim[last_indented + 1 : index] = b"\1" * (index - last_indented - 1)
+            last_indented = index
+        else:
+            last_indented = -1
+    return verbatim

@@ -1,0 +1,155 @@
+"""What elements of a parsed HTML page are for: content, code, or the frame around it; makes no Markdown."""
+
+import re
+from collections.abc import Iterator
+
+from selectolax.lexbor import LexborNode
+
+from nima_cli.engine.data.ingest.formats.code import LANGUAGES
+
+# No content, whatever it holds.
+_DROPPED = frozenset({
+    "script", "style", "noscript", "template", "svg", "nav", "footer", "button", "input", "select", "textarea",
+    "option", "label", "iframe", "object", "embed", "canvas", "dialog", "audio", "video", "source", "track", "map",
+    "area", "head", "title", "meta", "link", "base", "rp", "rt", "noframes", "frameset", "progress", "meter"
+})  # fmt: skip
+# Stand on lines of their own, and say nothing by themselves.
+CONTAINERS = frozenset({
+    "div", "p", "section", "article", "main", "body", "html", "form", "center", "address", "figure", "figcaption",
+    "details", "fieldset", "legend", "hgroup", "search", "dl", "dd", "li", "td", "th", "tr", "tbody", "thead",
+    "tfoot", "caption", "picture", "header", "aside"
+})  # fmt: skip
+# Blocks that become Markdown of their own.
+BLOCKS = frozenset({
+    "h1", "h2", "h3", "h4", "h5", "h6", "pre", "ul", "ol", "menu", "dir", "blockquote", "table", "dt", "summary",
+    "hr", "listing", "xmp"
+})  # fmt: skip
+# Say something about the words that they hold.
+PHRASES = frozenset({
+    "a", "b", "strong", "i", "em", "cite", "var", "dfn", "code", "kbd", "samp", "tt", "img", "br", "q", "sup", "math"
+})  # fmt: skip
+_ROLES = frozenset({"navigation", "search", "banner", "contentinfo"})
+_CHROME = frozenset({
+    "headerlink", "toc", "toctree", "sphinxsidebar", "sidebar", "breadcrumb", "breadcrumbs", "linenos", "lineno",
+    "skip-link", "copybtn"
+})  # fmt: skip
+_NOTES = frozenset({
+    "note", "warning", "tip", "important", "caution", "danger", "info", "hint", "admonition", "callout", "alert",
+    "notice"
+})  # fmt: skip
+_LINE_NUMBERS = frozenset({
+    "lineno", "linenos", "linenumber", "line-number", "line-numbers", "ln", "gutter", "copybtn"
+})  # fmt: skip
+_LANGUAGE = re.compile(r"(?:language-|lang-|highlight-(?:source-|text-)?)([A-Za-z0-9+#._-]{1,20})")
+_BRUSH = re.compile(r"(?:\bbrush:\s*|\bsource(?:Code)?\s+)([A-Za-z0-9+#._-]{1,20})")
+_KNOWN = frozenset(LANGUAGES.values())
+_NO_LANGUAGE = frozenset({"none", "default", "text", "plaintext", "plain", "notranslate", "txt"})
+_SPELLED = {"python3": "python", "ipython3": "python", "ipython": "python", "shell-session": "console"}
+# So many elements below are looked at to see whether a phrase holds blocks.
+_LOOK = 200
+
+
+def children(node: LexborNode) -> list[LexborNode]:
+    """The nodes directly below, in order."""
+    found = []
+    child = node.child
+    while child is not None:
+        found.append(child)
+        child = child.next
+    return found
+
+
+def flow(parent: LexborNode) -> Iterator[LexborNode | None]:
+    """Text, phrases and blocks below `parent` in order; None where a container begins or ends.
+
+    What holds nothing but others is looked through, however deeply it is nested, and the frame of a page is left out.
+    """
+    waiting: list[LexborNode | None] = [*reversed(children(parent))]
+    while waiting:
+        node = waiting.pop()
+        tag = node.tag if node is not None else None
+        if node is None or tag == "-text" or tag == "br":
+            yield node
+        elif tag is None or tag.startswith("-") or tag in _DROPPED or _is_chrome(node, tag):
+            continue
+        elif tag == "header":
+            waiting += [None, *reversed(node.css("h1,h2,h3,h4,h5,h6")), None]
+        elif tag in CONTAINERS or (tag in PHRASES and _holds_block(node)):
+            waiting += [None, *reversed(children(node)), None]
+        elif tag in BLOCKS or tag in PHRASES:
+            yield node
+        else:
+            waiting += reversed(children(node))
+
+
+def classes(node: LexborNode) -> list[str]:
+    """The words of the class attribute."""
+    return (node.attributes.get("class") or "").split()
+
+
+def _is_chrome(node: LexborNode, tag: str) -> bool:
+    """Whether an element belongs to the frame of a page and not to what it says."""
+    attributes = node.attributes
+    if not attributes:
+        return tag == "aside"
+    words = (attributes.get("class") or "").lower().split()
+    hidden = "hidden" in attributes or (attributes.get("aria-hidden") == "true" and tag not in ("br", "img"))
+    if hidden or attributes.get("role") in _ROLES or not _CHROME.isdisjoint(words):
+        return True
+    return tag == "aside" and not any(word.rpartition("-")[2] in _NOTES or word in _NOTES for word in words)
+
+
+def _holds_block(node: LexborNode) -> bool:
+    """Whether one of the first elements below is a block or a container."""
+    waiting, seen = [node.child], 0
+    while waiting and seen < _LOOK:
+        inner = waiting.pop()
+        if inner is None:
+            continue
+        seen += 1
+        if inner.tag in BLOCKS or inner.tag in CONTAINERS:
+            return True
+        waiting += [inner.next, inner.child]
+    return False
+
+
+def raw_text(node: LexborNode) -> str:
+    """The text of code as it is written, without numbers of lines."""
+    parts: list[str] = []
+    waiting = children(node)[::-1]
+    while waiting:
+        inner = waiting.pop()
+        tag = inner.tag
+        if tag == "-text":
+            parts.append(inner.text_content or "")
+        elif tag == "br":
+            parts.append("\n")
+        elif tag in _DROPPED or not _LINE_NUMBERS.isdisjoint(classes(inner)):
+            continue
+        else:
+            if tag in ("div", "p", "li", "tr") and parts and not parts[-1].endswith("\n"):
+                parts.append("\n")
+            waiting += reversed(children(inner))
+    return "".join(parts).replace("\u00a0", " ").replace("\u200b", "").replace("\ufeff", "")
+
+
+def language(pre: LexborNode) -> str:
+    """The language of a block of code, from its classes, those of the `code` in it or of the two elements around it."""
+    inner = pre.child
+    around: list[LexborNode | None] = [pre, inner if inner is not None and inner.tag == "code" else None]
+    around += [pre.parent, pre.parent.parent if pre.parent is not None else None]
+    for node in around:
+        if node is None or node.tag in ("body", "html"):
+            continue
+        attributes = node.attributes
+        named = attributes.get("data-lang") or attributes.get("data-language")
+        words = attributes.get("class") or ""
+        found = _LANGUAGE.search(words) or _BRUSH.search(words)
+        alone = next((word for word in words.lower().split() if word in _KNOWN), "") if node.tag == "pre" else ""
+        if name := (named or (found[1] if found else alone)).lower():
+            return (
+                ""
+                if name in _NO_LANGUAGE or not re.fullmatch(r"[a-z0-9+#._-]{1,20}", name)
+                else _SPELLED.get(name, name)
+            )
+    return ""

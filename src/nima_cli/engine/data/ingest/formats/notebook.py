@@ -1,0 +1,111 @@
+"""Jupyter notebooks, versions 3 and 4, to Markdown: text and code in their order, without what the code put out."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from nima_cli.engine.data.ingest.formats.errors import FormatError
+from nima_cli.engine.data.ingest.formats.html.html import html_to_markdown
+from nima_cli.engine.data.ingest.formats.writing import code_block
+
+# A cell in another language than the kernel's says so in its first line.
+_MAGIC = re.compile(r"%%(?:script +)?(bash|sh|zsh|html|javascript|js|latex|sql|perl|ruby|R|cython|markdown)\b")
+_ATTACHED = re.compile(r"!\[([^\[\]]*)\]\(attachment:[^()\s]*\)")
+_LANGUAGE = re.compile(r"[A-Za-z0-9+#._-]{1,20}")
+_SPELLED = {"ipython": "python", "ipython3": "python", "python3": "python", "js": "javascript", "cython": "python"}
+
+
+def notebook_to_markdown(text: str) -> str:
+    """The Markdown cells as they are, and the code cells as fences in the language of the kernel.
+
+    Raises:
+        FormatError: this is no notebook.
+    """
+    notebook = _parsed(text) if text.strip() else {"cells": []}
+    language = _language(notebook)
+    parts = [part.strip("\n") for cell in _cells(notebook) for part in _cell(cell, language)]
+    return "\n\n".join(part for part in parts if part.strip()) + "\n"
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    hint = "open it with Jupyter and save it again; to learn its text as it is, use `format: text`"
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        what = error.msg[:1].lower() + error.msg[1:]
+        raise FormatError(f"broken notebook: {what}", place=f":{error.lineno}:{error.colno}", hint=hint) from error
+    except (RecursionError, ValueError) as error:
+        raise FormatError("broken notebook: nested too deeply, or a number too long", hint=hint) from error
+    if not isinstance(value, dict) or not ("cells" in value or "worksheets" in value):
+        raise FormatError("is no notebook: it holds no `cells`", hint=hint)
+    return value
+
+
+def _cells(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    sheets = notebook.get("worksheets", [notebook])
+    for sheet in sheets if isinstance(sheets, list) else [sheets]:
+        cells = sheet.get("cells") if isinstance(sheet, dict) else None
+        if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
+            raise FormatError("broken notebook: `cells` is no list of cells")
+        yield from cells
+
+
+def _language(notebook: dict[str, Any]) -> str:
+    metadata = _object(notebook.get("metadata"))
+    info, kernel = _object(metadata.get("language_info")), _object(metadata.get("kernelspec"))
+    return _name(info.get("name") or kernel.get("language") or metadata.get("language")) or "python"
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _name(value: Any) -> str:
+    """A language as fences name it; empty if it cannot be one."""
+    name = value.lower() if isinstance(value, str) and _LANGUAGE.fullmatch(value) else ""
+    return _SPELLED.get(name, name)
+
+
+def _cell(cell: dict[str, Any], language: str) -> Iterator[str]:
+    kind, source = cell.get("cell_type"), _source(cell)
+    if kind == "markdown":
+        yield _ATTACHED.sub(r"\1", source)
+    elif kind == "code":
+        yield _fence(source, _name(cell.get("language")) or language)
+    elif kind == "heading":
+        level = cell.get("level")
+        yield f"{'#' * (level if isinstance(level, int) and 0 < level < 7 else 1)} {' '.join(source.split())}"
+    elif kind in ("raw", "html", "plaintext"):
+        yield _raw(source, "text/html" if kind == "html" else _raw_type(cell))
+
+
+def _source(cell: dict[str, Any]) -> str:
+    source = cell.get("source", cell.get("input", ""))
+    lines = source if isinstance(source, list) else [source]
+    if not all(isinstance(line, str) for line in lines):
+        raise FormatError("broken notebook: the source of a cell is no text")
+    text = "".join(lines)
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise FormatError("broken notebook: a cell holds half a character", "surrogate")
+    return text
+
+
+def _raw_type(cell: dict[str, Any]) -> str:
+    metadata = _object(cell.get("metadata"))
+    return str(metadata.get("raw_mimetype") or metadata.get("format") or "")
+
+
+def _raw(source: str, mime: str) -> str:
+    """A cell that is passed on as it is: words are kept, what is meant for one kind of export is not."""
+    if mime == "text/html":
+        return html_to_markdown(source)
+    return source if mime in ("", "text/markdown", "text/plain") else ""
+
+
+def _fence(code: str, language: str) -> str:
+    code = code.strip("\n").rstrip()
+    if not code:
+        return ""
+    magic = _MAGIC.match(code)
+    return code_block(code, _name(magic[1]) if magic else language)

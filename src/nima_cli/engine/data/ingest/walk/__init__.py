@@ -1,0 +1,1 @@
+"""Which files a user means, and what a walk leaves out."""

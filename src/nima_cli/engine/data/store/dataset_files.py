@@ -1,0 +1,163 @@
+"""The files of a prepared dataset: their names, their formats, and reading them back checked; never imports torch."""
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nima_cli import __version__
+from nima_cli.engine.data.store.verification import AGAIN, check_file
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.errors import DataError
+from nima_cli.files import explain, sha256_file
+
+FORMAT = 1
+SPLITS = ("train", "val", "test")
+METADATA = "dataset_metadata.json"
+
+# One entry per sample, in file order. A sample's tokens end where the next one's begin.
+INDEX_DTYPE = np.dtype([("offset", "<u8"), ("document", "<u4"), ("source", "<u2"), ("kind", "u1")])
+
+_LARGE = 64 * 2**20  # bytes: a smaller file is hashed in a moment
+
+
+def token_dtype(vocab_size: int) -> np.dtype[Any]:
+    """Little-endian unsigned integers, as narrow as the vocabulary allows."""
+    return np.dtype("<u2" if vocab_size <= 65535 else "<u4")
+
+
+def tokenizer_name(kind: str) -> str:
+    """File name of the SentencePiece model."""
+    return f"tokenizer_{kind}.model"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitArrays:
+    """One split over memory maps.
+
+    Attributes:
+        tokens: ids of all samples, one after the other.
+        mask: 1 where a token carries loss as a target; None when all do, but `<|bos|>`.
+        index: `INDEX_DTYPE`, one entry per sample.
+    """
+
+    tokens: npt.NDArray[Any]
+    mask: npt.NDArray[np.uint8] | None
+    index: npt.NDArray[Any]
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each sample."""
+        offsets = self.index["offset"].astype(np.int64)
+        return np.diff(offsets, append=len(self.tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFiles:
+    """A prepared dataset whose files are all there and, but for `unchecked`, unaltered.
+
+    Attributes:
+        sha256: of the metadata file, which holds the hashes of all others: the fingerprint of the whole.
+        unchecked: large files, and their hashes, that have not been compared yet.
+    """
+
+    folder: Path
+    metadata: Mapping[str, Any]
+    tokenizer: Tokenizer
+    sha256: str
+    unchecked: tuple[tuple[Path, str], ...] = ()
+
+    def arrays(self, split: str) -> SplitArrays:
+        """Map one split's files.
+
+        Raises:
+            DataError: no such split, or ids and index that contradict the metadata.
+        """
+        if split not in SPLITS:
+            raise DataError(f"{self.folder}: no split `{split}`; there are {', '.join(SPLITS)}")
+        path = self.folder / f"{split}.bin"
+        try:
+            tokens = np.memmap(path, dtype=token_dtype(self.tokenizer.vocab_size), mode="r")
+            index = np.load(self.folder / f"{split}.index.npy", mmap_mode="r", allow_pickle=False)
+            # Older metadata does not speak of weights.
+            masked = self.metadata["loss"] == "assistant" or self.metadata.get("zero_weight_messages", 0) > 0
+            mask = np.memmap(self.folder / f"{split}.mask", dtype=np.uint8, mode="r") if masked else None
+        except ValueError as error:
+            raise DataError(f"{path}: unreadable: {error}", hint=AGAIN) from error
+        if len(tokens) != self.metadata["splits"][split]["tokens"] or (mask is not None and len(mask) != len(tokens)):
+            raise DataError(f"{path}: holds {len(tokens)} tokens, not as many as the metadata says", hint=AGAIN)
+        if index.dtype != INDEX_DTYPE or len(index) == 0:
+            raise DataError(f"{self.folder / f'{split}.index.npy'}: not an index of samples", hint=AGAIN)
+        return SplitArrays(tokens, mask, index)
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """The metadata of a prepared dataset, without looking at the files it speaks of.
+
+    Raises:
+        DataError: there is none, it is damaged, or a newer nima wrote it.
+        ResourceError: it cannot be read.
+    """
+    path = folder / METADATA
+    try:
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(
+            f"{folder}: not a prepared dataset: it has no `{METADATA}`",
+            hint=_how_to_make_one(folder),
+        ) from None
+    except OSError as error:
+        raise explain(error, path, "read this file") from error
+    try:
+        metadata = json.loads(raw)
+        version = metadata["format"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise DataError(f"{path}: damaged", hint=AGAIN) from None
+    if version != FORMAT:
+        raise DataError(
+            f"{path}: dataset format {version}, made by nima {metadata.get('nima_version', '?')}; "
+            f"this is nima {__version__}, which reads format {FORMAT}",
+            hint="update nima, or run `nima data prepare` again",
+        )
+    if not isinstance(metadata, dict) or not {"files", "splits", "loss", "options", "sources"} <= set(metadata):
+        raise DataError(f"{path}: damaged: some of its fields are missing", hint=AGAIN)
+    return metadata
+
+
+def _how_to_make_one(folder: Path) -> str:
+    """The command that makes a dataset in `folder`, or of what is in it: a dataset has a folder of its own."""
+    listed = folder.iterdir() if folder.is_dir() and os.access(folder, os.R_OK) else iter(())
+    holds_files = any(not entry.name.startswith(".") for entry in listed)
+    if not holds_files:
+        return f"make one with `nima data prepare --output-dir {shlex.quote(str(folder))} --text-files ...`"
+    made = shlex.quote(str(Path("data") / folder.absolute().name))
+    return f"make one of it with `nima data prepare --output-dir {made} --text-files {shlex.quote(str(folder))}`"
+
+
+def read_dataset(folder: Path, *, large_later: bool = False, check: bool = True) -> DatasetFiles:
+    """Open a prepared dataset and check every file against the metadata.
+
+    Args:
+        large_later: leave files of more than 64 MiB unchecked, if they are there; see `Verification`.
+        check: false leaves all files unchecked.
+
+    Raises:
+        DataError: it is not one, or a file is missing or altered; names the file.
+        CheckpointError: its tokenizer is not one of nima's.
+        ResourceError: a file cannot be read.
+    """
+    metadata = read_metadata(folder)
+    later = []
+    for name, expected in metadata["files"].items() if check else ():
+        path = folder / Path(name).name
+        if large_later and path.is_file() and path.stat().st_size > _LARGE:
+            later.append((path, expected))
+        else:
+            check_file(path, expected)
+    tokenizer = Tokenizer.load(folder / tokenizer_name(metadata["tokenizer"]["type"]))
+    return DatasetFiles(folder, metadata, tokenizer, sha256_file(folder / METADATA), tuple(later))

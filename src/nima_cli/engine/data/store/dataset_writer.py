@@ -1,0 +1,242 @@
+"""Writes a prepared dataset, all of it or none; knows nothing of where documents come from.
+
+Everything is written into `<folder>/.staging-<pid>` first, the spool of documents too. Then the old metadata goes,
+the files move in, and the new metadata moves last: a folder with metadata holds a whole dataset, at any moment. A
+staging folder that a killed process left behind also says that the files around it are a dataset being replaced.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nima_cli.engine.data.ingest.walk import own_files
+from nima_cli.engine.data.store.dataset_files import METADATA, tokenizer_name
+from nima_cli.engine.data.store.encode_shard import EncodedShard
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.errors import DataError
+from nima_cli.events import Event
+from nima_cli.files import explain, folder_lock, fsync_folder
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Make `folder` if need be and hold its lock; after a failure, a folder that was not there is gone again."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with folder_lock(folder):
+            yield
+    except BaseException:
+        if missing:
+            with contextlib.suppress(OSError):
+                (folder / ".lock").unlink(missing_ok=True)
+        for path in missing:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def refuse_foreign_files(folder: Path, *, overwrite: bool) -> None:
+    """Write a dataset into a folder of its own only: an empty one, or one that holds a dataset already.
+
+    Args:
+        overwrite: a dataset whose metadata is lost may be replaced.
+
+    Raises:
+        DataError: `folder` holds something else, or a dataset without metadata.
+        ResourceError: it cannot be looked into.
+    """
+    try:
+        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        raise explain(error, folder, "look into this folder") from error
+    if METADATA in names and own_files.kinds_of(folder, names):
+        return
+    visible = sorted(name for name in names if not name.startswith("."))
+    foreign = [name for name in visible if not own_files.is_own("dataset", name)]
+    interrupted = any(name.startswith(".staging-") for name in names)
+    if foreign or (visible and not own_files.kinds_of(folder, names)):
+        found = (foreign or visible)[0]
+        raise DataError(
+            f"{folder / found}: is already there and belongs to no prepared dataset",
+            hint="a dataset has a folder of its own: choose a new or empty one",
+        )
+    if visible and not (overwrite or interrupted):
+        raise DataError(
+            f"{folder / visible[0]}: is part of a dataset without `{METADATA}`",
+            hint="pass `overwrite=True` to replace it, or choose another folder",
+        )
+
+
+def _leftovers(folder: Path) -> list[Path]:
+    return sorted(folder.glob(".staging-*"))
+
+
+@dataclass(slots=True)
+class SplitCounts:
+    """What one split holds; see `contract` in the metadata. `target_*` count what carries loss."""
+
+    documents: int = 0
+    samples: int = 0
+    tokens: int = 0
+    characters: int = 0
+    bytes: int = 0
+    target_tokens: int = 0
+    target_bytes: int = 0
+
+    def add(self, shard: EncodedShard) -> None:
+        """Count what a shard holds."""
+        self.documents += shard.documents
+        self.samples += len(shard.index)
+        self.tokens += int(shard.index["offset"].sum())
+        self.characters += shard.characters
+        self.bytes += shard.content_bytes
+        self.target_tokens += shard.target_tokens
+        self.target_bytes += shard.target_bytes
+
+
+class DatasetWriter:
+    """Stages the files of one dataset; make it with `staged`, under the folder's lock.
+
+    Attributes:
+        staging: where everything lies until it is published.
+        hashes: hex SHA-256 of each file staged so far.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.staging = folder / f".staging-{os.getpid()}"
+        self.hashes: dict[str, str] = {}
+
+    def write_tokenizer(self, tokenizer: Tokenizer) -> list[str]:
+        """Stage the tokenizer's files; returns notes."""
+        self._write(tokenizer_name(tokenizer.kind), [tokenizer.proto])
+        twin = tokenizer.json_twin()
+        if twin is None:
+            return [f"no tokenizer_{tokenizer.kind}.json: that format cannot promise the same token ids"]
+        self._write(f"tokenizer_{tokenizer.kind}.json", [twin.encode("utf-8")])
+        return []
+
+    def write_split(
+        self, split: str, shards: Iterable[EncodedShard], tell: Callable[[EncodedShard], Event], *, masked: bool
+    ) -> Generator[Event, None, tuple[SplitCounts, npt.NDArray[np.int64]]]:
+        """Stage one split: token ids, loss mask when there is one, index and readable view.
+
+        Args:
+            tell: makes an event of every shard that is written.
+            masked: whether there is a loss mask.
+
+        Returns:
+            What the split holds, and int64 [d], the tokens of each document.
+        """
+        counts, indexes = SplitCounts(), list[npt.NDArray[np.void]]()
+        with contextlib.ExitStack() as stack:
+            ids, view = (stack.enter_context(self._hashed(f"{split}{suffix}")) for suffix in (".bin", ".txt"))
+            mask = stack.enter_context(self._hashed(f"{split}.mask")) if masked else None
+            for shard in shards:
+                ids.write(shard.ids)
+                view.write(shard.view)
+                if mask is not None:
+                    mask.write(shard.mask)
+                shard.index["document"] += counts.documents
+                indexes.append(shard.index)
+                counts.add(shard)
+                yield tell(shard)
+        index = np.concatenate(indexes)
+        lengths = index["offset"].astype(np.int64)
+        of_documents = np.bincount(index["document"], weights=lengths, minlength=counts.documents).astype(np.int64)
+        index["offset"] = np.cumsum(lengths) - lengths
+        with self._hashed(f"{split}.index.npy") as stream:
+            np.save(stream, index, allow_pickle=False)
+        return counts, of_documents
+
+    def publish(self, metadata: dict[str, Any]) -> None:
+        """Move everything into place; the dataset exists when this returns.
+
+        Raises:
+            ResourceError: the system refused; what was moved is removed again.
+        """
+        text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        names = [*self.hashes, METADATA]
+        self._write(METADATA, [text.encode("utf-8")])
+        try:
+            (self._folder / METADATA).unlink(missing_ok=True)
+            fsync_folder(self._folder)
+            for name in set(own_files.DATASET_FILES) - set(names):
+                (self._folder / name).unlink(missing_ok=True)
+            for name in names:
+                if name == METADATA:
+                    fsync_folder(self._folder)
+                os.replace(self.staging / name, self._folder / name)
+            fsync_folder(self._folder)
+        except OSError as error:
+            for name in names:
+                with contextlib.suppress(OSError):
+                    (self._folder / name).unlink(missing_ok=True)
+            raise explain(error, self._folder, "move the new dataset into this folder") from error
+
+    def _write(self, name: str, parts: Iterable[bytes]) -> None:
+        with self._hashed(name) as stream:
+            for part in parts:
+                stream.write(part)
+
+    @contextlib.contextmanager
+    def _hashed(self, name: str) -> Iterator["_HashedStream"]:
+        with self._opened(name) as stream:
+            hashed = _HashedStream(stream)
+            yield hashed
+        if name != METADATA:
+            self.hashes[name] = hashed.digest.hexdigest()
+
+    @contextlib.contextmanager
+    def _opened(self, name: str) -> Iterator[IO[bytes]]:
+        try:
+            with (self.staging / name).open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise explain(error, self._folder / name, "write") from error
+
+
+class _HashedStream:
+    """Writes through, and knows the SHA-256 of what it wrote."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self.digest.update(data)
+        self._stream.write(data)
+
+
+@contextlib.contextmanager
+def staged(folder: Path) -> Iterator[DatasetWriter]:
+    """A writer into `folder`, whose lock is held; its staging folder is gone afterwards, whatever happens.
+
+    Raises:
+        ResourceError: the staging folder cannot be made.
+    """
+    writer = DatasetWriter(folder)
+    leftovers = _leftovers(folder)
+    try:
+        try:
+            writer.staging.mkdir(exist_ok=True)
+        except OSError as error:
+            raise explain(error, folder, "write in this folder") from error
+        for leftover in leftovers:
+            if leftover != writer.staging:
+                shutil.rmtree(leftover, ignore_errors=True)
+        yield writer
+    finally:
+        for leftover in _leftovers(folder):
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -1,0 +1,71 @@
+"""Where special symbols enter: documents and conversations as token ids with their loss mask; never reads files.
+
+Prose:        `<|bos|>` piece, and `<|eos|>` after the last piece of a document.
+Conversation: `<|bos|>` (`<|role|>` content `<|end|>`)* `<|eos|>`.
+
+Under `loss: all` every token but `<|bos|>` carries loss; under `loss: assistant`, of a conversation, only what the
+assistant says, its `<|end|>` and the closing `<|eos|>`. A message of weight 0 carries none, nor does an `<|eos|>` after
+it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from nima_cli.engine.data.document import Turn
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+
+Loss = Literal["all", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One sample: its token ids, and for each whether it carries loss as a target."""
+
+    ids: list[int]
+    mask: list[bool]
+
+
+def render_prose(text: str, tokenizer: Tokenizer, *, last: bool) -> Rendered:
+    """One piece of a document; prose carries loss everywhere but on `<|bos|>`."""
+    return frame_prose(tokenizer.encode(text), tokenizer, last=last)
+
+
+def frame_prose(content: Iterable[int], tokenizer: Tokenizer, *, last: bool) -> Rendered:
+    """`render_prose` for a text that is already encoded."""
+    ids = [tokenizer.bos_id, *content]
+    if last:
+        ids.append(tokenizer.eos_id)
+    return Rendered(ids, [False] + [True] * (len(ids) - 1))
+
+
+def render_conversation(
+    turns: Iterable[Turn],
+    tokenizer: Tokenizer,
+    encode: Callable[[str], list[int]] | None = None,
+    *,
+    loss: Loss = "assistant",
+) -> Rendered:
+    """A whole conversation.
+
+    Args:
+        encode: gives what `tokenizer.encode` would, only faster.
+    """
+    encode = encode or tokenizer.encode
+    ids, mask = [tokenizer.bos_id], [False]
+    learnt = True
+    for turn in turns:
+        learnt = turn.weight != 0
+        content = [*encode(turn.content), tokenizer.end_id]
+        ids += [tokenizer.role_ids[turn.role], *content]
+        mask.append(learnt and loss == "all")
+        mask += [learnt and (loss == "all" or turn.role == "assistant")] * len(content)
+    return Rendered([*ids, tokenizer.eos_id], [*mask, learnt])
+
+
+def chat_prompt(turns: Iterable[Turn], tokenizer: Tokenizer) -> list[int]:
+    """The conversation so far, ending where the assistant begins to speak."""
+    ids = [tokenizer.bos_id]
+    for turn in turns:
+        ids += [tokenizer.role_ids[turn.role], *tokenizer.encode(turn.content), tokenizer.end_id]
+    return [*ids, tokenizer.role_ids["assistant"]]

@@ -1,0 +1,282 @@
+"""Text to token ids and back, without loss; knows nothing of documents, boundaries or files of a dataset.
+
+SentencePiece (Kudo and Richardson, EMNLP 2018) with byte fallback and no normalisation. Special symbols are CONTROL
+symbols: text can never produce them, whatever it spells; only `render.py` inserts them.
+"""
+
+import codecs
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+
+from nima_cli.engine.data.document import Role
+from nima_cli.engine.data.tokenizer import sentencepiece_file as layout
+from nima_cli.errors import CheckpointError, DataError, InputError
+from nima_cli.files import explain
+
+MAX_PIECE_CHARACTERS = layout.MAX_PIECE_CHARACTERS
+# The result of unigram training depends on how many threads share the sums, so the number is part of the recipe.
+_TRAINING_THREADS = 4
+_MAX_SENTENCE_CHARACTERS = 4096
+_SENTENCE_BREAK = re.compile("[\n\t\0\u2581\u2585]+")
+
+
+@dataclass(frozen=True, slots=True)
+class PieceRules:
+    """What a piece may be, beside text without line ends and tabs.
+
+    Attributes:
+        runs_of_spaces: several spaces, as of an indentation, may be one piece.
+        split_digits: a digit is always a piece of its own.
+    """
+
+    runs_of_spaces: bool
+    split_digits: bool
+
+
+# Chosen by measurement (benchmarks/tokenizer_settings.py, docs/decisions/0011-tokenizer-settings.md).
+PIECE_RULES = PieceRules(runs_of_spaces=True, split_digits=True)
+
+
+class Tokenizer:
+    """A trained vocabulary; `decode(encode(text)) == text` for every text.
+
+    Attributes:
+        kind: bpe, unigram or char.
+        vocab_size: number of token ids; id 0 is `<unk>`, which nothing produces.
+        proto: the SentencePiece file, the source of truth.
+        sha256: hex digest of `proto`.
+        bos_id, eos_id, pad_id, end_id, role_ids: the special symbols.
+    """
+
+    def __init__(self, proto: bytes, vocabulary: layout.Vocabulary) -> None:
+        """Wrap a proto that `read_vocabulary` has checked; use `train`, `load` or `from_bytes` instead."""
+        self.kind = vocabulary.kind
+        self.vocab_size = len(vocabulary.pieces)
+        self.proto = proto
+        self.sha256 = hashlib.sha256(proto).hexdigest()
+        ids = {symbol: token_id for token_id, symbol in enumerate(layout.CONTROL_SYMBOLS, start=1)}
+        self.bos_id, self.eos_id = ids[layout.BOS], ids[layout.EOS]
+        self.pad_id, self.end_id = ids[layout.PAD], ids[layout.END]
+        self.role_ids: dict[Role, int] = {role: ids[symbol] for role, symbol in layout.ROLE_SYMBOLS.items()}
+        self._vocabulary = vocabulary
+        self._bytes = _bytes_of(vocabulary.pieces)
+        self._native = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        first = layout.FIRST_BYTE_ID
+        self._mark_ids = [first + byte for byte in layout.SPACE_MARK.encode("utf-8")]
+
+    @classmethod
+    def train(
+        cls, texts: Iterable[str], *, kind: str, vocab_size: int, exact: bool = True, rules: PieceRules = PIECE_RULES
+    ) -> "Tokenizer":
+        """Learn a vocabulary from `texts`; the same texts in the same order give the same bytes on any machine.
+
+        Args:
+            texts: documents; lines and tabs are cut here, so that no piece spans two lines.
+            kind: bpe, unigram or char.
+            vocab_size: token ids wanted, special symbols and bytes included.
+            exact: fail if the texts do not support that size; otherwise take the nearest size that works.
+            rules: what a piece may be; a tokenizer does not remember it, only its pieces.
+
+        Raises:
+            DataError: no text, or a size that the texts do not support; names the size that they do.
+        """
+        proto = _train(texts, kind, vocab_size, rules, exact=exact)
+        return cls.from_bytes(proto, where="the trained tokenizer")
+
+    @classmethod
+    def from_bytes(cls, proto: bytes, *, where: str) -> "Tokenizer":
+        """Load a SentencePiece file from memory, checked in Python before native code sees it.
+
+        Raises:
+            CheckpointError: damaged, or not of the kind that nima trains; `where` names it.
+        """
+        vocabulary = layout.read_vocabulary(proto, where)
+        try:
+            tokenizer = cls(proto, vocabulary)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise CheckpointError(f"{where}: SentencePiece cannot load this tokenizer: {_one_line(error)}") from error
+        if tokenizer._native.vocab_size() != tokenizer.vocab_size:
+            raise CheckpointError(f"{where}: SentencePiece counts {tokenizer._native.vocab_size()} pieces, not ours")
+        return tokenizer
+
+    @classmethod
+    def load(cls, path: Path) -> "Tokenizer":
+        """Load a `.model` file, or the one in a prepared dataset folder.
+
+        Raises:
+            CheckpointError: no such file, or not a tokenizer of nima.
+            ResourceError: it cannot be read.
+        """
+        if path.is_dir():
+            found = sorted(path.glob("tokenizer_*.model"))
+            if len(found) != 1:
+                raise CheckpointError(f"{path}: {len(found)} files match `tokenizer_*.model`; expected one")
+            path = found[0]
+        try:
+            return cls.from_bytes(path.read_bytes(), where=str(path))
+        except FileNotFoundError:
+            raise CheckpointError(f"{path}: no such file or folder") from None
+        except OSError as error:
+            raise explain(error, path, "read this tokenizer") from error
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`; never a special symbol.
+
+        Raises:
+            InputError: the text holds lone surrogates, which are no characters.
+        """
+        parts = text.split(layout.SPACE_MARK)
+        try:
+            ids: list[int] = self._native.encode(parts[0])
+            for part in parts[1:]:  # SentencePiece would read its own mark for a space as a space
+                ids += self._mark_ids
+                if part:
+                    ids += self._native.encode(part)
+        except RuntimeError:
+            raise InputError("the text is not valid Unicode: it holds a lone surrogate") from None
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids`; special symbols give nothing, bytes that form no character give U+FFFD."""
+        table = self._bytes
+        return b"".join([table[token_id] for token_id in ids]).decode("utf-8", errors="replace")
+
+    def piece(self, token_id: int) -> str:
+        """One token for people: its text, `<0x0A>` for a lone byte, `<|bos|>` and the like for special symbols."""
+        return self._vocabulary.pieces[token_id]
+
+    def byte_lengths(self) -> np.ndarray:
+        """int32 [V]: the UTF-8 bytes that each id stands for, 0 for special symbols."""
+        return np.fromiter(map(len, self._bytes), dtype=np.int32, count=self.vocab_size)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that one id stands for."""
+        return self._bytes[token_id]
+
+    def scores(self) -> list[float]:
+        """What SentencePiece weighs each piece with: for bpe the order of merges, for unigram a log probability."""
+        return [float(self._native.get_score(token_id)) for token_id in range(self.vocab_size)]
+
+    def json_twin(self) -> str | None:
+        """This tokenizer as a Hugging Face `tokenizers` JSON file, or None where that format cannot say the same."""
+        return layout.json_twin(self._vocabulary)
+
+
+class TextStream:
+    """Token ids in, text out, never half a character: what `decode` gives, piece by piece."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token_id: int) -> str:
+        """The characters that this token completes; empty while one is still arriving."""
+        return self._decoder.decode(self._tokenizer.token_bytes(token_id))
+
+    def flush(self) -> str:
+        """What is left at the end: U+FFFD for a character that never became whole."""
+        rest = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return rest
+
+
+def _bytes_of(pieces: Sequence[str]) -> list[bytes]:
+    """What each token id stands for."""
+    symbols = [b""] * (1 + len(layout.CONTROL_SYMBOLS)) + [symbol.encode() for symbol in layout.USER_SYMBOLS]
+    single = [bytes([value]) for value in range(256)]
+    return symbols + single + [piece.encode("utf-8") for piece in pieces[layout.FIRST_NORMAL_ID :]]
+
+
+def _sentences(texts: Iterable[str]) -> Iterator[str]:
+    """Training units: what lies between line ends and tabs, since SentencePiece skips a line that holds a tab.
+
+    It also skips lines with U+2585 and NUL, its own marks; long lines are cut so that a blob cannot slow it down.
+    """
+    for text in texts:
+        for line in _SENTENCE_BREAK.split(text):
+            for start in range(0, len(line), _MAX_SENTENCE_CHARACTERS):
+                yield line[start : start + _MAX_SENTENCE_CHARACTERS]
+
+
+def _train(texts: Iterable[str], kind: str, vocab_size: int, rules: PieceRules, *, exact: bool) -> bytes:
+    sentences = list(_sentences(texts))
+    if not sentences:
+        raise DataError("cannot train a tokenizer: there is no text")
+    if not any(" " in sentence for sentence in sentences):  # a character that never occurs gets a score of -infinity
+        sentences.append(" ")
+    size = vocab_size
+    if kind == "char":
+        proto = _run_trainer(sentences, kind, size, rules, hard=False)
+        found = len(layout.read_vocabulary(proto, "the trained tokenizer").pieces)
+        if exact and found < size:
+            raise _size_error(vocab_size, f"at most {found}")
+        return proto
+    try:
+        return _run_trainer(sentences, kind, size, rules, hard=exact)
+    except RuntimeError as error:
+        low, high = _supported_sizes(str(error))
+        if high is not None:
+            raise _size_error(vocab_size, f"at most {high}") from error
+        if low is None:
+            raise DataError(f"cannot train a {kind} tokenizer on this text: {_one_line(error)}") from error
+        if exact:
+            raise _size_error(vocab_size, f"at least {low}") from error
+    return _run_trainer(sentences, kind, low + vocab_size, rules, hard=False)
+
+
+def _size_error(wanted: int, possible: str) -> DataError:
+    return DataError(
+        f"`vocab_size` {wanted} does not fit this text: {possible} tokens are possible",
+        hint="give such a `--vocab-size`, or leave it out to let nima choose",
+    )
+
+
+def _supported_sizes(message: str) -> tuple[int | None, int | None]:
+    """(least, greatest) vocabulary size, as far as the trainer's refusal names it."""
+    greatest = re.search(r"value <= (\d+)", message)
+    least = re.search(r"required_chars\. \d+ vs (\d+)", message)
+    return (int(least[1]) if least else None), (int(greatest[1]) if greatest else None)
+
+
+def _run_trainer(sentences: Sequence[str], kind: str, vocab_size: int, rules: PieceRules, *, hard: bool) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences),
+        model_writer=model,
+        model_type=kind,
+        vocab_size=vocab_size,
+        hard_vocab_limit=hard,
+        byte_fallback=True,
+        required_chars=layout.SPACE_MARK,  # spelled in bytes it would be decoded to the mark, not to a space
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=rules.runs_of_spaces,
+        split_digits=rules.split_digits,
+        control_symbols=list(layout.CONTROL_SYMBOLS[3:]),
+        user_defined_symbols=list(layout.USER_SYMBOLS),
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=3,
+        unk_piece=layout.UNKNOWN,
+        bos_piece=layout.BOS,
+        eos_piece=layout.EOS,
+        pad_piece=layout.PAD,
+        max_sentencepiece_length=MAX_PIECE_CHARACTERS,
+        max_sentence_length=4 * _MAX_SENTENCE_CHARACTERS,
+        num_threads=_TRAINING_THREADS,
+        minloglevel=3,
+    )
+    return model.getvalue()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

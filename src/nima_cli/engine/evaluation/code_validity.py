@@ -1,0 +1,125 @@
+"""Whether the code blocks of a text are whole and parse; runs nothing of what it reads.
+
+Shell text is given to `bash -n`, which reads without executing, with an empty environment.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from nima_cli.engine.data.cleaning.markdown import blocks
+from nima_cli.engine.evaluation.kinds import fence_marks
+
+_LANGUAGES = {
+    **dict.fromkeys(("yaml", "yml"), "yaml"),
+    **dict.fromkeys(("json",), "json"),
+    **dict.fromkeys(("sh", "bash", "shell", "zsh", "console", "shell-session", "shellsession"), "shell"),
+}
+_PROMPT = re.compile(r"^\s*\$ ")
+_SECONDS = 10
+_AFTER = "after"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeBlock:
+    """One fence.
+
+    Attributes:
+        language: yaml, json or shell; empty for what has no check here.
+        valid: whether it parses; None when it was not checked, because it is open, unnamed, or there is no checker.
+    """
+
+    language: str
+    closed: bool
+    valid: bool | None
+
+
+def bash_path() -> str | None:
+    """The shell that can check shell text, or None."""
+    return shutil.which("bash")
+
+
+def code_blocks(text: str, *, after: int, bash: str | None) -> list[CodeBlock]:
+    """The fences of a text that end behind its first `after` characters, checked.
+
+    Args:
+        bash: a program that understands `-n`; without one, shell text is not checked.
+    """
+    lines = text.split("\n")
+    first = text.count("\n", 0, after)
+    found = []
+    # What follows the text falls into a fence that is still open, and only there.
+    for block in blocks(f"{text}\n\n{_AFTER}"):
+        # A fence that ends where the part of the model begins was closed by somebody else.
+        if block.kind != "fence" or block.end <= first:
+            continue
+        marks, language = fence_marks(lines[block.start])
+        inside = block.start + 1 < block.end <= len(lines)
+        closed = inside and _closes(lines[block.end - 1], marks)
+        name = _LANGUAGES.get(language, "")
+        valid = _is_valid(name, lines[block.start + 1 : block.end - 1], bash) if closed and name else None
+        found.append(CodeBlock(name, closed, valid))
+    return found
+
+
+def _closes(line: str, marks: str) -> bool:
+    return re.fullmatch(rf"[ \t>]*{re.escape(marks)}{re.escape(marks[0])}*[ \t]*", line) is not None
+
+
+def _is_valid(language: str, lines: Sequence[str], bash: str | None) -> bool | None:
+    text = textwrap.dedent("\n".join(lines)) + "\n"
+    if language == "yaml":
+        return _is_yaml(text)
+    if language == "json":
+        return _is_json(text)
+    return _is_shell("\n".join(_commands(lines)) + "\n", bash) if bash is not None else None
+
+
+def _is_yaml(text: str) -> bool:
+    """Only the events are read: nothing is built, so that no alias can grow."""
+    try:
+        for _ in yaml.parse(text, Loader=yaml.SafeLoader):
+            pass
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _commands(lines: Sequence[str]) -> Iterator[str]:
+    """The lines typed: where some have a prompt, those, without it, and what they continue on."""
+    prompted = any(_PROMPT.match(line) for line in lines)
+    continued = False
+    for line in lines:
+        if not prompted or continued or _PROMPT.match(line):
+            yield _PROMPT.sub("", line)
+            continued = line.endswith("\\")
+
+
+def _is_shell(text: str, bash: str) -> bool | None:
+    try:
+        done = subprocess.run(
+            [bash, "--norc", "--noprofile", "-n"],
+            input=text.encode("utf-8", errors="replace"),
+            env={},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.returncode == 0

@@ -1,0 +1,113 @@
+"""Matrix products of training as products of 8-bit integers, for processors that multiply those faster than 16 bit.
+
+Both factors of each of a layer's three products are rounded to int8 just before, with a scale for each row of the left
+and each column of the right one, and the sums are exact: as in LLM.int8() (2208.07339) for the forward pass, and as in
+SwitchBack (2304.13013) for the input's gradient. The weights' gradient sums over positions, where scales cannot differ;
+there, those of the output's gradient are given to the input before it is rounded by columns.
+
+Nothing is kept in 8 bit: master weights stay float32, and what is trained so is evaluated and used without it.
+
+Axis letters: B batch · T time · N both · C width · O outputs of a projection · P those of several, side by side
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from nima_cli.engine.kernels.kernels import Kernels
+from nima_cli.engine.kernels.packed_matrix import Factor, Form
+
+Tensor = torch.Tensor
+_GRADIENT = (Form.LEFT, Form.LEFT_TRANSPOSED)  # of the input's gradient and of the weights' gradient
+
+
+class RoundedWeights:
+    """Projections of one input side by side, as integers: rounded once for all micro-batches of a step."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[int, int]] = []
+        self._forms: tuple[Factor, Factor] | None = None
+
+    def of(self, kernels: Kernels, weights: Sequence[Tensor]) -> tuple[Factor, Factor]:
+        """The weights `[O, C]` side by side as the right factors `[C, P]` and `[P, C]`."""
+        now = [(weight.data_ptr(), weight._version) for weight in weights]  # torch counts changes in place
+        if self._forms is None or now != self._seen:
+            packed_PC = torch.cat([weight.detach() for weight in weights])
+            (weights_CP,) = kernels.quantize_rows(packed_PC, Form.RIGHT_TRANSPOSED)
+            (weights_PC,) = kernels.quantize_columns(packed_PC, Form.RIGHT)
+            self._forms = weights_CP, weights_PC
+            self._seen = now
+        return self._forms
+
+
+class QuantizedLinear(torch.autograd.Function):
+    """`PackedLinear` with integer products."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BTC: Tensor, kernels: Kernels, rounded: RoundedWeights, *weights: Tensor) -> Tensor:
+        """The weights are `[O, C]`; the result is `[B, T, sum of O]`."""
+        ctx.kernels, ctx.weights = kernels, weights
+        weights_CP, ctx.weights_PC = rounded.of(kernels, weights)
+        x_NC = x_BTC.flatten(0, 1)
+        ctx.save_for_backward(x_NC)
+        (left_NC,) = kernels.quantize_rows(x_NC, Form.LEFT)
+        return _multiply(kernels, left_NC, weights_CP, x_NC.dtype).view(*x_BTC.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x_NC,) = ctx.saved_tensors
+        kernels: Kernels = ctx.kernels
+        grad_NP, grad_PN = kernels.quantize_rows(grads[0].flatten(0, 1).contiguous(), *_GRADIENT)
+        grad_x_NC = _multiply(kernels, grad_NP, ctx.weights_PC, x_NC.dtype)
+        grad_weights = _of_weights(kernels, grad_PN, x_NC, grad_NP.scales, ctx.weights)
+        return grad_x_NC.view(*grads[0].shape[:-1], -1), None, None, *grad_weights
+
+
+class QuantizedMLP(torch.autograd.Function):
+    """Gate and up projections, SwiGLU, and the projection down; what lies between them is rounded where it is made."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_BTC: Tensor,
+        kernels: Kernels,
+        rounded_in: RoundedWeights,
+        rounded_out: RoundedWeights,
+        *weights: Tensor,
+    ) -> Tensor:
+        """The weights are gate and up, `[F, C]`, and down, `[C, F]`."""
+        ctx.kernels, ctx.weights = kernels, weights
+        in_CP, ctx.in_PC = rounded_in.of(kernels, weights[:2])
+        out_FC, ctx.out_CF = rounded_out.of(kernels, weights[2:])
+        x_NC = x_BTC.flatten(0, 1)
+        (left_NC,) = kernels.quantize_rows(x_NC, Form.LEFT)
+        packed_NP = _multiply(kernels, left_NC, in_CP, x_NC.dtype)
+        h_NF, (left_NF,) = kernels.swiglu_quantized(packed_NP, Form.LEFT)
+        ctx.save_for_backward(x_NC, packed_NP, h_NF)
+        return _multiply(kernels, left_NF, out_FC, x_NC.dtype).view(*x_BTC.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x_NC, packed_NP, h_NF = ctx.saved_tensors
+        kernels: Kernels = ctx.kernels
+        grad_NC, grad_CN = kernels.quantize_rows(grads[0].flatten(0, 1).contiguous(), *_GRADIENT)
+        grad_h_NF = _multiply(kernels, grad_NC, ctx.out_CF, x_NC.dtype)
+        grad_out = _of_weights(kernels, grad_CN, h_NF, grad_NC.scales, ctx.weights[2:])
+        grad_NP, grad_PN = kernels.swiglu_gradient_quantized(packed_NP, grad_h_NF, *_GRADIENT)
+        grad_x_NC = _multiply(kernels, grad_NP, ctx.in_PC, x_NC.dtype)
+        grad_in = _of_weights(kernels, grad_PN, x_NC, grad_NP.scales, ctx.weights[:2])
+        return grad_x_NC.view(grads[0].shape), None, None, None, *grad_in, *grad_out
+
+
+def _multiply(kernels: Kernels, left: Factor, right: Factor, dtype: torch.dtype) -> Tensor:
+    return kernels.multiply(left, right, torch.empty(left.shape[0], right.shape[1], dtype=dtype))
+
+
+def _of_weights(
+    kernels: Kernels, grad_PN: Factor, x_NC: Tensor, scales_N: Tensor | None, weights: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Float32 gradients of the weights, from that of the result without its scales, and the input."""
+    (right_NC,) = kernels.quantize_columns(x_NC, Form.RIGHT, factors_N=scales_N)
+    grad_PC = _multiply(kernels, grad_PN, right_NC, torch.float32)
+    return torch.split(grad_PC, [len(weight_OC) for weight_OC in weights])

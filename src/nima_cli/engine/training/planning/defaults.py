@@ -1,0 +1,140 @@
+"""Chooses what a config leaves open, from the size of the data, of the model and of the run; a pure function.
+
+A number that the user, a preset or a checkpoint gives is never changed. docs/performance.md has the measurements that
+the rules come from.
+"""
+
+import math
+
+from nima_cli.config.schema import Config, TrainingConfig
+from nima_cli.engine.data.store.dataset import PreparedDataset
+from nima_cli.engine.model.shape import ModelShape, resolve
+from nima_cli.engine.training.optim import EMBEDDING_LR_FACTOR
+
+# Tokens for each parameter beyond which a larger model makes better use of the same work (Hoffmann, 2203.15556).
+_COMPUTE_OPTIMAL = 20.0
+_MOST_EPOCHS = 5.0  # the most that were tried; by then the train loss is far below that of validation
+# Where rate and batch were tuned; wider models and longer runs want a lower rate, longer runs a larger batch.
+_TUNED_RATE, _TUNED_WIDTH, _TUNED_TOKENS, _TUNED_BATCH = 0.01, 256, 400_000, 2048
+_RATE_EXPONENT, _BATCH_EXPONENT = 1 / 8, 1 / 3
+_LARGEST_BATCH = 16_384  # tokens of a step: what the larger presets take; 8,192 is the most that was tuned with
+_ADAMW_SHARE = 0.3  # of Muon's rate, on the same scale
+# By which factor, as a power of e, weight decay would shrink a matrix over a run of up to two epochs at the peak rate.
+_TOTAL_DECAY = 1.5
+_LARGEST_DECAY, _ADAMW_DECAY = 1.0, 0.1
+# The same of embeddings in an epoch, for each that the run makes beyond the first; and the fewest steps that may take.
+_EMBEDDING_DECAY, _EMBEDDING_STEPS = 0.9, 90
+
+
+def fill_in(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
+    """The same config with a number for epochs, batch, learning rate and weight decay.
+
+    Args:
+        config: any; one that is filled in comes back as it is.
+        shape: the model's.
+        train_tokens: of one epoch.
+    """
+    training = config.training
+    epochs = training.epochs if training.epochs is not None else epochs_for(train_tokens, shape.parameters())
+    batch = training.batch_size
+    if batch is None:
+        batch = batch_for(training, shape.context_length, epochs * train_tokens)
+    tokens = _tokens(training, batch, shape.context_length, epochs * train_tokens)
+    rate = training.learning_rate
+    if rate is None:
+        rate = max(training.min_lr, rate_for(training.optimizer, shape.d_model, tokens))
+    decay, embedding_decay = training.weight_decay, training.embedding_weight_decay
+    steps = tokens / (batch * training.gradient_accumulation_steps * shape.context_length)
+    made, muon = tokens / max(1, train_tokens), training.optimizer == "muon"
+    if decay is None:
+        decay = decay_for(rate * steps, made) if muon else _ADAMW_DECAY
+    if embedding_decay is None:
+        embedding_decay = embedding_decay_for(rate, steps, made) if muon else decay
+    chosen = {
+        "epochs": epochs,
+        "batch_size": batch,
+        "learning_rate": rate,
+        "weight_decay": decay,
+        "embedding_weight_decay": embedding_decay,
+    }
+    return config.model_copy(update={"training": training.model_copy(update=chosen)})
+
+
+def complete(config: Config, dataset: PreparedDataset) -> Config:
+    """`fill_in` for a run on this dataset.
+
+    Raises:
+        ConfigError: sizes of the model are missing.
+    """
+    shape = resolve(config.model, dataset.tokenizer.vocab_size)
+    return fill_in(config, shape, train_tokens=dataset.split("train").tokens)
+
+
+def epochs_for(train_tokens: int, parameters: int) -> float:
+    """Passes over the text, in halves: one where there is text enough for the model, more the less there is.
+
+    The geometric mean of one pass and of as many as would show the model `_COMPUTE_OPTIMAL` tokens for each parameter:
+    each further pass teaches less than the one before, and costs as much.
+    """
+    wanted = math.sqrt(_COMPUTE_OPTIMAL * parameters / max(1, train_tokens))
+    return round(2 * min(_MOST_EPOCHS, max(1.0, wanted))) / 2
+
+
+def batch_for(training: TrainingConfig, context_length: int, wanted: float) -> int:
+    """Rows of a forward pass in a run that would learn from `wanted` tokens, if `max_steps` let it.
+
+    The tokens of a step grow with those of the run, by powers of two; where `max_steps` makes the length depend on
+    them, they are the fewest that suit it.
+    """
+    batch = max(1, _TUNED_BATCH // (context_length * training.gradient_accumulation_steps))
+    while True:
+        rows = batch * training.gradient_accumulation_steps
+        tokens = _tokens(training, batch, context_length, wanted)
+        suitable = _TUNED_BATCH * (tokens / _TUNED_TOKENS) ** _BATCH_EXPONENT
+        if math.sqrt(2) * rows * context_length >= min(suitable, _LARGEST_BATCH):
+            return batch
+        batch *= 2
+
+
+def rate_for(optimizer: str, width: int, tokens: float) -> float:
+    """The peak of the learning rate for a model of this width that learns from so many tokens, to two digits."""
+    peak = _TUNED_RATE * (1.0 if optimizer == "muon" else _ADAMW_SHARE)
+    longer = max(1.0, tokens / _TUNED_TOKENS)
+    return float(f"{peak * math.sqrt(_TUNED_WIDTH / width) * longer**-_RATE_EXPONENT:.2g}")
+
+
+def decay_for(rates: float, epochs: float) -> float:
+    """Weight decay of Muon's matrices, to two digits.
+
+    A matrix forgets at the same pace whatever the length of the run: what counts is the decay times the sum of the
+    learning rates (Wang and Aitchison, 2405.13698). Each pass beyond the second adds to it, against learning by heart.
+
+    Args:
+        rates: of all steps, as if each took the peak.
+        epochs: that the run makes.
+    """
+    wanted = _TOTAL_DECAY * max(1.0, epochs - 1.0) / max(rates, 1e-9)
+    return float(f"{min(_LARGEST_DECAY, wanted):.2g}")
+
+
+def embedding_decay_for(rate: float, steps: float, epochs: float) -> float:
+    """Weight decay of embeddings and head beside Muon, to two digits; none where no text is read again.
+
+    Their rows grow where nothing holds them, and logits with them: the model is sure of what it has learnt by heart,
+    and as sure where it is wrong.
+
+    Args:
+        rate: the peak.
+        steps: of the run.
+        epochs: that it makes.
+    """
+    pace = min(_EMBEDDING_DECAY * max(0.0, epochs - 1.0) * epochs / max(steps, 1e-9), 1.0 / _EMBEDDING_STEPS)
+    return float(f"{min(_LARGEST_DECAY, pace / max(rate * EMBEDDING_LR_FACTOR, 1e-9)):.2g}")
+
+
+def _tokens(training: TrainingConfig, batch: int, context_length: int, wanted: float) -> float:
+    """What the run will learn from: `max_steps` may end it before `wanted`."""
+    if training.max_steps is None:
+        return wanted
+    rows = batch * training.gradient_accumulation_steps
+    return min(wanted, training.max_steps * rows * context_length)

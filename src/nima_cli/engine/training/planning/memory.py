@@ -1,0 +1,89 @@
+"""What running out of memory looks like, and what to tell the user then; knows no model and no loop."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from nima_cli.engine.training.planning.plan import RunPlan
+from nima_cli.errors import ResourceError
+
+# Torch has a class of its own for its allocator on CUDA; what else runs out of memory says so in words only.
+_SAYINGS = (
+    "can't allocate memory",  # torch's allocator on a CPU, on Linux
+    "not enough memory: you tried to allocate",  # the same elsewhere
+    "cannot allocate memory",  # the system
+    "out of memory",  # MPS's allocator, CUDA's runtime and driver
+    "invalid buffer size",  # MPS, of a tensor that no buffer of the GPU can hold
+    "alloc_failed",  # cuBLAS, cuDNN and their like
+    "bad_alloc",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a failure is one of memory, on any device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(saying in said for saying in _SAYINGS)
+
+
+def release(device: torch.device) -> None:
+    """Hand back what the allocator keeps, so that smaller pieces find room."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+@contextmanager
+def explained(failure: ResourceError) -> Iterator[None]:
+    """Turn a failure of memory inside the block into `failure`, which says what needs less.
+
+    Raises:
+        ResourceError: memory ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise failure from error
+
+
+def describe_pieces(plan: RunPlan, world_size: int, parts: int) -> str:
+    """What a process does from now on, whose share of each micro-batch is computed in `parts` pieces."""
+    share, accumulation = plan.batch_size // world_size, plan.accumulation
+    return (
+        f"going on with {-(-share // parts)} rows at once instead of {share}, accumulated {accumulation * parts} "
+        f"times instead of {accumulation}: the same rows in each step, the same learning"
+    )
+
+
+def no_room_to_evaluate(step: int) -> ResourceError:
+    """The failure of an evaluation that does not fit."""
+    return ResourceError(
+        f"step {step}: not enough memory to evaluate the model", hint="use a smaller model or `model.context_length`"
+    )
+
+
+def no_room_to_train(plan: RunPlan, *, in_pieces: bool) -> ResourceError:
+    """The failure of a step that does not fit, with the settings that learn the same in less memory.
+
+    Args:
+        in_pieces: whether a row at a time has been tried.
+    """
+    batch, accumulation, context = plan.batch_size, plan.accumulation, plan.context_length
+    if in_pieces:
+        hint = "not even one row at a time fits: use a smaller `model.context_length` or model"
+    elif batch % 2:
+        hint = "use a smaller `training.batch_size` or model, or `training.auto_batch: true`"
+    else:
+        hint = (
+            f"`training.batch_size: {batch // 2}` with `training.gradient_accumulation_steps: {accumulation * 2}` "
+            "learns the same with less memory; `training.auto_batch: true` finds such a pair by itself"
+        )
+    return ResourceError(
+        f"not enough memory for batch_size {batch} (accumulation {accumulation}) at context_length {context}",
+        hint=hint,
+    )

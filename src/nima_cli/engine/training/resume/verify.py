@@ -1,0 +1,194 @@
+"""Proves on this machine and with this config that a resumed run is the run: N steps and N more against 2N at once.
+
+It knows no command line, and leaves nothing behind but its verdict.
+"""
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nima_cli.config.schema import Config
+from nima_cli.engine.checkpoint import file as checkpoints
+from nima_cli.engine.checkpoint.files import LAST
+from nima_cli.engine.data.store.dataset import open_dataset
+from nima_cli.engine.device import Device, pick_device
+from nima_cli.engine.training.distributed.ranks import SINGLE
+from nima_cli.engine.training.kernel_check import with_trusted_kernels
+from nima_cli.engine.training.planning.defaults import complete
+from nima_cli.engine.training.resume.same_run import flatten
+from nima_cli.engine.training.session import Session, gpu_index, open_session, train
+from nima_cli.errors import DeviceError
+from nima_cli.events import EvalDone, StepDone
+
+HALF = 3  # steps in each of the two parts: with evaluations every 2 steps, the break lies between two of them
+_MOST_WINDOWS = 2
+# What may differ between two runs that are the same: clocks.
+_TIMES = {"train_seconds", "elapsed_seconds", "open_window.seconds"}
+
+_Facts = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a resumed run equals an undisturbed one.
+
+    Attributes:
+        difference: the first fact in which they differ, with both values; None if they are equal bit for bit.
+        steps: of the undisturbed run.
+        threads: that computed.
+        deterministic: whether torch was told to add up in a fixed order, which the run itself does not tell it.
+    """
+
+    difference: str | None
+    steps: int
+    device: str
+    dtype: str
+    threads: int
+    seconds: float
+    deterministic: bool = False
+
+    @property
+    def identical(self) -> bool:
+        """Whether every loss, every tensor and every counter was the same."""
+        return self.difference is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON."""
+        return {"identical": self.identical, **asdict(self)}
+
+
+def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) -> Verdict:
+    """Train a few steps at once, and again with a break, after which a fresh process goes on.
+
+    Model, optimizer, batch, precision and device are the config's own; only how long, and how often to evaluate and
+    save, is changed, and gradients are accumulated at least twice, so that all of it lies inside. On a CUDA GPU, whose
+    attention adds its gradients up in any order, torch is told to keep to one: else two runs differ that are the same.
+
+    Args:
+        compiled: where compiled programs are kept; None trains without.
+
+    Raises:
+        NimaError: the config cannot be trained here.
+    """
+    began = time.perf_counter()
+    index = gpu_index(config, SINGLE)
+    device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
+    device = with_trusted_kernels(device, config, compiled)
+    fixed = any_order(device)
+    short = shortened(complete(config, open_dataset(data_dir)), samples=not fixed)
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory(prefix="nima-verify-") as name:
+        whole, parts = Path(name) / "whole", Path(name) / "parts"
+        at_once = Session(short, data_dir, whole, compiled=compiled)
+        begun = replace(at_once, run_dir=parts)
+        undisturbed = _run(at_once, None, threads, fixed)
+        first = _run(begun, HALF, threads, fixed)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+            second = fresh.submit(_run, replace(begun, resume=parts / LAST), None, threads, fixed).result()
+        difference = _first_difference(undisturbed, {**first, **second}) or _tensor_difference(whole, parts)
+    seconds = round(time.perf_counter() - began, 1)
+    return Verdict(difference, 2 * HALF, device.name, device.precision, threads, seconds, fixed)
+
+
+def any_order(device: Device) -> bool:
+    """Whether the device adds up in any order unless torch is told otherwise; two equal runs then differ in bits."""
+    return device.device.type == "cuda"
+
+
+def shortened(config: Config, *, samples: bool = True) -> Config:
+    """The config with a length of `2 * HALF` steps, and with everything that could disturb a run inside it.
+
+    Args:
+        samples: whether to draw text, which torch cannot do in a fixed order everywhere.
+    """
+    values = config.model_dump()
+    training = values["training"]
+    if training["gradient_accumulation_steps"] == 1 and training["batch_size"] % 2 == 0:
+        training["batch_size"] //= 2
+    context = config.model.context_length or 1024
+    training |= {
+        "gradient_accumulation_steps": 2, "epochs": 10000.0, "max_steps": 2 * HALF, "eval_steps": 2,
+        "save_steps": 2 * HALF, "log_steps": 1,
+    }  # fmt: skip
+    training["early_stopping"]["enabled"] = False
+    values["evaluation"]["max_tokens"] = _MOST_WINDOWS * context
+    values["evaluation"]["generation"] |= {"max_length": 8, "num_samples": 1}
+    values["evaluation"]["generation"]["enabled"] &= samples
+    values["hardware"]["distributed"] = False
+    return Config.model_validate(values)
+
+
+def _run(session: Session, stop_at: int | None, threads: int, fixed: bool) -> _Facts:
+    """Train up to step `stop_at`; returns what the steps and evaluations said, exactly."""
+    with _fixed_order() if fixed else nullcontext():
+        return _facts(session, stop_at, threads)
+
+
+@contextmanager
+def _fixed_order() -> Iterator[None]:
+    """Inside the block torch adds up in one order, or fails where it has no such way."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        what = str(error).splitlines()[0].split(".")[0]
+        raise DeviceError(f"resume cannot be verified here: {what}") from error
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _facts(session: Session, stop_at: int | None, threads: int) -> _Facts:
+    torch.set_num_threads(threads)
+    steps = [0]
+    facts: _Facts = {}
+    for event in train(open_session(session), should_stop=lambda: "INT" if steps[-1] == stop_at else None):
+        if isinstance(event, StepDone):
+            steps.append(event.step)
+            facts[f"loss of step {event.step}"] = event.loss.hex()
+            facts[f"gradient norm of step {event.step}"] = event.grad_norm.hex()
+        elif isinstance(event, EvalDone):
+            facts[f"{event.split} loss after step {event.step}"] = event.loss.hex()
+    return facts
+
+
+def _first_difference(expected: _Facts, found: _Facts) -> str | None:
+    for name in (*expected, *(found.keys() - expected.keys())):
+        was, now = expected.get(name, "missing"), found.get(name, "missing")
+        if was != now:
+            return f"{name}: {was} at once, {now} after the break"
+    return None
+
+
+def _tensor_difference(whole: Path, parts: Path) -> str | None:
+    """The first tensor or counter in which the last checkpoints differ."""
+    one, two = checkpoints.load(whole / LAST), checkpoints.load(parts / LAST)
+    counters = [
+        {key: str(value) for key, value in flatten(each.header).items() if key not in _TIMES} for each in (one, two)
+    ]
+    expected, found = _tensors(one), _tensors(two)
+    for name, tensor in expected.items():
+        other = found.get(name)
+        if other is None or not torch.equal(tensor, other):
+            largest = (tensor.float() - other.float()).abs().max().item() if other is not None else float("inf")
+            return f"`{name}` differs by up to {largest:g}"
+    return _first_difference(counters[0], counters[1])
+
+
+def _tensors(checkpoint: checkpoints.Checkpoint) -> dict[str, torch.Tensor]:
+    optimizer = checkpoint.optimizer or {}
+    return {
+        **{f"model/{name}": tensor for name, tensor in checkpoint.model.items()},
+        **{f"optimizer/{name}/{key}": tensor for name, kept in optimizer.items() for key, tensor in kept.items()},
+        **{f"ema/{name}": tensor for name, tensor in (checkpoint.ema or {}).items()},
+    }

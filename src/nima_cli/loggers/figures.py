@@ -1,0 +1,148 @@
+"""Curves as PNG and SVG files; knows nothing of a screen and keeps no global state of matplotlib's."""
+
+import contextlib
+import io
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nima_cli.curves import X_LABELS, Curve, Row, XAxis, curves, is_logarithmic, metric_label, metric_title, time_unit
+from nima_cli.errors import InputError
+from nima_cli.events import EvalDone, Event, RolledBack, RunEnded
+from nima_cli.files import atomic_write, make_folder
+from nima_cli.loggers.jsonl import metrics_row, until_step
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito, "Color Universal Design": told apart under every common colour blindness.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_INCHES, _DPI = (8.0, 5.0), 150
+
+RUN_FIGURES = {"loss.png": "loss", "perplexity.png": "perplexity", "learning_rate.png": "learning_rate"}
+# Of the time between two drawings, at most this share may have gone into the first.
+_DRAWING_SHARE = 0.005
+
+
+class FiguresSink:
+    """Keeps `loss.png`, `perplexity.png` and `learning_rate.png` of a run fresh.
+
+    They are drawn at the first evaluation, at each later one as far as drawing takes no more than 0.5% of the time, and
+    at the end of the run.
+    """
+
+    def __init__(self, folder: Path, *, rows: Iterable[Row] = (), clock: Callable[[], float] = time.monotonic) -> None:
+        """Start with what an earlier process saw.
+
+        Args:
+            folder: the `plots/` of the run.
+            rows: on resume, the rows of `metrics.jsonl` up to the checkpoint.
+            clock: seconds.
+        """
+        self._folder = folder
+        self._rows = [dict(row) for row in rows]
+        self._clock = clock
+        self._not_before = 0.0
+
+    def __call__(self, event: Event, /) -> None:
+        """Take one event; raises ResourceError when a file cannot be written."""
+        row = metrics_row(event)
+        if row is not None and row["event"] in ("step", "eval"):
+            self._rows.append(row)
+        if isinstance(event, RolledBack):
+            self._rows = until_step(self._rows, event.step)
+        if isinstance(event, RunEnded) or (isinstance(event, EvalDone) and self._clock() >= self._not_before):
+            self._draw()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _draw(self) -> None:
+        started = self._clock()
+        make_folder(self._folder)
+        for name, metric in RUN_FIGURES.items():
+            with contextlib.suppress(InputError):  # no finite value of this metric yet
+                draw_figure([("this run", self._rows)], metric, "step", 0.0, self._folder / name)
+        ended = self._clock()
+        self._not_before = ended + (ended - started) / _DRAWING_SHARE
+
+
+def draw_figure(
+    runs: Sequence[tuple[str, Sequence[Row]]], metric: str | Sequence[str], x: XAxis, smooth: float, path: Path
+) -> None:
+    """Draw one metric, or several above each other, over the runs, into a file of 1200 pixels' width.
+
+    Args:
+        runs: (name, rows of `metrics.jsonl`).
+        metric, x, smooth: as for `nima_cli.curves.curves`.
+        path: ends in `.png` or `.svg`.
+
+    Raises:
+        InputError: another ending, an unknown metric, a bad `smooth`, or nothing to draw.
+        ResourceError: the file cannot be written.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise InputError(f"{path}: cannot draw this kind of file", hint="end the name in `.png` or `.svg`")
+    metrics = [metric] if isinstance(metric, str) else metric
+    figure = _figure([(name, curves(runs, name, x, smooth)) for name in metrics], x, many_runs=len(runs) > 1)
+    data = _rendered(figure, kind)
+    with atomic_write(path) as stream:
+        stream.write(data)
+
+
+def _figure(panels: Sequence[tuple[str, Sequence[Curve]]], x: XAxis, *, many_runs: bool) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_INCHES[0], _INCHES[1] * len(panels)), dpi=_DPI, layout="constrained")
+    for axes, (metric, lines) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        _panel(axes, metric, lines, x, many_runs=many_runs)
+    return figure
+
+
+def _panel(axes: "Axes", metric: str, lines: Sequence[Curve], x: XAxis, *, many_runs: bool) -> None:
+    from matplotlib.ticker import EngFormatter
+
+    unit, per_unit = time_unit(max(at for line in lines for at in line.xs)) if x == "time" else ("", 1.0)
+    runs = list(dict.fromkeys(line.run for line in lines))
+    handles = []
+    for line in lines:
+        colour = _COLOURS[(runs.index(line.run) if many_runs else line.kind != "train") % len(_COLOURS)]
+        xs = [at / per_unit for at in line.xs]
+        handles += axes.plot(xs, line.ys, color=colour, **_stroke(line))
+    axes.set_xlabel(X_LABELS[x] + (f" ({unit})" if unit else ""))
+    axes.set_ylabel(metric_label(metric))
+    axes.set_title(metric_title(metric), loc="left", fontweight="bold")
+    if is_logarithmic(metric):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+    else:
+        axes.ticklabel_format(axis="y", style="plain", useOffset=False)
+    axes.xaxis.set_major_formatter(EngFormatter(sep="") if x == "tokens" else "{x:g}")
+    axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    legend = axes.legend(handles, [line.label(many_runs=many_runs) for line in lines], frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _stroke(line: Curve) -> dict[str, Any]:
+    if line.kind == "train":
+        return {"linewidth": 1.2, "alpha": 0.75, "marker": "." if len(line.xs) == 1 else ""}
+    return {"linewidth": 2.0, "marker": "o", "markersize": 4.5}
+
+
+def _rendered(figure: "Figure", kind: str) -> bytes:
+    """The file's bytes, free of dates, so that equal curves give equal files."""
+    import matplotlib
+
+    data = io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "nima"}):
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(data, format=kind, metadata=metadata)
+    return data.getvalue()

@@ -1,0 +1,186 @@
+"""Each kernel against the same function in float64, for sizes that are and are not whole vectors of the program."""
+
+from ctypes import Structure, c_int64
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nima_cli.engine.kernels import kernels as module
+from nima_cli.engine.kernels.build import NoProgramError
+from nima_cli.engine.kernels.heads import HeadKernels
+from nima_cli.engine.kernels.kernels import Kernels, load_kernels
+from nima_cli.engine.kernels.packed_matrix import Form
+from tests.engine.kernels.near import EPSILON, IGNORE, assert_near, dtypes, exact, numbers
+from tests.engine.kernels.whole import numbers_of
+
+
+@dtypes
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (5, 5), (16, 48), (7, 300)])
+def test_causal_softmax(compiled_kernels: Kernels, rows: int, columns: int, dtype: torch.dtype) -> None:
+    scores_NSE, grad_NSE = (numbers(3, rows, columns, dtype=dtype, seed=seed) * 4 for seed in (0, 1))
+    hidden_SE = torch.ones(rows, columns, dtype=torch.bool).triu(columns - rows + 1)
+    wide = exact(scores_NSE)
+    expected = torch.softmax(wide.masked_fill(hidden_SE, float("-inf")), dim=-1)
+    probs_NSE = compiled_kernels.causal_softmax_(scores_NSE.clone())
+    assert_near(probs_NSE, expected)
+    assert not probs_NSE[:, hidden_SE].any()
+    torch.autograd.backward(expected, grad_NSE.double())
+    assert wide.grad is not None
+    assert_near(compiled_kernels.causal_softmax_gradient_(probs_NSE, grad_NSE), wide.grad, factor=2)
+
+
+@dtypes
+@pytest.mark.parametrize("vocabulary", [1, 16, 67, 1000])
+def test_cross_entropy(compiled_kernels: Kernels, vocabulary: int, dtype: torch.dtype) -> None:
+    logits_NV = numbers(9, vocabulary, dtype=dtype) * 5
+    targets_N = torch.arange(9) * 7 % vocabulary
+    targets_N[3] = IGNORE
+    wide = exact(logits_NV)
+    expected = F.cross_entropy(wide, targets_N, ignore_index=IGNORE, reduction="none")
+    expected.sum().backward()  # type: ignore[no-untyped-call]
+    grad_NV = logits_NV.clone()
+    assert_near(compiled_kernels.cross_entropy_(grad_NV, targets_N, ignored=IGNORE), expected)
+    assert wide.grad is not None
+    assert_near(grad_NV, wide.grad)
+
+
+def test_cross_entropy_bears_great_logits_and_refuses_foreign_targets(compiled_kernels: Kernels) -> None:
+    logits_NV = torch.tensor([[1e30, -1e30, 0.0], [200.0, 0.0, -200.0], [0.0, 0.0, 0.0], [float("nan"), 0.0, 0.0]])
+    losses_N = compiled_kernels.cross_entropy_(logits_NV, torch.tensor([0, 2, 3, 1]), ignored=IGNORE)
+    assert losses_N[:2].tolist() == [0.0, 400.0]
+    assert losses_N[2:].isnan().all()
+    assert logits_NV[:2].tolist() == [[0.0, 0.0, 0.0], [1.0, 0.0, -1.0]]
+    assert logits_NV[3].isnan().all()
+
+
+@dtypes
+@pytest.mark.parametrize("width", [1, 16, 50])
+@pytest.mark.parametrize("residual", [True, False])
+def test_add_norm(compiled_kernels: Kernels, width: int, residual: bool, dtype: torch.dtype) -> None:
+    x, branch, grad_normed, grad_total = (numbers(130, width, dtype=dtype, seed=seed) for seed in range(4))
+    gain = numbers(width, dtype=torch.float32, seed=5)
+    total, normed = compiled_kernels.add_norm(x, branch if residual else None, gain, EPSILON)
+    assert torch.equal(total, x + branch if residual else x)
+    wide, wide_gain = exact(total), exact(gain)
+    expected = F.rms_norm(wide, (width,), wide_gain, EPSILON)
+    assert_near(normed, expected)
+    torch.autograd.backward([expected, wide * 1], [grad_normed.double(), grad_total.double() * residual])
+    grad_x, grad_gain = compiled_kernels.add_norm_gradient(
+        total, gain, EPSILON, grad_total_NC=grad_total if residual else None, grad_normed_NC=grad_normed
+    )
+    assert wide.grad is not None
+    assert wide_gain.grad is not None
+    assert_near(grad_x, wide.grad, factor=2)
+    assert_near(grad_gain, wide_gain.grad, factor=4)
+
+
+@dtypes
+@pytest.mark.parametrize("width", [1, 16, 67, 480])
+def test_swiglu(compiled_kernels: Kernels, width: int, dtype: torch.dtype) -> None:
+    x, grad = numbers(2, 5, 2 * width, dtype=dtype) * 3, numbers(2, 5, width, dtype=dtype, seed=1)
+    wide = exact(x)
+    gate, up = wide.chunk(2, dim=-1)
+    expected = F.silu(gate) * up
+    assert_near(compiled_kernels.swiglu(x), expected)
+    torch.autograd.backward(expected, grad.double())
+    assert wide.grad is not None
+    assert_near(compiled_kernels.swiglu_gradient(x, grad), wide.grad)
+
+
+def test_swiglu_of_what_is_far_from_zero(compiled_kernels: Kernels) -> None:
+    gate = torch.tensor([[-1e30], [-200.0], [-90.0], [90.0], [200.0], [1e30]])
+    found = compiled_kernels.swiglu(torch.cat((gate, torch.ones_like(gate)), dim=1))
+    torch.testing.assert_close(found, F.silu(gate), rtol=1e-6, atol=1e-6)
+
+
+@dtypes
+def test_accumulate(compiled_kernels: Kernels, dtype: torch.dtype) -> None:
+    whole, part = numbers(6, 9, 5, dtype=torch.float32), numbers(6, 4, 5, dtype=dtype, seed=1)
+    expected = whole.clone()
+    expected[:, :4] += part
+    compiled_kernels.accumulate_(whole[:, :4], part)
+    assert torch.equal(whole, expected)
+
+
+@dtypes
+def test_drop(compiled_kernels: Kernels, dtype: torch.dtype) -> None:
+    x, keep = numbers(50, 21, dtype=dtype), numbers(50, 21, dtype=torch.float32, seed=1) > 0
+    assert torch.equal(compiled_kernels.drop(x, keep, 1 / 0.7), x * keep * (1 / 0.7))
+
+
+def test_bfloat16_is_rounded_to_the_nearest_and_of_two_to_the_even_one(compiled_kernels: Kernels) -> None:
+    """By way of a residual sum, whose result lies between two numbers of 8 bits or in their middle."""
+    x = torch.tensor([1.0, 1.0 + 2.0**-7, 1.0, 1.0, -1.0, float("inf"), float("nan"), 3e38]).bfloat16()
+    branch = torch.tensor([2.0**-8, 2.0**-8, 3.0 * 2.0**-10, 2.0**-8 + 2.0**-12, -(2.0**-8), 1.0, 1.0, 3e38]).bfloat16()
+    total, _ = compiled_kernels.add_norm(x, branch, torch.ones(8), EPSILON)
+    torch.testing.assert_close(total, x + branch, rtol=0, atol=0, equal_nan=True)
+
+
+def test_the_number_of_threads_changes_no_bit(compiled_kernels: Kernels) -> None:
+    def gradients(threads: int) -> list[torch.Tensor]:
+        torch.set_num_threads(threads)
+        x, grad = (numbers(333, 40, dtype=torch.float32, seed=seed) for seed in range(2))
+        gain = torch.ones(40)
+        scores = compiled_kernels.causal_softmax_(x.view(9, 37, 40).clone())
+        (factor,) = compiled_kernels.quantize_columns(x, Form.RIGHT, factors_N=grad[:, 0].contiguous())
+        return [
+            scores,
+            numbers_of(compiled_kernels, factor, on_the_left=False),
+            *compiled_kernels.add_norm_gradient(x, gain, EPSILON, grad_total_NC=None, grad_normed_NC=grad),
+            compiled_kernels.swiglu_gradient(x, grad[:, :20].contiguous()),
+        ]
+
+    before = torch.get_num_threads()
+    try:
+        results = [gradients(threads) for threads in (1, 2, 5)]
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(results[0], other, strict=True))
+
+
+def test_they_share_torchs_threads(compiled_kernels: Kernels) -> None:
+    """Two runtimes in one process would wait for work on the same cores, each in its own busy loop."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("only Linux says what is loaded")
+    loaded = {line.split()[-1] for line in maps.read_text("utf-8").splitlines()}
+    (ours,) = {name for name in loaded if Path(name).name.startswith("kernels-")}
+    assert b"libgomp.so" not in Path(ours).read_bytes()
+    assert b"libomp.so" not in Path(ours).read_bytes()
+
+
+def test_without_a_folder_there_are_none() -> None:
+    with pytest.raises(NoProgramError, match="/proc/nowhere"):
+        load_kernels(Path("/proc/nowhere"))
+
+
+def test_a_structure_that_python_sees_otherwise_is_noticed(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a kernel would take a length for an address."""
+
+    class Longer(Structure):
+        _fields_ = (*HeadKernels.STRUCTURES["Attention"]._fields_, ("more", c_int64))
+
+    monkeypatch.setitem(HeadKernels.STRUCTURES, "Attention", Longer)
+    with pytest.raises(NoProgramError, match="`Attention` has 40 bytes in C\\+\\+ and 48 in Python"):
+        load_kernels(compiled)
+
+
+def test_each_structure_that_is_handed_over_is_compared() -> None:
+    """Whatever a function of the program takes the address of."""
+    groups = [vars(group) for group in Kernels.__mro__]
+    types = [kind for group in groups for given in group.get("SIGNATURES", {}).values() for kind in given]
+    pointed = [kind._type_ for kind in types if isinstance(getattr(kind, "_type_", None), type)]
+    taken = {kind for kind in pointed if issubclass(kind, Structure)}
+    assert taken == {structure for group in groups for structure in group.get("STRUCTURES", {}).values()}
+    assert len(taken) == 6
+
+
+def test_a_program_that_cannot_be_loaded_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "kernels.so"
+    broken.write_bytes(b"no program")
+    monkeypatch.setattr(module, "library", lambda program, folder: broken)
+    with pytest.raises(NoProgramError, match="cannot be loaded"):
+        load_kernels(tmp_path)
