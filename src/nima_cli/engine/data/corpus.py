@@ -3,7 +3,6 @@
 The workers read what they can, refine and sketch, and only a row of numbers stays in memory of each document.
 """
 
-import contextlib
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,10 @@ from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.cleaning.quality import LineCounts
 from nima_cli.engine.data.cleaning.whitespace import CleanReport
 from nima_cli.engine.data.dedup.minhash_store import SketchFiles
-from nima_cli.engine.data.diagnostics import Problem
+from nima_cli.engine.data.diagnostics import Diagnostic, Diagnostics
 from nima_cli.engine.data.document import Document
-from nima_cli.engine.data.ingest.read_split import Batch, Piece, Tally
-from nima_cli.engine.data.ingest.sources import Problems, Source
+from nima_cli.engine.data.ingest.input_splits import DocumentBatch, InputSplit, ReadCounts
+from nima_cli.engine.data.ingest.sources import Source
 from nima_cli.engine.data.parallel import Mapper
 from nima_cli.engine.data.shard import (
     ROW_DTYPE,
@@ -105,12 +104,12 @@ class Corpus:
         self.kept = np.append(self.kept, np.ones(len(parts), dtype=bool))
         self.assigned = np.append(self.assigned, np.arange(len(parts), dtype=np.int8))
 
-    def leave_out(self, number: int, problem: Problem) -> Dropped:
+    def leave_out(self, number: int, problem: Diagnostic) -> Dropped:
         """Drop a document and count it."""
         self.kept[number] = False
         return self.dropped(int(self.rows[number]["source"]), problem)
 
-    def dropped(self, source: int, problem: Problem) -> Dropped:
+    def dropped(self, source: int, problem: Diagnostic) -> Dropped:
         """Count something that is not in the spool or no longer counts."""
         report = self.reports[source]
         report.dropped[problem.reason] += 1
@@ -130,14 +129,14 @@ def read_corpus(
     corpus = Corpus(reports, spool.path)
     if config.dedupe == "near":
         corpus.sketches = SketchFiles(spool.path.with_name("sketches"))
-    problems = Problems(skip=config.on_error == "skip")
+    problems = Diagnostics(skip=config.on_error == "skip")
     gatherings = [source.gathering() for source in sources]
     tasks = _tasks(config, sources, place)
     lines = yield from _read(run(make_shard, tasks), corpus, _Gathered(gatherings, problems, _size(sources)), spool)
     for source, gathering in zip(sources, gatherings, strict=True):
         yield from _add_report(reports[place[source.index]], gathering.finish())
     # A wrong mapping is no bad record that could be skipped.
-    mappings = Problems() if problems.skip else problems
+    mappings = Diagnostics() if problems.skip else problems
     check_fields(gatherings, mappings)
     problems.raise_if_any()
     mappings.raise_if_any()
@@ -171,11 +170,11 @@ class _Gathered:
     """What has come back from reading, and how much there is."""
 
     sources: Sequence[Gathering]
-    problems: Problems
+    problems: Diagnostics
     total: int
     bytes: int = 0
 
-    def add(self, tallies: Iterable[Tally]) -> Progress:
+    def add(self, tallies: Iterable[ReadCounts]) -> Progress:
         for tally in tallies:
             self.sources[tally.source].add(tally, self.problems)
             self.bytes += tally.bytes
@@ -211,7 +210,7 @@ def _read(
 def _tasks(config: DataConfig, sources: Sequence[Source], place: Sequence[int]) -> Iterator[ShardTask]:
     # Thousands of files named on a command line need not travel with every task.
     options = config.model_copy(update={"sources": []})
-    parts: list[Piece | Batch] = []
+    parts: list[InputSplit | DocumentBatch] = []
     size = 0
     for source in sources:
         for part in source.parts(place[source.index]):
@@ -228,11 +227,7 @@ def _size(sources: Sequence[Source]) -> int:
     """Bytes of all files; 0 when there is more to read than files."""
     if not all(source.files for source in sources):
         return 0
-    total = 0
-    for file in (file for source in sources for file in source.files):
-        with contextlib.suppress(OSError):  # reading it will say so
-            total += file.stat().st_size
-    return total
+    return sum(file.size for source in sources for file in source.files)
 
 
 def _count(shard: Shard, corpus: Corpus) -> Iterator[Dropped]:

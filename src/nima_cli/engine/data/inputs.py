@@ -7,7 +7,7 @@ from typing import TypeVar
 from nima_cli.config.data_schema import BUILTIN_SOURCE
 from nima_cli.engine.data.diagnostics import printable
 from nima_cli.engine.data.ingest.sources import STDIN, Source
-from nima_cli.engine.data.ingest.walk.walking import LeftOut, shown_suffix
+from nima_cli.engine.data.ingest.walk.walking import SkippedPath, shown_suffix
 from nima_cli.engine.data.source_report import SourceReport
 from nima_cli.events import Dropped, Event, InputsCounted, Note
 
@@ -49,7 +49,7 @@ def first_drops(events: Generator[Event, None, Result], first: dict[str, str]) -
 def left_out_events(sources: Sequence[Source]) -> Iterator[Event]:
     """A `Dropped` event for all that was met and not taken."""
     for source in sources:
-        for one in source.left_out:
+        for one in source.skipped:
             yield Dropped(source.name, one.where, one.reason, (("bytes", float(one.size)),) if one.size else ())
 
 
@@ -64,13 +64,11 @@ def count_inputs(
         first: a place for each reason of a drop.
     """
     read = _grouped(
-        (("", shown_suffix(file)), size, printable(str(file)))
+        (("", shown_suffix(file.path)), file.size, printable(str(file.path)))
         for source in sources
-        for file, size in zip(source.files, source.sizes, strict=True)
+        for file in source.files
     )
-    left_out = _grouped(
-        ((one.reason, one.suffix), one.size, one.where) for source in sources for one in source.left_out
-    )
+    left_out = _grouped(((one.reason, one.suffix), one.size, one.where) for source in sources for one in source.skipped)
     no_files = [
         InputsCounted("read", _NO_FILES[report.path], "", report.documents, report.bytes, report.name)
         for report in reports
@@ -103,17 +101,21 @@ def _grouped(things: Iterable[tuple[tuple[str, str], int, str]]) -> list[tuple[s
 def walk_notes(exclude: Sequence[str], sources: Sequence[Source]) -> Iterator[Note]:
     """Warnings: patterns of `data.exclude` that exclude nothing, and sources of whose text much is not read."""
     excluding = any(not pattern.startswith("!") for pattern in exclude)
-    if excluding and not any(one.reason == "excluded" for source in sources for one in source.left_out):
+    if excluding and not any(one.reason == "excluded" for source in sources for one in source.skipped):
         yield Note("warning", "`data.exclude` has left nothing out: are its patterns right?")
     for source in sources:
-        unread = [one for one in source.left_out if one.reason == "kind" and one.suffix not in _NO_TEXT]
+        unread = [one for one in source.skipped if one.reason == "kind" and one.suffix not in _NO_TEXT]
         size = sum(one.size for one in unread)
-        if size >= _WORTH_A_WORD and size >= MUCH * (size + sum(source.sizes)):
-            share = size / (size + sum(source.sizes))
+        if size >= _WORTH_A_WORD and size >= MUCH * (size + _size(source)):
+            share = size / (size + _size(source))
             yield Note("warning", f"{source.name}: {share:.0%} of the bytes are not read: {_suffixes(unread)}")
 
 
-def _suffixes(unread: Sequence[LeftOut]) -> str:
+def _size(source: Source) -> int:
+    return sum(file.size for file in source.files)
+
+
+def _suffixes(unread: Sequence[SkippedPath]) -> str:
     rows = _grouped((("", one.suffix), one.size, one.where) for one in unread)
     named = [f"{count:,} {suffix or 'without suffix'}" for _, suffix, count, _, _ in rows[:_NAMED]]
     return ", ".join(named) + (f" and {len(rows) - _NAMED} more kinds" if len(rows) > _NAMED else "")

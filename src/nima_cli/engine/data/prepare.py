@@ -10,10 +10,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from nima_cli.config.data_schema import BUILTIN_SOURCE, DataConfig, SourceConfig
-from nima_cli.engine.data.ingest.fingerprint import fingerprint
-from nima_cli.engine.data.ingest.sources import Source, open_sources
-from nima_cli.engine.data.ingest.walk.ignoring import Leaving
-from nima_cli.engine.data.ingest.walk.paths import Walking
+from nima_cli.engine.data.ingest.sources import Source, fingerprint, open_sources
+from nima_cli.engine.data.ingest.walk.ignoring import WalkOptions
 from nima_cli.engine.data.parallel import Mapper, mapper
 from nima_cli.engine.data.pipeline import make_dataset
 from nima_cli.engine.data.ray_mapper import ray_mapper
@@ -79,8 +77,13 @@ def _opened(config: DataConfig, output_dir: Path) -> list[Source]:
     sources = config.sources or [SourceConfig(path=BUILTIN_SOURCE)]
     sources = [_with_fields(one, config) for one in sources]
     ranked = sorted(sources, key=lambda one: (-len(PurePath(one.path).parts), one.model_dump_json()))
-    leaving = Leaving(tuple(config.exclude), config.default_excludes, config.respect_gitignore)
-    walking = Walking(leaving, skip_unreadable=config.on_error == "skip", output=output_dir)
+    walking = WalkOptions(
+        tuple(config.exclude),
+        config.default_excludes,
+        config.respect_gitignore,
+        skip_unreadable=config.on_error == "skip",
+        output=output_dir,
+    )
     return open_sources(
         ranked, config.encoding, walking, include_code=config.include_code, as_written=not config.strip_markup
     )
@@ -96,12 +99,12 @@ def _mapper(
 ) -> contextlib.AbstractContextManager[Mapper]:
     if cluster is None:
         return mapper(_workers(sources, workers))
-    folders = {source.files[0].absolute().parent for source in sources if source.files}
+    folders = {source.files[0].path.absolute().parent for source in sources if source.files}
     return ray_mapper(cluster, workers, [staging, *sorted(folders)])
 
 
 def _workers(sources: Sequence[Source], workers: int) -> int:
-    size = sum(file.stat().st_size for source in sources for file in source.files if file.exists())
+    size = sum(file.size for source in sources for file in source.files)
     return workers if size >= PARALLEL_FROM_BYTES else 1
 
 

@@ -14,9 +14,9 @@ from nima_cli.engine.data.cleaning.quality import LineCounts, boilerplate_verdic
 from nima_cli.engine.data.cleaning.whitespace import CleanReport
 from nima_cli.engine.data.dedup.exact import content_key
 from nima_cli.engine.data.dedup.near_duplicates import Sketches, jaccard, shingles, sketch
-from nima_cli.engine.data.diagnostics import Problem
+from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import KINDS, Document
-from nima_cli.engine.data.ingest.read_split import Batch, Piece, Tally, read_piece
+from nima_cli.engine.data.ingest.input_splits import DocumentBatch, InputSplit, ReadCounts, read_split
 from nima_cli.engine.data.store.document_store import pack, read_documents
 
 # What is kept in memory of each document. `key` is equal for exact duplicates, `order` decides the place in the split,
@@ -40,7 +40,7 @@ class ShardTask:
     """What is to be read, and what was read already; `config` may come without its sources."""
 
     config: DataConfig
-    parts: tuple[Piece | Batch, ...]
+    parts: tuple[InputSplit | DocumentBatch, ...]
 
 
 @dataclass(slots=True)
@@ -57,11 +57,11 @@ class Shard:
         longest: characters of the longest document, kept or not.
     """
 
-    tallies: tuple[Tally, ...]
+    tallies: tuple[ReadCounts, ...]
     packed: bytes
     rows: npt.NDArray[np.void]
     sketches: Sketches | None
-    dropped: tuple[tuple[int, Problem], ...]
+    dropped: tuple[tuple[int, Diagnostic], ...]
     cleaning: CleanReport
     lines: dict[int, LineCounts] = field(default_factory=dict)
     longest: int = 0
@@ -75,9 +75,9 @@ def make_shard(task: ShardTask) -> Shard:
     """
     config, cleaning = task.config, CleanReport()
     kept: list[Document] = []
-    dropped: list[tuple[int, Problem]] = []
+    dropped: list[tuple[int, Diagnostic]] = []
     longest = 0
-    tallies: list[Tally] = []
+    tallies: list[ReadCounts] = []
     lines: dict[int, LineCounts] = {}
     for raw in _documents(task, tallies):
         document = refine(raw, config, cleaning)
@@ -95,10 +95,10 @@ def make_shard(task: ShardTask) -> Shard:
     return Shard(tuple(tallies), b"".join(packed), rows, sketches, tuple(dropped), cleaning, lines, longest)
 
 
-def _documents(task: ShardTask, tallies: list[Tally]) -> Iterator[Document]:
+def _documents(task: ShardTask, tallies: list[ReadCounts]) -> Iterator[Document]:
     for part in task.parts:
-        for batch in [part] if isinstance(part, Batch) else read_piece(part):
-            tallies.append(batch.tally)
+        for batch in [part] if isinstance(part, DocumentBatch) else read_split(part):
+            tallies.append(batch.counts)
             yield from batch.documents
 
 
@@ -154,12 +154,12 @@ class BoilerplateTask:
     lines: dict[int, frozenset[bytes]]
 
 
-def boilerplate_shard(task: BoilerplateTask) -> list[tuple[int, Problem]]:
+def boilerplate_shard(task: BoilerplateTask) -> list[tuple[int, Diagnostic]]:
     """(number, why) of the documents to leave out."""
     return list(_boilerplate(task))
 
 
-def _boilerplate(task: BoilerplateTask) -> Iterator[tuple[int, Problem]]:
+def _boilerplate(task: BoilerplateTask) -> Iterator[tuple[int, Diagnostic]]:
     for number, document in zip(task.numbers, read_documents(task.spool, task.places), strict=True):
         problem = boilerplate_verdict(document, task.lines[document.source], task.config)
         if problem is not None:

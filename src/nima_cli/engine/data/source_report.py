@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nima_cli.engine.data.diagnostics import Problem, Problems, printable
-from nima_cli.engine.data.ingest.read_split import Tally
-from nima_cli.engine.data.ingest.records.record_values import Seen
+from nima_cli.engine.data.diagnostics import Diagnostic, Diagnostics, printable
+from nima_cli.engine.data.ingest.input_splits import ReadCounts
+from nima_cli.engine.data.ingest.records.record_values import RecordNotes
 
 # What cannot be known by the name of a file, and is nobody's mistake where a folder holds it.
 _NO_DOCUMENT = frozenset({"no_document", "needs_extra", "no_text", "minified"})
@@ -33,7 +33,7 @@ class SourceReport:
     documents: int = 0
     bytes: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-    drops: list[Problem] = field(default_factory=list)
+    drops: list[Diagnostic] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -51,13 +51,13 @@ class Gathering:
     report: SourceReport
     walked: bool
     fields: Mapping[str, str] = field(default_factory=dict)
-    seen: Seen = field(default_factory=Seen)
+    seen: RecordNotes = field(default_factory=RecordNotes)
     named: bool = True
     _empty: list[str] = field(default_factory=list)
     _without_records: list[str] = field(default_factory=list)
     _no_documents: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, tally: Tally, problems: Problems) -> None:
+    def add(self, tally: ReadCounts, problems: Diagnostics) -> None:
         """Take in one tally.
 
         Args:
@@ -66,11 +66,11 @@ class Gathering:
         self.report.files += tally.files
         self.report.documents += tally.documents
         self.report.bytes += tally.bytes
-        self.seen.add(tally.seen)
+        self.seen.add(tally.notes)
         for problem in tally.drops:
             self._drop(problem, problems)
 
-    def _drop(self, problem: Problem, problems: Problems) -> None:
+    def _drop(self, problem: Diagnostic, problems: Diagnostics) -> None:
         """Count a drop; what is empty or was only met on a walk is noted, all else is for the user to correct."""
         self.report.dropped[problem.reason] += 1
         self.report.drops.append(problem)
@@ -82,7 +82,7 @@ class Gathering:
             why = problem.what if problem.hint is None else f"{problem.what} ({problem.hint})"
             self._no_documents.setdefault(why, []).append(problem.where)
         else:
-            problems.add(problem.where, problem.what, problem.reason, hint=problem.hint)
+            problems.add(problem)
 
     def finish(self) -> SourceReport:
         """The report with its notes, when all is read."""
@@ -95,7 +95,7 @@ class Gathering:
         return self.report
 
 
-def _seen_notes(seen: Seen) -> Iterator[str]:
+def _seen_notes(seen: RecordNotes) -> Iterator[str]:
     if seen.unused_keys:
         yield f"keys not used: {_listed(seen.unused_keys)}"
     if parts := seen.other_parts:
@@ -107,7 +107,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{printable(name)}`" for name in shown[:10]) + (" and more" if len(shown) > 10 else "")
 
 
-def check_fields(gatherings: Sequence[Gathering], problems: Problems) -> None:
+def check_fields(gatherings: Sequence[Gathering], problems: Diagnostics) -> None:
     """Find entries of mappings whose key no record of any source that has them holds."""
     entries = dict.fromkeys(entry for one in gatherings for entry in one.fields.items())
     for ours, key in entries:
@@ -115,7 +115,7 @@ def check_fields(gatherings: Sequence[Gathering], problems: Problems) -> None:
         if not any((ours, key) in one.seen.fields for one in having):
             found = _listed(set().union(*(one.seen.keys for one in having))) or "none"
             what = f"`{ours}`: no record has the key `{printable(key)}`; keys found: {found}"
-            problems.add("data.fields", what, "unmatched_field")
+            problems.add(Diagnostic("data.fields", what, "unmatched_field"))
 
 
 def such_as(what: str, where: Sequence[str]) -> list[str]:

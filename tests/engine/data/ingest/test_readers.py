@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from nima_cli.config.data_schema import SourceConfig
-from nima_cli.engine.data.diagnostics import Problem
+from nima_cli.engine.data.diagnostics import Diagnostics, UnusableError
 from nima_cli.engine.data.document import Document
-from nima_cli.engine.data.ingest.conversion import convert
 from nima_cli.engine.data.ingest.formats.registry import FORMATS, MAN, Format
-from nima_cli.engine.data.ingest.sources import Problems, open_sources
+from nima_cli.engine.data.ingest.readers import convert
+from nima_cli.engine.data.ingest.sources import open_sources
 from nima_cli.engine.data.source_report import SourceReport
 from nima_cli.errors import DataError
 from tests.engine.data.ingest.formats.office import docx, pdf
@@ -33,7 +33,7 @@ def read(
 ) -> tuple[list[Document], SourceReport]:
     sources = [SourceConfig.model_validate({"path": str(path), **config})]
     [source] = open_sources(sources, include_code=include_code, as_written=as_written)
-    problems, gathering = Problems(), source.gathering()
+    problems, gathering = Diagnostics(), source.gathering()
     documents = list(documents_of(source, problems, gathering))
     problems.raise_if_any()
     return documents, gathering.finish()
@@ -236,9 +236,9 @@ def test_lightweight_markup_is_converted_or_text_as_it_is_written(tmp_path: Path
 @pytest.mark.parametrize("text", ["2024-01-02 started\n", "name: x\n.something\n"])
 def test_a_file_that_only_has_the_suffix_of_a_manual_page_is_none(text: str) -> None:
     page = replace(MAN, converter="code:code_to_markdown")
-    found = convert(page, io.BytesIO(text.encode()), ".1", None, "app.log.1")
-    assert isinstance(found, Problem)
-    assert (str(found), found.reason) == ("app.log.1: is no man page, whatever its name says", "no_document")
+    with pytest.raises(UnusableError, match="is no man page, whatever its name says") as caught:
+        convert(page, io.BytesIO(text.encode()), None, "app.log.1", gzipped=False)
+    assert caught.value.reason == "no_document"
 
 
 @pytest.mark.parametrize("text", [".TH LS 1\n", '.\\" remark\n.Dd today\n', "'\\\" t\n.SH NAME\n", ".so man1/x.1\n"])

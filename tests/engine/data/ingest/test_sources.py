@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from nima_cli.config.data_schema import SourceConfig
-from nima_cli.engine.data.diagnostics import printable
+from nima_cli.engine.data.diagnostics import Diagnostics, printable
 from nima_cli.engine.data.document import Document
-from nima_cli.engine.data.ingest.fingerprint import fingerprint
-from nima_cli.engine.data.ingest.read_split import Piece, read_piece
-from nima_cli.engine.data.ingest.sources import Problems, open_sources
+from nima_cli.engine.data.ingest.input_splits import InputSplit, read_split
+from nima_cli.engine.data.ingest.sources import Source, fingerprint, open_sources
 from nima_cli.engine.data.source_report import SourceReport
 from nima_cli.errors import DataError, NimaError, ResourceError
 from tests.engine.data.reading import documents_of
@@ -31,10 +30,14 @@ def read(path: Path | str, **config: object) -> list[Document]:
 
 def read_source(path: Path | str, **config: object) -> tuple[SourceReport, list[Document]]:
     [source] = open_sources([SourceConfig.model_validate({"path": str(path), **config})])
-    problems, gathering = Problems(20), source.gathering()
+    problems, gathering = Diagnostics(), source.gathering()
     documents = list(documents_of(source, problems, gathering))
     problems.raise_if_any()
     return gathering.finish(), documents
+
+
+def names(source: Source) -> list[str]:
+    return [file.name for file in source.files]
 
 
 def failure(path: Path | str, **config: object) -> NimaError:
@@ -76,7 +79,7 @@ def test_the_working_directory_changes_neither_order_nor_fingerprint(
     from_here = fingerprint(here)
     monkeypatch.chdir(tmp_path / "docs")
     there = open_sources([SourceConfig(path=str(tmp_path / "docs"))])
-    assert here[0].names == there[0].names == ("a.md", "b.md", "sub/c.md")
+    assert names(here[0]) == names(there[0]) == ["a.md", "b.md", "sub/c.md"]
     assert from_here == fingerprint(there)
 
 
@@ -121,8 +124,8 @@ def test_globs(tmp_path: Path, pattern: str, expected: list[str]) -> None:
     for name in ("a.md", "one/b.md", "one/two/c.md", "one/two/d.txt", "one/e.png", ".hidden/f.md"):
         write(tmp_path / "docs" / name, f"text {name}")
     [source] = open_sources([SourceConfig(path=str(tmp_path / pattern))])
-    assert [name.removeprefix("one/") if "[" in pattern else name for name in source.names] == expected
-    assert len(list(documents_of(source, Problems(20)))) == len(expected)
+    assert [name.removeprefix("one/") if "[" in pattern else name for name in names(source)] == expected
+    assert len(list(documents_of(source, Diagnostics()))) == len(expected)
 
 
 def test_a_name_with_glob_characters_is_taken_literally(tmp_path: Path) -> None:
@@ -189,7 +192,7 @@ def test_a_file_that_vanishes_is_the_environments_fault(tmp_path: Path) -> None:
     [source] = open_sources([SourceConfig(path=str(tmp_path / "a.md"))])
     (tmp_path / "a.md").unlink()
     with pytest.raises(ResourceError, match=r"a\.md: cannot read"):
-        list(documents_of(source, Problems(20)))
+        list(documents_of(source, Diagnostics()))
     with pytest.raises(ResourceError, match=r"a\.md: cannot read"):
         fingerprint([source])
 
@@ -197,13 +200,13 @@ def test_a_file_that_vanishes_is_the_environments_fault(tmp_path: Path) -> None:
 def test_a_file_that_changes_before_it_is_read_to_its_end_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path / "qa.jsonl", f"{json.dumps(QA)}\n" * 3)
     [source] = open_sources([SourceConfig(path=str(path))])
-    [piece] = source.parts(0)
-    assert isinstance(piece, Piece)
+    [split] = source.parts(0)
+    assert isinstance(split, InputSplit)
     with path.open("a") as more:
         more.write(json.dumps(QA))
-    problems, gathering = Problems(20), source.gathering()
-    for batch in read_piece(piece):
-        gathering.add(batch.tally, problems)
+    problems, gathering = Diagnostics(), source.gathering()
+    for batch in read_split(split):
+        gathering.add(batch.counts, problems)
     with pytest.raises(DataError, match="changed while reading"):
         problems.raise_if_any()
 
@@ -240,7 +243,7 @@ def test_the_report_counts_what_was_read(tmp_path: Path) -> None:
 def test_bad_records_are_skipped_and_counted_on_request(tmp_path: Path) -> None:
     lines = [json.dumps(QA), "{broken", json.dumps({"question": "?"}), "5", json.dumps(QA)]
     [source] = open_sources([SourceConfig(path=str(write(tmp_path / "qa.jsonl", "\n".join(lines))))])
-    problems, gathering = Problems(20, skip=True), source.gathering()
+    problems, gathering = Diagnostics(skip=True), source.gathering()
     assert len(list(documents_of(source, problems, gathering))) == 2
     problems.raise_if_any()
     assert gathering.report.dropped == problems.counts == {"malformed": 1, "missing_key": 1, "not_a_record": 1}
@@ -327,8 +330,7 @@ def test_the_container_decides_for_standard_input_and_odd_names(tmp_path: Path) 
 def test_standard_input(format_: str, data: str, kinds: list[str]) -> None:
     code = (
         "from nima_cli.config.data_schema import SourceConfig\n"
-        "from nima_cli.engine.data.ingest.fingerprint import fingerprint\n"
-        "from nima_cli.engine.data.ingest.sources import *\n"
+        "from nima_cli.engine.data.ingest.sources import fingerprint, open_sources\n"
         f"s = open_sources([SourceConfig(path='-', format='{format_}')])\n"
         "f = fingerprint(s)\n"
         "print(s[0].name, [d.kind for b in s[0].parts(0) for d in b.documents], f == fingerprint(s))\n"
@@ -359,7 +361,7 @@ def test_odd_file_names_work_and_stay_on_one_line(tmp_path: Path, name: str) -> 
 def test_a_file_name_that_is_not_utf8(tmp_path: Path) -> None:
     write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff.md")), "good text")
     [source] = open_sources([SourceConfig(path=str(tmp_path))])
-    documents = list(documents_of(source, Problems(20)))
+    documents = list(documents_of(source, Diagnostics()))
     documents[0].where.encode("utf-8")
     assert len(fingerprint([source])) == 64
 

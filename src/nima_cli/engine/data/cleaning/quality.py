@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.dedup.words import words
-from nima_cli.engine.data.diagnostics import Problem
+from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import Document, Turn
 
 RUN_WORDS = 10
@@ -27,7 +27,7 @@ _BLOB = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
 _SIGNS = frozenset(" \t\n.,;:!?'\"()-_/\u3000、。〈〉《》「」『』【】・，．：；！？（）")
 
 
-def verdict(document: Document, config: DataConfig) -> Problem | None:
+def verdict(document: Document, config: DataConfig) -> Diagnostic | None:
     """Why the document is left out, with its figures; None if it is kept.
 
     Reasons: `no_loss` (messages of weight 0, and others that `loss` leaves out), `too_short`, `too_long` (characters
@@ -52,8 +52,8 @@ def _carries_loss(turn: Turn, config: DataConfig) -> bool:
     return turn.role == "assistant" or config.loss == "all"
 
 
-def _out(document: Document, what: str, reason: str, **figures: float) -> Problem:
-    return Problem(document.where, what, reason, figures=tuple((name, round(x, 4)) for name, x in figures.items()))
+def _out(document: Document, what: str, reason: str, **figures: float) -> Diagnostic:
+    return Diagnostic(document.where, what, reason, figures=tuple((name, round(x, 4)) for name, x in figures.items()))
 
 
 def content(document: Document) -> str:
@@ -157,7 +157,7 @@ class LineCounts:
         return frozenset(key for key, count in self._lines.items() if count >= least)
 
 
-def boilerplate_verdict(document: Document, lines: frozenset[bytes], config: DataConfig) -> Problem | None:
+def boilerplate_verdict(document: Document, lines: frozenset[bytes], config: DataConfig) -> Diagnostic | None:
     """Why a document that says little of its own is left out; None if it is kept.
 
     Args:

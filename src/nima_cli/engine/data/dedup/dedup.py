@@ -9,7 +9,7 @@ from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.corpus import Corpus
 from nima_cli.engine.data.dedup.exact import first_of_each
 from nima_cli.engine.data.dedup.near_duplicates import candidates, judge
-from nima_cli.engine.data.diagnostics import Problem
+from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.parallel import Mapper
 from nima_cli.engine.data.shard import Pairs, similarities
 from nima_cli.errors import DataError
@@ -41,7 +41,7 @@ def _exact(corpus: Corpus) -> Iterator[Event]:
     again = numbers[first != numbers]
     corpus.exact = len(again)
     for number, document in zip(again.tolist(), corpus.documents(again), strict=True):
-        yield corpus.leave_out(number, Problem(document.where, "says the same as another", "duplicate"))
+        yield corpus.leave_out(number, Diagnostic(document.where, "says the same as another", "duplicate"))
 
 
 def _near(corpus: Corpus, run: Mapper) -> Iterator[Event]:
@@ -61,7 +61,7 @@ def _near(corpus: Corpus, run: Mapper) -> Iterator[Event]:
     corpus.near = len(found.removed)
     again = np.array([later for later, _ in found.removed], dtype=np.int64)
     for number, document in zip(again.tolist(), corpus.documents(again), strict=True):
-        yield corpus.leave_out(number, Problem(document.where, "says nearly the same as another", "near_duplicate"))
+        yield corpus.leave_out(number, Diagnostic(document.where, "says nearly the same as another", "near_duplicate"))
 
 
 def require_enough(corpus: Corpus) -> None:

@@ -4,12 +4,12 @@ import io
 
 import pytest
 
-from nima_cli.engine.data.diagnostics import Problem
-from nima_cli.engine.data.ingest.decoded_value import Value
+from nima_cli.engine.data.diagnostics import Diagnostic
+from nima_cli.engine.data.ingest.decoded_value import DecodedValue
 from nima_cli.engine.data.ingest.formats.delimited import read_delimited
 
 
-def read(text: str, suffix: str = ".csv") -> list[Value | Problem]:
+def read(text: str, suffix: str = ".csv") -> list[DecodedValue | Diagnostic]:
     return list(read_delimited(io.BytesIO(text.encode()), "x.csv", suffix))
 
 
@@ -21,12 +21,12 @@ def test_dialects(delimiter: str, end: str) -> None:
     text = text.replace('","', f'"{delimiter}"').replace('",\n', f'"{delimiter}\n').replace('",\r', f'"{delimiter}\r')
     text = text.replace('y",', f'y"{delimiter}')
     first, second = read(text)
-    assert first == Value("x.csv:2", {"question": "a, b;\t|c", "answer": 'said "x"\ny', "n": ""})
-    assert second == Value("x.csv:5", {"question": "short", "answer": "", "n": ""})
+    assert first == DecodedValue("x.csv:2", {"question": "a, b;\t|c", "answer": 'said "x"\ny', "n": ""})
+    assert second == DecodedValue("x.csv:5", {"question": "short", "answer": "", "n": ""})
 
 
 def test_tabs_by_the_suffix() -> None:
-    assert read("a, b; c\ttext\n1\t2\n", ".tsv") == [Value("x.csv:2", {"a, b; c": "1", "text": "2"})]
+    assert read("a, b; c\ttext\n1\t2\n", ".tsv") == [DecodedValue("x.csv:2", {"a, b; c": "1", "text": "2"})]
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ def test_tabs_by_the_suffix() -> None:
 )
 def test_faults_have_their_line(text: str, problem: str) -> None:
     [found] = read(text)
-    assert isinstance(found, Problem)
+    assert isinstance(found, Diagnostic)
     assert str(found) == problem
 
 
 def test_one_bad_row_does_not_hide_the_others() -> None:
     found = read('a,b\n"1"x,2\n3,4\n')
-    assert [type(one) for one in found] == [Problem, Value]
-    assert found[1] == Value("x.csv:3", {"a": "3", "b": "4"})
+    assert [type(one) for one in found] == [Diagnostic, DecodedValue]
+    assert found[1] == DecodedValue("x.csv:3", {"a": "3", "b": "4"})
 
 
 def test_nothing_in_it() -> None:
@@ -58,7 +58,7 @@ def test_nothing_in_it() -> None:
 
 def test_large_fields_and_lines() -> None:
     [one] = read(f"a,b\n{'x' * 300_000},2\n")
-    assert isinstance(one, Value)
+    assert isinstance(one, DecodedValue)
     [problem] = read("a,b\n" + "x" * (17 * 2**20))
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, Diagnostic)
     assert problem.reason == "too_large"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from nima_cli.engine.data.diagnostics import Problem
-from nima_cli.engine.data.ingest.decoded_value import Value
+from nima_cli.engine.data.diagnostics import Diagnostic
+from nima_cli.engine.data.ingest.decoded_value import DecodedValue
 from nima_cli.engine.data.ingest.formats.parquet import read_parquet
 
 pyarrow: Any = pytest.importorskip("pyarrow")
@@ -24,12 +24,14 @@ def test_rows_with_lists_objects_and_times(tmp_path: Path) -> None:
     with (tmp_path / "x.parquet").open("rb") as stream:
         found = list(read_parquet(stream, "x"))
     assert found == [
-        Value("x (row 1)", {"messages": [{"role": "user", "content": "a"}], "n": 1, "at": "2024-01-02", "none": None}),
-        Value("x (row 2)", {"messages": [], "n": 2, "at": "2024-01-03", "none": None}),
+        DecodedValue(
+            "x (row 1)", {"messages": [{"role": "user", "content": "a"}], "n": 1, "at": "2024-01-02", "none": None}
+        ),
+        DecodedValue("x (row 2)", {"messages": [], "n": 2, "at": "2024-01-03", "none": None}),
     ]
 
 
 def test_damaged_files() -> None:
     [found] = read_parquet(io.BytesIO(b"PAR1 and no more"), "x")
-    assert isinstance(found, Problem)
+    assert isinstance(found, Diagnostic)
     assert found.reason == "damaged"

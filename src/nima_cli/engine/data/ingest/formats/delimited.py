@@ -5,17 +5,13 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from nima_cli.engine.data.diagnostics import Problem, printable
-from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, UndecodableError, Value, text_blocks
+from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError, printable
+from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, text_blocks
 
 _DELIMITERS = ",;\t|"
 
 
-class _TooLongError(Exception):
-    """A line without an end in sight."""
-
-
-def read_delimited(stream: io.BufferedIOBase, name: str, suffix: str) -> Iterator[Value | Problem]:
+def read_delimited(stream: io.BufferedIOBase, name: str, suffix: str) -> Iterator[DecodedValue | Diagnostic]:
     """Yield a record, column name -> text, for every row but the first.
 
     Args:
@@ -24,7 +20,7 @@ def read_delimited(stream: io.BufferedIOBase, name: str, suffix: str) -> Iterato
         suffix: `.tsv` fixes the delimiter; else the one that splits the first row best is taken.
     """
     csv.field_size_limit(MAX_RECORD_BYTES)
-    lines = _lines(text_blocks(stream, name))
+    lines = _lines(text_blocks(stream))
     try:
         first = next((line for line in lines if line.strip()), "")
         # A title over several lines is a header all the same: what follows is read with it.
@@ -32,10 +28,8 @@ def read_delimited(stream: io.BufferedIOBase, name: str, suffix: str) -> Iterato
             _chained(first, lines), delimiter="\t" if suffix == ".tsv" else _delimiter(first), strict=True
         )
         yield from _records(rows, name)
-    except UndecodableError as error:
-        yield error.problem
-    except _TooLongError:
-        yield Problem(name, TOO_LARGE.replace("record", "line"), "too_large")
+    except UnusableError as error:
+        yield error.at(name)
 
 
 def _lines(blocks: Iterator[str]) -> Iterator[str]:
@@ -45,7 +39,7 @@ def _lines(blocks: Iterator[str]) -> Iterator[str]:
         *whole, rest = (rest + block).split("\n")
         yield from (f"{line}\n" for line in whole)
         if len(rest) > MAX_RECORD_BYTES:
-            raise _TooLongError
+            raise UnusableError(TOO_LARGE.replace("record", "line"), "too_large")
     if rest:
         yield rest
 
@@ -65,7 +59,7 @@ def _delimiter(first: str) -> str:
     return max(_DELIMITERS, key=columns)
 
 
-def _records(rows: Iterator[Sequence[str]], name: str) -> Iterator[Value | Problem]:
+def _records(rows: Iterator[Sequence[str]], name: str) -> Iterator[DecodedValue | Diagnostic]:
     header: list[str] | None = None
     end = 0
     while True:
@@ -76,7 +70,7 @@ def _records(rows: Iterator[Sequence[str]], name: str) -> Iterator[Value | Probl
             return
         except csv.Error as error:
             end = _line(rows)
-            yield Problem(f"{name}:{begin}", *_wrong(str(error)))
+            yield Diagnostic(f"{name}:{begin}", *_wrong(str(error)))
             continue
         end = _line(rows)
         if header is None:
@@ -104,19 +98,19 @@ def _wrong(error: str) -> tuple[str, str, str | None]:
     return error, "malformed", None
 
 
-def _bad_header(header: Sequence[str], where: str) -> Problem | None:
+def _bad_header(header: Sequence[str], where: str) -> Diagnostic | None:
     counts = Counter(column for column in header if column)
     twice = next((column for column, count in counts.items() if count > 1), None)
     if twice is not None:
-        return Problem(
+        return Diagnostic(
             where, f"two columns are called `{printable(twice)}`", "malformed", "the first row names the columns"
         )
     return None
 
 
-def _record(header: Sequence[str], row: Sequence[str], where: str) -> Value | Problem:
+def _record(header: Sequence[str], row: Sequence[str], where: str) -> DecodedValue | Diagnostic:
     if any(row[len(header) :]):
         what = f"has {len(row)} columns, and the first row names {len(header)}"
-        return Problem(where, what, "malformed", "quote fields that hold the delimiter")
+        return Diagnostic(where, what, "malformed", "quote fields that hold the delimiter")
     cells = [*row, *[""] * (len(header) - len(row))]
-    return Value(where, {column: cell for column, cell in zip(header, cells, strict=False) if column})
+    return DecodedValue(where, {column: cell for column, cell in zip(header, cells, strict=False) if column})

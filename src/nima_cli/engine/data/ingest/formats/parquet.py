@@ -4,14 +4,14 @@ import io
 from collections.abc import Iterator
 from typing import IO, Any
 
-from nima_cli.engine.data.diagnostics import Problem
-from nima_cli.engine.data.ingest.decoded_value import Value
+from nima_cli.engine.data.diagnostics import Diagnostic
+from nima_cli.engine.data.ingest.decoded_value import DecodedValue
 from nima_cli.engine.data.ingest.formats.errors import FormatError, library
 
 _ROWS = 1024
 
 
-def read_parquet(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
+def read_parquet(stream: IO[bytes], name: str) -> Iterator[DecodedValue | Diagnostic]:
     """Yield a record for every row, a batch of rows in memory at a time.
 
     Args:
@@ -24,12 +24,12 @@ def read_parquet(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
         for batch in parquet.ParquetFile(stream).iter_batches(batch_size=_ROWS):
             for row in batch.to_pylist():
                 number += 1
-                yield Value(f"{name} (row {number})", _plain(row))
+                yield DecodedValue(f"{name} (row {number})", _plain(row))
     except FormatError as error:
-        yield Problem(name, error.what, error.reason, error.hint)
+        yield Diagnostic(name, error.what, error.reason, error.hint)
     except Exception as error:  # whatever a damaged file makes a parser stumble over
         what = (str(error).strip().split("\n")[0] or type(error).__name__)[:200].rstrip(".")
-        yield Problem(name, f"damaged Parquet file: {what[:1].lower()}{what[1:]}", "damaged")
+        yield Diagnostic(name, f"damaged Parquet file: {what[:1].lower()}{what[1:]}", "damaged")
     finally:
         # What was read is counted by where the stream is.
         stream.seek(0, io.SEEK_END)
