@@ -1,14 +1,16 @@
-"""What a file holds, by how it is to be read, its name and its first bytes."""
+"""Which files are documents, and what each holds: by their names, how they are to be read, and their first bytes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nima_cli.config.data_schema import SourceConfig
 from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.document import Kind
 from nima_cli.engine.data.ingest.encoding import GZIP_SUFFIX
+from nima_cli.engine.data.ingest.formats.code import LANGUAGES, NAMES
 from nima_cli.engine.data.ingest.formats.recognize import binary_kind, text_kind
-from nima_cli.engine.data.ingest.formats.registry import LIGHTWEIGHT_SUFFIXES, Format, format_of
+from nima_cli.engine.data.ingest.formats.registry import CONVERTED_SUFFIXES, LIGHTWEIGHT_SUFFIXES, Format, format_of
 
 MARKDOWN_SUFFIXES = frozenset({".md", ".mdx", ".markdown", ".mkd", ".mdown", ".qmd", ".rmd"})
 # Files that can be read as they are written.
@@ -18,6 +20,12 @@ TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 RECORD_SUFFIXES = LINE_SUFFIXES | TABLE_SUFFIXES | {".json"}
 # These say nothing about what is in a file.
 _VAGUE_SUFFIXES = frozenset({"", ".txt", ".text"})
+# Documents that need no suffix; licences are not among them, being everywhere the same.
+_READABLE = frozenset({
+    "readme", "changelog", "changes", "history", "news", "install", "installation", "contributing", "hacking", "faq",
+    "usage", "tutorial", "manual", "guide", "upgrading", "migration", "design", "architecture", "overview", "notes",
+    "releasenotes", "release_notes", "release-notes", "security", "support", "troubleshooting"
+})  # fmt: skip
 _RAW = "to learn the text of the file itself, use `format: text`"
 
 
@@ -117,3 +125,55 @@ def _renaming(suffix: str) -> str | None:
     if suffix == ".parquet":
         return "give it as a source of its own, with a name that ends in `.parquet`"
     return f"let its name end in `{suffix}`, and give it without `format`" if suffix else None
+
+
+@dataclass(frozen=True, slots=True)
+class FileFilter:
+    """What is taken from a walked folder.
+
+    Attributes:
+        suffixes: lower-case with the dot; `.gz` may follow them.
+        names: lower-case, of files that need no suffix.
+        scripts: files without a suffix that begin with `#!` are taken too.
+    """
+
+    suffixes: frozenset[str]
+    names: frozenset[str] = frozenset()
+    scripts: bool = False
+
+    def takes(self, file: Path) -> bool:
+        """Whether a file is a document."""
+        suffix, gzipped = split_suffix(file)
+        if suffix:
+            return suffix in self.suffixes
+        stem = file.stem if gzipped else file.name
+        return stem.lower() in self.names or (self.scripts and not gzipped and _is_script(file))
+
+    def __str__(self) -> str:
+        return " ".join(sorted(self.suffixes))
+
+
+def file_filter(config: SourceConfig, *, include_code: bool = False) -> FileFilter:
+    """What a source takes from a folder.
+
+    Args:
+        include_code: source code is taken where documents are.
+    """
+    if config.format in ("text", "markdown"):
+        return FileFilter(TEXT_SUFFIXES, _READABLE)
+    if config.container in ("json", "jsonl"):
+        return FileFilter(frozenset({".json"} if config.container == "json" else LINE_SUFFIXES))
+    if config.format != "auto":
+        return FileFilter(RECORD_SUFFIXES)
+    documents = TEXT_SUFFIXES | CONVERTED_SUFFIXES | (RECORD_SUFFIXES if config.container == "auto" else frozenset())
+    if not include_code:
+        return FileFilter(documents, _READABLE)
+    return FileFilter(documents | LANGUAGES.keys(), _READABLE | NAMES.keys(), scripts=True)
+
+
+def _is_script(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(2) == b"#!"
+    except OSError:
+        return False

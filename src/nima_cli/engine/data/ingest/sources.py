@@ -16,7 +16,7 @@ from typing import IO
 from nima_cli.config.data_schema import BUILTIN_SOURCE, SourceConfig
 from nima_cli.engine.data.diagnostics import Diagnostic, printable
 from nima_cli.engine.data.ingest import builtin
-from nima_cli.engine.data.ingest.contents import ReadOptions, split_suffix
+from nima_cli.engine.data.ingest.contents import ReadOptions, file_filter, split_suffix
 from nima_cli.engine.data.ingest.input_splits import (
     DocumentBatch,
     InputFile,
@@ -25,7 +25,6 @@ from nima_cli.engine.data.ingest.input_splits import (
     read_stream,
     split_file,
 )
-from nima_cli.engine.data.ingest.walk.file_filter import file_filter
 from nima_cli.engine.data.ingest.walk.file_finder import GLOB_CHARACTERS, FileFinder, SourceFile
 from nima_cli.engine.data.ingest.walk.ignoring import WalkOptions
 from nima_cli.engine.data.ingest.walk.walking import SkippedPath

@@ -9,8 +9,8 @@ from shutil import copytree
 import pytest
 
 from nima_cli.config.data_schema import SourceConfig
+from nima_cli.engine.data.ingest.contents import file_filter
 from nima_cli.engine.data.ingest.sources import open_sources
-from nima_cli.engine.data.ingest.walk.file_filter import file_filter
 from nima_cli.engine.data.ingest.walk.file_finder import FileFinder, FoundFiles
 from nima_cli.engine.data.ingest.walk.ignoring import WalkOptions
 from nima_cli.errors import DataError, NimaError, ResourceError

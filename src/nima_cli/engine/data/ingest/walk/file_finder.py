@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nima_cli.engine.data.diagnostics import Diagnostic, Diagnostics, printable
+from nima_cli.engine.data.ingest.contents import FileFilter
 from nima_cli.engine.data.ingest.walk import own_files
-from nima_cli.engine.data.ingest.walk.file_filter import FileFilter
 from nima_cli.engine.data.ingest.walk.ignoring import WalkOptions
 from nima_cli.engine.data.ingest.walk.walking import SkippedPath, Walk
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nima_cli.engine.data.diagnostics import Diagnostic, printable
-from nima_cli.engine.data.ingest.contents import split_suffix
+from nima_cli.engine.data.ingest.contents import FileFilter, split_suffix
 from nima_cli.engine.data.ingest.encoding import GZIP_SUFFIX
 from nima_cli.engine.data.ingest.walk import own_files
-from nima_cli.engine.data.ingest.walk.file_filter import FileFilter
 from nima_cli.engine.data.ingest.walk.ignoring import ExcludeRules, GitIgnores, WalkOptions
 from nima_cli.files import is_temporary
 
