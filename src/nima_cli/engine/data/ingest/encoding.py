@@ -148,4 +148,4 @@ def _converted(stream: io.BufferedIOBase, encoding: str, offset: int) -> Iterato
 
 
 def _not_in(what: str) -> UnusableError:
-    return UnusableError(what, "not_utf8", hint="name the encoding it is really in with `data.encoding`")
+    return UnusableError(what, "not_utf8", hint="name the encoding it is really in with `encoding=`")
