@@ -152,12 +152,13 @@ def _content(value: Any, place: str, notes: RecordNotes) -> str:
     texts: list[str] = []
     others: list[str] = []
     for index, part in enumerate(value):
-        kind = part.get("type", "text") if isinstance(part, dict) else "text" if isinstance(part, str) else None
+        if isinstance(part, str):
+            part = {"text": part}
+        kind = part.get("type", "text") if isinstance(part, dict) else None
         if not isinstance(kind, str):
             raise UnusableError(f"`{place}[{index}]` is {type_name(part)}, expected a part with a `type`", "wrong_type")
         if kind in _TEXT_PARTS:
-            said = part["text"] if isinstance(part, dict) and "text" in part else part
-            texts.append(text(said, f"{place}[{index}]"))
+            texts.append(text(part.get("text", part), f"{place}[{index}]"))
         else:
             others.append(kind)
     if others and not "".join(texts).strip():

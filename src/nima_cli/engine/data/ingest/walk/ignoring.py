@@ -84,11 +84,11 @@ class ExcludeRules:
         at = next((index for index, folder in enumerate(parents) if os.path.lexists(folder / ".git")), 0)
         if not self._options.respect_gitignore or at == 0:
             return ()
-        files = [_info_exclude(parents[at]), *(folder / ".gitignore" for folder in reversed(parents[1 : at + 1]))]
-        bases = [parents[at], *reversed(parents[1 : at + 1])]
+        bases = parents[at:0:-1]
+        files = [(bases[0], _info_exclude(bases[0])), *((base, base / ".gitignore") for base in bases)]
         found = tuple(
             _GitIgnore(spec, f"{real.relative_to(base).as_posix()}/", 0)
-            for base, file in zip(bases, files, strict=True)
+            for base, file in files
             for spec in _specs(file)
         )
         return () if _ignored("", found) else found
