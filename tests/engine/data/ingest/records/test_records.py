@@ -144,7 +144,7 @@ BAD_FILES = [
         "x.txt",
         "naïve".encode("utf-16") + b"x",
         "x.txt: byte 0x78 at offset 12 (line 1) is not UTF-16-LE",
-        "data.encoding",
+        "encoding=",
     ),
     ("x.jsonl", '{"text": "a"}\n'.encode("utf-16-be"), "looks binary (NUL at byte 0)", None),
     ("x.md", b"%PDF-1.7 \x00\xff", "x.md: damaged PDF: ", None),
