@@ -207,7 +207,7 @@ def prepare(
 
 
 def _prepare(events: Iterator["Event"], folder: Path, report: Path | None, *, quiet: bool, as_json: bool) -> None:
-    from nima_cli.cli.event_handlers import follow, print_json
+    from nima_cli.cli.event_handlers import dispatch, print_json
     from nima_cli.events import DatasetReady
     from nima_cli.loggers.drops import DropsSink
     from nima_cli.ui.console import command, out, safe_text, say
@@ -216,7 +216,7 @@ def _prepare(events: Iterator["Event"], folder: Path, report: Path | None, *, qu
 
     drops = DropsSink(report) if report is not None else None
     views = [prepare_view(quiet=quiet), *([drops] if drops else [])]
-    ready = follow(events, views)
+    ready = dispatch(events, views)
     if drops is not None and not drops.written and not quiet:
         say("nothing was read, so there is no report; pass `--overwrite` to prepare again", "warning")
     assert isinstance(ready, DatasetReady), "preparing ends with it, or raises"

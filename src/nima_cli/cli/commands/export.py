@@ -52,7 +52,7 @@ def export(
 
     It is proved by reading it back.
     """
-    from nima_cli.cli.event_handlers import follow
+    from nima_cli.cli.event_handlers import dispatch
     from nima_cli.cli.inference import chosen_checkpoint
     from nima_cli.engine.export.run import export_checkpoint
     from nima_cli.events import Exported
@@ -60,7 +60,7 @@ def export(
 
     where = chosen_checkpoint(path, checkpoint, quiet=quiet)
     events = export_checkpoint(where, output, format=format, dtype=dtype, licence=licence)
-    exported = follow(events, [PhaseView(quiet=quiet)])
+    exported = dispatch(events, [PhaseView(quiet=quiet)])
     assert isinstance(exported, Exported), "an export ends with it, or raises"
     if json:
         from nima_cli.cli.event_handlers import print_json
