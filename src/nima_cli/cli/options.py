@@ -52,7 +52,7 @@ CheckpointPath = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="NAME")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.", metavar="TYPE")]
-MaxNewTokens = Annotated[int, typer.Option(help="Tokens to write at most.", metavar="N")]
+MaxNewTokens = Annotated[int, typer.Option(help="Tokens to write at most.", metavar="N", min=1)]
 Temperature = Annotated[float | None, typer.Option(help=SAMPLING_HELP["temperature"], metavar="X")]
 TopK = Annotated[int | None, typer.Option(help=SAMPLING_HELP["top_k"], metavar="N")]
 TopP = Annotated[float | None, typer.Option(help=SAMPLING_HELP["top_p"], metavar="X")]
@@ -64,27 +64,20 @@ Stop = Annotated[
 ]
 
 
-def require_choice(flag: str, value: str, choices: Collection[str]) -> None:
+def require_choice(flag: str, value: str, choices: Collection[str], hint: str | None = None) -> None:
     """Refuse a value that is none of `choices`.
 
+    Args:
+        hint: what to do where no choice is near to the value.
+
     Raises:
-        InputError: names the choice that was meant, or all of them.
+        InputError: names the choices, and the one that was meant.
     """
     if value not in choices:
-        near = nearest(value, choices)
-        hint = f"did you mean `{flag} {near}`?" if near else None
+        if near := nearest(value, choices):
+            hint = f"did you mean `{flag} {near}`?"
         known = ", ".join(f"`{choice}`" for choice in choices)
         raise InputError(f"{flag} {value}: expected one of {known}", hint=hint)
-
-
-def require_at_least_one(flag: str, number: int) -> None:
-    """Refuse a number below 1.
-
-    Raises:
-        InputError: names the flag.
-    """
-    if number < 1:
-        raise InputError(f"`{flag}` must be at least 1")
 
 
 def examples(*lines: str, note: str = "") -> str:
