@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from nima_cli.errors import NimaError
+from nima_cli.errors import NimaError, SettingsError
 
 # The engine names a parameter with its value, or a setting by its key: `seed=`, `resume=auto`, `data.min_length`.
 _NAMED = re.compile(r"`(?:(?P<section>\w+)\.)?(?P<name>[a-z_]+)(?:(?P<given>=)(?P<value>[^`\n]*))?`")
@@ -37,6 +37,8 @@ class Command(TyperCommand):
         """
         try:
             return super().invoke(ctx)
+        except SettingsError:
+            raise
         except NimaError as error:
             flags = {flag for parameter in self.params for flag in parameter.opts}
             error.message = in_flags(error.message, flags)
