@@ -10,22 +10,19 @@ from typer.exceptions import TyperException
 from nima_cli.config.synonyms import inverted, key_for, plain
 
 # Other programs' words for our options, as `plain` spells them; ours in the order of preference.
-_OPTIONS: dict[str, str] = {
-    "data": "--data --text-files", "dataset": "--data", "datadir": "--data --output-dir",
-    "input": "--data --text-files --prompt-file", "files": "--text-files", "text": "--text-files --prompt",
-    "docs": "--text-files", "folder": "--text-files", "path": "--text-files --checkpoint",
-    "o": "--output-dir --output", "out": "--output-dir --output", "output": "--output-dir",
-    "outdir": "--output-dir --output", "rundir": "--output-dir", "savedir": "--output-dir",
-    "model": "--checkpoint --preset", "size": "--preset", "ckpt": "--checkpoint", "run": "--checkpoint",
-    "weights": "--checkpoint --init-from", "pretrained": "--init-from", "maxtokens": "--max-new-tokens",
-    "maxlength": "--max-new-tokens", "npredict": "--max-new-tokens", "length": "--max-new-tokens",
-    "n": "--num-samples --samples", "samples": "--num-samples", "force": "--overwrite", "dedupe": "--dedup",
-    "testonly": "--eval-only", "plan": "--dry-run",
-}  # fmt: skip
-# Options that stand for one of ours with a value.
-_OPTIONS_WITH_VALUE = {
-    "continue": "--resume auto", "restart": "--resume auto", "gpu": "--device cuda", "cuda": "--device cuda",
-    "mps": "--device mps", "cpu": "--device cpu", "greedy": "--temperature 0",
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("data", "dataset", "input"), ("--data", "--text-files", "--prompt-file")),
+    **dict.fromkeys(("files", "docs", "folder", "path"), ("--text-files", "--checkpoint")),
+    **dict.fromkeys(("o", "out", "output", "outdir", "rundir", "savedir"), ("--output-dir", "--output")),
+    **dict.fromkeys(("model", "ckpt", "run"), ("--checkpoint", "--preset")),
+    **dict.fromkeys(("weights", "pretrained"), ("--checkpoint", "--init-from")),
+    "datadir": ("--data", "--output-dir"), "text": ("--text-files", "--prompt"),
+    **dict.fromkeys(("maxtokens", "maxlength", "npredict", "length"), ("--max-new-tokens",)),
+    **dict.fromkeys(("n", "samples"), ("--num-samples", "--samples")),
+    **dict.fromkeys(("continue", "restart"), ("--resume auto",)),
+    **dict.fromkeys(("gpu", "cuda"), ("--device cuda",)),
+    "cpu": ("--device cpu",), "mps": ("--device mps",), "greedy": ("--temperature 0",), "force": ("--overwrite",),
+    "size": ("--preset",), "testonly": ("--eval-only",), "plan": ("--dry-run",),
 }  # fmt: skip
 _COMMANDS = inverted({
     "eval": "evaluate test score benchmark", "generate": "sample complete infer inference predict",
@@ -56,9 +53,7 @@ def _option(given: str, context: Any) -> str | None:
     """An option of the command, or the setting that it would set."""
     word = plain(given)
     known = {plain(name): name for parameter in context.command.params for name in parameter.opts if "--" in name}
-    if meant := next((name for name in _OPTIONS.get(word, "").split() if name in known.values()), None):
-        return meant
-    if (meant := _OPTIONS_WITH_VALUE.get(word)) and meant.split()[0] in known.values():
+    if meant := next((name for name in _OPTIONS.get(word, ()) if name.split()[0] in known.values()), None):
         return meant
     if key := key_for(given, [name.removeprefix("--").replace("-", "_") for name in known.values()]):
         return "--" + key.replace("_", "-")

@@ -13,7 +13,6 @@ from nima_cli.cli.options import require_choice
 from nima_cli.errors import DataError, InputError
 
 FORMATS = ("qa", "chat", "doc", "auto")
-_SOURCE_SETTINGS = ("format", "container", "weight", "name")
 _MAPPING = re.compile(r"`data\.fields: (\{[^`]*\})`")
 
 
@@ -55,10 +54,9 @@ def _common_folder(files: Sequence[str]) -> str:
 def _parsed_source(text: str) -> dict[str, Any]:
     """`PATH[,format=qa][,container=json][,weight=2.0][,name=k8s]` as a source; a comma in PATH is fine."""
     path, settings = text, dict[str, str]()
-    while "," in path and "=" in path.rpartition(",")[2]:
-        path, _, setting = path.rpartition(",")
-        key, _, value = setting.partition("=")
-        if key not in _SOURCE_SETTINGS:
+    while found := re.fullmatch(r"(.*),([^,=]*)=([^,]*)", path, re.DOTALL):
+        path, key, value = found.groups()
+        if key not in ("format", "container", "weight", "name"):
             hint = "the settings are `format`, `container`, `weight` and `name`"
             raise InputError(f"--source {text}: no setting `{key}`", hint=hint)
         if key in settings:
