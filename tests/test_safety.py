@@ -1,4 +1,4 @@
-"""What the source never does: run what a file says, hand a line to a shell, work in a signal handler, name our flags."""
+"""What the source never does: run what a file says, use a shell, work inside a signal handler, name a flag."""
 
 import ast
 import re
