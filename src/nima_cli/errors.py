@@ -31,10 +31,6 @@ class ConfigError(InputError):
     """A configuration that cannot be used."""
 
 
-class SettingsError(ConfigError):
-    """Settings that do not fit together or do not exist; each is named where and as the user wrote it."""
-
-
 class DataError(InputError):
     """Documents or a prepared dataset that cannot be used."""
 

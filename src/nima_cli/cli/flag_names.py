@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from nima_cli.errors import NimaError, SettingsError
+from nima_cli.errors import NimaError
 
 # The engine names a parameter with its value: `min_length=`, `resume=auto`. The key of a setting stays what it is.
 _NAMED = re.compile(r"`(?P<name>[a-z_]+)=(?P<value>[^`\n]*)`")
@@ -36,8 +36,6 @@ class Command(TyperCommand):
         """
         try:
             return super().invoke(ctx)
-        except SettingsError:
-            raise
         except NimaError as error:
             flags = {flag for parameter in self.params for flag in parameter.opts}
             error.message = in_flags(error.message, flags)

@@ -22,21 +22,21 @@ from nima_cli.config.keys import (
 from nima_cli.config.origins import Diagnostic, Origin, Settings
 from nima_cli.config.section import Section
 from nima_cli.config.synonyms import key_for, nearest
-from nima_cli.errors import SettingsError
+from nima_cli.errors import ConfigError
 
 SHOWN = 20
 _KEYS_SHOWN = 8
 _SECRET = re.compile(r"(^|_)(api_?key|key|token|pass(word|wd|phrase)|secret|credentials?)$", re.IGNORECASE)
 
 
-def refusal(diagnostics: Sequence[Diagnostic]) -> SettingsError:
+def refusal(diagnostics: Sequence[Diagnostic]) -> ConfigError:
     """One error with a line for each diagnostic; a single one keeps its hint apart."""
     if len(diagnostics) == 1:
-        return SettingsError(f"{diagnostics[0].place}: {diagnostics[0].text}", hint=diagnostics[0].hint)
+        return ConfigError(f"{diagnostics[0].place}: {diagnostics[0].text}", hint=diagnostics[0].hint)
     lines = [f"{one.place}: {one.text}" + (f" ({one.hint})" if one.hint else "") for one in diagnostics[:SHOWN]]
     if len(diagnostics) > SHOWN:
         lines.append(f"and {len(diagnostics) - SHOWN} more problems")
-    return SettingsError("\n".join(lines))
+    return ConfigError("\n".join(lines))
 
 
 def explain(error: ValidationError, settings: Settings) -> list[Diagnostic]:
