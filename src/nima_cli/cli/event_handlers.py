@@ -88,11 +88,7 @@ def run_event_handlers(
 
 
 def print_json(value: object) -> None:
-    """Exactly one JSON object on stdout, which may be a terminal.
-
-    Raises:
-        ResourceError: stdout is a file that cannot take it.
-    """
+    """Exactly one JSON object on stdout, which may be a terminal."""
     from nima_cli.ui.console import safe_json, write_out
 
     if sys.stdout is None:  # the descriptor was closed when Python started; a run that ended well has ended well

@@ -67,14 +67,7 @@ Stop = Annotated[
 
 
 def require_choice(flag: str, value: str, choices: Collection[str], hint: str | None = None) -> None:
-    """Refuse a value that is none of `choices`.
-
-    Args:
-        hint: what to do where no choice is near to the value.
-
-    Raises:
-        InputError: names the choices, and the one that was meant.
-    """
+    """Refuse a value that is none of `choices`; `hint` is for where no choice is near to it."""
     if value not in choices:
         if near := nearest(value, choices):
             hint = f"did you mean `{flag} {near}`?"
@@ -85,10 +78,8 @@ def require_choice(flag: str, value: str, choices: Collection[str], hint: str | 
 def examples(*lines: str, note: str = "") -> str:
     """The end of a command's help: examples to copy; `\\b` keeps their lines as they are.
 
-    What is too long for a terminal of 80 columns goes on in the next line, as a shell reads it.
-
-    Args:
-        note: what the files are that the examples name.
+    What is too long for a terminal of 80 columns goes on in the next line, as a shell reads it; `note` says what the
+    files are that the examples name.
     """
     shown = "\b\nExamples:\n" + "\n".join(f"  {_folded(line)}" for line in lines)
     return f"{shown}\n\n{note}" if note else shown

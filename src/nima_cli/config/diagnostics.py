@@ -7,18 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nima_cli.config.keys import (
-    KeyPath,
-    allowed,
-    choices,
-    dotted,
-    find,
-    leaves,
-    section_at,
-    section_type,
-    sections,
-    takes_text,
-)
+from nima_cli.config import keys
+from nima_cli.config.keys import KeyPath, dotted, find
 from nima_cli.config.origins import Diagnostic, Origin, Settings
 from nima_cli.config.section import Section
 from nima_cli.config.synonyms import key_for, nearest
@@ -65,7 +55,7 @@ def first_refused(section: type[Section], values: Mapping[str, Any]) -> tuple[st
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
         field = section.model_fields[name]
-        return name, allowed(field.annotation, field.metadata)
+        return name, keys.allowed(field.annotation, field.metadata)
     return None
 
 
@@ -84,16 +74,16 @@ def _unknown(path: KeyPath, settings: Settings) -> Diagnostic:
 
 def _suggestion(name: str, parent: KeyPath, origin: Origin) -> str | None:
     """The key that was meant: in this section, of this name in another one, or of a similar name anywhere."""
-    section = section_at(parent)
+    section = keys.section_at(parent)
     here = list(section.model_fields) if section else []
-    homes = [home for home, keys in _plain_sections() if home and name in keys.model_fields][:3]
+    homes = [home for home, other in _plain_sections() if home and name in other.model_fields][:3]
     if near := _near_key(name, here):
         return _did_you_mean((*parent, near), origin)
     if homes and origin.style == "yaml":
         return f"move it under {' or '.join(f'`{dotted(home)}:`' for home in homes)}"
     if homes:
         return f"did you mean {' or '.join(f'`{origin.spell((*home, name))}`' for home in homes)}?"
-    known = {part: home for home, keys in _plain_sections() for part in reversed(keys.model_fields)}
+    known = {part: home for home, other in _plain_sections() for part in reversed(other.model_fields)}
     near = _near_key(name, known)
     if near is None:
         return _listed(here) if here else None
@@ -102,31 +92,32 @@ def _suggestion(name: str, parent: KeyPath, origin: Origin) -> str | None:
     return f"did you mean `{near}` under `{dotted(known[near])}:`?" if known[near] else None
 
 
-def _near_key(name: str, keys: Collection[str]) -> str | None:
-    return key_for(name, keys) or next(iter(get_close_matches(name.lower(), keys, n=1)), None)
+def _near_key(name: str, names: Collection[str]) -> str | None:
+    return key_for(name, names) or next(iter(get_close_matches(name.lower(), names, n=1)), None)
 
 
 def _did_you_mean(path: KeyPath, origin: Origin) -> str:
     """With the default of the key where that shows how a value looks."""
-    field = leaves().get(tuple(str(part) for part in path))
+    field = keys.leaves().get(tuple(str(part) for part in path))
     default = field.get_default() if field else None
     example = str(default).lower() if isinstance(default, bool) else default
     return f"did you mean `{origin.spell(path, example if isinstance(default, int | float) else None)}`?"
 
 
-def _listed(keys: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     """The keys of a section, as far as a line holds them."""
-    shown = ", ".join(f"`{key}`" for key in keys[:_KEYS_SHOWN])
-    more = len(keys) - _KEYS_SHOWN
+    shown = ", ".join(f"`{name}`" for name in names[:_KEYS_SHOWN])
+    more = len(names) - _KEYS_SHOWN
     return f"the keys here are {shown}" if more <= 0 else f"there are {shown} and {more} more: see docs/config.md"
 
 
 def _plain_sections() -> Iterable[tuple[KeyPath, type[Section]]]:
-    return ((path, section) for path, section in sections().items() if not any(part.endswith("[]") for part in path))
+    """All sections but those of the items of lists."""
+    return ((path, found) for path, found in keys.sections().items() if not any(part.endswith("[]") for part in path))
 
 
 def _names() -> list[str]:
-    return [name for section in sections().values() for name in section.model_fields]
+    return [name for section in keys.sections().values() for name in section.model_fields]
 
 
 def _rule(path: KeyPath, message: str, settings: Settings) -> Diagnostic:
@@ -139,13 +130,13 @@ def _rule(path: KeyPath, message: str, settings: Settings) -> Diagnostic:
 def _value(path: KeyPath, value: Any, settings: Settings) -> Diagnostic:
     annotation, metadata = find(path) or (str, ())
     hint = None
-    if isinstance(value, str) and (near := nearest(value, choices(annotation))):
+    if isinstance(value, str) and (near := nearest(value, keys.choices(annotation))):
         hint = f"did you mean `{near}`?"
-    elif isinstance(value, str) and section_type(annotation):
+    elif isinstance(value, str) and keys.section_type(annotation):
         hint = f"write `path: {value}`"
-    elif isinstance(value, int | float) and takes_text(annotation):
+    elif isinstance(value, int | float) and keys.takes_text(annotation):
         hint = "put it in quotes"
-    text = f"`{dotted(path)}` must be {allowed(annotation, metadata)}, got {_shown(value)}"
+    text = f"`{dotted(path)}` must be {keys.allowed(annotation, metadata)}, got {_shown(value)}"
     return Diagnostic(settings.place(path), text, hint)
 
 

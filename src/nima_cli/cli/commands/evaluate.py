@@ -63,15 +63,7 @@ def evaluate_checkpoint(
     report: Path | None = None,
     **wanted: Any,
 ) -> None:
-    """Print the figures of one checkpoint over one split.
-
-    Args:
-        report: where to write the HTML page, if anywhere.
-        wanted: fields of `engine.evaluation.run.Wanted`.
-
-    Raises:
-        NimaError: the checkpoint, dataset, split or device cannot be used.
-    """
+    """Print the figures of one checkpoint over one split; `wanted` are fields of `engine.evaluation.run.Wanted`."""
     require_choice("--split", split, ("test", "val", "train"))
     from nima_cli.cli.commands.eval_result import result_fields
     from nima_cli.cli.event_handlers import print_json, run

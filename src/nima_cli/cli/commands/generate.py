@@ -73,11 +73,7 @@ def generate(
 
 
 def _prompts(given: list[str], file: Path | None) -> list[str]:
-    """The prompts as text.
-
-    Raises:
-        InputError: none or an empty one was given, or it is not UTF-8.
-    """
+    """The prompts as text."""
     prompts = [_read(Path("-")) if text == "-" else text for text in given]
     if file is not None:
         prompts.append(_read(file))
