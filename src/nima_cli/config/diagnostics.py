@@ -35,16 +35,19 @@ def explain(error: ValidationError, settings: Settings) -> list[Diagnostic]:
     for detail in error.errors(include_url=False):
         kind, path = detail["type"], detail["loc"]
         if kind == "extra_forbidden":
-            diagnostic = _unknown(path, settings)
+            for key, origin in settings.setters(path):
+                # But in a file a key is written with its sections, which may not exist either.
+                whole = path if origin.style == "yaml" else max(path, key, key=len)
+                found[whole] = _unknown(whole, origin)
         elif kind == "missing":
-            diagnostic = Diagnostic(settings.place(path), f"`{dotted(path)}` is missing")
+            found[path] = Diagnostic(settings.place(path), f"`{dotted(path)}` is missing")
         else:
             path = _known_part(path)
             if kind == "value_error" and not isinstance(detail["input"], bool):
                 diagnostic = _rule(path, str(detail["ctx"]["error"]), settings)
             else:
                 diagnostic = _value(path, detail["input"], settings)
-        found.setdefault(path, diagnostic)  # a union reports each of its members
+            found.setdefault(path, diagnostic)  # a union reports each of its members
     return list(found.values())
 
 
@@ -59,12 +62,7 @@ def first_refused(section: type[Section], values: Mapping[str, Any]) -> tuple[st
     return None
 
 
-def _unknown(path: KeyPath, settings: Settings) -> Diagnostic:
-    last = settings.last(path)
-    assert last is not None, "a key that nobody set is not unknown"
-    setter, origin = last
-    if origin.style != "yaml":  # there a key is written with its sections, which may not exist either
-        path = max(path, setter, key=len)
+def _unknown(path: KeyPath, origin: Origin) -> Diagnostic:
     place, name = origin.place(path), str(path[-1])
     if _SECRET.search(name) and not get_close_matches(name, _names(), n=1, cutoff=0.8):
         text = f"`{dotted(path)}`: secrets do not belong in a configuration"

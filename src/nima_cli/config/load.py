@@ -132,5 +132,6 @@ def _validated(settings: Settings) -> Resolved:
         raise refusal([*diagnostics, *explain(error, settings)]) from None
     if diagnostics:
         raise refusal(diagnostics)
-    setters = ((path, settings.last(path)) for path in leaves())
-    return Resolved(config, {dotted(path): last[1].place(path) if last else "default" for path, last in setters})
+    set_by = {key[:end]: origin for key, _, origin in settings for end in range(1, len(key) + 1)}
+    origins = {dotted(path): set_by[path].place(path) if path in set_by else "default" for path in leaves()}
+    return Resolved(config, origins)

@@ -88,18 +88,11 @@ class Settings:
             section[path[-1]] = dict(value) if isinstance(value, dict) else value
         return nested
 
-    def last(self, path: KeyPath) -> tuple[KeyPath, Origin] | None:
-        """What was set last at, below or above `path`, and by whom."""
-        return next(
-            (
-                (key, origin)
-                for key, (_, origin) in reversed(self._given.items())
-                if key[: len(path)] == path[: len(key)]
-            ),
-            None,
-        )
+    def setters(self, path: KeyPath) -> list[tuple[KeyPath, Origin]]:
+        """What was set at, below or above `path`, and by whom; weakest first."""
+        return [(key, origin) for key, _, origin in self if key[: len(path)] == path[: len(key)]]
 
     def place(self, path: KeyPath) -> str:
         """Where the value at `path` was set, or the section that should hold it."""
-        found = self.last(path)
-        return found[1].place(path) if found else "config"
+        setters = self.setters(path)
+        return setters[-1][1].place(path) if setters else "config"
