@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from nima_cli.config.record_keys import RECORD_KEYS
 from nima_cli.config.section import Float, Int, Name, Section, setting
@@ -15,19 +15,15 @@ def _known_keys(fields: dict[str, str]) -> dict[str, str]:
     for key in fields:
         if key not in RECORD_KEYS:
             near = get_close_matches(key.lower(), RECORD_KEYS, n=1)
-            known = (
-                f"did you mean `{near[0]}`?" if near else f"known are {', '.join(f'`{one}`' for one in RECORD_KEYS)}"
-            )
-            raise ValueError(f"`{key}` is no key of records that nima knows; {known}")
+            known = ", ".join(f"`{one}`" for one in RECORD_KEYS)
+            hint = f"did you mean `{near[0]}`?" if near else f"known are {known}"
+            raise ValueError(f"`{key}` is no key of records that nima knows; {hint}")
     return fields
 
 
-# Keys of records that nima knows -> the keys that stand for them in the files.
-Fields = Annotated[dict[Name, Name], AfterValidator(_known_keys)]
-
-
-def _check_patterns(patterns: list[str]) -> list[str]:
-    from pathspec import GitIgnoreSpec
+def _valid_patterns(patterns: list[str]) -> list[str]:
+    if patterns:
+        from pathspec import GitIgnoreSpec
 
     for pattern in patterns:
         try:
@@ -35,6 +31,20 @@ def _check_patterns(patterns: list[str]) -> list[str]:
         except ValueError as error:
             raise ValueError(f"`{pattern}` is no pattern of a `.gitignore` file") from error
     return patterns
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        b"x".decode(name, "ignore")
+    except (LookupError, ValueError) as error:
+        raise ValueError(f"`{name}` is no text encoding known here, such as `windows-1252` or `utf-16-le`") from error
+    return name
+
+
+# Keys of records that nima knows -> the keys that stand for them in the files.
+Fields = Annotated[dict[Name, Name], AfterValidator(_known_keys)]
+Patterns = Annotated[list[Name], AfterValidator(_valid_patterns)]
+Encoding = Annotated[Name, AfterValidator(_known_encoding)]
 
 
 class SourceConfig(Section):
@@ -52,12 +62,7 @@ class SourceConfig(Section):
     fields: Fields | None = setting(
         None, "As `data.fields`, for the records of this source; where both name a key, this one counts."
     )
-    exclude: list[Name] = setting([], "More patterns like those of `data.exclude`, for this source.")
-
-    @field_validator("exclude")
-    @classmethod
-    def _check_exclude(cls, value: list[str]) -> list[str]:
-        return _check_patterns(value) if value else value
+    exclude: Patterns = setting([], "More patterns like those of `data.exclude`, for this source.")
 
     @model_validator(mode="after")
     def _check_container(self) -> "SourceConfig":
@@ -67,13 +72,6 @@ class SourceConfig(Section):
         return self
 
 
-def _check_encoding_name(name: str) -> None:
-    try:
-        b"x".decode(name, "ignore")
-    except (LookupError, ValueError) as error:
-        raise ValueError(f"`{name}` is no text encoding known here, such as `windows-1252` or `utf-16-le`") from error
-
-
 class DataConfig(Section):
     """What to learn from, and how it becomes a prepared dataset."""
 
@@ -81,7 +79,7 @@ class DataConfig(Section):
     sources: list[SourceConfig] = setting(
         [], "Documents to prepare from; with neither this nor `dir`, the embedded source."
     )
-    exclude: list[Name] = setting(
+    exclude: Patterns = setting(
         [],
         "Patterns as in `.gitignore`, below each folder that is walked, of what is left out; `!pattern` "
         "takes back what else is left out. A file that is named itself is always read.",
@@ -120,7 +118,7 @@ class DataConfig(Section):
         "Keys of records that have other names: `{question: Question, answer: data.reply}` takes the "
         "question from `Question` and the answer from `reply` in `data`.",
     )
-    encoding: Name | None = setting(
+    encoding: Encoding | None = setting(
         None, "What files are in that are not UTF-8, such as `windows-1252`; by default they are errors."
     )
     normalize: Literal["none", "nfc"] = setting("none", "Unicode normalisation; `none` changes nothing.")
@@ -149,18 +147,6 @@ class DataConfig(Section):
         gt=0.0,
         le=1.0,
     )
-
-    @field_validator("exclude")
-    @classmethod
-    def _check_exclude(cls, value: list[str]) -> list[str]:
-        return _check_patterns(value) if value else value
-
-    @field_validator("encoding")
-    @classmethod
-    def _check_encoding(cls, value: str | None) -> str | None:
-        if value is not None:
-            _check_encoding_name(value)
-        return value
 
     @model_validator(mode="after")
     def _check_ratios(self) -> "DataConfig":

@@ -7,7 +7,7 @@ default means "chosen from the rest of the run"; the description says how, and `
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from nima_cli.config.data_schema import DataConfig
 from nima_cli.config.sampling import SamplingConfig
@@ -220,6 +220,12 @@ class MonitoringConfig(Section):
     wandb: WandbConfig = setting(WandbConfig, "Weights & Biases.")
 
 
+def _no_gpu_twice(ids: list[int]) -> list[int]:
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"{ids} names a GPU twice")
+    return ids
+
+
 class HardwareConfig(Section):
     """The machine."""
 
@@ -227,7 +233,7 @@ class HardwareConfig(Section):
         "auto", "Where to compute; `auto` takes `cuda` where there is one, else `cpu`; `mps` is untested."
     )
     distributed: bool = setting(False, "Train with several processes on this machine, one per entry of `gpu_ids`.")
-    gpu_ids: list[Annotated[Int, Field(ge=0)]] = setting(
+    gpu_ids: Annotated[list[Annotated[Int, Field(ge=0)]], AfterValidator(_no_gpu_twice)] = setting(
         [], "GPUs to use; empty means the first, or with `distributed` all. On a CPU, one process per entry."
     )
     compiler: Literal["auto", "torch", "none"] = setting(
@@ -242,13 +248,6 @@ class HardwareConfig(Section):
     check_memory: bool = setting(
         True, "Refuse a run that needs far more memory than there is, before anything is built."
     )
-
-    @field_validator("gpu_ids")
-    @classmethod
-    def _check_gpu_ids(cls, value: list[int]) -> list[int]:
-        if len(set(value)) != len(value):
-            raise ValueError(f"{value} names a GPU twice")
-        return value
 
 
 class Config(Section):
