@@ -100,6 +100,15 @@ def test_another_preset_over_a_checkpoint_counts() -> None:
     assert load_config(base=base, preset="gpt-small", environ={}).config.model.d_model == 768
 
 
+def test_a_mapping_gets_the_keys_of_every_layer_and_a_list_is_replaced(tmp_path: Path) -> None:
+    text = "data:\n  fields: {question: Q, title: T}\n  exclude: [a]\n"
+    overrides = {"data.fields": {"question": "Frage"}, "data.exclude": ["b"]}
+    data = load(tmp_path, text, overrides=overrides).config.data
+    assert data.fields == {"question": "Frage", "title": "T"}
+    assert data.exclude == ["b"]
+    assert load(tmp_path, text, set_=["data.fields=null"]).config.data.fields is None
+
+
 def test_an_empty_section_says_nothing(tmp_path: Path) -> None:
     assert load(tmp_path, "training:\nmonitoring:\n  wandb:\n").config == Config.model_validate(
         load_config(environ={}).config.model_dump()
