@@ -2,12 +2,11 @@
 
 import re
 import shlex
-from difflib import get_close_matches
 from typing import Any
 
 from typer.exceptions import TyperException
 
-from nima_cli.config.synonyms import inverted, key_for, plain
+from nima_cli.config.synonyms import closest, inverted, key_for, plain
 
 # Other programs' words for our options, as `plain` spells them; ours in the order of preference.
 _OPTIONS: dict[str, tuple[str, ...]] = {
@@ -59,7 +58,8 @@ def _option(given: str, context: Any) -> str | None:
         return "--" + key.replace("_", "-")
     if "--set" in known.values() and (setting := _setting(word)):
         return f"--set {setting}=..."
-    return next((known[near] for near in get_close_matches(word, known, n=1)), None)
+    near = closest(word, known)
+    return known[near] if near else None
 
 
 def _setting(word: str) -> str | None:
@@ -72,12 +72,11 @@ def _setting(word: str) -> str | None:
 def _command(given: str, context: Any) -> str | None:
     """A command by its full name."""
     word, root = plain(given), context.find_root().command
-    if near := get_close_matches(word, context.command.commands, n=1):
-        return f"{context.command_path} {near[0]}"
-    found = word if word in root.commands else _COMMANDS.get(word)
-    if found is None and (others := get_close_matches(word, [*root.commands, *_COMMANDS], n=1)):
-        found = _COMMANDS.get(others[0], others[0])
-    return f"nima {found}" if found is not None else None
+    if near := closest(word, context.command.commands):
+        return f"{context.command_path} {near}"
+    known = {**_COMMANDS, **{name: name for name in root.commands}}
+    found = closest(word, known)
+    return f"nima {known[found]}" if found else None
 
 
 def _argument(given: str, context: Any) -> str | None:

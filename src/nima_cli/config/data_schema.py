@@ -1,12 +1,12 @@
 """The settings of preparing data: types, defaults, bounds and descriptions; never imports torch."""
 
-from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from nima_cli.config.record_keys import RECORD_KEYS
 from nima_cli.config.section import Float, Int, Name, Section, setting
+from nima_cli.config.synonyms import closest
 
 BUILTIN_SOURCE = "builtin:python-docs"
 
@@ -14,9 +14,9 @@ BUILTIN_SOURCE = "builtin:python-docs"
 def _known_keys(fields: dict[str, str]) -> dict[str, str]:
     for key in fields:
         if key not in RECORD_KEYS:
-            near = get_close_matches(key.lower(), RECORD_KEYS, n=1)
+            near = closest(key.lower(), RECORD_KEYS)
             known = ", ".join(f"`{one}`" for one in RECORD_KEYS)
-            hint = f"did you mean `{near[0]}`?" if near else f"known are {known}"
+            hint = f"did you mean `{near}`?" if near else f"known are {known}"
             raise ValueError(f"`{key}` is no key of records that nima knows; {hint}")
     return fields
 

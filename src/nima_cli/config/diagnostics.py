@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +10,7 @@ from nima_cli.config import keys
 from nima_cli.config.keys import KeyPath, dotted, find
 from nima_cli.config.origins import Diagnostic, Origin, Settings
 from nima_cli.config.section import Section
-from nima_cli.config.synonyms import key_for, nearest
+from nima_cli.config.synonyms import closest, key_for, nearest
 from nima_cli.errors import ConfigError
 
 SHOWN = 20
@@ -64,7 +63,7 @@ def first_refused(section: type[Section], values: Mapping[str, Any]) -> tuple[st
 
 def _unknown(path: KeyPath, origin: Origin) -> Diagnostic:
     place, name = origin.place(path), str(path[-1])
-    if _SECRET.search(name) and not get_close_matches(name, _names(), n=1, cutoff=0.8):
+    if _SECRET.search(name) and not closest(name, _names(), cutoff=0.8):
         text = f"`{dotted(path)}`: secrets do not belong in a configuration"
         return Diagnostic(place, text, "remove it; use the variable WANDB_API_KEY or `wandb login`")
     return Diagnostic(place, f"unknown key `{dotted(path)}`", _suggestion(name, path[:-1], origin))
@@ -91,7 +90,7 @@ def _suggestion(name: str, parent: KeyPath, origin: Origin) -> str | None:
 
 
 def _near_key(name: str, names: Collection[str]) -> str | None:
-    return key_for(name, names) or next(iter(get_close_matches(name.lower(), names, n=1)), None)
+    return key_for(name, names) or closest(name.lower(), names)
 
 
 def _did_you_mean(path: KeyPath, origin: Origin) -> str:

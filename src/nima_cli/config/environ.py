@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 
 from nima_cli.config.keys import KeyPath, leaves
 from nima_cli.config.origins import Diagnostic
 from nima_cli.config.schema import Config
+from nima_cli.config.synonyms import closest
 from nima_cli.errors import ConfigError, ResourceError
 
 PREFIX, SEPARATOR = "NIMA_", "__"
@@ -57,6 +57,5 @@ def _near_miss(name: str) -> Diagnostic | None:
     if name.removeprefix(PREFIX).lower() in Config.model_fields:
         return Diagnostic(name, "names a whole section", f"set one key, as in `{name}{SEPARATOR}KEY`")
     proper = {(PREFIX + "_".join(path)).upper(): (PREFIX + SEPARATOR.join(path)).upper() for path in leaves()}
-    if near := get_close_matches(name, proper, n=1, cutoff=0.95):
-        return Diagnostic(name, "names no key", f"did you mean `{proper[near[0]]}`, with two underscores?")
-    return None
+    near = closest(name, proper, cutoff=0.95)
+    return Diagnostic(name, "names no key", f"did you mean `{proper[near]}`, with two underscores?") if near else None

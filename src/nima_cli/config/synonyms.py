@@ -1,6 +1,6 @@
 """Words that other programs use for our settings and values, and the nearest of ours to a word; needs no pydantic."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 
 
@@ -46,10 +46,12 @@ def key_for(word: str, keys: Collection[str]) -> str | None:
     return found if found in keys else None
 
 
+def closest(word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of `names` that `word` is most like, if any is like it."""
+    return next(iter(get_close_matches(word, list(names), n=1, cutoff=cutoff)), None)
+
+
 def nearest(value: str, choices: Collection[str]) -> str | None:
     """The one of `choices` that is meant by `value`: by another name, or misspelled."""
     meant = _VALUES.get(value.lower())
-    if meant in choices:
-        return meant
-    near = get_close_matches(value.lower(), choices, n=1)
-    return near[0] if near else None
+    return meant if meant in choices else closest(value.lower(), choices)
