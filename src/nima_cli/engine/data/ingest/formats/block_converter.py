@@ -17,12 +17,14 @@ class BlockConverter(ABC):
         inline: turns the text of a paragraph into Markdown.
         language: of code that does not name its own.
         titled: whether titles may stand among the blocks at hand.
+        gap: blank lines that there are at least between the block at hand and the one before it.
     """
 
     def __init__(self, inline: Callable[[str], str]) -> None:
         self.inline = inline
         self.language = ""
         self.titled = True
+        self.gap = 1
         self._depth = 0
 
     @abstractmethod
@@ -40,7 +42,7 @@ class BlockConverter(ABC):
                 continue
             made, index = self.block(lines, index)
             if made:
-                written += [""] * max(blank, 1) + made if written else made
+                written += [""] * max(blank, self.gap) + made if written else made
             blank = 0
         return written
 

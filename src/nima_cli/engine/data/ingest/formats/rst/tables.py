@@ -63,7 +63,7 @@ def _cut(line: str, starts: Sequence[int]) -> list[str]:
 
 
 def _grid_rows(lines: Sequence[str]) -> Rows | None:
-    """The rows of a grid: a cell that spans columns stands in its first, one that spans rows in all of them together."""
+    """The rows of a grid; a cell that spans columns stands in its first, one that spans rows in all of them."""
     width = len(lines[0])
     bars = sorted({match.start() for line in lines if _BORDER.fullmatch(line) for match in re.finditer(r"\+", line)})
     rows: Rows = []
