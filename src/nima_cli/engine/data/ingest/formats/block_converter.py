@@ -42,7 +42,9 @@ class BlockConverter(ABC):
                 continue
             made, index = self.block(lines, index)
             if made:
-                written += [""] * max(blank, self.gap) + made if written else made
+                if written:
+                    written += [""] * max(blank, self.gap)
+                written += made
             blank = 0
         return written
 
@@ -101,8 +103,9 @@ def indented_end(lines: Sequence[str], index: int) -> int:
     """The line after the indented block that begins at `index`, without the blank lines after it."""
     end = index
     for place in range(index, len(lines)):
-        if lines[place]:
-            if lines[place][0] != " ":
+        line = lines[place]
+        if line:
+            if line[0] != " ":
                 break
             end = place + 1
     return end

@@ -16,7 +16,12 @@ def dedented(lines: Sequence[str]) -> list[str]:
         start += 1
     while end > start and not lines[end - 1].strip():
         end -= 1
-    margin = min((len(line) - len(line.lstrip(" ")) for line in lines[start:end] if line.strip()), default=0)
+    filled = [line for line in lines[start:end] if line.strip()]
+    if not filled:
+        return []
+    # In the order of text, the line with the smallest indentation is the last or, with a control character, the first.
+    first, last = min(filled), max(filled)
+    margin = min(len(first) - len(first.lstrip(" ")), len(last) - len(last.lstrip(" ")))
     return [line[margin:] if line.strip() else "" for line in lines[start:end]]
 
 

@@ -8,7 +8,6 @@ from nima_cli.engine.data.ingest.formats.roff.page import Page
 from nima_cli.engine.data.ingest.formats.roff.text import RoffText, arguments
 from nima_cli.engine.data.ingest.formats.writing import link
 
-_MAN = re.compile(r"^[.'][ \t]*(?:TH|Dd|Dt|SH|Sh|so)(?:[ \t]|$)", re.MULTILINE)
 _REQUEST = re.compile(r"[.'][ \t]*(?P<name>[^\s\\\"]{0,60})(?P<rest>.*)$")
 _CONTINUED = re.compile(r"\\\n(?<=[^\\\n]\\\n)")
 _CONDITION = re.compile(r"[ \t]*(?P<not>!?)(?P<what>'[^']*'[^']*'|\([^ ]*|[a-z](?=[ \t\\])|[^ \t]+)[ \t]*(?P<then>.*)$")
@@ -24,12 +23,6 @@ _FONTS = {
     "B": "B", "I": "I", "R": "R", "SM": "R", "SB": "B", "BI": "BI", "BR": "BR", "IB": "IB", "IR": "IR", "RB": "RB",
     "RI": "RI", "CW": "C", "L": "C", "C": "C",
 }  # fmt: skip
-
-
-def is_man(text: str) -> bool:
-    """Whether `text` is the source of a manual page: it begins with a request or comment and has a page's macros."""
-    head = text[:20000].lstrip()
-    return head.startswith((".", "'", '\\"')) and head[:3] != "..." and _MAN.search(head) is not None
 
 
 def man_to_markdown(text: str) -> str:

@@ -91,6 +91,12 @@ class _Directive:
         return " ".join(self.head).strip()
 
     @property
+    def alt(self) -> list[str]:
+        """The words for a picture."""
+        alt = self.options.get("alt", "").strip()
+        return [alt] if alt else []
+
+    @property
     def text(self) -> list[str]:
         """Argument and body as one text."""
         return joined(self.head, self.body)
@@ -129,10 +135,6 @@ def directive_lines(name: str, argument: str, content: Sequence[str], blocks: Bl
     return handler(_parsed(own_name, argument, content), blocks)
 
 
-def _gone(directive: _Directive, blocks: BlockConverter) -> list[str]:
-    return []
-
-
 def _highlight(directive: _Directive, blocks: BlockConverter) -> list[str]:
     blocks.language = _language(directive.argument)
     return []
@@ -143,24 +145,12 @@ def _language(argument: str) -> str:
     return _LANGUAGES.get(language, language)
 
 
-def _admonition(directive: _Directive, blocks: BlockConverter) -> list[str]:
-    return admonition(_ADMONITIONS[directive.name], blocks.nested(directive.text))
-
-
-def _named_admonition(directive: _Directive, blocks: BlockConverter) -> list[str]:
-    return admonition(blocks.inline(directive.title), blocks.nested(directive.body))
-
-
 def _version(directive: _Directive, blocks: BlockConverter) -> list[str]:
     form = _VERSIONS[directive.name]
     count = form.count("{}")
     words = directive.argument.split(None, count)
     label = form.format(*words[:count], *["?"] * (count - len(words)))
     return admonition(label, blocks.nested(joined([*words[count:], *directive.more], directive.body)))
-
-
-def _raw(directive: _Directive, blocks: BlockConverter) -> list[str]:
-    return directive.body if "html" in directive.argument.split() else []
 
 
 def _code(directive: _Directive, blocks: BlockConverter) -> list[str]:
@@ -181,15 +171,6 @@ def _code(directive: _Directive, blocks: BlockConverter) -> list[str]:
 
 def _titled(directive: _Directive, blocks: BlockConverter) -> list[str]:
     return joined(bold(blocks.inline(directive.title)), blocks.nested(directive.body))
-
-
-def _aside(directive: _Directive, blocks: BlockConverter) -> list[str]:
-    return quoted(_titled(directive, blocks))
-
-
-def _picture(directive: _Directive, blocks: BlockConverter) -> list[str]:
-    alt = directive.options.get("alt", "").strip()
-    return joined([alt] if alt else [], blocks.nested(directive.body))
 
 
 def _table(directive: _Directive, blocks: BlockConverter) -> list[str]:
@@ -230,10 +211,6 @@ def _container(directive: _Directive, blocks: BlockConverter) -> list[str]:
     return blocks.nested(body, titled=True)
 
 
-def _math(directive: _Directive, blocks: BlockConverter) -> list[str]:
-    return ["$$", *directive.text, "$$"] if directive.text else []
-
-
 def _audit_event(directive: _Directive, blocks: BlockConverter) -> list[str]:
     event, _, rest = directive.argument.partition(" ")
     names = [code_span(name) for name in (rest.split() or [""])[0].split(",") if name]
@@ -244,23 +221,21 @@ def _audit_event(directive: _Directive, blocks: BlockConverter) -> list[str]:
 
 _HANDLERS: dict[str, Callable[[_Directive, BlockConverter], list[str]]] = {
     **dict.fromkeys((*_DESCRIPTIONS, *_PREFIXES, *_MARKS_ALONE), _description),
-    **dict.fromkeys(_GONE, _gone),
-    **dict.fromkeys(_ADMONITIONS, _admonition),
+    **dict.fromkeys(_GONE, lambda *_: []),
+    **dict.fromkeys(_ADMONITIONS, lambda one, blocks: admonition(_ADMONITIONS[one.name], blocks.nested(one.text))),
     **dict.fromkeys(_VERSIONS, _version),
     **dict.fromkeys(_CODE, _code),
     **dict.fromkeys(("rubric", "dropdown", "tab", "tab-item", "tab-set-item", "card"), _titled),
-    **dict.fromkeys(("topic", "sidebar"), _aside),
-    **dict.fromkeys(("image", "figure"), _picture),
+    **dict.fromkeys(("topic", "sidebar"), lambda one, blocks: quoted(_titled(one, blocks))),
+    **dict.fromkeys(("image", "figure"), lambda one, blocks: joined(one.alt, blocks.nested(one.body))),
     **dict.fromkeys(("table", "list-table", "csv-table"), _table),
     **dict.fromkeys(("highlight", "highlightlang"), _highlight),
-    **dict.fromkeys(
-        ("epigraph", "highlights", "pull-quote"), lambda directive, blocks: quoted(blocks.nested(directive.text))
-    ),
-    "raw": _raw,
-    "admonition": _named_admonition,
+    **dict.fromkeys(("epigraph", "highlights", "pull-quote"), lambda one, blocks: quoted(blocks.nested(one.text))),
+    "raw": lambda one, _: one.body if "html" in one.argument.split() else [],
+    "admonition": lambda one, blocks: admonition(blocks.inline(one.title), blocks.nested(one.body)),
     "audit-event": _audit_event,
-    "math": _math,
-    "glossary": lambda directive, blocks: glossary(blocks, directive.body),
-    "centered": lambda directive, blocks: bold(blocks.inline(directive.argument)),
-    "line-block": lambda directive, blocks: blocks.nested(directive.text),
+    "math": lambda one, _: ["$$", *one.text, "$$"] if one.text else [],
+    "glossary": lambda one, blocks: glossary(blocks, one.body),
+    "centered": lambda one, blocks: bold(blocks.inline(one.argument)),
+    "line-block": lambda one, blocks: blocks.nested(one.text),
 }

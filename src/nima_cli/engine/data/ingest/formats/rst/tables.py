@@ -2,7 +2,8 @@
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 from nima_cli.engine.data.ingest.formats.block_converter import run_end
 
@@ -38,53 +39,48 @@ def table_rows(lines: Sequence[str]) -> Rows | None:
 def _simple_rows(lines: Sequence[str]) -> Rows | None:
     starts = [match.start() for match in re.finditer("=+", lines[0])]
     head_end = next((index for index, line in enumerate(lines[1:-1], 1) if _RULE.fullmatch(line)), 0)
-    rows: Rows = []
+    groups: list[Rows] = []
     for index, line in enumerate(lines[1:-1], 1):
         if not line or index == head_end or _SPAN_RULE.fullmatch(line):
             continue
-        cells = _cut(line, starts)
-        if rows and index != head_end + 1 and (index < head_end or not cells[0]):
-            rows[-1] = ["\n".join(filter(None, both)) for both in zip(rows[-1], cells, strict=True)]
+        cells = _cut(line, starts, " ")
+        if groups and index != head_end + 1 and (index < head_end or not cells[0]):
+            groups[-1].append(cells)
         else:
-            rows.append(cells)
-    return _finished(rows, bool(head_end))
-
-
-def _cut(line: str, starts: Sequence[int]) -> list[str]:
-    """The cells of a line; text that crosses into the next column stays in the one where it begins."""
-    cells = [""] * len(starts)
-    column = 0
-    for place, start in enumerate(starts[1:], 1):
-        if line[start - 1 : start] in (" ", ""):
-            cells[column] = line[starts[column] : start].strip()
-            column = place
-    cells[column] = line[starts[column] :].strip()
-    return cells
+            groups.append([cells])
+    return _finished(groups, bool(head_end))
 
 
 def _grid_rows(lines: Sequence[str]) -> Rows | None:
     """The rows of a grid; a cell that spans columns stands in its first, one that spans rows in all of them."""
     width = len(lines[0])
-    bars = sorted({match.start() for line in lines if _BORDER.fullmatch(line) for match in re.finditer(r"\+", line)})
-    rows: Rows = []
-    current: Rows = [[] for _ in bars[1:]]
+    starts = sorted({match.end() for line in lines if _BORDER.fullmatch(line) for match in re.finditer(r"\+", line)})
+    groups: list[Rows] = []
+    group: Rows = []
     headed = False
     for line in lines[1:]:
         if len(line) != width or line[-1] not in "+|":
             return None
         if _BORDER.fullmatch(line):
-            rows.append(["\n".join(cell).strip() for cell in current])
-            headed = headed or ("=" in line and len(rows) == 1)
-            current = [[] for _ in bars[1:]]
-            continue
-        column = 0
-        for place, bar in enumerate(bars[1:], 1):
-            if line[bar] in "+|":
-                text = line[bars[column] + 1 : bar].strip()
-                if text.strip("-+="):
-                    current[column].append(text)
-                column = place
-    return _finished(rows, headed)
+            groups.append(group)
+            headed = headed or ("=" in line and len(groups) == 1)
+            group = []
+        else:
+            # The border of a cell next to one that spans rows is no text.
+            group.append([cell if cell.strip("-+=") else "" for cell in _cut(line, starts, "+|")[:-1]])
+    return _finished(groups, headed)
+
+
+def _cut(line: str, starts: Sequence[int], between: str) -> list[str]:
+    """The cells of a line; text that crosses into the next column stays in the one where it begins."""
+    cells = [""] * len(starts)
+    column = 0
+    for place, start in enumerate(starts[1:], 1):
+        if line[start - 1 : start] in ("", *between):
+            cells[column] = line[starts[column] : start - 1].strip()
+            column = place
+    cells[column] = line[starts[column] :].strip()
+    return cells
 
 
 def listed_rows(lines: Sequence[str], options: Mapping[str, str]) -> Rows | None:
@@ -109,8 +105,7 @@ def listed_rows(lines: Sequence[str], options: Mapping[str, str]) -> Rows | None
             rows[-1][-1].append(inner)
         else:
             return None
-    cells = [["\n".join(cell).strip() for cell in row] for row in rows]
-    return _finished(cells, options.get("header-rows", "0") != "0")
+    return _finished([list(zip_longest(*row, fillvalue="")) for row in rows], options.get("header-rows", "0") != "0")
 
 
 def csv_rows(lines: Sequence[str], options: Mapping[str, str]) -> Rows | None:
@@ -121,10 +116,12 @@ def csv_rows(lines: Sequence[str], options: Mapping[str, str]) -> Rows | None:
         head = list(csv.reader([options["header"]], skipinitialspace=True)) if options.get("header") else []
     except (csv.Error, TypeError):
         return None
-    return _finished(head + [row for row in rows if row], bool(head) or options.get("header-rows", "0") != "0")
+    return _finished(([row] for row in head + rows if row), bool(head) or options.get("header-rows", "0") != "0")
 
 
-def _finished(rows: Rows, headed: bool) -> Rows | None:
+def _finished(groups: Iterable[Iterable[Sequence[str]]], headed: bool) -> Rows | None:
+    """Rows from the lines of each, which are cut into cells."""
+    rows = [["\n".join(filter(None, cell)) for cell in zip_longest(*group, fillvalue="")] for group in groups]
     if not rows or any(_RICH.search(cell) for row in rows for cell in row):
         return None
     plain = [[_plain(cell) for cell in row] for row in rows]
