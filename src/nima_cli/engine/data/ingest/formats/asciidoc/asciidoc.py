@@ -31,7 +31,9 @@ from nima_cli.engine.data.ingest.formats.writing import (
 
 _TITLE = re.compile(r"(?P<marks>={1,6}|#{1,6})[ \t]+(?P<text>\S.*)$")
 _UNDERLINES = "=-~^+"
+_UNDERLINE = re.compile(r"([=\-~^+])\1\1+$")
 _ENTRY = re.compile(r":(?P<off>!?)(?P<name>[A-Za-z0-9_][\w-]{0,60})!?:(?:[ \t]+(?P<value>.*))?$")
+_CONTINUED = re.compile(r" [\\+]$")
 _DELIMITER = re.compile(r"(?:-{4,}|\.{4,}|={4,}|\*{4,}|_{4,}|\+{4,}|/{4,}|--|```.*|[|,:!]={3,})$")
 _STYLE = re.compile(r"\[(?P<style>[^\[\]]{0,500}|.{0,500}\".{0,500}\".{0,500})\]$")
 _ANCHOR = re.compile(r"\[\[[^\],]{1,300}(?:,[^\]]{0,300})?\]\]$")
@@ -142,32 +144,31 @@ class _Converter(BlockConverter):
         return False
 
     def _set(self, entry: re.Match[str], lines: Sequence[str], index: int) -> int:
-        """Set an attribute; its value may go on over several lines. Returns the line after it."""
-        value, name = entry["value"] or "", entry["name"].lower()
-        while value.endswith((" \\", " +")) and index + 1 < len(lines):
-            index += 1
-            value = f"{value[:-2].rstrip()} {lines[index].strip()}"
+        """Set an attribute, whose value may go on over several lines; returns the line after it."""
+        after = index + 1
+        while after < len(lines) and _CONTINUED.search(lines[after - 1]):
+            after += 1
+        parts = (_CONTINUED.sub("", part).strip() for part in (entry["value"] or "", *lines[index + 1 : after]))
+        value, name = self._marks.resolved(" ".join(parts)), entry["name"].lower()
         if entry["off"]:
             self._marks.attributes.pop(name, None)
         else:
-            self._marks.attributes[name] = self._marks.resolved(value)
-        return index + 1
+            self._marks.attributes[name] = value
+        return after
 
     def _heading(self, lines: Sequence[str], index: int) -> Block | None:
         """A title of one line, or of two, the second as long as the first give or take one."""
         line, under = lines[index], lines[index + 1] if index + 1 < len(lines) else ""
         if (title := _TITLE.match(line)) is not None:
             level, text, after = len(title["marks"]), title["text"].removesuffix(f" {title['marks']}"), index + 1
-        elif (
-            len(under) > 2 and under == under[0] * len(under) and line[0].isalnum() and abs(len(under) - len(line)) < 2
-        ):
-            level, text, after = _UNDERLINES.find(under[0]) + 1, line, index + 2
+        elif _UNDERLINE.match(under) and line[0].isalnum() and abs(len(under) - len(line)) < 2:
+            level, text, after = _UNDERLINES.index(under[0]) + 1, line, index + 2
         else:
             return None
         if level == 1 and index == 0 and after < len(lines) and _AUTHOR.match(lines[after]):
             after += 1
             after += after < len(lines) and _REVISION.match(lines[after]) is not None
-        return ([f"{'#' * level} {self.inline(text)}"], after) if level else None
+        return [f"{'#' * level} {self.inline(text)}"], after
 
     # Blocks between delimiters.
 

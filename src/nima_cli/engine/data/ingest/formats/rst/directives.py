@@ -19,12 +19,11 @@ from nima_cli.engine.data.ingest.formats.writing import (
 )
 
 _OPTION = re.compile(r":(?P<name>[A-Za-z][\w -]{0,40}):(?: +(?P<value>.*))?$")
+# Show nothing, whatever stands in them; of those that are unknown the body is shown.
 _GONE = (
-    *("toctree", "index", "contents", "meta", "tabularcolumns", "sectnum", "section-numbering", "target-notes"),
-    *("module", "currentmodule", "program", "sectionauthor", "moduleauthor", "codeauthor", "bibliography"),
-    *("namespace", "namespace-push", "namespace-pop", "testsetup", "testcleanup", "default-domain", "default-role"),
-    *("role", "title", "header", "footer", "include", "literalinclude", "automodule", "autosummary"),
-    *("audit-event-table", "limited-api-list"),
+    *("toctree", "index", "meta", "header", "footer", "testsetup", "testcleanup", "automodule", "autosummary"),
+    *("module", "currentmodule", "program", "namespace", "namespace-push", "namespace-pop"),
+    *("sectionauthor", "moduleauthor", "codeauthor"),
 )
 _ADMONITIONS = {
     "note": "Note", "warning": "Warning", "tip": "Tip", "important": "Important", "caution": "Caution",
@@ -34,7 +33,7 @@ _ADMONITIONS = {
 _VERSIONS = {
     "versionadded": "Added in version {}", "versionchanged": "Changed in version {}",
     "versionremoved": "Removed in version {}", "deprecated": "Deprecated since version {}",
-    "versionadded-soft": "Added in version {}", "soft-deprecated": "Soft deprecated since version {}",
+    "soft-deprecated": "Soft deprecated since version {}",
     "deprecated-removed": "Deprecated since version {}, will be removed in version {}",
 }  # fmt: skip
 # The language of code; None where the argument names it.
@@ -54,12 +53,11 @@ _PREFIXES = {
     "enum": "enum ", "concept": "concept ", "autoclass": "class ", "autoexception": "exception ", "get": "GET ",
     "post": "POST ", "put": "PUT ", "delete": "DELETE ", "patch": "PATCH ",
 }  # fmt: skip
-# Of Django's documentation: alone, they only mark a place.
-_MARKS_ALONE = ("setting", "django-admin", "django-admin-option", "templatetag", "templatefilter", "fieldlookup")
 _DESCRIPTIONS = (
     *("function", "method", "attribute", "data", "option", "cmdoption", "envvar", "describe", "object", "opcode"),
     *("pdbcommand", "2to3fixer", "confval", "var", "member", "macro", "enumerator", "alias", "autofunction"),
     *("automethod", "autoattribute", "autodata", "directive", "monitoring-event", "route", "module-option"),
+    *("django-admin", "django-admin-option"),
 )
 _FLAGS = ("async", "classmethod", "staticmethod", "abstractmethod", "final")
 
@@ -89,12 +87,6 @@ class _Directive:
     @property
     def title(self) -> str:
         return " ".join(self.head).strip()
-
-    @property
-    def alt(self) -> list[str]:
-        """The words for a picture."""
-        alt = self.options.get("alt", "").strip()
-        return [alt] if alt else []
 
     @property
     def text(self) -> list[str]:
@@ -163,7 +155,7 @@ def _code(directive: _Directive, blocks: BlockConverter) -> list[str]:
     elif directive.name == "parsed-literal":
         text = blocks.inline("\n".join(directive.text))
         body = text.replace("`", "").replace("**", "").split("\n")
-    elif title := directive.options.get("caption") or directive.options.get("name-of-file", ""):
+    elif title := directive.options.get("caption", ""):
         written = fence(body, language)
         return joined(bold(blocks.inline(title)), written) if written else []
     return fence(body, language)
@@ -171,6 +163,11 @@ def _code(directive: _Directive, blocks: BlockConverter) -> list[str]:
 
 def _titled(directive: _Directive, blocks: BlockConverter) -> list[str]:
     return joined(bold(blocks.inline(directive.title)), blocks.nested(directive.body))
+
+
+def _picture(directive: _Directive, blocks: BlockConverter) -> list[str]:
+    alt = directive.options.get("alt", "").strip()
+    return joined([alt] if alt else [], blocks.nested(directive.body))
 
 
 def _table(directive: _Directive, blocks: BlockConverter) -> list[str]:
@@ -186,9 +183,6 @@ def _table(directive: _Directive, blocks: BlockConverter) -> list[str]:
 
 
 def _description(directive: _Directive, blocks: BlockConverter) -> list[str]:
-    body = blocks.nested(directive.body)
-    if directive.name in _MARKS_ALONE and not body:
-        return []
     flags = "".join(f"{flag} " for flag in _FLAGS if flag in directive.options)
     prefix = flags + _PREFIXES.get(directive.name, "")
     kind, value = directive.options.get("type", ""), directive.options.get("value", "")
@@ -202,7 +196,7 @@ def _description(directive: _Directive, blocks: BlockConverter) -> list[str]:
         elif held:
             signatures.append(code_span(f"{prefix}{held}{suffix}".replace("\\", "")))
             held = ""
-    return joined(signatures, body)
+    return joined(signatures, blocks.nested(directive.body))
 
 
 def _container(directive: _Directive, blocks: BlockConverter) -> list[str]:
@@ -220,14 +214,14 @@ def _audit_event(directive: _Directive, blocks: BlockConverter) -> list[str]:
 
 
 _HANDLERS: dict[str, Callable[[_Directive, BlockConverter], list[str]]] = {
-    **dict.fromkeys((*_DESCRIPTIONS, *_PREFIXES, *_MARKS_ALONE), _description),
+    **dict.fromkeys((*_DESCRIPTIONS, *_PREFIXES), _description),
     **dict.fromkeys(_GONE, lambda *_: []),
     **dict.fromkeys(_ADMONITIONS, lambda one, blocks: admonition(_ADMONITIONS[one.name], blocks.nested(one.text))),
     **dict.fromkeys(_VERSIONS, _version),
     **dict.fromkeys(_CODE, _code),
     **dict.fromkeys(("rubric", "dropdown", "tab", "tab-item", "tab-set-item", "card"), _titled),
     **dict.fromkeys(("topic", "sidebar"), lambda one, blocks: quoted(_titled(one, blocks))),
-    **dict.fromkeys(("image", "figure"), lambda one, blocks: joined(one.alt, blocks.nested(one.body))),
+    **dict.fromkeys(("image", "figure"), _picture),
     **dict.fromkeys(("table", "list-table", "csv-table"), _table),
     **dict.fromkeys(("highlight", "highlightlang"), _highlight),
     **dict.fromkeys(("epigraph", "highlights", "pull-quote"), lambda one, blocks: quoted(blocks.nested(one.text))),
