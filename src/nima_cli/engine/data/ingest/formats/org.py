@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from nima_cli.engine.data.ingest.formats.block_converter import Block, BlockConverter, markdown_text, run_end
+from nima_cli.engine.data.ingest.formats.blocks import Block, Converter, markdown_text, run_end
 from nima_cli.engine.data.ingest.formats.writing import code_span, fence, indented, labelled, link, quoted, table
 
 _HEADLINE = re.compile(r"(?P<stars>\*{1,60})[ \t]+(?P<text>\S.*)$")
@@ -50,16 +50,12 @@ _FORMS = {"bold": "**{}**", "italic": "*{}*", "under": "{}", "struck": "~~{}~~"}
 
 
 def org_to_markdown(text: str) -> str:
-    """`text`, Org, as Markdown; a text without markup comes back as it was.
-
-    Args:
-        text: with LF line ends.
-    """
+    """`text`, Org with LF line ends, as Markdown; a text without markup comes back as it was."""
     lines = [line.rstrip() for line in text.split("\n")]
-    return markdown_text(_Converter(lines).blocks(lines), text)
+    return markdown_text(_Org(lines).blocks(lines), text)
 
 
-class _Converter(BlockConverter):
+class _Org(Converter):
     """Converts one file."""
 
     def __init__(self, lines: Sequence[str]) -> None:

@@ -10,24 +10,8 @@ from itertools import pairwise
 
 from nima_cli.engine.data.ingest.formats.asciidoc.inline import Inline
 from nima_cli.engine.data.ingest.formats.asciidoc.tables import table_rows
-from nima_cli.engine.data.ingest.formats.block_converter import (
-    Block,
-    BlockConverter,
-    list_items,
-    markdown_text,
-    next_text,
-    run_end,
-)
-from nima_cli.engine.data.ingest.formats.writing import (
-    admonition,
-    bold,
-    fence,
-    indented,
-    joined,
-    quoted,
-    table,
-    term,
-)
+from nima_cli.engine.data.ingest.formats.blocks import Block, Converter, list_items, markdown_text, next_text, run_end
+from nima_cli.engine.data.ingest.formats.writing import admonition, bold, fence, indented, joined, quoted, table, term
 
 _TITLE = re.compile(r"(?P<marks>={1,6}|#{1,6})[ \t]+(?P<text>\S.*)$")
 _UNDERLINES = "=-~^+"
@@ -66,16 +50,12 @@ class _Attributes:
 
 
 def asciidoc_to_markdown(text: str) -> str:
-    """`text`, AsciiDoc, as Markdown; a text without markup comes back as it was.
-
-    Args:
-        text: with LF line ends.
-    """
+    """`text`, AsciiDoc with LF line ends, as Markdown; a text without markup comes back as it was."""
     lines = [line.rstrip() for line in text.split("\n")]
-    return markdown_text(_Converter(lines).blocks(lines), text)
+    return markdown_text(_AsciiDoc(lines).blocks(lines), text)
 
 
-class _Converter(BlockConverter):
+class _AsciiDoc(Converter):
     """Converts the blocks of one file; attributes hold from where they are set."""
 
     def __init__(self, lines: Sequence[str]) -> None:

@@ -54,12 +54,7 @@ _LOOK = 200
 
 def children(node: LexborNode) -> list[LexborNode]:
     """The nodes directly below, in order."""
-    found = []
-    child = node.child
-    while child is not None:
-        found.append(child)
-        child = child.next
-    return found
+    return list(node.iter(include_text=True))
 
 
 def flow(parent: LexborNode) -> Iterator[LexborNode | None]:

@@ -26,11 +26,7 @@ _FONTS = {
 
 
 def man_to_markdown(text: str) -> str:
-    """`text`, the source of a manual page, as Markdown.
-
-    Args:
-        text: with LF line ends.
-    """
+    """`text`, the source of a manual page with LF line ends, as Markdown."""
     lines = _Man(_effective(text)).written()
     return "\n".join(lines) + "\n" if lines else ""
 
@@ -103,7 +99,7 @@ class _Man:
         if name in _FONTS:
             self._in_fonts(_FONTS[name], arguments(rest))
         elif name in _REQUESTS:
-            if name not in _KEEP_FONT:
+            if name != "ft":
                 self._text.set_font("R")
             _REQUESTS[name](self, arguments(rest))
         elif name in MACROS:
@@ -231,7 +227,6 @@ class _Man:
         return self._text.fonts([" ".join(words)] if len(fonts) == 1 else words, fonts) if fonts is not None else ""
 
 
-_KEEP_FONT = ("ft", "TS", "UR", "MT", "UE", "ME", "OP", "MR")
 _REQUESTS: dict[str, Callable[[_Man, list[str]], None]] = {
     "TH": _Man._title, "IP": _Man._indented, "SY": _Man._synopsis, "OP": _Man._option, "MR": _Man._reference,
     "UR": _Man._open_link, "MT": _Man._open_link, "UE": _Man._close_link, "ME": _Man._close_link, "TS": _Man._table,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nima_cli.engine.data.ingest.formats.block_converter import BlockConverter
+from nima_cli.engine.data.ingest.formats.blocks import Converter
 from nima_cli.engine.data.ingest.formats.rst import tables
 from nima_cli.engine.data.ingest.formats.rst.lists import glossary
 from nima_cli.engine.data.ingest.formats.writing import (
@@ -115,7 +115,7 @@ def _parsed(name: str, argument: str, content: Sequence[str]) -> _Directive:
     return _Directive(name, argument, more, options, dedented(lines[index:]))
 
 
-def directive_lines(name: str, argument: str, content: Sequence[str], blocks: BlockConverter) -> list[str]:
+def directive_lines(name: str, argument: str, content: Sequence[str], blocks: Converter) -> list[str]:
     """A directive in Markdown; empty for those a page does not show.
 
     Args:
@@ -127,7 +127,7 @@ def directive_lines(name: str, argument: str, content: Sequence[str], blocks: Bl
     return handler(_parsed(own_name, argument, content), blocks)
 
 
-def _highlight(directive: _Directive, blocks: BlockConverter) -> list[str]:
+def _highlight(directive: _Directive, blocks: Converter) -> list[str]:
     blocks.language = _language(directive.argument)
     return []
 
@@ -137,7 +137,7 @@ def _language(argument: str) -> str:
     return _LANGUAGES.get(language, language)
 
 
-def _version(directive: _Directive, blocks: BlockConverter) -> list[str]:
+def _version(directive: _Directive, blocks: Converter) -> list[str]:
     form = _VERSIONS[directive.name]
     count = form.count("{}")
     words = directive.argument.split(None, count)
@@ -145,7 +145,7 @@ def _version(directive: _Directive, blocks: BlockConverter) -> list[str]:
     return admonition(label, blocks.nested(joined([*words[count:], *directive.more], directive.body)))
 
 
-def _code(directive: _Directive, blocks: BlockConverter) -> list[str]:
+def _code(directive: _Directive, blocks: Converter) -> list[str]:
     language = _CODE[directive.name]
     if language is None:
         language = _language(directive.argument) if directive.argument else blocks.language
@@ -161,16 +161,16 @@ def _code(directive: _Directive, blocks: BlockConverter) -> list[str]:
     return fence(body, language)
 
 
-def _titled(directive: _Directive, blocks: BlockConverter) -> list[str]:
+def _titled(directive: _Directive, blocks: Converter) -> list[str]:
     return joined(bold(blocks.inline(directive.title)), blocks.nested(directive.body))
 
 
-def _picture(directive: _Directive, blocks: BlockConverter) -> list[str]:
+def _picture(directive: _Directive, blocks: Converter) -> list[str]:
     alt = directive.options.get("alt", "").strip()
     return joined([alt] if alt else [], blocks.nested(directive.body))
 
 
-def _table(directive: _Directive, blocks: BlockConverter) -> list[str]:
+def _table(directive: _Directive, blocks: Converter) -> list[str]:
     body = directive.body
     title = blocks.inline(directive.title)
     read = {"list-table": tables.listed_rows, "csv-table": tables.csv_rows}.get(directive.name)
@@ -182,7 +182,7 @@ def _table(directive: _Directive, blocks: BlockConverter) -> list[str]:
     return joined(bold(title), lines) if lines else []
 
 
-def _description(directive: _Directive, blocks: BlockConverter) -> list[str]:
+def _description(directive: _Directive, blocks: Converter) -> list[str]:
     flags = "".join(f"{flag} " for flag in _FLAGS if flag in directive.options)
     prefix = flags + _PREFIXES.get(directive.name, "")
     kind, value = directive.options.get("type", ""), directive.options.get("value", "")
@@ -199,13 +199,13 @@ def _description(directive: _Directive, blocks: BlockConverter) -> list[str]:
     return joined(signatures, blocks.nested(directive.body))
 
 
-def _container(directive: _Directive, blocks: BlockConverter) -> list[str]:
+def _container(directive: _Directive, blocks: Converter) -> list[str]:
     # A container's argument is its name, class or condition; its lines that go on are text.
     body = [*directive.more, "", *directive.body] if directive.more else directive.body
     return blocks.nested(body, titled=True)
 
 
-def _audit_event(directive: _Directive, blocks: BlockConverter) -> list[str]:
+def _audit_event(directive: _Directive, blocks: Converter) -> list[str]:
     event, _, rest = directive.argument.partition(" ")
     names = [code_span(name) for name in (rest.split() or [""])[0].split(",") if name]
     listed = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
@@ -213,7 +213,7 @@ def _audit_event(directive: _Directive, blocks: BlockConverter) -> list[str]:
     return blocks.nested(directive.body) or [f"Raises an auditing event {code_span(event)} with {what}."]
 
 
-_HANDLERS: dict[str, Callable[[_Directive, BlockConverter], list[str]]] = {
+_HANDLERS: dict[str, Callable[[_Directive, Converter], list[str]]] = {
     **dict.fromkeys((*_DESCRIPTIONS, *_PREFIXES), _description),
     **dict.fromkeys(_GONE, lambda *_: []),
     **dict.fromkeys(_ADMONITIONS, lambda one, blocks: admonition(_ADMONITIONS[one.name], blocks.nested(one.text))),

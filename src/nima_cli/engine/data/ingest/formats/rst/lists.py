@@ -4,14 +4,7 @@ import itertools
 import re
 from collections.abc import Sequence
 
-from nima_cli.engine.data.ingest.formats.block_converter import (
-    Block,
-    BlockConverter,
-    indented_end,
-    list_items,
-    next_text,
-    run_end,
-)
+from nima_cli.engine.data.ingest.formats.blocks import Block, Converter, indented_end, list_items, next_text, run_end
 from nima_cli.engine.data.ingest.formats.writing import code_span, dedented, indented, labelled, term
 
 _NUMBER = re.compile(r"\(?(?P<number>\d{1,9}|#|[A-Za-z]|[ivxIVX]{2,6})[.)](?: +|$)")
@@ -31,7 +24,7 @@ _FIELDS = {
 }
 
 
-def definition_list(blocks: BlockConverter, lines: Sequence[str], index: int) -> Block | None:
+def definition_list(blocks: Converter, lines: Sequence[str], index: int) -> Block | None:
     def definition(place: int) -> Block | None:
         if place > index and not _defines(lines, place):
             return None
@@ -50,13 +43,13 @@ def _defines(lines: Sequence[str], index: int) -> bool:
     return lines[index][0] not in _MARKS and lines[index][1:2] not in (".", ")")
 
 
-def _under(blocks: BlockConverter, lines: Sequence[str], index: int, text: str) -> Block:
+def _under(blocks: Converter, lines: Sequence[str], index: int, text: str) -> Block:
     """The blocks of `text`, the rest of a line, and of what is indented under it."""
     end = max(indented_end(lines, index + 1), index + 1)
     return blocks.nested([*([text] if text else []), *dedented(lines[index + 1 : end])]), end
 
 
-def glossary(blocks: BlockConverter, lines: Sequence[str]) -> list[str]:
+def glossary(blocks: Converter, lines: Sequence[str]) -> list[str]:
     """The entries of a glossary: several terms may share what is said of them."""
     written: list[str] = []
     index = next_text(lines, 0)
@@ -71,7 +64,7 @@ def glossary(blocks: BlockConverter, lines: Sequence[str]) -> list[str]:
     return written[1:]
 
 
-def _item(blocks: BlockConverter, lines: Sequence[str], index: int, mark: str, width: int) -> Block:
+def _item(blocks: Converter, lines: Sequence[str], index: int, mark: str, width: int) -> Block:
     """A list item whose mark takes `width` columns in the file."""
     end = max(indented_end(lines, index + 1), index + 1)
     margin = " " * width
@@ -79,7 +72,7 @@ def _item(blocks: BlockConverter, lines: Sequence[str], index: int, mark: str, w
     return indented(mark, blocks.nested([lines[index][width:], *rest])), end
 
 
-def bullets(blocks: BlockConverter, lines: Sequence[str], index: int) -> Block | None:
+def bullets(blocks: Converter, lines: Sequence[str], index: int) -> Block | None:
     mark = lines[index][0]
 
     def bullet(place: int) -> Block | None:
@@ -91,7 +84,7 @@ def bullets(blocks: BlockConverter, lines: Sequence[str], index: int) -> Block |
     return list_items(bullet, lines, index) or (options(blocks, lines, index) if mark == "-" else None)
 
 
-def numbers(blocks: BlockConverter, lines: Sequence[str], index: int) -> Block | None:
+def numbers(blocks: Converter, lines: Sequence[str], index: int) -> Block | None:
     first = _NUMBER.match(lines[index])
     if first is None:
         return None
@@ -112,7 +105,7 @@ def numbers(blocks: BlockConverter, lines: Sequence[str], index: int) -> Block |
     return list_items(numbered, lines, index)
 
 
-def fields(blocks: BlockConverter, lines: Sequence[str], index: int) -> Block | None:
+def fields(blocks: Converter, lines: Sequence[str], index: int) -> Block | None:
     def field(place: int) -> Block | None:
         match = _FIELD.match(lines[place])
         if match is None:
@@ -125,7 +118,7 @@ def fields(blocks: BlockConverter, lines: Sequence[str], index: int) -> Block | 
     return list_items(field, lines, index, tight=True)
 
 
-def _field_label(blocks: BlockConverter, name: str) -> str:
+def _field_label(blocks: Converter, name: str) -> str:
     """The name of a field, with words of our own for those that describe parameters."""
     words = name.split()
     known = _FIELDS.get(words[0]) if words else None
@@ -135,7 +128,7 @@ def _field_label(blocks: BlockConverter, name: str) -> str:
     return known.format(f"`{words[-1]}`{kind}") + ":"
 
 
-def options(blocks: BlockConverter, lines: Sequence[str], index: int) -> Block | None:
+def options(blocks: Converter, lines: Sequence[str], index: int) -> Block | None:
     match = _OPTION.match(lines[index])
     if match is None or (match.end() == len(lines[index]) and lines[index + 1 : index + 2] in ([], [""])):
         return None

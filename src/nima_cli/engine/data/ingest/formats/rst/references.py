@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Sequence
 
-from nima_cli.engine.data.ingest.formats.block_converter import run_end
+from nima_cli.engine.data.ingest.formats.blocks import run_end
 
 _TARGET = re.compile(
     r"\.\. _(?:`(?P<quoted>[^`]{1,300})`|(?P<plain>(?:[^:\\]|\\.|:(?! |$)){1,300})):(?: +(?P<url>.*))?$"

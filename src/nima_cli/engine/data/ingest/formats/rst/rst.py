@@ -6,14 +6,7 @@ It reads what a page would show. Nothing in a file makes it fail: what is no mar
 import re
 from collections.abc import Callable, Sequence
 
-from nima_cli.engine.data.ingest.formats.block_converter import (
-    Block,
-    BlockConverter,
-    indented_end,
-    markdown_text,
-    next_text,
-    run_end,
-)
+from nima_cli.engine.data.ingest.formats.blocks import Block, Converter, indented_end, markdown_text, next_text, run_end
 from nima_cli.engine.data.ingest.formats.rst import lists, tables
 from nima_cli.engine.data.ingest.formats.rst.directives import directive_lines
 from nima_cli.engine.data.ingest.formats.rst.inline import Inline
@@ -31,13 +24,9 @@ _BLOCK_MARKS = (".. ", "* ", "- ", "__ ", ":", "``", "`")
 
 
 def rst_to_markdown(text: str) -> str:
-    """`text`, reStructuredText, as Markdown; a text without markup comes back as it was.
-
-    Args:
-        text: with LF line ends.
-    """
+    """`text`, reStructuredText with LF line ends, as Markdown; a text without markup comes back as it was."""
     lines = [_untabbed(line) if "\t" in line else line.rstrip() for line in text.split("\n")]
-    converter = _Converter(lines)
+    converter = _Rst(lines)
     header = _PEP.match(text)
     end = run_end(lines, 0, bool) if header is not None else 0
     head = converter.pep_header(header, lines[:end]) if header is not None else []
@@ -51,7 +40,7 @@ def _untabbed(line: str) -> str:
     return " " * (8 * (len(line) - len(rest))) + rest
 
 
-class _Converter(BlockConverter):
+class _Rst(Converter):
     """Converts the blocks of one file; what is in force at a place is kept between them."""
 
     def __init__(self, lines: Sequence[str]) -> None:
@@ -182,17 +171,17 @@ class _Converter(BlockConverter):
         return [], end
 
 
-_Handler = Callable[[_Converter, Sequence[str], int], Block | None]
+_Handler = Callable[[_Rst, Sequence[str], int], Block | None]
 # By the first character of a block; a handler that finds none of its own leaves a paragraph.
 _HANDLERS: dict[str, _Handler] = {
-    " ": _Converter._quote,
-    ".": _Converter._explicit,
-    "_": _Converter._anonymous,
-    "|": _Converter._line_block,
-    ">": _Converter._doctest,
+    " ": _Rst._quote,
+    ".": _Rst._explicit,
+    "_": _Rst._anonymous,
+    "|": _Rst._line_block,
+    ">": _Rst._doctest,
     ":": lists.fields,
     "/": lists.options,
-    **dict.fromkeys("+=", _Converter._table),
+    **dict.fromkeys("+=", _Rst._table),
     **dict.fromkeys("-*•", lists.bullets),
     **dict.fromkeys("0123456789(#", lists.numbers),
 }

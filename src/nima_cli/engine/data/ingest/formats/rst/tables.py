@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
-from nima_cli.engine.data.ingest.formats.block_converter import run_end
+from nima_cli.engine.data.ingest.formats.blocks import run_end
 
 Rows = list[list[str]]
 _RULE = re.compile(r"=+(?: +=+)+ *")

@@ -10,7 +10,7 @@ Block = tuple[list[str], int]
 """The Markdown of a block, and the line after it."""
 
 
-class BlockConverter(ABC):
+class Converter(ABC):
     """Converts the blocks of one file, and in turn the blocks within them.
 
     Attributes:
