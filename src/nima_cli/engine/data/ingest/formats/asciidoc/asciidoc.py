@@ -32,6 +32,7 @@ _BLOCK_MACRO = re.compile(r"(?:image|video|audio)::[^\[]{0,1000}\[(?P<text>[^\]]
 _AUTHOR = re.compile(r"[\w.'-]+(?: [\w.'-]+){1,3}(?: <[^<>\s]+>)?(?:;|$)")
 _REVISION = re.compile(r"v?\d[\w.]*(?:,|$)")
 _LABELS = frozenset({"NOTE", "TIP", "IMPORTANT", "WARNING", "CAUTION"})
+_BODY_STYLES = _LABELS | {"quote", "verse"}
 _CODE_STYLES = frozenset({"source", "listing", "literal", "console"})
 _ITEM = re.compile(
     r"[ \t]*(?:(?P<marks>\*{1,6}|-|•|\.{1,6})|(?P<callout><(?:\d{1,3}|\.)>)|\d{1,9}\.|[a-zA-Z]\.)"
@@ -165,12 +166,8 @@ class _AsciiDoc(Converter):
             return (fence(inner, "latex") if over.style in ("stem", "latexmath") else list(inner)), after
         if (mark[0] in "-.`" and mark != "--") or over.style in _CODE_STYLES:
             return self._code(inner, over, mark), after
-        body = self.nested(inner, titled=True)
-        if over.style in _LABELS:
-            return admonition(over.style.capitalize(), body), after
-        if mark[0] == "_" or over.style in ("quote", "verse"):
-            return _quotation(body, over), after
-        return (quoted(body) if mark[0] == "*" else body), after
+        style = over.style if over.style in _BODY_STYLES else {"_": "quote", "*": "sidebar"}.get(mark[0], "")
+        return _styled(style, self.nested(inner, titled=True), over), after
 
     def _closing(self, lines: Sequence[str], mark: str) -> dict[int, int]:
         """For each line with this delimiter, the next one; found once for the lines at hand."""
@@ -198,12 +195,9 @@ class _AsciiDoc(Converter):
         text = lines[index:end]
         if text[0][0] == " " or over.style in _CODE_STYLES:
             return self._code(text, over), end
-        noted = _ADMONITION.match(text[0])
-        if noted is not None or over.style in _LABELS:
-            label, body = (noted["label"], [noted["text"], *text[1:]]) if noted is not None else (over.style, text)
-            return admonition(label.capitalize(), self._text(body)), end
-        written = self._text(text)
-        return (_quotation(written, over) if over.style in ("quote", "verse") else written), end
+        if (noted := _ADMONITION.match(text[0])) is not None:
+            return _styled(noted["label"], self._text([noted["text"], *text[1:]]), over), end
+        return _styled(over.style, self._text(text), over), end
 
     def _text(self, lines: Sequence[str]) -> list[str]:
         """The lines of a paragraph in Markdown."""
@@ -267,6 +261,11 @@ def _item_of(line: str) -> re.Match[str] | None:
     return _ITEM.match(line) or _TERM.match(line)
 
 
-def _quotation(body: list[str], over: _Attributes) -> list[str]:
+def _styled(style: str, body: list[str], over: _Attributes) -> list[str]:
+    """A block as its style shows it."""
+    if style in _LABELS:
+        return admonition(style.capitalize(), body)
+    if style not in _BODY_STYLES:
+        return quoted(body) if style == "sidebar" else body
     said_by = ", ".join(word.strip('"') for word in over.more if word and "=" not in word)
     return quoted([*body, "", f"— {said_by}"] if said_by and body else body)
