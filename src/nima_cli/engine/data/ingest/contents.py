@@ -9,8 +9,14 @@ from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.document import Kind
 from nima_cli.engine.data.ingest.encoding import GZIP_SUFFIX
 from nima_cli.engine.data.ingest.formats.code import LANGUAGES, NAMES
-from nima_cli.engine.data.ingest.formats.recognize import binary_kind, text_kind
-from nima_cli.engine.data.ingest.formats.registry import CONVERTED_SUFFIXES, LIGHTWEIGHT_SUFFIXES, Format, format_of
+from nima_cli.engine.data.ingest.formats.registry import (
+    CONVERTED_SUFFIXES,
+    LIGHTWEIGHT_SUFFIXES,
+    Format,
+    binary_kind,
+    format_of,
+    text_kind,
+)
 
 MARKDOWN_SUFFIXES = frozenset({".md", ".mdx", ".markdown", ".mkd", ".mdown", ".qmd", ".rmd"})
 # Files that can be read as they are written.
