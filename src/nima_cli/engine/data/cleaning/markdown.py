@@ -1,4 +1,4 @@
-"""Where the blocks of a Markdown text are, by line; knows nothing of what is done with them.
+"""Where the blocks of a Markdown text are, by line.
 
 Structure comes from a CommonMark parser (markdown-it-py), never from a mark at a line's start: `# x` inside a fence is
 code, and a fence may be nested in lists, longer than three marks, or never closed.
@@ -7,12 +7,11 @@ code, and a fence may be nested in lists, longer than three marks, or never clos
 import functools
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
 from nima_cli.engine.data.cleaning.front_matter import read_front_matter
 
@@ -80,12 +79,9 @@ def blocks(text: str) -> tuple[Block, ...]:
             # The parser counts trailing blank lines to code and lists; an unclosed fence really owns them.
             while kind != "fence" and end > start + 1 and not lines[end - 1].strip(" \t"):
                 end -= 1
-            found.append(Block(kind, start, end, _level(token), token.level))
+            level = int(token.tag[1]) if kind == "heading" else 0
+            found.append(Block(kind, start, end, level, token.level))
     return tuple(found)
-
-
-def _level(token: Token) -> int:
-    return int(token.tag[1]) if token.type == "heading_open" else 0
 
 
 def code_lines(text: str, lines: list[str]) -> Iterator[tuple[int, int, BlockKind]]:
@@ -117,3 +113,12 @@ def end_of_pre(text: str, lines: list[str], block: Block) -> int:
 def _pre_closings(text: str) -> tuple[int, ...]:
     """The lines that close a `<pre>`."""
     return tuple(index for index, line in enumerate(text.split("\n")) if _PRE_CLOSE.search(line))
+
+
+def without(text: str, cuts: Iterable[tuple[int, int]]) -> str:
+    """`text` without what lies in `cuts`, each [start, end), in order."""
+    kept, last = [], 0
+    for start, end in cuts:
+        kept.append(text[last:start])
+        last = end
+    return "".join([*kept, text[last:]])

@@ -1,4 +1,4 @@
-"""Tidies white space outside code and leaves code byte for byte; knows nothing of where a text came from."""
+"""Tidies white space outside code and leaves code byte for byte."""
 
 import re
 from dataclasses import dataclass, fields
@@ -14,7 +14,7 @@ _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 
 @dataclass(slots=True)
-class CleanReport:
+class CleaningCounts:
     """What cleaning did, summed over the texts it was given to.
 
     Attributes:
@@ -43,13 +43,13 @@ class CleanReport:
     links: int = 0
     data_uris: int = 0
 
-    def add(self, other: "CleanReport") -> None:
-        """Add what another report counted."""
+    def add(self, other: "CleaningCounts") -> None:
+        """Add what was counted elsewhere."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
 
-def clean(text: str, kind: Kind, report: CleanReport | None = None) -> str:
+def tidy(text: str, kind: Kind, counts: CleaningCounts) -> str:
     """Normalise line ends to LF and, outside code, end lines at their last word and keep single blank lines.
 
     In Markdown (`markdown`, `qa`, `chat`), fences, indented code, tables, HTML and front matter stay byte for byte; in
@@ -57,13 +57,12 @@ def clean(text: str, kind: Kind, report: CleanReport | None = None) -> str:
     after the text go. Cleaning twice changes nothing more.
 
     Args:
-        report: if given, what was done is added to it.
+        counts: what was done is added to it.
     """
-    report = CleanReport() if report is None else report
     text = with_line_feeds(text)
     if not text.isprintable():
-        report.control_characters += len(_CONTROL.findall(text))
-        report.invisible_characters += len(_INVISIBLE.findall(text))
+        counts.control_characters += len(_CONTROL.findall(text))
+        counts.invisible_characters += len(_INVISIBLE.findall(text))
     # Nearly every file ends with a line end, and that alone is no reason to parse it.
     body = text.removesuffix("\n")
     if body and not _UNTIDY.search(body):
@@ -72,15 +71,15 @@ def clean(text: str, kind: Kind, report: CleanReport | None = None) -> str:
     opening = _OPENING_BLANKS.match(text)
     if opening is not None:
         blanks = opening[0].split("\n")[:-1]
-        report.blank_lines += len(blanks)
-        report.trailing_spaces += sum(map(bool, blanks))
+        counts.blank_lines += len(blanks)
+        counts.trailing_spaces += sum(map(bool, blanks))
         text = text[opening.end() :]
     lines = text.split("\n")
     verbatim = _text_verbatim(lines) if kind == "text" else _markdown_verbatim(text, lines)
-    return _tidy(lines, verbatim, report)
+    return _joined(lines, verbatim, counts)
 
 
-def _tidy(lines: list[str], verbatim: bytearray, report: CleanReport) -> str:
+def _joined(lines: list[str], verbatim: bytearray, counts: CleaningCounts) -> str:
     """Join `lines` again; `verbatim` holds 1 for every line that must stay as it is."""
     kept: list[str] = []
     # Blank lines are held back until a line follows that needs one: none opens or closes a text.
@@ -88,21 +87,21 @@ def _tidy(lines: list[str], verbatim: bytearray, report: CleanReport) -> str:
     for line, fixed in zip(lines, verbatim, strict=True):
         if not fixed:
             short = line.rstrip(" \t")
-            report.trailing_spaces += short != line
+            counts.trailing_spaces += short != line
             if not short:
                 blanks += 1
                 continue
             line = short
         if blanks and kept:
             kept.append("")
-        report.blank_lines += max(blanks - 1, 0) if kept else blanks
+        counts.blank_lines += max(blanks - 1, 0) if kept else blanks
         blanks = 0
         kept.append(line)
     # The last line end is no blank line; blank lines that end an unclosed fence are.
-    report.blank_lines += max(blanks - 1, 0)
+    counts.blank_lines += max(blanks - 1, 0)
     while kept and not kept[-1].strip(" \t"):
         kept.pop()
-        report.blank_lines += 1
+        counts.blank_lines += 1
     return "\n".join(kept)
 
 

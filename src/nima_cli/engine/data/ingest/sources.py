@@ -20,7 +20,6 @@ from nima_cli.engine.data.ingest.readers import Reading
 from nima_cli.engine.data.ingest.walk.file_kinds import suffixes, wanted
 from nima_cli.engine.data.ingest.walk.paths import MAGIC, Reached, Walking, expand
 from nima_cli.engine.data.ingest.walk.walking import LeftOut
-from nima_cli.engine.data.source_report import Gathering, SourceReport, such_as
 from nima_cli.errors import DataError, ResourceError
 
 __all__ = ["Problems", "Source", "open_sources"]
@@ -54,14 +53,6 @@ class Source:
     encoding: str | None = None
     spool: IO[bytes] | None = None
     as_written: bool = False
-
-    def gathering(self) -> Gathering:
-        """What the tallies of its parts are added to."""
-        config = self.config
-        report = SourceReport(self.name, config.path, config.format, config.weight, notes=list(self.notes))
-        walked = config.format == "auto" and config.container == "auto" and Path(config.path).is_dir()
-        named = config.path == STDIN or Path(config.path).is_file()
-        return Gathering(report, walked, config.fields or {}, named=named)
 
     def parts(self, label: int) -> Iterator[Piece | Batch]:
         """All there is to read, in a fixed order: pieces, and batches of documents that were read here.
@@ -148,6 +139,11 @@ def open_sources(
     for source in opened:  # what one source passes over, another may have read
         source.left_out = [one for one in source.left_out if one.inode not in reached.files]
     return opened
+
+
+def such_as(what: str, where: Sequence[str]) -> list[str]:
+    """A note that names the first of several places; empty without places."""
+    return [f"{what}: {where[0]}{f' and {len(where) - 1} more' if len(where) > 1 else ''}"] if where else []
 
 
 def _with_own_excludes(walking: Walking, config: SourceConfig) -> Walking:
