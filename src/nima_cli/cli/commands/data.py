@@ -10,7 +10,7 @@ import typer
 
 from nima_cli.cli.cluster import cluster
 from nima_cli.cli.commands.record_flags import FieldFlags, check_format, fields, naming_field_flags
-from nima_cli.cli.flag_names import Command
+from nima_cli.cli.flag_names import Command, notes_in_flags
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, path_of
 from nima_cli.config.data_help import DATA_HELP
 from nima_cli.errors import InputError
@@ -203,7 +203,7 @@ def prepare(
 
     events = run(data, folder, overwrite=overwrite, workers=workers or cpu_count(), cluster=on)
     with naming_field_flags():
-        _prepare(events, folder, report, quiet=quiet, as_json=json)
+        _prepare(notes_in_flags(events, context), folder, report, quiet=quiet, as_json=json)
 
 
 def _prepare(events: Iterator["Event"], folder: Path, report: Path | None, *, quiet: bool, as_json: bool) -> None:
