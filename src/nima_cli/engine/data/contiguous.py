@@ -50,11 +50,7 @@ class Contiguous:
 
 
 def cut_large_documents(config: DataConfig, corpus: Corpus, store: Spool) -> Generator[Event, None, list[Contiguous]]:
-    """Put a part for every split in the place of each document that is a corpus by itself; says and returns which.
-
-    Raises:
-        ResourceError: the store cannot be read or written.
-    """
+    """Put a part for every split in the place of each document that is a corpus by itself; says and returns which."""
     numbers = _too_large_to_split(config, corpus)
     total = int(corpus.table["characters"][corpus.kept].sum(dtype=np.int64))
     cut: list[Contiguous] = []

@@ -90,14 +90,7 @@ class Corpus:
         return iter(np.split(numbers, np.flatnonzero(total[1:] != total[:-1]) + 1) if len(numbers) else [])
 
     def replace(self, number: int, parts: Sequence[Document], store: Spool, seed: int) -> None:
-        """Put the parts of a document in its place, one for each split in their order.
-
-        Args:
-            store: that of this corpus, open.
-
-        Raises:
-            ResourceError: the disk refused.
-        """
+        """Put the parts of a document in its place, one for each split in their order; `store` is open."""
         packed = [pack(part) for part in parts]
         entries = table_of(parts, packed, seed)
         entries["offset"] += store.size

@@ -1,4 +1,4 @@
-"""What one document is, from reading to rendering; knows nothing of files or tokens."""
+"""What one document is, from reading to encoding."""
 
 from dataclasses import dataclass
 from typing import Literal

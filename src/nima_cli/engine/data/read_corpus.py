@@ -112,11 +112,7 @@ def _tasks(config: DataConfig, sources: Sequence[Source], numbers: Sequence[int]
 
 
 def read_and_clean(task: ReadTask) -> CleanedDocuments:
-    """Clean every document of the task and keep what is worth learning from.
-
-    Raises:
-        ResourceError: a file cannot be read.
-    """
+    """Clean every document of the task and keep what is worth learning from."""
     config, cleaning = task.config, CleaningCounts()
     kept: list[Document] = []
     dropped: list[tuple[int, Problem]] = []

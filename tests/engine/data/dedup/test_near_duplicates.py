@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nima_cli.engine.data.dedup import minhash_store
 from nima_cli.engine.data.dedup.minhash_store import MinHashStore
 from nima_cli.engine.data.dedup.near_duplicates import ALIKE, SAME, cluster_duplicates, jaccard, minhash, shingles
 from nima_cli.engine.data.document import Document, Turn
@@ -61,9 +60,7 @@ def test_candidates_hold_every_pair_that_is_alike_but_few_others(tmp_path: Path)
     assert all(one // 6 == other // 6 for one, other in proposed)
 
 
-@pytest.mark.parametrize("held", [1, 50, 10_000])
-def test_candidates_are_those_of_a_plain_definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
-    monkeypatch.setattr(minhash_store, "_HELD", held)
+def test_candidates_are_those_of_a_plain_definition(tmp_path: Path) -> None:
     documents = families(10, 6)
     numbers = np.delete(np.arange(len(documents)), [3, 20])
     signatures = minhash(documents)

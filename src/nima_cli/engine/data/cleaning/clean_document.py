@@ -15,11 +15,7 @@ from nima_cli.engine.data.document import Document
 
 
 def clean_document(document: Document, config: DataConfig, counts: CleaningCounts) -> Document:
-    """`document` with tidy text; code stays byte for byte but for line ends (and normalisation, if asked for).
-
-    Args:
-        counts: what was done is added to it.
-    """
+    """`document` with tidy text; code stays byte for byte but for line ends (and normalisation, if asked for)."""
 
     def normalized(text: str) -> str:
         text = shorten_data_uris(text, counts)

@@ -1,4 +1,4 @@
-"""The metadata that opens a Markdown file: finds it and reads its title; knows nothing of what is done with either."""
+"""The metadata that opens a Markdown file: finds it and reads its title."""
 
 import re
 import tomllib

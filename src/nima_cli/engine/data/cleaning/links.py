@@ -17,7 +17,7 @@ from markdown_it.rules_block import StateBlock, reference
 from markdown_it.rules_inline import StateInline, autolink, image, link
 
 from nima_cli.engine.data.cleaning.front_matter import read_front_matter
-from nima_cli.engine.data.cleaning.markdown import code_lines, without
+from nima_cli.engine.data.cleaning.markdown import verbatim_lines, without
 from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from nima_cli.engine.data.document import with_line_feeds
 
@@ -40,11 +40,7 @@ _MIGHT_HOLD_DATA = re.compile(r"(?:\]\(|\]:)\s*<?data:")
 
 
 def shorten_data_uris(text: str, counts: CleaningCounts) -> str:
-    """`text` with `data:image/png;base64,…` for every data URI whose contents are longer than an example.
-
-    Args:
-        counts: what was done is added to it.
-    """
+    """`text` with `data:image/png;base64,…` for every data URI whose contents are longer than an example."""
     if _DATA not in text:
         return text
     parts: list[str] = []
@@ -143,7 +139,6 @@ def strip_links(text: str, counts: CleaningCounts, *, only_data: bool = False) -
 
     Args:
         only_data: only those whose target is a data URI.
-        counts: what was done is added to it.
     """
     if (only_data and _DATA not in text) or not (_MIGHT_HOLD_DATA if only_data else _MIGHT_HOLD).search(text):
         return text
@@ -172,7 +167,7 @@ def _targets(text: str) -> Iterator[tuple[str, list[tuple[int, int]]]]:
         first, end = (line + skipped for line in definition["map"])
         yield definition["href"], [(begins[first], min(begins[end], len(text)))]
     code = bytearray(len(lines))
-    for first, end, _ in code_lines(text, lines):
+    for first, end, _ in verbatim_lines(text, lines, only_code=True):
         code[first:end] = b"\1" * (end - first)
     end = 0
     for token in tokens:

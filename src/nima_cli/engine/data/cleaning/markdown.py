@@ -31,6 +31,7 @@ _KINDS: dict[str, BlockKind] = {
 }
 # Byte for byte in any cleaning, whole wherever they fit when cutting.
 VERBATIM: frozenset[BlockKind] = frozenset({"front_matter", "fence", "code", "table", "html"})
+_CODE: frozenset[BlockKind] = frozenset({"fence", "code", "html"})
 _HOLDS_CODE = re.compile(r"<(?:pre|script|style|textarea)", re.IGNORECASE)
 _PRE_OPEN = re.compile(r"<pre\b", re.IGNORECASE)
 _PRE_CLOSE = re.compile(r"</pre\s*>", re.IGNORECASE)
@@ -84,22 +85,26 @@ def blocks(text: str) -> tuple[Block, ...]:
     return tuple(found)
 
 
-def code_lines(text: str, lines: list[str]) -> Iterator[tuple[int, int, BlockKind]]:
-    """(first line, line after the last, kind) of what is code and must stay byte for byte, in order."""
+def verbatim_lines(text: str, lines: list[str], *, only_code: bool = False) -> Iterator[tuple[int, int, BlockKind]]:
+    """(first line, line after the last, kind) of what stays byte for byte, in order.
+
+    Args:
+        only_code: without tables, front matter, and HTML that holds no code.
+    """
     last = 0
     for block in blocks(text):
-        if block.end <= last or block.kind not in ("fence", "code", "html"):
+        if block.end <= last or block.kind not in (_CODE if only_code else VERBATIM):
             continue
         end = block.end
         if block.kind == "html":
-            if not _HOLDS_CODE.search("\n".join(lines[block.start : end])):
+            if only_code and not _HOLDS_CODE.search("\n".join(lines[block.start : end])):
                 continue
-            end = end_of_pre(text, lines, block)
+            end = _end_of_pre(text, lines, block)
         yield max(block.start, last), end, block.kind
         last = end
 
 
-def end_of_pre(text: str, lines: list[str], block: Block) -> int:
+def _end_of_pre(text: str, lines: list[str], block: Block) -> int:
     """Where an HTML block really ends: CommonMark ends most of them at a blank line, even inside an open `<pre>`."""
     html = "\n".join(lines[block.start : block.end])
     if len(_PRE_OPEN.findall(html)) <= len(_PRE_CLOSE.findall(html)):

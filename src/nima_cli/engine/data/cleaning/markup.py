@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from nima_cli.engine.data.cleaning.front_matter import read_front_matter
-from nima_cli.engine.data.cleaning.markdown import blocks, code_lines
+from nima_cli.engine.data.cleaning.markdown import blocks, verbatim_lines
 from nima_cli.engine.data.cleaning.mdx import without_statements
 from nima_cli.engine.data.cleaning.shortcodes import (
     SHORTCODE,
@@ -58,7 +58,6 @@ def strip_markup(text: str, counts: CleaningCounts) -> str:
 
     Args:
         text: Markdown.
-        counts: what was done is added to it.
     """
     text = with_line_feeds(text)
     front = read_front_matter(text)
@@ -85,7 +84,7 @@ def _outside_code(text: str, change: Callable[[str], str | None]) -> str:
     lines = text.split("\n")
     parts: list[str | None] = []
     last = 0
-    for start, end, _ in code_lines(text, lines):
+    for start, end, _ in verbatim_lines(text, lines, only_code=True):
         if start > last:
             parts.append(change("\n".join(lines[last:start])))
         parts.append("\n".join(lines[start:end]))

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
 
-from nima_cli.engine.data.cleaning.markdown import code_lines, without
+from nima_cli.engine.data.cleaning.markdown import verbatim_lines, without
 from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 
 _NAME = r"[A-Za-z_$][\w$]*+"
@@ -45,7 +45,6 @@ def without_statements(text: str, counts: CleaningCounts) -> str:
 
     Args:
         text: Markdown with LF line ends.
-        counts: what was done is added to it.
     """
     statements = list(_statements(text))
     counts.shortcodes += len(statements)
@@ -60,7 +59,11 @@ def _statements(text: str) -> Iterator[tuple[int, int]]:
     lines = text.split("\n")
     offsets = [0, *accumulate(len(line) + 1 for line in lines)]
     # Indented lines may be those of a statement.
-    code = [(offsets[start], offsets[end]) for start, end, kind in code_lines(text, lines) if kind != "code"]
+    code = [
+        (offsets[start], offsets[end])
+        for start, end, kind in verbatim_lines(text, lines, only_code=True)
+        if kind != "code"
+    ]
     starts = [start for start, _ in code]
     free = [head for head in heads if not (n := bisect_right(starts, head)) or head >= code[n - 1][1]]
     limits = sorted([*free, *starts, len(text)])

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 
-from nima_cli.engine.data.cleaning.markdown import VERBATIM, blocks, end_of_pre
+from nima_cli.engine.data.cleaning.markdown import verbatim_lines
 from nima_cli.engine.data.document import Kind, with_line_feeds
 
 _UNTIDY = re.compile(r"[ \t](?:\n|\Z)|\n[ \t]*\n[ \t]*\n|\A[ \t]*\n|\n\Z")
@@ -15,7 +15,7 @@ _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 @dataclass(slots=True)
 class CleaningCounts:
-    """What cleaning did, summed over the texts it was given to.
+    """What cleaning did, summed over all texts; every function that cleans adds to it.
 
     Attributes:
         trailing_spaces: lines that lost white space at their end.
@@ -55,9 +55,6 @@ def tidy(text: str, kind: Kind, counts: CleaningCounts) -> str:
     In Markdown (`markdown`, `qa`, `chat`), fences, indented code, tables, HTML and front matter stay byte for byte; in
     `text`, indented blocks (reStructuredText literals and directives) and doctest sessions do. Blank lines before and
     after the text go. Cleaning twice changes nothing more.
-
-    Args:
-        counts: what was done is added to it.
     """
     text = with_line_feeds(text)
     if not text.isprintable():
@@ -106,12 +103,9 @@ def _joined(lines: list[str], verbatim: bytearray, counts: CleaningCounts) -> st
 
 
 def _markdown_verbatim(text: str, lines: list[str]) -> bytearray:
-    verbatim, last = bytearray(len(lines)), 0
-    for block in blocks(text):
-        if block.kind in VERBATIM and block.end > last:
-            start = max(block.start, last)
-            last = end_of_pre(text, lines, block) if block.kind == "html" else block.end
-            verbatim[start:last] = b"\1" * (last - start)
+    verbatim = bytearray(len(lines))
+    for start, end, _ in verbatim_lines(text, lines):
+        verbatim[start:end] = b"\1" * (end - start)
     return verbatim
 
 

@@ -49,9 +49,6 @@ def contamination_report(splits: Mapping[str, EncodedSplit], corpus: Corpus, tok
     For each held-out split: `runs`, the `tokens` in them, the `documents` that hold them, `near_duplicates` (runs
     between documents of one near-duplicate cluster), `sources` (runs by held-out and train source), and the longest
     runs as `examples`.
-
-    Raises:
-        ResourceError: a file cannot be read.
     """
     boundaries = np.array([tokenizer.bos_id, tokenizer.eos_id])
     train = partial(_blocks, splits["train"], boundaries)

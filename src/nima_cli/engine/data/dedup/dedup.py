@@ -25,11 +25,7 @@ Numbers = npt.NDArray[np.int64]
 
 
 def remove_duplicates(config: DataConfig, corpus: Corpus, run: Mapper) -> Generator[Event, None, None]:
-    """Remove exact and near duplicates as `config.dedupe` asks, the earliest of each stays.
-
-    Raises:
-        ResourceError: the store cannot be read.
-    """
+    """Remove exact and near duplicates as `config.dedupe` asks; the earliest of each stays."""
     documents = len(corpus.numbers())
     if config.dedupe != "off":
         yield Progress("dedupe", 0, documents, "documents")

@@ -12,8 +12,6 @@ import numpy.typing as npt
 from nima_cli.engine.data.dedup.near_duplicates import ALIKE, BANDS, ROWS, Signatures
 from nima_cli.files import explain
 
-# Signatures that wait in memory, so that the files are opened now and then only.
-_HELD = 2**14
 # An estimate from one byte of 125 minima has a standard error of at most 0.045.
 _WORTH_COMPARING = ALIKE - 0.15
 _BLOCK = 2048
@@ -22,49 +20,31 @@ Numbers = npt.NDArray[np.int64]
 
 
 class MinHashStore:
-    """Signatures that are written one after the other, and can be searched at any time."""
+    """Signatures that are written one after the other, and can be searched at any time.
+
+    Raises:
+        ResourceError: the disk refused.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Create the files.
-
-        Raises:
-            ResourceError: they cannot be created.
-        """
-        self._held: list[Signatures] = []
-        self._documents = self._written = 0
+        """Create the folder."""
         self._folder = folder
         self._minima = folder / "minima"
         self._bands = [folder / f"band-{number}" for number in range(BANDS)]
         try:
             folder.mkdir(exist_ok=True)
-            for path in (self._minima, *self._bands):
-                path.write_bytes(b"")
         except OSError as error:
             raise explain(error, folder, "write") from error
 
     def append(self, signatures: Signatures) -> None:
-        """Add signatures.
-
-        Raises:
-            ResourceError: the disk refused.
-        """
-        self._held.append(signatures)
-        self._documents += len(signatures.minima)
-        if self._documents - self._written >= _HELD:
-            self._write()
-
-    def _write(self) -> None:
-        if not self._held:
-            return
-        minima = np.concatenate([one.minima for one in self._held])
-        bands = np.concatenate([one.bands for one in self._held]).astype("<u4")
+        """Add signatures."""
+        columns = signatures.bands.astype("<u4").T
         try:
-            for path, part in zip((self._minima, *self._bands), (minima, *bands.T), strict=True):
+            for path, column in zip((self._minima, *self._bands), (signatures.minima, *columns), strict=True):
                 with path.open("ab") as stream:
-                    stream.write(part.tobytes())
+                    stream.write(column.tobytes())
         except OSError as error:
             raise explain(error, self._folder, "write") from error
-        self._held, self._written = [], self._documents
 
     def candidates(self, numbers: Numbers) -> Numbers:
         """Pairs of documents worth comparing.
@@ -75,14 +55,10 @@ class MinHashStore:
         Returns:
             int64 [pairs, 2], sorted, each (earlier, later); every document that shares a band with others is paired
             with the first of them and with the one before it, so the number of pairs is linear in that of documents.
-
-        Raises:
-            ResourceError: the disk refused.
         """
-        self._write()
         found = np.zeros(0, dtype=np.uint64)
         try:
-            for path in self._bands:
+            for path in self._bands if len(numbers) else ():
                 keys = np.fromfile(path, dtype="<u4")[numbers]
                 found = np.unique(np.concatenate([found, _pairs(keys, numbers)]))
             pairs = np.stack([found >> np.uint64(32), found & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
@@ -95,7 +71,7 @@ class MinHashStore:
         equal = np.zeros(len(pairs))
         for start in range(0, len(pairs), _BLOCK):
             # Mapped anew each time: what was read counts as memory of the process for as long as the map lives.
-            minima = np.memmap(self._minima, dtype=np.uint8, mode="r", shape=(self._documents, BANDS * ROWS))
+            minima = np.memmap(self._minima, dtype=np.uint8, mode="r").reshape(-1, BANDS * ROWS)
             one, other = pairs[start : start + _BLOCK].T
             equal[start : start + _BLOCK] = (minima[one] == minima[other]).mean(axis=1)
         return (equal - 1 / 256) / (1 - 1 / 256)
@@ -109,5 +85,6 @@ def _pairs(keys: npt.NDArray[np.uint32], numbers: Numbers) -> npt.NDArray[np.uin
     begins = np.arange(len(keys))
     begins[later] = 0
     firsts = members[np.maximum.accumulate(begins)]
-    pairs = [(earlier << np.uint64(32)) | members[later] for earlier in (firsts[later], members[later - 1])]
-    return np.concatenate(pairs)
+    return np.concatenate(
+        [(earlier << np.uint64(32)) | members[later] for earlier in (firsts[later], members[later - 1])]
+    )
