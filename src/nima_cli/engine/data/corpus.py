@@ -35,6 +35,7 @@ KEY_BYTES = 16
 TASK_CHARACTERS = 2**18
 
 Numbers = npt.NDArray[np.int64]
+Place = tuple[int, int]  # of a document in the store: (offset, bytes)
 
 
 @dataclass(slots=True)
@@ -74,8 +75,8 @@ class Corpus:
         self.clusters = np.append(self.clusters, first + np.arange(count))
         self.assigned = np.append(self.assigned, np.full(count, -1, dtype=np.int8))
 
-    def places(self, numbers: Numbers) -> list[tuple[int, int]]:
-        """Where documents lie in the store, as (offset, bytes)."""
+    def places(self, numbers: Numbers) -> list[Place]:
+        """Where documents lie in the store."""
         entries = self.table[numbers]
         return list(zip(entries["offset"].tolist(), entries["size"].tolist(), strict=True))
 

@@ -22,7 +22,7 @@ AHEAD = 3
 
 
 class Mapper(Protocol):
-    """Applies a module-level function to every task; results come in the order of the tasks."""
+    """Applies a module-level function (or a partial of one) to every task; results come in the order of the tasks."""
 
     def __call__(self, function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]: ...
 

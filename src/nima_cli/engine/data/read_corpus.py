@@ -6,8 +6,9 @@ duplicates are found by. The calling process writes the store and counts.
 
 import contextlib
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from nima_cli.engine.data.cleaning.quality import (
     quality_problem,
 )
 from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
-from nima_cli.engine.data.corpus import TASK_CHARACTERS, Corpus, table_of
+from nima_cli.engine.data.corpus import TASK_CHARACTERS, Corpus, Place, table_of
 from nima_cli.engine.data.dedup.minhash_store import MinHashStore
 from nima_cli.engine.data.dedup.near_duplicates import Signatures, minhash
 from nima_cli.engine.data.diagnostics import Problem
@@ -33,14 +34,6 @@ from nima_cli.engine.data.input_report import check_fields, merged_reports
 from nima_cli.engine.data.parallel import Mapper
 from nima_cli.engine.data.store.document_store import Spool, pack, read_documents
 from nima_cli.events import Event, Note, Progress
-
-
-@dataclass(frozen=True, slots=True)
-class ReadTask:
-    """What is to be read, and what was read already; `config` comes without its sources."""
-
-    config: DataConfig
-    parts: tuple[Piece | Batch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +73,9 @@ def read_corpus(
         corpus.signatures = MinHashStore(store.path.with_name("signatures"))
     problems = Problems(skip=config.on_error == "skip")
     mapping_problems = Problems() if problems.skip else problems  # a wrong mapping is no bad record
-    cleaned = run(read_and_clean, _tasks(config, sources, numbers))
+    # Thousands of files named on a command line need not travel with every task.
+    work = partial(read_and_clean, config.model_copy(update={"sources": []}))
+    cleaned = run(work, _tasks(sources, numbers))
     lines = yield from _gather(cleaned, corpus, sources, numbers, problems, store)
     check_fields(sources, numbers, reports, mapping_problems)
     problems.raise_if_any()
@@ -95,9 +90,8 @@ def read_corpus(
     return corpus
 
 
-def _tasks(config: DataConfig, sources: Sequence[Source], numbers: Sequence[int]) -> Iterator[ReadTask]:
-    # Thousands of files named on a command line need not travel with every task.
-    options = config.model_copy(update={"sources": []})
+def _tasks(sources: Sequence[Source], numbers: Sequence[int]) -> Iterator[Sequence[Piece | Batch]]:
+    """What is to be read, and what was read already, in runs of about `TASK_CHARACTERS`."""
     parts: list[Piece | Batch] = []
     size = 0
     for source in sources:
@@ -105,19 +99,19 @@ def _tasks(config: DataConfig, sources: Sequence[Source], numbers: Sequence[int]
             parts.append(part)
             size += part.size
             if size >= TASK_CHARACTERS:
-                yield ReadTask(options, tuple(parts))
+                yield parts
                 parts, size = [], 0
     if parts:
-        yield ReadTask(options, tuple(parts))
+        yield parts
 
 
-def read_and_clean(task: ReadTask) -> CleanedDocuments:
-    """Clean every document of the task and keep what is worth learning from."""
-    config, cleaning = task.config, CleaningCounts()
+def read_and_clean(config: DataConfig, parts: Sequence[Piece | Batch]) -> CleanedDocuments:
+    """Clean every document of some input and keep what is worth learning from."""
+    cleaning = CleaningCounts()
     kept: list[Document] = []
     dropped: list[tuple[int, Problem]] = []
     tallies: list[Tally] = []
-    for raw in _documents(task, tallies):
+    for raw in _documents(parts, tallies):
         document = clean_document(raw, config, cleaning)
         problem = quality_problem(document, config)
         if problem is None:
@@ -136,8 +130,8 @@ def read_and_clean(task: ReadTask) -> CleanedDocuments:
     )
 
 
-def _documents(task: ReadTask, tallies: list[Tally]) -> Iterator[Document]:
-    for part in task.parts:
+def _documents(parts: Sequence[Piece | Batch], tallies: list[Tally]) -> Iterator[Document]:
+    for part in parts:
         for batch in [part] if isinstance(part, Batch) else read_piece(part):
             tallies.append(batch.tally)
             yield from batch.documents
@@ -191,22 +185,11 @@ def _size(sources: Sequence[Source]) -> int:
     return total
 
 
-@dataclass(frozen=True, slots=True)
-class BoilerplateTask:
-    """Documents of a store, by place, to hold against the boilerplate `lines` of their sources."""
-
-    store: Path
-    places: list[tuple[int, int]]
-    lines: dict[int, frozenset[bytes]]
-    limit: float
-
-
-def boilerplate_problems(task: BoilerplateTask) -> list[Problem | None]:
-    """For each document why it is left out, or None."""
-    return [
-        boilerplate_problem(document, task.lines[document.source], task.limit)
-        for document in read_documents(task.store, task.places)
-    ]
+def boilerplate_problems(
+    store: Path, lines: Mapping[int, frozenset[bytes]], limit: float, places: Sequence[Place]
+) -> list[Problem | None]:
+    """For each document why it is left out, or None; `lines` is the boilerplate of each source."""
+    return [boilerplate_problem(document, lines[document.source], limit) for document in read_documents(store, places)]
 
 
 def _drop_boilerplate(
@@ -216,8 +199,8 @@ def _drop_boilerplate(
     documents = Counter(corpus.table["source"].tolist())
     lines = {source: boilerplate_lines(counted, documents[source]) for source, counted in counts.items()}
     batches = list(corpus.batches(corpus.numbers()))
-    tasks = (BoilerplateTask(corpus.store, corpus.places(batch), lines, limit) for batch in batches)
-    for batch, problems in zip(batches, run(boilerplate_problems, tasks), strict=True):
+    judged = run(partial(boilerplate_problems, corpus.store, lines, limit), map(corpus.places, batches))
+    for batch, problems in zip(batches, judged, strict=True):
         for number, problem in zip(batch.tolist(), problems, strict=True):
             if problem is not None:
                 yield corpus.drop(number, problem)

@@ -1,15 +1,15 @@
 """Leaves out what says the same as something earlier, and joins what is alike into clusters."""
 
 from collections import Counter
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.corpus import Corpus
+from nima_cli.engine.data.corpus import Corpus, Place
 from nima_cli.engine.data.dedup.near_duplicates import cluster_duplicates, jaccard, shingles
 from nima_cli.engine.data.diagnostics import Problem
 from nima_cli.engine.data.parallel import Mapper
@@ -59,20 +59,11 @@ def first_of_each(keys: npt.NDArray[np.uint64]) -> Numbers:
     return first
 
 
-@dataclass(frozen=True, slots=True)
-class PairTask:
-    """Pairs of documents to compare; each document is given as (offset, bytes) in the store."""
-
-    store: Path
-    first: list[tuple[int, int]]
-    second: list[tuple[int, int]]
-
-
-def similarities(task: PairTask) -> list[float]:
-    """The exact Jaccard similarity of each pair."""
-    places = sorted({*task.first, *task.second})
-    runs = dict(zip(places, map(shingles, read_documents(task.store, places)), strict=True))
-    return [jaccard(runs[one], runs[other]) for one, other in zip(task.first, task.second, strict=True)]
+def similarities(store: Path, pairs: Sequence[tuple[Place, Place]]) -> list[float]:
+    """The exact Jaccard similarity of each pair of documents."""
+    places = sorted({place for pair in pairs for place in pair})
+    runs = dict(zip(places, map(shingles, read_documents(store, places)), strict=True))
+    return [jaccard(runs[one], runs[other]) for one, other in pairs]
 
 
 def _near_duplicates(corpus: Corpus, run: Mapper) -> Generator[Event, None, Numbers]:
@@ -80,9 +71,9 @@ def _near_duplicates(corpus: Corpus, run: Mapper) -> Generator[Event, None, Numb
     assert corpus.signatures is not None
     pairs = corpus.signatures.candidates(corpus.numbers())
     blocks = np.array_split(pairs, max(1, -(-len(pairs) // _PAIRS_IN_A_TASK)))
-    tasks = (PairTask(corpus.store, corpus.places(block[:, 0]), corpus.places(block[:, 1])) for block in blocks)
+    tasks = (list(zip(*map(corpus.places, block.T), strict=True)) for block in blocks)
     values: list[float] = []
-    for part in run(similarities, tasks):
+    for part in run(partial(similarities, corpus.store), tasks):
         values += part
         yield Progress("dedupe", len(values), len(pairs), "pairs")
     removed, corpus.clusters = cluster_duplicates(len(corpus.table), pairs, np.array(values))
