@@ -79,6 +79,13 @@ def test_candidates_are_those_of_a_plain_definition(tmp_path: Path) -> None:
     assert found.tolist() == [[one, other] for one, other in sorted(alike)]
 
 
+def test_a_store_begins_empty(tmp_path: Path) -> None:
+    """A process that was killed may have had the same number, and so the same folder."""
+    documents = families(3, 6)
+    found = stored(tmp_path, documents).candidates(np.arange(len(documents))).tolist()
+    assert stored(tmp_path, documents).candidates(np.arange(len(documents))).tolist() == found
+
+
 def test_no_signatures_are_no_candidates(tmp_path: Path) -> None:
     assert len(stored(tmp_path, []).candidates(np.arange(0))) == 0
 

@@ -27,12 +27,14 @@ class MinHashStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Create the folder."""
+        """Create the files; what a process of the same number left in them goes."""
         self._folder = folder
         self._minima = folder / "minima"
         self._bands = [folder / f"band-{number}" for number in range(BANDS)]
         try:
             folder.mkdir(exist_ok=True)
+            for path in (self._minima, *self._bands):
+                path.write_bytes(b"")
         except OSError as error:
             raise explain(error, folder, "write") from error
 
@@ -58,7 +60,7 @@ class MinHashStore:
         """
         found = np.zeros(0, dtype=np.uint64)
         try:
-            for path in self._bands if len(numbers) else ():
+            for path in self._bands:
                 keys = np.fromfile(path, dtype="<u4")[numbers]
                 found = np.unique(np.concatenate([found, _pairs(keys, numbers)]))
             pairs = np.stack([found >> np.uint64(32), found & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
