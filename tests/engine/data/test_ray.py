@@ -16,7 +16,7 @@ import pytest
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.prepare import prepare
-from nima_cli.engine.data.ray_mapper import Needs, check_machine, own_versions
+from nima_cli.engine.data.ray_mapper import check_machine, own_versions
 from nima_cli.errors import ResourceError
 from tests.conftest import RunCli
 
@@ -148,9 +148,9 @@ def test_flags_that_contradict_each_other(
 
 
 def test_a_worker_looks_for_what_it_needs(tmp_path: Path) -> None:
-    check_machine(Needs((tmp_path,), own_versions()))
+    check_machine((tmp_path,), own_versions())
     with pytest.raises(ResourceError) as unseen:
-        check_machine(Needs((tmp_path, tmp_path / "none"), own_versions()))
+        check_machine((tmp_path, tmp_path / "none"), own_versions())
     assert unseen.value.message.startswith(f"{tmp_path / 'none'}: the Ray worker on {socket.gethostname()} cannot see")
     with pytest.raises(ResourceError, match=r"this is nima 0\.0\.1 and Python 3\.2"):
-        check_machine(Needs((), ("0.0.1", "3.2")))
+        check_machine((), ("0.0.1", "3.2"))

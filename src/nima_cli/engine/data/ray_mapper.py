@@ -14,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,7 +76,7 @@ def ray_mapper(address: str, workers: int, folders: Sequence[Path]) -> Iterator[
                 hint="`ray status` shows a running one; without an address one is started on this machine",
             ) from error
         window = max(int(ray.cluster_resources().get("CPU", 1)), 1) * AHEAD
-        needs = ray.put(Needs(tuple(folders), own_versions()))
+        needs = ray.put((tuple(folders), own_versions()))
         work = ray.remote(max_retries=_RETRIES)(_packed)
 
         def run(function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]:
@@ -133,32 +132,19 @@ def _result(reference: Any) -> Any:
 # --- in the workers -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What every machine of a cluster must have.
-
-    Attributes:
-        folders: absolute paths that all machines share.
-        versions: of nima and of Python; others could give other bytes.
-    """
-
-    folders: tuple[Path, ...]
-    versions: tuple[str, str]
-
-
 def own_versions() -> tuple[str, str]:
     """Versions of nima and of Python in this process."""
     return __version__, ".".join(platform.python_version_tuple()[:2])
 
 
-def _packed(function: Callable[[Any], Any], task: Any, needs: Needs) -> bytes:
+def _packed(function: Callable[[Any], Any], task: Any, needs: tuple[tuple[Path, ...], tuple[str, str]]) -> bytes:
     """The result of a task and the expected failure that it ended with, one of them None.
 
     Packed by hand: arrays that Ray unpacks are read-only, and keep its shared memory filled.
     """
     outcome: tuple[Any, NimaError | None]
     try:
-        check_machine(needs)
+        check_machine(*needs)
         outcome = function(task), None
     except NimaError as error:
         outcome = None, error
@@ -167,20 +153,24 @@ def _packed(function: Callable[[Any], Any], task: Any, needs: Needs) -> bytes:
 
 
 @functools.lru_cache(maxsize=1)
-def check_machine(needs: Needs) -> None:
-    """Once a process: machines may join a cluster at any time.
+def check_machine(folders: tuple[Path, ...], versions: tuple[str, str]) -> None:
+    """Once a process, because machines may join a cluster at any time.
+
+    Args:
+        folders: absolute paths that all machines share.
+        versions: of nima and of Python; others could give other bytes.
 
     Raises:
         ResourceError: this machine lacks something.
     """
     host = socket.gethostname()
-    if own_versions() != needs.versions:
-        here, there = ("nima {} and Python {}".format(*versions) for versions in (needs.versions, own_versions()))
+    if own_versions() != versions:
+        here, there = ("nima {} and Python {}".format(*pair) for pair in (versions, own_versions()))
         raise ResourceError(
             f"{host}: the Ray worker there runs {there}, and this is {here}",
             hint="install the same versions on every machine of the cluster",
         )
-    for folder in needs.folders:
+    for folder in folders:
         if not folder.is_dir():
             raise ResourceError(
                 f"{folder}: the Ray worker on {host} cannot see this folder",
