@@ -15,6 +15,8 @@ from nima_cli.files import explain
 # An estimate from one byte of 125 minima has a standard error of at most 0.045.
 _WORTH_COMPARING = ALIKE - 0.15
 _BLOCK = 2048
+# Signatures that wait in memory, so that the files are opened now and then only.
+_HELD = 2**14
 
 Numbers = npt.NDArray[np.int64]
 
@@ -28,6 +30,7 @@ class MinHashStore:
 
     def __init__(self, folder: Path) -> None:
         """Create the files; what a process of the same number left in them goes."""
+        self._held: list[Signatures] = []
         self._folder = folder
         self._minima = folder / "minima"
         self._bands = [folder / f"band-{number}" for number in range(BANDS)]
@@ -40,9 +43,18 @@ class MinHashStore:
 
     def append(self, signatures: Signatures) -> None:
         """Add signatures."""
-        columns = signatures.bands.astype("<u4").T
+        self._held.append(signatures)
+        if sum(len(one.minima) for one in self._held) >= _HELD:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._held:
+            return
+        minima = np.concatenate([one.minima for one in self._held])
+        bands = np.concatenate([one.bands for one in self._held]).astype("<u4")
+        self._held = []
         try:
-            for path, column in zip((self._minima, *self._bands), (signatures.minima, *columns), strict=True):
+            for path, column in zip((self._minima, *self._bands), (minima, *bands.T), strict=True):
                 with path.open("ab") as stream:
                     stream.write(column.tobytes())
         except OSError as error:
@@ -58,6 +70,7 @@ class MinHashStore:
             int64 [pairs, 2], sorted, each (earlier, later); every document that shares a band with others is paired
             with the first of them and with the one before it, so the number of pairs is linear in that of documents.
         """
+        self._write()
         found = np.zeros(0, dtype=np.uint64)
         try:
             for path in self._bands:
