@@ -31,6 +31,7 @@ class MinHashStore:
     def __init__(self, folder: Path) -> None:
         """Create the files; what a process of the same number left in them goes."""
         self._held: list[Signatures] = []
+        self._waiting = 0
         self._folder = folder
         self._minima = folder / "minima"
         self._bands = [folder / f"band-{number}" for number in range(BANDS)]
@@ -44,7 +45,8 @@ class MinHashStore:
     def append(self, signatures: Signatures) -> None:
         """Add signatures."""
         self._held.append(signatures)
-        if sum(len(one.minima) for one in self._held) >= _HELD:
+        self._waiting += len(signatures.minima)
+        if self._waiting >= _HELD:
             self._write()
 
     def _write(self) -> None:
@@ -52,7 +54,7 @@ class MinHashStore:
             return
         minima = np.concatenate([one.minima for one in self._held])
         bands = np.concatenate([one.bands for one in self._held]).astype("<u4")
-        self._held = []
+        self._held, self._waiting = [], 0
         try:
             for path, column in zip((self._minima, *self._bands), (minima, *bands.T), strict=True):
                 with path.open("ab") as stream:
