@@ -17,9 +17,9 @@ from nima_cli.events import Dropped, Event, InputsCounted, Note
 MUCH = 0.2
 _WORTH_A_WORD = 1000  # bytes
 _NAMED = 3
-# What cannot be known by the name of a file, and is nobody's mistake where a folder holds it.
+# What a file's name does not tell, so that it is no mistake of the user's to have such files in a folder.
 _NO_DOCUMENT = frozenset({"no_document", "needs_extra", "no_text", "minified"})
-# Sources that are no files, and the reason under which their documents are counted.
+# Sources other than files, and the reason under which their documents are counted.
 _NO_FILES = {BUILTIN_SOURCE: "embedded", STDIN: "stdin"}
 # Files that hold no document, whatever their size.
 _NO_TEXT = frozenset(

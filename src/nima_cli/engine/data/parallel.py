@@ -17,7 +17,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 Pending = TypeVar("Pending")
 
-# Tasks under way for each worker: enough that none waits, few enough that memory stays bounded.
+# Tasks under way for each worker: enough to keep it busy, few enough that memory stays bounded.
 AHEAD = 3
 
 

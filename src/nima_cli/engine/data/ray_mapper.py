@@ -1,6 +1,6 @@
 """Maps pure functions over tasks on a Ray cluster, results in order.
 
-Ray gives the task of a worker that died to another one. Results do not depend on who computed them. What Ray reads from
+When a worker dies, Ray gives its task to another one. Results do not depend on who computed them. What Ray reads from
 the environment (tokens, reports to its makers) is for the program to set.
 """
 
@@ -94,7 +94,7 @@ def _ray() -> Any:
 
 
 def _probe(address: str) -> None:
-    """Knock where a cluster should listen; what is no `HOST:PORT`, such as `auto`, is for Ray to understand."""
+    """Knock where a cluster should listen; Ray itself resolves other addresses than `HOST:PORT`, such as `auto`."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()

@@ -72,7 +72,7 @@ def read_corpus(
     if config.dedupe == "near":
         corpus.signatures = MinHashStore(store.path.with_name("signatures"))
     problems = Problems(skip=config.on_error == "skip")
-    mapping_problems = Problems() if problems.skip else problems  # a wrong mapping is no bad record
+    mapping_problems = Problems() if problems.skip else problems  # a wrong mapping cannot be skipped
     # Thousands of files named on a command line need not travel with every task.
     work = partial(read_and_clean, config.model_copy(update={"sources": []}))
     cleaned = run(work, _tasks(sources, numbers))

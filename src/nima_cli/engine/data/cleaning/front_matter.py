@@ -10,7 +10,7 @@ import yaml
 _YAML_KEY = re.compile(r"""["']?[A-Za-z_][\w .-]*["']?[ \t]*:(?:[ \t]|$)""")
 _TITLE = re.compile(r"""["']?title["']?[ \t]*:(?:[ \t]|$)""", re.IGNORECASE)
 # What certainly belongs to a mapping, line by line: nearly all metadata is made of such lines, and parsing is slow.
-# The fast loader in C is no way out: it crashes on deep nesting.
+# PyYAML's loader in C would be fast enough, but crashes on deep nesting.
 _PLAIN_LINE = re.compile(
     r"""[ \t]*(?:\#.*)?|[A-Za-z_][\w.-]*:(?:[ \t]+(?:[^\s"'#&*!|>%@`\[\]{},?:-](?:[^:#]|:(?=[^\s]))*+)?)?""", re.VERBOSE
 )

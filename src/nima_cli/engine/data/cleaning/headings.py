@@ -11,7 +11,7 @@ _UNDERLINE = re.compile(r"([=\-~^\"'*+#`.:_])\1{2,}\s*")
 
 
 def title_lines(lines: Sequence[str], index: int) -> int:
-    """How many lines the title takes that begins at `index`, as titles of reStructuredText do; 0 if none does.
+    """How many lines the reStructuredText title at `index` takes; 0 if there is no title.
 
     A title is underlined; those with an overline too, which is the same as the underline, may be indented.
     """

@@ -1,4 +1,4 @@
-"""Takes what is no text out of Markdown: metadata, comments, shortcodes, layout tags.
+"""Takes out of Markdown what readers do not see as text: metadata, comments, shortcodes, layout tags.
 
 Nothing inside a fence, an indented block, a code span, `<pre>` or `<code>` is touched. Known marks go; what is not
 known stays, because a placeholder such as `<name>` looks like a tag. Every kind of change is counted.
@@ -22,7 +22,7 @@ from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from nima_cli.engine.data.document import with_line_feeds
 
 _LAYOUT = "div|span|br|p|img|a|center|font|figure|figcaption|picture|section|article"
-# Bounds, and no mark inside another, keep every pattern linear; what is longer is no mark but text. Each begins with
+# Bounds, and no mark inside another, keep every pattern linear; longer matches are text. Each begins with
 # the character itself, not with a group or an assertion, so that the engine can skip to the next one.
 _CODE_SPAN = r"`(?<!``)(?P<ticks>`*+)(?:(?!\n[ \t]{0,99}\n)[^\0]){1,2000}?(?<!`)`(?P=ticks)(?!`)"
 _CODE_TAG = r"<(?P<tag>code|pre|kbd|samp|script|style)\b[^<>]{0,500}>(?:[^<\0]|<(?!(?P=tag)\b)){0,20000}?</(?P=tag)\s*>"
@@ -80,7 +80,7 @@ def _has_title(text: str) -> bool:
 
 
 def _outside_code(text: str, change: Callable[[str], str | None]) -> str:
-    """`change` on every stretch of lines that is no code; None takes the whole stretch away."""
+    """Apply `change` to every run of lines outside code; where it returns None, the run goes."""
     lines = text.split("\n")
     parts: list[str | None] = []
     last = 0

@@ -52,7 +52,7 @@ def without_statements(text: str, counts: CleaningCounts) -> str:
 
 
 def _statements(text: str) -> Iterator[tuple[int, int]]:
-    """Where the statements are, in order; none begins inside another, so that what is not closed is read once."""
+    """Where the statements are, in order. They do not overlap, so that unclosed ones are read once."""
     heads = [found.start() for found in _HEAD.finditer(text)]
     if not heads:
         return

@@ -122,7 +122,7 @@ def count_lines(documents: Iterable[Document]) -> dict[int, Counter[bytes]]:
 
 
 def boilerplate_lines(counts: Counter[bytes], documents: int) -> frozenset[bytes]:
-    """The lines of so many of the `documents` of a source that they are no content, such as a footer."""
+    """The lines that very many of the `documents` of a source share, such as a footer."""
     least = max(BOILERPLATE_DOCUMENTS, documents * BOILERPLATE_SHARE)
     return frozenset(key for key, count in counts.items() if count >= least)
 

@@ -60,7 +60,7 @@ def tidy(text: str, kind: Kind, counts: CleaningCounts) -> str:
     if not text.isprintable():
         counts.control_characters += len(_CONTROL.findall(text))
         counts.invisible_characters += len(_INVISIBLE.findall(text))
-    # Nearly every file ends with a line end, and that alone is no reason to parse it.
+    # Nearly every file ends with a line end; that alone does not make parsing necessary.
     body = text.removesuffix("\n")
     if body and not _UNTIDY.search(body):
         return body
@@ -79,7 +79,7 @@ def tidy(text: str, kind: Kind, counts: CleaningCounts) -> str:
 def _joined(lines: list[str], verbatim: bytearray, counts: CleaningCounts) -> str:
     """Join `lines` again; `verbatim` holds 1 for every line that must stay as it is."""
     kept: list[str] = []
-    # Blank lines are held back until a line follows that needs one: none opens or closes a text.
+    # Blank lines wait until another line follows, so that a text neither begins nor ends with one.
     blanks = 0
     for line, fixed in zip(lines, verbatim, strict=True):
         if not fixed:
@@ -91,14 +91,12 @@ def _joined(lines: list[str], verbatim: bytearray, counts: CleaningCounts) -> st
             line = short
         if blanks and kept:
             kept.append("")
-        counts.blank_lines += max(blanks - 1, 0) if kept else blanks
         blanks = 0
         kept.append(line)
-    # The last line end is no blank line; blank lines that end an unclosed fence are.
-    counts.blank_lines += max(blanks - 1, 0)
-    while kept and not kept[-1].strip(" \t"):
+    while kept and not kept[-1].strip(" \t"):  # the end of an unclosed fence
         kept.pop()
-        counts.blank_lines += 1
+    # Only blank lines go; what follows the last line end does not count as one.
+    counts.blank_lines += len(lines) - len(kept) - (blanks > 0)
     return "\n".join(kept)
 
 

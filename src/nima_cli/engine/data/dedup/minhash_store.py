@@ -29,7 +29,7 @@ class MinHashStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Create the files; what a process of the same number left in them goes."""
+        """Create the files, empty: a killed process of the same number may have left some."""
         self._held: list[Signatures] = []
         self._waiting = 0
         self._folder = folder
