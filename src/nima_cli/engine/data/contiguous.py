@@ -6,8 +6,9 @@ it, and the text between two parts is left out, so that no sentence and no parag
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,26 +35,17 @@ _PROSE = [KINDS.index("text"), KINDS.index("markdown")]
 Numbers = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Contiguous:
-    """A document that was cut.
+def cut_large_documents(
+    config: DataConfig, corpus: Corpus, store: Spool
+) -> Generator[Event, None, list[dict[str, Any]]]:
+    """Put a part for every split in the place of each document that is a corpus by itself; says which.
 
-    Attributes:
-        characters: of the part of each split.
-        left_out: characters between the parts.
+    Returns:
+        The `contiguous` of the metadata: for each, the `characters` of each part, and how many are `left_out`.
     """
-
-    source: str
-    where: str
-    characters: dict[str, int]
-    left_out: int
-
-
-def cut_large_documents(config: DataConfig, corpus: Corpus, store: Spool) -> Generator[Event, None, list[Contiguous]]:
-    """Put a part for every split in the place of each document that is a corpus by itself; says and returns which."""
     numbers = _too_large_to_split(config, corpus)
     total = int(corpus.table["characters"][corpus.kept].sum(dtype=np.int64))
-    cut: list[Contiguous] = []
+    cut: list[dict[str, Any]] = []
     for number in numbers.tolist():
         (document,) = corpus.documents(np.array([number]))
         parts = contiguous_parts(document, config)
@@ -61,7 +53,8 @@ def cut_large_documents(config: DataConfig, corpus: Corpus, store: Spool) -> Gen
             corpus.replace(number, parts, store, config.seed)
         sizes = {name: part.characters for name, part in zip(SPLITS, parts, strict=True)}
         left_out = document.characters - sum(sizes.values())
-        cut.append(Contiguous(corpus.reports[document.source].name, document.where, sizes, left_out))
+        source = corpus.reports[document.source].name
+        cut.append({"source": source, "where": document.where, "characters": sizes, "left_out": left_out})
         yield Note(
             "info",
             f"{document.where} holds {document.characters / total:.0%} of the text: cut into contiguous parts for "

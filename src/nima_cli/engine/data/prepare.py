@@ -150,7 +150,7 @@ def _make(
             raise
         splits = split(corpus.table["order"], corpus.clusters, corpus.numbers(), config, corpus.assigned)
         tokenizer = yield from _tokenizer(config, corpus, splits["train"])
-        metadata = {**_metadata(config, wanted, corpus, tokenizer), "contiguous": [asdict(one) for one in cut]}
+        metadata = {**_metadata(config, wanted, corpus, tokenizer), "contiguous": cut}
         inputs = count_inputs(sources, corpus.reports)
         # What a preparation wrote must not change what the same one writes the next time.
         metadata["inputs"] = [asdict(row) for row in inputs if row.reason not in ("output", "report")]

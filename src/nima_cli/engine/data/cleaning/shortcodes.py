@@ -60,17 +60,14 @@ def fence_code_shortcodes(text: str, counts: CleaningCounts) -> str:
     if not _CLOSE.search(text):
         return text
     lines = text.split("\n")
-    fenced = bytearray(len(lines))
-    for block in blocks(text):
-        if block.kind == "fence":
-            fenced[block.start : block.end] = b"\1" * (block.end - block.start)
+    fenced = {line for block in blocks(text) if block.kind == "fence" for line in range(block.start, block.end)}
     closings: dict[str, list[int]] = {"text": [], "highlight": []}
     for index, line in enumerate(lines):
         if (closing := _CLOSE.fullmatch(line)) is not None:
             closings[closing["name"]].append(index)
     end = -1
     for index, line in enumerate(lines):
-        opening = _OPEN.fullmatch(line) if index > end and not fenced[index] else None
+        opening = _OPEN.fullmatch(line) if index > end and index not in fenced else None
         later = closings[opening["name"]] if opening is not None else []
         place = bisect_right(later, index)
         if opening is None or place == len(later):
