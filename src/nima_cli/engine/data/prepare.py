@@ -83,7 +83,14 @@ def prepare(
     with locked_folder(output_dir):
         wanted = identity(config, sources)
         if not overwrite and (output_dir / METADATA).exists():
-            yield _require_current(wanted, output_dir)
+            reason = difference(wanted, output_dir)
+            if reason is not None:
+                raise DataError(
+                    f"{output_dir}: there is a dataset already, and {reason}",
+                    hint="pass `overwrite=True` to replace it, or choose another folder",
+                )
+            said = f"{output_dir} is already prepared from these sources with these options"
+            yield Note("info", f"{said}; pass `overwrite=True` to redo")
             yield _ready(output_dir, read_metadata(output_dir))
             return
         # The processes of a cluster have working folders of their own.
@@ -91,19 +98,6 @@ def prepare(
         with staged(folder) as writer, _mapper(sources, writer.staging, workers, cluster) as run:
             metadata = yield from _make(config, sources, wanted, writer, run)
         yield _ready(output_dir, metadata)
-
-
-def _require_current(wanted: Mapping[str, Any], folder: Path) -> Note:
-    reason = difference(wanted, folder)
-    if reason is not None:
-        raise DataError(
-            f"{folder}: there is a dataset already, and {reason}",
-            hint="pass `overwrite=True` to replace it, or choose another folder",
-        )
-    return Note(
-        "info",
-        f"{folder} is already prepared from these sources with these options; pass `overwrite=True` to redo",
-    )
 
 
 def _mapper(
