@@ -67,10 +67,10 @@ class Corpus:
         """The documents that are left."""
         return np.flatnonzero(self.kept)
 
-    def extend(self, entries: npt.NDArray[np.void]) -> None:
+    def extend(self, tables: Sequence[npt.NDArray[np.void]]) -> None:
         """Take in documents that have been written to the store, each a cluster of its own."""
-        first, count = len(self.table), len(entries)
-        self.table = np.concatenate([self.table, entries])
+        first, count = len(self.table), sum(map(len, tables))
+        self.table = np.concatenate([self.table, *tables])
         self.kept = np.append(self.kept, np.ones(count, dtype=bool))
         self.clusters = np.append(self.clusters, first + np.arange(count))
         self.assigned = np.append(self.assigned, np.full(count, -1, dtype=np.int8))
@@ -97,7 +97,7 @@ class Corpus:
         entries["offset"] += store.size
         store.append(b"".join(packed))
         self.kept[number] = False
-        self.extend(entries)
+        self.extend([entries])
         self.assigned[-len(parts) :] = np.arange(len(parts))
 
     def drop(self, number: int, problem: Problem) -> Dropped:

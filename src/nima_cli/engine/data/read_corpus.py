@@ -168,8 +168,7 @@ def _gather(
         yield Progress("read", done, total, "bytes")
     # A file that is shared between machines shows all of it to the others once it is closed.
     store.close()
-    if tables:
-        corpus.extend(np.concatenate(tables))
+    corpus.extend(tables)
     yield Progress("read", done, done, "bytes")
     return lines
 
