@@ -197,10 +197,11 @@ def _left_out_fields(left_out: Iterable[Iterable[LeftOut]]) -> Iterator[tuple[st
 
 def _grouped(things: Iterable[tuple[str, str, int, str]]) -> list[tuple[str, str, int, int, str]]:
     """(reason, suffix, count, bytes, the largest) of (reason, suffix, bytes, where), the most bytes first."""
-    groups: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    groups: dict[tuple[str, str], tuple[int, int, tuple[int, str]]] = {}
     for reason, suffix, size, where in things:
-        groups.setdefault((reason, suffix), []).append((-size, where))
-    found = [(*key, len(group), -sum(size for size, _ in group), min(group)[1]) for key, group in groups.items()]
+        count, total, largest = groups.get((reason, suffix), (0, 0, (1, "")))
+        groups[reason, suffix] = count + 1, total + size, min(largest, (-size, where))
+    found = [(*key, count, total, where) for key, (count, total, (_, where)) in groups.items()]
     return sorted(found, key=lambda group: (-group[3], -group[2], group[0], group[1]))
 
 
