@@ -1,5 +1,8 @@
 """From sources to a prepared dataset: read and clean, dedup, split, tokenizer, encode, contamination check, publish.
 
+A file holds documents; a document is cleaned, belongs to one split, and is encoded into samples, which training packs
+into rows.
+
 Every decision is a function of the inputs, the options and the seed, never of time, order of hashing, order of the
 sources, working folder or number of workers, so the same call gives the same bytes.
 """
