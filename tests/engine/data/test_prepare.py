@@ -15,7 +15,8 @@ import pytest
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.document import Document, Turn
-from nima_cli.engine.data.prepare import prepare, staleness
+from nima_cli.engine.data.prepare import prepare
+from nima_cli.engine.data.staleness import staleness
 from nima_cli.engine.data.store.text_view import Entry, parse_entries
 from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
 from nima_cli.engine.data.tokenizer.samples import encode_document

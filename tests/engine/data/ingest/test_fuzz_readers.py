@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.cleaning.clean_document import refine
-from nima_cli.engine.data.cleaning.whitespace import CleanReport, clean
+from nima_cli.engine.data.cleaning.clean_document import clean_document
+from nima_cli.engine.data.cleaning.whitespace import CleaningCounts, tidy
 from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.ingest.contents import ReadOptions
@@ -135,9 +135,9 @@ def test_readers_of_records(suffix: str, data: bytes, format_: str) -> None:
 @settings(max_examples=400)
 def test_markdown_is_refined_and_split_without_loss(text: str, links: bool, limit: int) -> None:
     config = DataConfig(keep_links=links)
-    refined = refine(Document("markdown", 0, "x", text=text), config, CleanReport()).text
+    refined = clean_document(Document("markdown", 0, "x", text=text), config, CleaningCounts()).text
     assert "\r" not in refined
-    assert clean(refined, "markdown") == refined
+    assert tidy(refined, "markdown", CleaningCounts()) == refined
     assert "".join(piece.text for piece in split_under_headings(refined, "markdown", len, limit)) == refined
 
 

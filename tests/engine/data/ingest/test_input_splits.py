@@ -26,7 +26,7 @@ from nima_cli.engine.data.ingest.input_splits import (
     split_file,
 )
 from nima_cli.engine.data.ingest.sources import open_sources
-from tests.engine.data.reading import documents_of
+from tests.engine.data.reading import documents_of, report_of
 
 LINES = (
     b'{"text": "one"}', b'{"text": "two", "id": 3}', b'{"text": " "}', b'{"question": "a", "answer": "b"}', b"", b"  ",
@@ -171,11 +171,10 @@ def test_folders_give_the_same_in_splits(tmp_path: Path) -> None:
         (tmp_path / f"{number}.md").write_text(f"# Title {number}\n" + "words " * number * 5)
         (tmp_path / f"{number}.jsonl").write_text("".join(f'{{"text": "{number} {i}"}}\n' for i in range(number * 3)))
     [source] = open_sources([SourceConfig(path=str(tmp_path))])
-    problems, gathering = Diagnostics(), source.gathering()
-    documents = list(documents_of(source, problems, gathering))
+    problems, report = Diagnostics(), report_of(source)
+    documents = list(documents_of(source, problems, report))
     problems.raise_if_any()
     assert len(documents) == 6 + 3 * 15
-    report = gathering.finish()
     assert (report.files, report.documents, report.dropped) == (12, 51, {"empty": 1})
     assert report.bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
 

@@ -17,10 +17,10 @@ from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.ingest.formats.registry import FORMATS, MAN, Format
 from nima_cli.engine.data.ingest.readers import convert
 from nima_cli.engine.data.ingest.sources import open_sources
-from nima_cli.engine.data.source_report import SourceReport
+from nima_cli.engine.data.input_report import SourceReport
 from nima_cli.errors import DataError
 from tests.engine.data.ingest.formats.office import docx, pdf
-from tests.engine.data.reading import documents_of
+from tests.engine.data.reading import documents_of, report_of
 
 NOTEBOOK = json.dumps(
     {"cells": [{"cell_type": "markdown", "source": "# Note"}, {"cell_type": "code", "source": "1", "outputs": [5]}]}
@@ -33,10 +33,10 @@ def read(
 ) -> tuple[list[Document], SourceReport]:
     sources = [SourceConfig.model_validate({"path": str(path), **config})]
     [source] = open_sources(sources, include_code=include_code, as_written=as_written)
-    problems, gathering = Diagnostics(), source.gathering()
-    documents = list(documents_of(source, problems, gathering))
+    problems, report = Diagnostics(), report_of(source)
+    documents = list(documents_of(source, problems, report))
     problems.raise_if_any()
-    return documents, gathering.finish()
+    return documents, report
 
 
 def text_of(path: Path, **config: Any) -> tuple[str, str]:
@@ -130,7 +130,7 @@ def test_rows_are_records(tmp_path: Path) -> None:
         ("qa", f"{tmp_path / 'a.csv'}:2", "Why, and\nhow?"),
         ("qa", f"{tmp_path / 'a.csv'}:5", "What?"),
     ]
-    assert report.notes == ["keys not used: `id`"]
+    assert [*report.all_notes()] == ["keys not used: `id`"]
     (tmp_path / "b.tsv").write_text("title\ttext\nT\twords\n")
     assert text_of(tmp_path / "b.tsv") == ("markdown", "# T\n\nwords")
     (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"prompt;completion\na;b\n"))
@@ -180,7 +180,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(
     documents, report = read(tmp_path)
     assert [document.text for document in documents] == ["words"]
     assert report.dropped == {"needs_extra": 1}
-    [note] = report.notes
+    [note] = [*report.all_notes()]
     assert "pip install 'nima[docs]'" in note
 
 
@@ -201,7 +201,7 @@ def test_what_a_folder_holds(tmp_path: Path) -> None:
     assert names(format="text") == ["CHANGELOG", "README", "b.mdown", "guide"]
     _, report = read(tmp_path, include_code=True)
     assert report.dropped == {"no_text": 1, "minified": 1}
-    assert len(report.notes) == 2
+    assert len([*report.all_notes()]) == 2
 
 
 def test_problems_have_their_place(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from nima_cli.engine.data.diagnostics import Diagnostics, printable
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.ingest.input_splits import InputSplit, read_split
 from nima_cli.engine.data.ingest.sources import Source, fingerprint, open_sources
-from nima_cli.engine.data.source_report import SourceReport
+from nima_cli.engine.data.input_report import SourceReport
 from nima_cli.errors import DataError, NimaError, ResourceError
-from tests.engine.data.reading import documents_of
+from tests.engine.data.reading import documents_of, report_of
 
 QA = {"question": "What is a pod?", "answer": "A group of containers."}
 
@@ -30,10 +30,10 @@ def read(path: Path | str, **config: object) -> list[Document]:
 
 def read_source(path: Path | str, **config: object) -> tuple[SourceReport, list[Document]]:
     [source] = open_sources([SourceConfig.model_validate({"path": str(path), **config})])
-    problems, gathering = Diagnostics(), source.gathering()
-    documents = list(documents_of(source, problems, gathering))
+    problems, report = Diagnostics(), report_of(source)
+    documents = list(documents_of(source, problems, report))
     problems.raise_if_any()
-    return gathering.finish(), documents
+    return report, documents
 
 
 def names(source: Source) -> list[str]:
@@ -141,7 +141,7 @@ def test_a_real_file_is_read_once_and_a_note_says_so(tmp_path: Path) -> None:
     os.symlink("..", tmp_path / "docs/up")
     report, documents = read_source(tmp_path / "docs")
     assert [document.text for document in documents] == ["the only text"]
-    assert any("b.md" in note and "read once" in note for note in report.notes)
+    assert any("b.md" in note and "read once" in note for note in report.all_notes())
     again = open_sources([SourceConfig(path=str(tmp_path / name)) for name in ("docs/a.md", "docs/../docs/a.md")])
     assert [len(source.files) for source in again] == [1, 0]
 
@@ -204,9 +204,9 @@ def test_a_file_that_changes_before_it_is_read_to_its_end_is_noticed(tmp_path: P
     assert isinstance(split, InputSplit)
     with path.open("a") as more:
         more.write(json.dumps(QA))
-    problems, gathering = Diagnostics(), source.gathering()
+    problems, report = Diagnostics(), report_of(source)
     for batch in read_split(split):
-        gathering.add(batch.counts, problems)
+        list(report.add(batch.counts, source, problems))
     with pytest.raises(DataError, match="changed while reading"):
         problems.raise_if_any()
 
@@ -224,7 +224,7 @@ def test_empty_files_are_counted_and_noted(tmp_path: Path) -> None:
     report, documents = read_source(tmp_path)
     assert [document.text for document in documents] == ["something"]
     assert report.dropped == {"empty": 5}
-    assert any("a.md and 4 more" in note for note in report.notes)
+    assert any("a.md and 4 more" in note for note in report.all_notes())
 
 
 def test_the_report_counts_what_was_read(tmp_path: Path) -> None:
@@ -236,17 +236,17 @@ def test_the_report_counts_what_was_read(tmp_path: Path) -> None:
     assert (report.files, report.documents, report.bytes) == (2, 3, len(text.encode()) + size)
     assert len(documents) == 3
     assert report.dropped == {"empty": 1}
-    assert "keys not used: `id`" in report.notes
+    assert "keys not used: `id`" in report.all_notes()
     assert read_source(tmp_path) == (report, documents)
 
 
 def test_bad_records_are_skipped_and_counted_on_request(tmp_path: Path) -> None:
     lines = [json.dumps(QA), "{broken", json.dumps({"question": "?"}), "5", json.dumps(QA)]
     [source] = open_sources([SourceConfig(path=str(write(tmp_path / "qa.jsonl", "\n".join(lines))))])
-    problems, gathering = Diagnostics(skip=True), source.gathering()
-    assert len(list(documents_of(source, problems, gathering))) == 2
+    problems, report = Diagnostics(skip=True), report_of(source)
+    assert len(list(documents_of(source, problems, report))) == 2
     problems.raise_if_any()
-    assert gathering.report.dropped == problems.counts == {"malformed": 1, "missing_key": 1, "not_a_record": 1}
+    assert report.dropped == problems.counts == {"malformed": 1, "missing_key": 1, "not_a_record": 1}
 
 
 def test_the_first_twenty_kinds_of_problems_are_listed(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_json_without_records_met_on_a_walk_is_noted_not_refused(tmp_path: Path)
     write(tmp_path / "package.json", {"name": "site", "private": True})
     report, documents = read_source(tmp_path)
     assert len(documents) == 1
-    assert any("package.json" in note for note in report.notes)
+    assert any("package.json" in note for note in report.all_notes())
     assert "expected a list of objects" in failure(tmp_path / "package.json").message
 
 

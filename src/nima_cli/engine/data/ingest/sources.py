@@ -28,7 +28,6 @@ from nima_cli.engine.data.ingest.input_splits import (
 from nima_cli.engine.data.ingest.walk.file_finder import GLOB_CHARACTERS, FileFinder, SourceFile
 from nima_cli.engine.data.ingest.walk.ignoring import WalkOptions
 from nima_cli.engine.data.ingest.walk.walking import SkippedPath
-from nima_cli.engine.data.source_report import Gathering, SourceReport, such_as
 from nima_cli.errors import DataError, ResourceError
 from nima_cli.files import explain, sha256_file
 
@@ -57,13 +56,10 @@ class Source:
     notes: list[str] = field(default_factory=list)
     stdin: IO[bytes] | None = None
 
-    def gathering(self) -> Gathering:
-        """What the counts of its parts are added to."""
-        config = self.config
-        report = SourceReport(self.name, config.path, config.format, config.weight, notes=list(self.notes))
-        walked = config.format == "auto" and config.container == "auto" and Path(config.path).is_dir()
-        named = config.path == STDIN or Path(config.path).is_file()
-        return Gathering(report, walked, config.fields or {}, named=named)
+    @property
+    def size(self) -> int:
+        """Bytes of its files, when they were found."""
+        return sum(file.size for file in self.files)
 
     def parts(self, label: int) -> Iterator[InputSplit | DocumentBatch]:
         """All there is to read, in a fixed order: splits, and batches of documents that were read here.
@@ -139,6 +135,11 @@ def open_sources(
     for source in opened:  # what one source passes over, another may have read
         source.skipped = [one for one in source.skipped if one.inode not in finder.inodes]
     return opened
+
+
+def such_as(what: str, where: Sequence[str]) -> list[str]:
+    """A note that names the first of several places; empty without places."""
+    return [f"{what}: {where[0]}{f' and {len(where) - 1} more' if len(where) > 1 else ''}"] if where else []
 
 
 def _default_name(path: str) -> str:
