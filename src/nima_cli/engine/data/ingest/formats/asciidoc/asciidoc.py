@@ -19,7 +19,7 @@ _UNDERLINE = re.compile(r"([=\-~^+])\1\1+$")
 _ENTRY = re.compile(r":(?P<off>!?)(?P<name>[A-Za-z0-9_][\w-]{0,60})!?:(?:[ \t]+(?P<value>.*))?$")
 _CONTINUED = re.compile(r" [\\+]$")
 _DELIMITER = re.compile(r"(?:-{4,}|\.{4,}|={4,}|\*{4,}|_{4,}|\+{4,}|/{4,}|--|```.*|[|,:!]={3,})$")
-_STYLE = re.compile(r"\[(?P<style>[^\[\]]{0,500}|.{0,500}\".{0,500}\".{0,500})\]$")
+_STYLE = re.compile(r"\[(?P<style>[^\[\]]{0,500}|[^\"]{0,500}\"[^\"]{0,500}\".{0,500})\]$")
 _ANCHOR = re.compile(r"\[\[[^\],]{1,300}(?:,[^\]]{0,300})?\]\]$")
 _CONDITION = re.compile(r"ifn?def::[^\[\s]{0,300}\[(?P<text>.+)\]$")
 # Lines that show nothing.
