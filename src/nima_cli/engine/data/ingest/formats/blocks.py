@@ -87,7 +87,9 @@ def list_items(
 
 def next_text(lines: Sequence[str], index: int) -> int:
     """The first line from `index` on that is not blank."""
-    return run_end(lines, index, lambda line: not line)
+    while index < len(lines) and not lines[index]:
+        index += 1
+    return index
 
 
 def run_end(lines: Sequence[str], index: int, belongs: Callable[[str], object]) -> int:
