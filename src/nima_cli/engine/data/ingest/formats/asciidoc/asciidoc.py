@@ -242,11 +242,13 @@ class _AsciiDoc(Converter):
             paragraph.append(lines[index].lstrip(" \t"))
             index += 1
         body = self._text(paragraph)
-        while index + 1 < len(lines) and lines[index] == "+":
+        while index + 1 < len(lines) and lines[index] == "+" and self.depth < self.DEEPEST:
             index = next_text(lines, index + 1)
             made: list[str] = []
+            self.depth += 1
             while index < len(lines) and not made and lines[index] != "+":
                 made, index = self.block(lines, index) if lines[index] else ([], index + 1)
+            self.depth -= 1
             body = joined(body, made)
         return body, index
 
