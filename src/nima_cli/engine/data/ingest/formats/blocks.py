@@ -3,9 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-# Blocks nested deeper than anyone writes stay as they are, so that the time stays linear.
-_DEEPEST = 24
-
 Block = tuple[list[str], int]
 """The Markdown of a block, and the line after it."""
 
@@ -17,15 +14,19 @@ class Converter(ABC):
         inline: turns the text of a paragraph into Markdown.
         language: of code that does not name its own.
         titled: whether titles may stand among the blocks at hand.
+        depth: how many blocks the one at hand is in.
         gap: blank lines that there are at least between the block at hand and the one before it.
     """
+
+    # Blocks nested deeper than anyone writes stay as they are, so that the time stays linear.
+    DEEPEST = 24
 
     def __init__(self, inline: Callable[[str], str]) -> None:
         self.inline = inline
         self.language = ""
         self.titled = True
         self.gap = 1
-        self._depth = 0
+        self.depth = 0
 
     @abstractmethod
     def block(self, lines: Sequence[str], index: int) -> Block:
@@ -50,14 +51,14 @@ class Converter(ABC):
 
     def nested(self, lines: Sequence[str], titled: bool = False) -> list[str]:
         """The blocks within another; only those of a container (`titled`) may hold titles."""
-        if self._depth >= _DEEPEST:
+        if self.depth >= self.DEEPEST:
             return list(lines)
         outside, self.titled = self.titled, self.titled and titled
-        self._depth += 1
+        self.depth += 1
         try:
             return self.blocks(lines)
         finally:
-            self._depth -= 1
+            self.depth -= 1
             self.titled = outside
 
 
@@ -87,7 +88,9 @@ def list_items(
 
 def next_text(lines: Sequence[str], index: int) -> int:
     """The first line from `index` on that is not blank."""
-    return run_end(lines, index, lambda line: not line)
+    while index < len(lines) and not lines[index]:
+        index += 1
+    return index
 
 
 def run_end(lines: Sequence[str], index: int, belongs: Callable[[str], object]) -> int:

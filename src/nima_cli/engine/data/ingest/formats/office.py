@@ -37,7 +37,7 @@ def pdf_to_text(stream: IO[bytes]) -> str:
         try:
             reader = pypdf.PdfReader(stream)
             if reader.is_encrypted and not reader.decrypt(""):
-                raise FormatError("is encrypted", "encrypted", hint="remove its password: `qpdf --decrypt IN OUT`")
+                raise FormatError("is encrypted", "encrypted", hint="remove its password, as `qpdf` does")
             pages = [page.extract_text() for page in reader.pages]
         except FormatError:
             raise

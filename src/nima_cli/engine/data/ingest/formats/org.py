@@ -7,7 +7,7 @@ from nima_cli.engine.data.ingest.formats.blocks import Block, Converter, markdow
 from nima_cli.engine.data.ingest.formats.writing import code_span, fence, indented, labelled, link, quoted, table
 
 _HEADLINE = re.compile(r"(?P<stars>\*{1,60})[ \t]+(?P<text>\S.*)$")
-_TAGS = re.compile(r"[ \t]+:[\w@#%:]{1,200}:$")
+_TAGS = re.compile(r"(?<![ \t])[ \t]+:[\w@#%:]{1,200}:$")
 _PRIORITY = re.compile(r"\[#[A-Za-z0-9]\][ \t]*")
 _STATES = (
     *("TODO", "DONE", "NEXT", "WAITING", "HOLD", "CANCELLED", "CANCELED", "STARTED", "SOMEDAY", "INPROGRESS"),

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 _TICKS = re.compile(r"`{3,}")
 _RUNS = re.compile(r"`+")
+# In an address without angle brackets.
+_UNFIT = re.compile(r"[\s()]")
 # What a block begins with that is no plain paragraph: nothing can be written before it on its line.
 _NO_PARAGRAPH = re.compile(r"```|>|#{1,6} |[-*+] |\d{1,9}[.)] |\||\$\$")
 
@@ -51,7 +53,7 @@ def link(text: str, target: str) -> str:
     """A link; one that shows its own address is the address."""
     if text == target:
         return text
-    return f"[{text}](<{target}>)" if re.search(r"[\s()]", target) else f"[{text}]({target})"
+    return f"[{text}](<{target}>)" if _UNFIT.search(target) else f"[{text}]({target})"
 
 
 def joined(*parts: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ _UNDERLINE = re.compile(r"([=\-~^+])\1\1+$")
 _ENTRY = re.compile(r":(?P<off>!?)(?P<name>[A-Za-z0-9_][\w-]{0,60})!?:(?:[ \t]+(?P<value>.*))?$")
 _CONTINUED = re.compile(r" [\\+]$")
 _DELIMITER = re.compile(r"(?:-{4,}|\.{4,}|={4,}|\*{4,}|_{4,}|\+{4,}|/{4,}|--|```.*|[|,:!]={3,})$")
-_STYLE = re.compile(r"\[(?P<style>[^\[\]]{0,500}|.{0,500}\".{0,500}\".{0,500})\]$")
+_STYLE = re.compile(r"\[(?P<style>[^\[\]]{0,500}|[^\"]{0,500}\"[^\"]{0,500}\".{0,500})\]$")
 _ANCHOR = re.compile(r"\[\[[^\],]{1,300}(?:,[^\]]{0,300})?\]\]$")
 _CONDITION = re.compile(r"ifn?def::[^\[\s]{0,300}\[(?P<text>.+)\]$")
 # Lines that show nothing.
@@ -242,11 +242,13 @@ class _AsciiDoc(Converter):
             paragraph.append(lines[index].lstrip(" \t"))
             index += 1
         body = self._text(paragraph)
-        while index + 1 < len(lines) and lines[index] == "+":
+        while index + 1 < len(lines) and lines[index] == "+" and self.depth < self.DEEPEST:
             index = next_text(lines, index + 1)
             made: list[str] = []
+            self.depth += 1
             while index < len(lines) and not made and lines[index] != "+":
                 made, index = self.block(lines, index) if lines[index] else ([], index + 1)
+            self.depth -= 1
             body = joined(body, made)
         return body, index
 

@@ -7,6 +7,7 @@ read by eyes and not by a renderer.
 import codecs
 import json
 import re
+import textwrap
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -207,7 +208,7 @@ def _list(node: LexborNode, depth: int) -> list[str]:
                 items.append(_item(mark, held))
         elif child.tag in ("ul", "ol") and (held := _list(child, depth + 1)):
             margin = " " * (len(mark) + 1) if items else ""
-            items[-1:] = ["\n".join([*items[-1:], re.sub("^(?=.)", margin, held[0], flags=re.MULTILINE)])]
+            items[-1:] = ["\n".join([*items[-1:], textwrap.indent(held[0], margin)])]
     loose = any("\n\n" in item for item in items)
     return [("\n\n" if loose else "\n").join(items)] if items else []
 
@@ -254,6 +255,7 @@ def _number(node: LexborNode, name: str, default: int) -> int:
 def _cells(row: LexborNode, hanging: dict[int, int]) -> list[LexborNode | None]:
     """The cells of a row; `hanging` says by column how many rows more a cell above takes."""
     cells: list[LexborNode | None] = []
+    # None: what hangs behind the last cell.
     for cell in (*children(row), None):
         if cell is not None and (cell.tag not in ("td", "th") or not {"linenos", "gutter"}.isdisjoint(classes(cell))):
             continue

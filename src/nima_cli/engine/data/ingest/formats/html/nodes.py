@@ -54,7 +54,12 @@ _LOOK = 200
 
 def children(node: LexborNode) -> list[LexborNode]:
     """The nodes directly below, in order."""
-    return list(node.iter(include_text=True))
+    found = []
+    child = node.child
+    while child is not None:
+        found.append(child)
+        child = child.next
+    return found
 
 
 def flow(parent: LexborNode) -> Iterator[LexborNode | None]:

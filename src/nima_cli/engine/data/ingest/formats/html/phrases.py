@@ -15,10 +15,11 @@ _UNSEEN = str.maketrans("", "", "\u00ad\u200b\ufeff")
 _TAG_LIKE = re.compile(r"(?<![\w`])(?:</?[A-Za-z][^<>`]{0,200}>|<!--[^`]{0,200}-->)(?!`)")
 # No brace inside of a mark keeps the pattern linear.
 _TEMPLATE = re.compile(r"\{(?:\{[^{}]*\}|%[^{}]*%|#[^{}]*#)\}")
-_HEADING_LIKE = re.compile(r"^#{1,6}(?=\s|$)")
+_HEADING_LIKE = re.compile(r"#{1,6}(?=\s|$)")
 _PERMALINK = frozenset({"", "¶", "#", "§", "🔗", "ⓘ", "permalink"})
 # In the address of a picture.
 _UNFIT = re.compile(r"[\s()<>]")
+_NO_ADDRESS = str.maketrans("", "", "<>\r\n")
 _SHORT = re.compile(r"[+-]?\w{1,4}")
 _EMPHASIS = {**dict.fromkeys(("b", "strong"), "**"), **dict.fromkeys(("i", "em", "cite", "var", "dfn"), "*")}
 _NO_TARGET = ("#", "javascript:", "data:")
@@ -56,7 +57,7 @@ def span(node: LexborNode, depth: int = 0) -> str:
 def paragraph(text: str) -> str:
     """What `span` made of a run of text, as a paragraph; empty if it is mostly marks of a template."""
     lines = [" ".join(line.split()) for line in text.split("\n")]
-    joined = "\n".join(_HEADING_LIKE.sub(r"\\\g<0>", line) for line in lines if line)
+    joined = "\n".join(f"\\{line}" if line[0] == "#" and _HEADING_LIKE.match(line) else line for line in lines if line)
     if "{" in joined and 2 * len(_TEMPLATE.sub("", joined).strip()) < len(joined):
         return ""
     return joined
@@ -95,7 +96,7 @@ def _link(node: LexborNode, text: str) -> str:
         return text
     if inner.startswith("![") or target in (inner, f"mailto:{inner}"):
         return inner
-    return _within(text, link(inner, re.sub(r"[<>\r\n]", "", target)))
+    return _within(text, link(inner, target.translate(_NO_ADDRESS)))
 
 
 def _image(node: LexborNode) -> str:

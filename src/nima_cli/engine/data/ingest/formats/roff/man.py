@@ -134,9 +134,7 @@ class _Man:
         self._text.set_font("R")
 
     def _title(self, words: list[str]) -> None:
-        if words:
-            section = f"({words[1]})" if words[1:] and words[1] else ""
-            self._page.heading(1, self._text.plain(words[0]) + section)
+        self._page.title(*(self._text.plain(word) for word in words[:2]))
 
     def _section(self, words: list[str], level: int) -> None:
         self._page.close()

@@ -78,20 +78,13 @@ class Mdoc:
             self._name = words[0]
         self._page.text(self._line(["Nm", *words]))
 
-    def _paragraph(self, words: list[str]) -> None:
-        self._page.paragraph()
-
     def _title(self, words: list[str]) -> None:
-        if words:
-            self._page.heading(1, words[0] + (f"({words[1]})" if len(words) > 1 else ""))
+        self._page.title(*words[:2])
 
     def _section(self, words: list[str]) -> None:
         title = self._line(words)
         self._synopsis = title == "SYNOPSIS"
         self._page.heading(2, title)
-
-    def _section_below(self, words: list[str]) -> None:
-        self._page.heading(3, self._line(words))
 
     def _line(self, words: list[str], begins: bool = False) -> str:
         """Words and the macros between them, in Markdown, with the spaces that roff would set.
@@ -206,9 +199,10 @@ def _trailing(words: list[str]) -> list[str]:
 
 
 _BLOCKS: dict[str, Callable[[Mdoc, list[str]], None]] = {
-    "Nm": Mdoc._utility, "Dt": Mdoc._title, "Sh": Mdoc._section, "Ss": Mdoc._section_below, "Pp": Mdoc._paragraph,
-    "Lp": Mdoc._paragraph, "Bl": Mdoc._list, "It": Mdoc._item, "El": Mdoc._end_list, "Bd": Mdoc._display,
-    "Ed": Mdoc._end_display, "D1": Mdoc._one_line, "Dl": Mdoc._one_line,
+    "Nm": Mdoc._utility, "Dt": Mdoc._title, "Sh": Mdoc._section, "Bl": Mdoc._list, "It": Mdoc._item,
+    "El": Mdoc._end_list, "Bd": Mdoc._display, "Ed": Mdoc._end_display, "D1": Mdoc._one_line, "Dl": Mdoc._one_line,
+    "Ss": lambda mdoc, words: mdoc._page.heading(3, mdoc._line(words)),
+    **dict.fromkeys(("Pp", "Lp"), lambda mdoc, _: mdoc._page.paragraph()),
 }  # fmt: skip
 MACROS = frozenset(
     {*_CALLABLE, *_SPECIAL, *_SILENT, *_BLOCKS, "Fd", "Cd", "Sm"} | {f"%{one}" for one in "ABCDIJNOPQRTUV"}

@@ -74,6 +74,10 @@ class Page:
         if text.strip():
             self._add([f"{'#' * level} {text.strip()}"])
 
+    def title(self, name: str = "", section: str = "") -> None:
+        """The heading of the page."""
+        self.heading(1, f"{name}({section})" if name and section else name)
+
     def begin_code(self) -> None:
         if self._code is None:
             self.paragraph()
