@@ -133,7 +133,7 @@ def test_an_address_where_nobody_answers_is_refused_at_once(tiny_corpus: Path, t
 @pytest.mark.parametrize(
     ("flags", "what"),
     [
-        (["--engine", "spark"], "--engine spark: unknown"),
+        (["--engine", "spark"], "--engine spark: expected one of `local`, `ray`"),
         (["--ray-address", "head:6379"], "only `--engine ray` uses it"),
         (["--engine", "ray", "--ray-address", "head:6379", "--workers", "2"], "has its own"),
     ],
