@@ -1,4 +1,4 @@
-"""Rows of metrics as lines to draw, x against y; knows no file, no terminal and no drawing library."""
+"""Rows of `metrics.jsonl` as lines to draw, x against y."""
 
 import bisect
 import math

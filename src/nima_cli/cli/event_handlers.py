@@ -7,14 +7,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nima_cli.events import Event, View
+from nima_cli.events import Event, EventHandler
 
 if TYPE_CHECKING:
     from nima_cli.config.schema import MonitoringConfig
     from nima_cli.loggers.jsonl import MetricsRow
 
 
-def follow(events: Iterator[Event], views: Sequence[View]) -> Event | None:
+def follow(events: Iterator[Event], views: Sequence[EventHandler]) -> Event | None:
     """Show every event to every view, then close them; returns the last event, which says what came out."""
     event = None
     try:
@@ -30,7 +30,7 @@ def follow(events: Iterator[Event], views: Sequence[View]) -> Event | None:
 
 def run_views(
     monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: int | None, history: Path, quiet: bool
-) -> list[View]:
+) -> list[EventHandler]:
     """The views of a training run: the terminal, `metrics.jsonl`, the log, and what `monitoring` switches on.
 
     Args:
@@ -52,7 +52,7 @@ def run_views(
         return JsonlSink(path, keep_until_step=resumed_step, history=history / name, to_row=to_row, tell=tell)
 
     metrics = history / "metrics.jsonl"
-    views: list[View] = [
+    views: list[EventHandler] = [
         guarded(train_view(quiet=quiet), "the display", tell),  # a closed terminal must not end the run
         rows("metrics.jsonl", metrics_row),
         rows("samples.jsonl", samples_row),

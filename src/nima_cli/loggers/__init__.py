@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Callable
 
 from nima_cli.errors import NimaError
-from nima_cli.events import Event, View
+from nima_cli.events import Event, EventHandler
 
 
-def guarded(view: View, name: str, on_failure: Callable[[str], None]) -> View:
+def guarded(view: EventHandler, name: str, on_failure: Callable[[str], None]) -> EventHandler:
     """A view that never fails: at the first exception of `view` it is switched off and `on_failure` is told why.
 
     For optional sinks. `on_failure` gets one sentence and is called at most once.
@@ -16,7 +16,7 @@ def guarded(view: View, name: str, on_failure: Callable[[str], None]) -> View:
 
 
 class _Guarded:
-    def __init__(self, view: View, name: str, on_failure: Callable[[str], None]) -> None:
+    def __init__(self, view: EventHandler, name: str, on_failure: Callable[[str], None]) -> None:
         self._view = view
         self._name = name
         self._on_failure = on_failure

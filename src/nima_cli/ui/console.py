@@ -1,4 +1,4 @@
-"""The two consoles (data: stdout, talk: stderr) and the guard for foreign text; knows nothing of what is said."""
+"""The two consoles (data: stdout, talk: stderr), and foreign text made safe for them."""
 
 import contextlib
 import functools

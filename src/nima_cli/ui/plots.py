@@ -1,4 +1,4 @@
-"""Curves drawn with characters; knows nothing of files or of how the terminal shows them."""
+"""Curves drawn with characters."""
 
 import math
 from collections.abc import Sequence

@@ -206,7 +206,7 @@ def _refuse_report(path: Path) -> None:
 
 def _follow(steps: "Generator[Progress, None, Evaluation]", *, quiet: bool) -> "Evaluation":
     """Show the phases; returns what the steps return."""
-    from nima_cli.ui.phase_view import PhaseView
+    from nima_cli.ui.progress_view import PhaseView
 
     view = PhaseView(quiet=quiet)
     try:
