@@ -1,4 +1,4 @@
-"""Curves as PNG and SVG files; knows nothing of a screen and keeps no global state of matplotlib's."""
+"""Curves as PNG and SVG files, drawn without the global state of matplotlib."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ RUN_FIGURES = {"loss.png": "loss", "perplexity.png": "perplexity", "learning_rat
 _DRAWING_SHARE = 0.005
 
 
-class FiguresSink:
+class FiguresLogger:
     """Keeps `loss.png`, `perplexity.png` and `learning_rate.png` of a run fresh.
 
     They are drawn at the first evaluation, at each later one as far as drawing takes no more than 0.5% of the time, and
@@ -88,19 +88,16 @@ def draw_figure(
     if kind not in ("png", "svg"):
         raise InputError(f"{path}: cannot draw this kind of file", hint="end the name in `.png` or `.svg`")
     metrics = [metric] if isinstance(metric, str) else metric
-    figure = _figure([(name, curves(runs, name, x, smooth)) for name in metrics], x, many_runs=len(runs) > 1)
-    data = _rendered(figure, kind)
-    with atomic_write(path) as stream:
-        stream.write(data)
-
-
-def _figure(panels: Sequence[tuple[str, Sequence[Curve]]], x: XAxis, *, many_runs: bool) -> "Figure":
+    panels = [curves(runs, name, x, smooth) for name in metrics]
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_INCHES[0], _INCHES[1] * len(panels)), dpi=_DPI, layout="constrained")
-    for axes, (metric, lines) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
-        _panel(axes, metric, lines, x, many_runs=many_runs)
-    return figure
+    all_axes = figure.subplots(len(panels), squeeze=False)[:, 0]
+    for axes, name, lines in zip(all_axes, metrics, panels, strict=True):
+        _panel(axes, name, lines, x, many_runs=len(runs) > 1)
+    data = rendered(figure, kind)
+    with atomic_write(path) as stream:
+        stream.write(data)
 
 
 def _panel(axes: "Axes", metric: str, lines: Sequence[Curve], x: XAxis, *, many_runs: bool) -> None:
@@ -136,13 +133,13 @@ def _stroke(line: Curve) -> dict[str, Any]:
     return {"linewidth": 2.0, "marker": "o", "markersize": 4.5}
 
 
-def _rendered(figure: "Figure", kind: str) -> bytes:
-    """The file's bytes, free of dates, so that equal curves give equal files."""
+def rendered(figure: "Figure", kind: str, **options: Any) -> bytes:
+    """The bytes of a `png` or `svg` file, free of dates, so that equal figures give equal files."""
     import matplotlib
 
     data = io.BytesIO()
-    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "nima"}):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(data, format=kind, metadata=metadata)
+        figure.savefig(data, format=kind, metadata=metadata, **options)
     return data.getvalue()

@@ -209,12 +209,12 @@ def prepare(
 def _prepare(events: Iterator["Event"], folder: Path, report: Path | None, *, quiet: bool, as_json: bool) -> None:
     from nima_cli.cli.event_handlers import follow, print_json
     from nima_cli.events import DatasetReady
-    from nima_cli.loggers.drops import DropsSink
+    from nima_cli.loggers.jsonl import DropsLogger
     from nima_cli.ui.console import command, out, safe_text, say
     from nima_cli.ui.formatting import many
     from nima_cli.ui.prepare_view import prepare_view
 
-    drops = DropsSink(report) if report is not None else None
+    drops = DropsLogger(report) if report is not None else None
     views = [prepare_view(quiet=quiet), *([drops] if drops else [])]
     ready = follow(events, views)
     if drops is not None and not drops.written and not quiet:
