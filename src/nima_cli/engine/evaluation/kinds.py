@@ -1,4 +1,4 @@
-"""What the lines of a document are: prose, YAML, command lines, or code by language; knows nothing of tokens.
+"""What the lines of a document are: prose, YAML, command lines, or code by language.
 
 Markdown goes through the parser that preparing uses. In plain text the literal blocks of reStructuredText are found:
 what is indented under a line that ends in `::` or under a `code-block` directive.

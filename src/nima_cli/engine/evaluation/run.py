@@ -1,7 +1,4 @@
-"""One evaluation of one split: the figures, and whatever else was asked for; prints nothing.
-
-Axis letters: P places in the token file
-"""
+"""One evaluation of one split: the figures, and whatever else was asked for."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +8,7 @@ import numpy as np
 from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.evaluation.answers import Answers, ask
 from nima_cli.engine.evaluation.baselines import Baseline, measure_baselines
-from nima_cli.engine.evaluation.continuations import Writing, write_on
+from nima_cli.engine.evaluation.continuations import Continuations, continue_documents
 from nima_cli.engine.evaluation.groups import find_groups
 from nima_cli.engine.evaluation.scoring import score
 from nima_cli.engine.inference.decode_backend import Stepper
@@ -46,7 +43,7 @@ class Evaluation:
     total: Metrics
     by: Mapping[str, Mapping[str, Metrics]] = field(default_factory=dict)
     baselines: tuple[Baseline, ...] = ()
-    writing: Writing | None = None
+    continuations: Continuations | None = None
     answers: Answers | None = None
 
 
@@ -61,21 +58,20 @@ def evaluate_split(
         DivergedError: the model's predictions are not finite numbers.
     """
     if wanted.baselines and split == "train":
-        raise InputError("`--baselines`: they learn from the train split", hint="measure `--split test` or `val`")
+        raise InputError("`baselines=True`: they learn from the train split", hint="measure `split=test` or `val`")
     tokenizer, arrays = dataset.tokenizer, dataset.arrays(split)
     sources = tuple(str(source["name"]) for source in dataset.metadata["sources"])
     groups = yield from find_groups(arrays, tokenizer, sources, kinds="kind" in wanted.by)
-    tally = yield from score(model, dataset.split(split), groups, tokenizer.byte_lengths().astype(np.int32))
+    sums = yield from score(model, dataset.split(split), groups, tokenizer.byte_lengths().astype(np.int32))
     baselines: list[Baseline] = []
     if wanted.baselines:
         baselines = yield from measure_baselines(dataset.arrays("train"), arrays, groups, tokenizer)
     generator = TextGenerator(model, tokenizer, stepper)
-    writing = answers = None
+    continuations = answers = None
     if wanted.samples:
-        writing = yield from write_on(
-            generator, arrays, dataset.arrays("train"), count=wanted.samples, seed=wanted.seed
-        )
+        train = dataset.arrays("train")
+        continuations = yield from continue_documents(generator, arrays, train, count=wanted.samples, seed=wanted.seed)
     if wanted.questions:
         answers = yield from ask(generator, arrays, count=wanted.questions)
-    by = {dimension: groups.rows(dimension, tally) for dimension in wanted.by}
-    return Evaluation(tally.total(), by, tuple(baselines), writing, answers)
+    by = {dimension: groups.rows(dimension, sums) for dimension in wanted.by}
+    return Evaluation(sums.total(), by, tuple(baselines), continuations, answers)

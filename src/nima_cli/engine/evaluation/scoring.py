@@ -1,4 +1,4 @@
-"""A model's loss on every token of a split, added up by group; knows nothing of what the groups mean."""
+"""A model's loss on every token of a split, added up by group."""
 
 from collections.abc import Generator
 
@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from nima_cli.engine.data.store.dataset import TokenDataset
-from nima_cli.engine.evaluation.groups import Groups
-from nima_cli.engine.evaluation.metric_sums import Tally
+from nima_cli.engine.evaluation.groups import Groups, MetricSums
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.loss import IGNORE
 from nima_cli.errors import DivergedError
@@ -27,7 +26,7 @@ def score(
     byte_lengths_V: npt.NDArray[np.int32],
     *,
     batch_tokens: int = _TOKENS_PER_BATCH,
-) -> Generator[Progress, None, Tally]:
+) -> Generator[Progress, None, MetricSums]:
     """Every token of the split as a target once, in windows of one context side by side.
 
     Raises:
@@ -36,7 +35,7 @@ def score(
     context = model.shape.context_length
     windows, size = split.windows(context), max(1, batch_tokens // context)
     device = model.embed_tokens.weight.device
-    tally = Tally(groups.count)
+    sums = MetricSums(groups.count)
     model.eval()
     for start in range(0, windows, size):
         yield Progress("evaluating", start, windows, "windows")
@@ -44,28 +43,23 @@ def score(
         batch = split.window_batch(numbers.tolist(), context)
         targets_N = batch.targets_BT.flatten()
         h_BTC = model.hidden(batch.inputs_BT.to(device))
-        nats_N, hits_N = _losses(h_BTC.flatten(0, 1), model.head_weight_VC, targets_N.to(device))
+        loss_N, correct_N = _losses(h_BTC.flatten(0, 1), model.head_weight_VC, targets_N.to(device))
         valid_N = (targets_N != IGNORE).numpy()
         places_N = (numbers[:, None] * context + np.arange(1, context + 1)).ravel()[valid_N]
-        tally.add(
-            groups.codes_P[places_N],
-            nats_N.cpu().numpy()[valid_N],
-            byte_lengths_V[targets_N.numpy()[valid_N]],
-            hits_N.cpu().numpy()[valid_N],
-        )
-    return tally
+        bytes_N = byte_lengths_V[targets_N.numpy()[valid_N]]
+        sums.add(groups.codes_P[places_N], loss_N.cpu().numpy()[valid_N], bytes_N, correct_N.cpu().numpy()[valid_N])
+    return sums
 
 
 def _losses(h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Nats float32 [N] and hits bool [N]; both zero where the target carries no loss."""
+    """Loss in nats float32 [N] and whether the prediction was right bool [N]; zero where the target carries no loss."""
     cast_VC = head_VC.to(h_NC.dtype)
-    nats_N = torch.zeros(len(targets_N), device=h_NC.device)
-    hits_N = torch.zeros(len(targets_N), dtype=torch.bool, device=h_NC.device)
-    for start in range(0, len(targets_N), _POSITIONS_PER_CHUNK):
-        part = slice(start, start + _POSITIONS_PER_CHUNK)
-        logits_NV = F.linear(h_NC[part], cast_VC).float()
-        nats_N[part] = F.cross_entropy(logits_NV, targets_N[part], ignore_index=IGNORE, reduction="none")
-        hits_N[part] = logits_NV.argmax(dim=-1) == targets_N[part]
-    if not bool(torch.isfinite(nats_N).all()):
+    losses, correct, size = [], [], _POSITIONS_PER_CHUNK
+    for part_NC, part_N in zip(torch.split(h_NC, size), torch.split(targets_N, size), strict=True):
+        logits_NV = F.linear(part_NC, cast_VC).float()
+        losses.append(F.cross_entropy(logits_NV, part_N, ignore_index=IGNORE, reduction="none"))
+        correct.append(logits_NV.argmax(dim=-1) == part_N)
+    loss_N = torch.cat(losses)
+    if not bool(torch.isfinite(loss_N).all()):
         raise DivergedError("the model's predictions are not finite numbers", hint="use an earlier checkpoint")
-    return nats_N, hits_N
+    return loss_N, torch.cat(correct)
