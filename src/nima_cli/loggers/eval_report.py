@@ -194,9 +194,12 @@ def _table(headings: Sequence[_Cell], rows: Iterable[Sequence[_Cell]]) -> str:
 
 
 def _row(tag: str, cells: Sequence[_Cell]) -> str:
-    styled = [cell if isinstance(cell, tuple) else (cell, "") for cell in cells]
-    inner = (f'<{tag} class="{style}">{_text(text)}</{tag}>' for text, style in styled)
-    return f"<tr>{''.join(inner)}</tr>"
+    row = ""
+    for cell in cells:
+        text, style = (cell, "") if isinstance(cell, str) else cell
+        attribute = f' class="{style}"' if style else ""
+        row += f"<{tag}{attribute}>{_text(text)}</{tag}>"
+    return f"<tr>{row}</tr>"
 
 
 def _note(text: str) -> str:

@@ -33,9 +33,12 @@ def table(
     for heading, style in zip_longest(headings, styles, fillvalue=""):
         numbers = heading.startswith(">")
         title = Text(safe_text(heading.removeprefix(">")))
-        grid.add_column(title, style=style, justify="right" if numbers else "left", no_wrap=numbers)
+        if numbers:
+            grid.add_column(title, style=style, justify="right", no_wrap=True)
+        else:
+            grid.add_column(title, style=style, overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(safe_text(cell), overflow="fold") if isinstance(cell, str) else cell for cell in row))
+        grid.add_row(*(Text(safe_text(cell)) if isinstance(cell, str) else cell for cell in row))
     return grid
 
 

@@ -168,7 +168,7 @@ def picture(state: TrainState, console: Console, now: float = 0.0) -> Renderable
     if state.started is not None:
         parts.append(_header(state.started, width))
     if state.evals:
-        parts.append(_evaluations(state, min(MAX_EVALUATIONS, max(2, height - OTHER_LINES)), wide=width >= NARROW))
+        parts.append(_evaluations(state, min(MAX_EVALUATIONS, max(2, height - OTHER_LINES)), width))
     if state.sample is not None:
         parts.append(_sample(state.sample, console, width))
     if state.started is not None:
@@ -199,8 +199,8 @@ def _packed(pieces: Sequence[Text], width: int, separator: str = " · ") -> Text
     return text
 
 
-def _evaluations(state: TrainState, count: int, *, wide: bool) -> Table:
-    rows = []
+def _evaluations(state: TrainState, count: int, width: int) -> Table:
+    wide, rows = width >= NARROW, []
     for event in state.evals[-count:]:
         is_best = state.best is event
         mark = "best" if is_best else event.split if event.split != "val" else ""
@@ -218,7 +218,7 @@ def _evaluations(state: TrainState, count: int, *, wide: bool) -> Table:
         )
     long = (">step", ">epoch", ">train loss", ">val loss", ">perplexity", ">bits/byte", ">accuracy", "")
     short = (">step", ">epoch", ">train", ">val", ">ppl", ">b/byte", ">acc", "")
-    return table(long if wide else short, rows, styles=("", "", "", "bold"), gap=3 if wide else 2)
+    return table(long if wide else short, rows, styles=("", "", "", "bold"), gap=3 if wide else 1)
 
 
 def _sample(sample: SampleDrawn, console: Console, width: int) -> Text:
