@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nima_cli.curves import X_LABELS, Curve, Row, XAxis, curves, is_logarithmic, metric_label, metric_title, time_unit
+from nima_cli.curves import Curve, Row, XAxis, curves, is_logarithmic, metric_label, metric_title, x_axis
 from nima_cli.errors import InputError
 from nima_cli.events import EvalDone, Event, RolledBack, RunEnded
 from nima_cli.files import atomic_write, make_folder
@@ -103,14 +103,14 @@ def draw_figure(
 def _panel(axes: "Axes", metric: str, lines: Sequence[Curve], x: XAxis, *, many_runs: bool) -> None:
     from matplotlib.ticker import EngFormatter
 
-    unit, per_unit = time_unit(max(at for line in lines for at in line.xs)) if x == "time" else ("", 1.0)
+    label, unit = x_axis(lines, x)
     runs = list(dict.fromkeys(line.run for line in lines))
     handles = []
     for line in lines:
         colour = _COLOURS[(runs.index(line.run) if many_runs else line.kind != "train") % len(_COLOURS)]
-        xs = [at / per_unit for at in line.xs]
+        xs = [at / unit for at in line.xs]
         handles += axes.plot(xs, line.ys, color=colour, **_stroke(line))
-    axes.set_xlabel(X_LABELS[x] + (f" ({unit})" if unit else ""))
+    axes.set_xlabel(label)
     axes.set_ylabel(metric_label(metric))
     axes.set_title(metric_title(metric), loc="left", fontweight="bold")
     if is_logarithmic(metric):
