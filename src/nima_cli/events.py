@@ -228,4 +228,5 @@ class EventHandler(Protocol):
         """Take one event."""
 
     def close(self) -> None:
-        """Finish what is open; called once, also after a failure."""
+        """Finish what is open; called once, also after a failure. By default nothing is."""
+        return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nima_cli.curves import Curve, Row, XAxis, curves, is_logarithmic, metric_label, metric_title, x_axis
 from nima_cli.errors import InputError
-from nima_cli.events import EvalDone, Event, RolledBack, RunEnded
+from nima_cli.events import EvalDone, Event, EventHandler, RolledBack, RunEnded
 from nima_cli.files import atomic_write, make_folder
 from nima_cli.loggers.jsonl import metrics_row, until_step
 
@@ -27,7 +27,7 @@ RUN_FIGURES = {"loss.png": "loss", "perplexity.png": "perplexity", "learning_rat
 _DRAWING_SHARE = 0.005
 
 
-class FiguresLogger:
+class FiguresLogger(EventHandler):
     """Keeps `loss.png`, `perplexity.png` and `learning_rate.png` of a run fresh.
 
     They are drawn at the first evaluation, at each later one as far as drawing takes no more than 0.5% of the time, and
@@ -56,9 +56,6 @@ class FiguresLogger:
             self._rows = until_step(self._rows, event.step)
         if isinstance(event, RunEnded) or (isinstance(event, EvalDone) and self._clock() >= self._not_before):
             self._draw()
-
-    def close(self) -> None:
-        """Nothing is open."""
 
     def _draw(self) -> None:
         started = self._clock()

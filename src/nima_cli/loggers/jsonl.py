@@ -232,7 +232,6 @@ class DropsLogger:
         self._prepared = False
 
     def __call__(self, event: Event, /) -> None:
-        """Take one event."""
         match event:
             case Dropped():
                 self._stream.write(encode_row({**asdict(event), "figures": dict(event.figures)}))

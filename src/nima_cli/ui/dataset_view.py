@@ -1,6 +1,6 @@
 """A prepared dataset for people: tables, lengths, and samples with their special symbols."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -15,7 +15,25 @@ from nima_cli.ui.tables import stacked, table
 
 _BAR = 40
 _LEAKS_SHOWN = 3
-_SPLIT_COLUMNS = ("documents", "samples", "tokens", "characters", "bytes")
+_SPLIT_COLUMNS = (
+    ("split", "split", ""),
+    *((f">{name}", name, ",") for name in ("documents", "samples", "tokens", "characters", "bytes")),
+)
+_SOURCE_COLUMNS = (
+    ("source", "name", ""),
+    (">weight", "weight", "g"),
+    (">documents", "documents", ","),
+    (">kept", "kept", ","),
+    ("format", "format", ""),
+    ("dropped", "dropped", ""),
+)
+_MIX_COLUMNS = (
+    ("mix of an epoch", "source", ""),
+    (">weight", "weight", "g"),
+    (">train tokens", "tokens", ","),
+    (">share of the text", "share", ".1%"),
+    (">share of an epoch", "epoch_share", ".1%"),
+)
 
 
 def dataset_view(result: Mapping[str, Any], *, verbose: bool) -> RenderableType:
@@ -34,10 +52,10 @@ def dataset_view(result: Mapping[str, Any], *, verbose: bool) -> RenderableType:
             ("  vocabulary ", "dim"),
             f"{tokenizer['vocab_size']:,}",
         ),
-        _splits(result["splits"]),
-        _sources(result["sources"]),
+        _columns(({"split": name, **split} for name, split in result["splits"].items()), _SPLIT_COLUMNS),
+        _columns(({**one, "dropped": _drops(one["dropped"])} for one in result["sources"]), _SOURCE_COLUMNS),
         table(("", ""), _facts(result), styles=("dim",), gap=2),
-        _mix(result["mix"]),
+        _columns(result["mix"], _MIX_COLUMNS),
         *([inputs_table(inputs)] if inputs else []),
         *([_leaks(leaks, shown=None if verbose else _LEAKS_SHOWN)] if leaks else []),
         _histogram(result["lengths"]),
@@ -62,39 +80,15 @@ def sample_view(sample: Mapping[str, Any]) -> Text:
     return text.append("\n")
 
 
-def _splits(splits: Mapping[str, Mapping[str, int]]) -> Table:
-    rows = [(name, *(f"{split[column]:,}" for column in _SPLIT_COLUMNS)) for name, split in splits.items()]
-    return table(("split", *(f">{column}" for column in _SPLIT_COLUMNS)), rows, styles=("bold",))
-
-
-def _sources(sources: Sequence[Mapping[str, Any]]) -> Table:
-    rows = [
-        (
-            source["name"],
-            f"{source['weight']:g}",
-            f"{source['documents']:,}",
-            f"{source['kept']:,}",
-            source["format"],
-            _drops(source["dropped"]),
-        )
-        for source in sources
-    ]
-    return table(("source", ">weight", ">documents", ">kept", "format", "dropped"), rows, styles=("bold",))
+def _columns(items: Iterable[Mapping[str, Any]], columns: Sequence[tuple[str, str, str]]) -> Table:
+    """A table of items; `columns` are (heading, key, format)."""
+    rows = [[format(item[key], form) for _, key, form in columns] for item in items]
+    return table([heading for heading, _, _ in columns], rows, styles=("bold",))
 
 
 def _drops(dropped: Mapping[str, int]) -> str:
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in dropped.items() if count)
     return f"{sum(dropped.values()):,}{f' ({reasons})' if reasons else ''}"
-
-
-def _mix(mix: Sequence[Mapping[str, Any]]) -> Table:
-    """What an epoch is made of, source by source."""
-    rows = [
-        (one["source"], f"{one['weight']:g}", f"{one['tokens']:,}", f"{one['share']:.1%}", f"{one['epoch_share']:.1%}")
-        for one in mix
-    ]
-    headings = ("mix of an epoch", ">weight", ">train tokens", ">share of the text", ">share of an epoch")
-    return table(headings, rows, styles=("bold",))
 
 
 def _facts(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,19 +1,15 @@
 """Handlers of events for commands without a screen of their own: warnings alone, or the phase under way."""
 
-from nima_cli.events import Event, Note, Progress
+from nima_cli.events import Event, EventHandler, Note, Progress
 from nima_cli.ui.console import can_show, err, say
 
 
-class QuietView:
+class QuietView(EventHandler):
     """Shows warnings and nothing else."""
 
     def __call__(self, event: Event, /) -> None:
-        """Take one event."""
         if isinstance(event, Note) and event.level == "warning":
             say(event.message, event.level)
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class PhaseView:
@@ -26,7 +22,6 @@ class PhaseView:
             self._status.start()
 
     def __call__(self, event: Event, /) -> None:
-        """Take one event."""
         if self._status is not None and isinstance(event, Progress):
             share = f" {event.done:,} of {event.total:,}" if event.unit else ""
             self._status.update(event.phase + share)

@@ -50,7 +50,7 @@ def train_view(*, quiet: bool, clock: Callable[[], float] = time.monotonic) -> E
     return LiveTrainView(console, clock=clock) if console.is_terminal else LineTrainView(console, clock=clock)
 
 
-class LineTrainView:
+class LineTrainView(EventHandler):
     """One line per fact, never redrawn: for logs, pipes and NO_COLOR."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float]) -> None:
@@ -61,7 +61,6 @@ class LineTrainView:
         self._sampled = 0
 
     def __call__(self, event: Event, /) -> None:
-        """Take one event."""
         now = self._clock()
         self._state.take(event, now)
         match event:
@@ -86,9 +85,6 @@ class LineTrainView:
                 self._print(ending(event))
                 if self._state.started is not None and (hint := next_step(event, self._state.started.run_dir)):
                     say(hint, "hint")
-
-    def close(self) -> None:
-        """Nothing is open."""
 
     def _show_sample(self, sample: SampleDrawn) -> None:
         """The first sample of an evaluation, as much of it as a log can bear; all are in `samples.jsonl`."""
@@ -137,7 +133,6 @@ class LiveTrainView(LineTrainView):
         self._next_draw = 0.0
 
     def __call__(self, event: Event, /) -> None:
-        """Take one event."""
         if isinstance(event, RunStarted):
             self._live.start()
         elif isinstance(event, RunEnded):
