@@ -115,7 +115,7 @@ def evaluate_checkpoint(
 
     Args:
         report: where to write the HTML page, if anywhere.
-        wanted: fields of `engine.evaluation.run.Wanted`.
+        wanted: what else `engine.evaluation.run.evaluate_split` takes.
 
     Raises:
         NimaError: the checkpoint, dataset, split or device cannot be used.
@@ -129,7 +129,7 @@ def evaluate_checkpoint(
     from nima_cli.cli.commands.eval_result import found_fields
     from nima_cli.cli.inference import load_model
     from nima_cli.engine.data.store.dataset import open_dataset
-    from nima_cli.engine.evaluation.run import Wanted, evaluate_split
+    from nima_cli.engine.evaluation.run import evaluate_split
 
     loaded = load_model(path, device=device, dtype=dtype, batched=True, quiet=quiet)
     folder = data if data is not None else _dataset_of(loaded.checkpoint, loaded.path)
@@ -139,9 +139,8 @@ def evaluate_checkpoint(
             f"{folder}: its tokenizer is not the one that {loaded.path} was trained with",
             hint="give the dataset it was trained on, or prepare this one with --tokenizer-from",
         )
-    asked = Wanted(**wanted)
-    stepper = loaded.stepper() if asked.samples or asked.questions else None
-    found = _follow(evaluate_split(loaded.model, dataset, split, asked, stepper), quiet=quiet)
+    stepper = loaded.stepper() if wanted.get("samples") or wanted.get("questions") else None
+    found = _follow(evaluate_split(loaded.model, dataset, split, stepper=stepper, **wanted), quiet=quiet)
     dataset.verification.require()
     result: dict[str, Any] = {
         "checkpoint": str(loaded.path),

@@ -1,7 +1,7 @@
 """One evaluation of one split: the figures, and whatever else was asked for."""
 
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,58 +20,57 @@ from nima_cli.events import Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to find out besides the figures of a whole split.
-
-    Attributes:
-        by: dimensions to break the figures down by: source, kind.
-        samples: documents to continue; `questions`: questions to ask.
-        seed: of the texts.
-    """
-
-    by: tuple[str, ...] = ()
-    baselines: bool = False
-    samples: int = 0
-    questions: int = 0
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What was found; `by` has the figures of each name of each dimension, which add up to `total`."""
 
     total: Metrics
-    by: Mapping[str, Mapping[str, Metrics]] = field(default_factory=dict)
-    baselines: tuple[Baseline, ...] = ()
-    continuations: Continuations | None = None
-    answers: Answers | None = None
+    by: Mapping[str, Mapping[str, Metrics]]
+    baselines: tuple[Baseline, ...]
+    continuations: Continuations | None
+    answers: Answers | None
 
 
 def evaluate_split(
-    model: GPT, dataset: PreparedDataset, split: str, wanted: Wanted, stepper: Stepper | None = None
+    model: GPT,
+    dataset: PreparedDataset,
+    split: str,
+    *,
+    by: Sequence[str] = (),
+    baselines: bool = False,
+    samples: int = 0,
+    questions: int = 0,
+    seed: int = 0,
+    stepper: Stepper | None = None,
 ) -> Generator[Progress, None, Evaluation]:
-    """Evaluate `model` on a split of the dataset whose tokenizer it has; it writes with `stepper`, or with torch.
+    """Evaluate `model` on a split of the dataset whose tokenizer it has.
+
+    Args:
+        by: dimensions to break the figures down by: source, kind.
+        baselines: whether to measure simple predictors as well.
+        samples: documents to continue, drawn with `seed`.
+        questions: questions to ask.
+        stepper: what the model writes with; None is torch.
 
     Raises:
         InputError: baselines on the split that they learn from.
         DataError: no such split, or nothing in it to continue or to ask.
         DivergedError: the model's predictions are not finite numbers.
     """
-    if wanted.baselines and split == "train":
+    if baselines and split == "train":
         raise InputError("`baselines=True`: they learn from the train split", hint="measure `split=test` or `val`")
     tokenizer, arrays = dataset.tokenizer, dataset.arrays(split)
     sources = tuple(str(source["name"]) for source in dataset.metadata["sources"])
-    groups = yield from find_groups(arrays, tokenizer, sources, kinds="kind" in wanted.by)
+    groups = yield from find_groups(arrays, tokenizer, sources, kinds="kind" in by)
     sums = yield from score(model, dataset.split(split), groups, tokenizer.byte_lengths().astype(np.int32))
-    baselines: list[Baseline] = []
-    if wanted.baselines:
-        baselines = yield from measure_baselines(dataset.arrays("train"), arrays, groups, tokenizer)
+    measured: list[Baseline] = []
+    if baselines:
+        measured = yield from measure_baselines(dataset.arrays("train"), arrays, groups, tokenizer)
     generator = TextGenerator(model, tokenizer, stepper)
     continuations = answers = None
-    if wanted.samples:
+    if samples:
         train = dataset.arrays("train")
-        continuations = yield from continue_documents(generator, arrays, train, count=wanted.samples, seed=wanted.seed)
-    if wanted.questions:
-        answers = yield from ask(generator, arrays, count=wanted.questions)
-    by = {dimension: groups.rows(dimension, sums) for dimension in wanted.by}
-    return Evaluation(sums.total(), by, tuple(baselines), continuations, answers)
+        continuations = yield from continue_documents(generator, arrays, train, count=samples, seed=seed)
+    if questions:
+        answers = yield from ask(generator, arrays, count=questions)
+    rows = {dimension: groups.rows(dimension, sums) for dimension in by}
+    return Evaluation(sums.total(), rows, tuple(measured), continuations, answers)
