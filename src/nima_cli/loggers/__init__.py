@@ -20,7 +20,6 @@ class Guarded:
         self._alive = True
 
     def __call__(self, event: Event, /) -> None:
-        """Hand the event on."""
         if self._alive:
             try:
                 self._handler(event)
@@ -30,7 +29,6 @@ class Guarded:
                     self._handler.close()
 
     def close(self) -> None:
-        """Close the handler."""
         if self._alive:
             try:
                 self._handler.close()

@@ -63,19 +63,11 @@ _Cell = str | tuple[str, str]  # a text, or a text and the class of its cell
 
 
 def write_report(path: Path, result: Mapping[str, Any]) -> None:
-    """Write the page, all or nothing.
-
-    Args:
-        result: what `nima eval --json` prints.
-
-    Raises:
-        ResourceError: the file cannot be written.
-    """
+    """Write what `nima eval --json` prints as a page, all or nothing; raises ResourceError."""
     write_text(path, report_page(result))
 
 
 def report_page(result: Mapping[str, Any]) -> str:
-    """The whole page."""
     file = "/".join(Path(result["checkpoint"]).parts[-2:])
     title = _text(f"{file} on the {result['split']} split")
     return _PAGE.substitute(title=title, sections="\n".join(_sections(result)))

@@ -35,13 +35,7 @@ class FiguresLogger(EventHandler):
     """
 
     def __init__(self, folder: Path, *, rows: Iterable[Row] = (), clock: Callable[[], float] = time.monotonic) -> None:
-        """Start with what an earlier process saw.
-
-        Args:
-            folder: the `plots/` of the run.
-            rows: on resume, the rows of `metrics.jsonl` up to the checkpoint.
-            clock: seconds.
-        """
+        """Draw into `folder`; on resume, `rows` are those of `metrics.jsonl` up to the checkpoint."""
         self._folder = folder
         self._rows = [dict(row) for row in rows]
         self._clock = clock

@@ -101,12 +101,7 @@ class JsonlLogger:
         self._told = False
 
     def __call__(self, event: Event, /) -> None:
-        """Take one event.
-
-        Raises:
-            ResourceError: the file cannot be made.
-            DataError: the file to go on with is damaged.
-        """
+        """Take one event; raises ResourceError if the file cannot be made, DataError if it is damaged."""
         stream = self._stream or self._open(self._history, self._keep_until_step)
         if isinstance(event, RolledBack):
             # Rows that wait are of later steps, or would be lost all the same.
@@ -124,11 +119,7 @@ class JsonlLogger:
                 self._tell(f"{explain(error, self._path, 'write').message}; its rows wait until they can be written")
 
     def close(self) -> None:
-        """Close the file.
-
-        Raises:
-            ResourceError: rows were waiting and still cannot be written.
-        """
+        """Close the file; raises ResourceError if rows were waiting and still cannot be written."""
         if self._stream is None:
             return
         try:

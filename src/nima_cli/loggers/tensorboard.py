@@ -57,7 +57,6 @@ class TensorboardLogger:
                 self._write_text(event.step, f"samples/{event.prompt}", event.prompt + event.text)
 
     def close(self) -> None:
-        """Close the file."""
         if self._writer is not None:
             self._writer.close()
 

@@ -1,4 +1,4 @@
-"""Metrics to Weights & Biases through its own client, which finds its key and chooses online or offline by itself.
+"""Metrics to Weights & Biases through its own client, which finds its key by itself.
 
 The client works in a thread of its own behind a queue, so that however slow the network is, training never waits.
 """
@@ -38,13 +38,7 @@ class WandbLogger:
     """Sends scalars, samples and the resolved config; the run keeps its id over resumes."""
 
     def __init__(self, settings: WandbConfig, *, tell: Callable[[str], None], patience: float = 30.0) -> None:
-        """Nothing happens before the first event.
-
-        Args:
-            settings: the `monitoring.wandb` of the config.
-            tell: gets one sentence when the run is kept offline.
-            patience: seconds that the end of a run may wait for the client.
-        """
+        """`tell` gets a sentence when the run is kept offline; its end waits `patience` seconds for the client."""
         self._settings = settings
         self._tell = tell
         self._patience = patience
@@ -61,11 +55,7 @@ class WandbLogger:
         self._events.put(event)
 
     def close(self) -> None:
-        """Wait for what is queued, `patience` seconds at most.
-
-        Raises:
-            ResourceError: the client was not done by then.
-        """
+        """Wait for what is queued; raises ResourceError if the client is not done within its time."""
         if self._worker.ident is None:
             return
         self._events.put(None)

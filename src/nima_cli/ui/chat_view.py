@@ -141,11 +141,7 @@ def _goes_on(loop: _Loop, read: Callable[[], str]) -> bool:
 
 
 def _ask_plainly(stdin: IO[str]) -> str:
-    """One line from a terminal without escape codes.
-
-    Raises:
-        EOFError: there are no more.
-    """
+    """One line from a terminal without escape codes; raises EOFError where there are no more."""
     talk = err().file
     talk.write("\n> ")
     talk.flush()

@@ -37,10 +37,9 @@ _MIX_COLUMNS = (
 
 
 def dataset_view(result: Mapping[str, Any], *, verbose: bool) -> RenderableType:
-    """Counts, sources, drops, duplicates, the mix of an epoch, inputs, leaks, and how long the samples are.
+    """All that `nima data inspect --json` prints, but for its samples.
 
     Args:
-        result: what `nima data inspect --json` prints.
         verbose: also show every leak that is listed, the options and the hashes of the files.
     """
     tokenizer, leaks = result["tokenizer"], result.get("leaks")
@@ -64,11 +63,7 @@ def dataset_view(result: Mapping[str, Any], *, verbose: bool) -> RenderableType:
 
 
 def sample_view(sample: Mapping[str, Any]) -> Text:
-    """One sample as the model sees it: green carries loss, special symbols stand out.
-
-    Args:
-        sample: one of the `shown` of `nima data inspect --json`.
-    """
+    """One of the samples of `nima data inspect --json`: green carries loss, special symbols stand out."""
     head = (
         f"{sample['split']} sample {sample['number']}, {sample['kind']} from {sample['source']}: "
         f"{sample['tokens']} tokens, {sample['loss_tokens']} with loss"

@@ -29,11 +29,7 @@ _FIGURES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 
 
 def eval_view(result: Mapping[str, Any]) -> RenderableType:
-    """Everything that an evaluation found, as far as it was asked for.
-
-    Args:
-        result: what `nima eval --json` prints; a figure that is absent or None is left out.
-    """
+    """The tables of what `nima eval --json` prints; a figure that is absent or None is left out."""
     figures = [(name, show(result[field])) for field, name, show in _FIGURES if result.get(field) is not None]
     parts: list[RenderableType] = [table(("", f">{result['split']} split"), figures, styles=("", "bold"))]
     baselines = result.get("baselines", [])

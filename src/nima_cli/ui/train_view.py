@@ -41,8 +41,7 @@ OTHER_LINES = 17
 def train_view(*, quiet: bool, clock: Callable[[], float] = time.monotonic) -> EventHandler:
     """The view that suits stderr: live on a terminal, lines in a pipe; with `quiet`, warnings only.
 
-    Args:
-        clock: seconds; spaces out the step lines and the redraws.
+    `clock` (seconds) spaces out the step lines and the redraws.
     """
     if quiet:
         return QuietView()

@@ -43,11 +43,7 @@ def bash_path() -> str | None:
 
 
 def code_blocks(text: str, *, after: int, bash: str | None) -> list[CodeBlock]:
-    """The fences of a text that end behind its first `after` characters, checked.
-
-    Args:
-        bash: a program that understands `-n`; without one, shell text is not checked.
-    """
+    """The fences of a text that end behind its first `after` characters; without `bash`, shell is not checked."""
     lines = text.split("\n")
     first = text.count("\n", 0, after)
     found = []

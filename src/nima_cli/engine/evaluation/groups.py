@@ -47,11 +47,7 @@ class MetricSums:
         return _metrics(self._sums_4G.sum(axis=1))
 
     def merged(self, target_G: npt.NDArray[Any], count: int) -> dict[int, Metrics]:
-        """The figures of coarser groups that hold any token.
-
-        Args:
-            target_G: the coarse group, from 0 to `count` - 1, that each group belongs to.
-        """
+        """The figures of `count` coarser groups, as far as they hold tokens; `target_G` is where each group belongs."""
         merged = np.zeros((4, count), dtype=np.int64)
         np.add.at(merged.T, target_G, self._sums_4G.T)
         return {group: _metrics(merged[:, group]) for group in range(count) if merged[1, group]}

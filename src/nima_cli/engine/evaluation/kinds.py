@@ -49,11 +49,7 @@ def fence_marks(line: str) -> tuple[str, str]:
 
 
 def line_kinds(text: str, kind: Kind) -> list[str]:
-    """The kind of each line of `text.split("\\n")`, for a document of prose.
-
-    Args:
-        kind: `markdown`, or `text` for what is not Markdown.
-    """
+    """The kind of each line of `text.split("\\n")`, for a document of kind `markdown` or `text`."""
     lines = text.split("\n")
     kinds = [PROSE] * len(lines)
     found = _in_markdown(text, lines) if kind == "markdown" else _in_plain_text(lines)
