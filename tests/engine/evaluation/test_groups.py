@@ -12,7 +12,7 @@ from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.evaluation.groups import DIMENSIONS, Groups, MetricSums, find_groups
-from nima_cli.engine.evaluation.scoring import score
+from nima_cli.engine.evaluation.run import score
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.evaluator import evaluate
 from nima_cli.errors import DivergedError

@@ -212,7 +212,7 @@ def _prepare(events: Iterator["Event"], folder: Path, report: Path | None, *, qu
     from nima_cli.loggers.jsonl import DropsLogger
     from nima_cli.ui.console import command, out, safe_text, say
     from nima_cli.ui.formatting import many
-    from nima_cli.ui.prepare_view import prepare_view
+    from nima_cli.ui.progress_view import prepare_view
 
     drops = DropsLogger(report) if report is not None else None
     views = [prepare_view(quiet=quiet), *([drops] if drops else [])]

@@ -267,7 +267,7 @@ def _prepare(settings: "Config", *, quiet: bool) -> None:
     from nima_cli.engine.cores import cpu_count
     from nima_cli.loggers import Guarded
     from nima_cli.ui.console import say
-    from nima_cli.ui.prepare_view import prepare_view
+    from nima_cli.ui.progress_view import prepare_view
 
     view = Guarded(prepare_view(quiet=quiet), "the display", say)
     follow(ensure_prepared(settings.data, workers=cpu_count()), [view])
