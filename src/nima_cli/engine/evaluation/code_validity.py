@@ -5,7 +5,6 @@ Shell text is given to `bash -n`, which reads without executing, with an empty e
 
 import json
 import re
-import shutil
 import subprocess
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -35,11 +34,6 @@ class CodeBlock:
     language: str
     closed: bool
     valid: bool | None
-
-
-def bash_path() -> str | None:
-    """The shell that can check shell text, or None."""
-    return shutil.which("bash")
 
 
 def code_blocks(text: str, *, after: int, bash: str | None) -> list[CodeBlock]:
@@ -93,12 +87,9 @@ def _commands(lines: Sequence[str]) -> Iterator[str]:
 def _is_shell(text: str, bash: str | None) -> bool | None:
     if bash is None:
         return None
-    nowhere = subprocess.DEVNULL
     data = text.encode("utf-8", errors="replace")
     try:
-        done = subprocess.run(
-            [bash, "-n"], input=data, env={}, stdout=nowhere, stderr=nowhere, timeout=_SECONDS, check=False
-        )
+        done = subprocess.run([bash, "-n"], input=data, env={}, capture_output=True, timeout=_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.returncode == 0

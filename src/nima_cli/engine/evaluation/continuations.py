@@ -1,12 +1,13 @@
 """Lets a model go on from held-out beginnings and looks at what it wrote: code that parses, text that it memorized."""
 
+import shutil
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from nima_cli.engine.data.cleaning.markdown import blocks
 from nima_cli.engine.data.store.dataset_files import SplitArrays
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-from nima_cli.engine.evaluation.code_validity import CodeBlock, bash_path, code_blocks
+from nima_cli.engine.evaluation.code_validity import CodeBlock, code_blocks
 from nima_cli.engine.evaluation.groups import document_bounds
 from nima_cli.engine.evaluation.memorization import Memorized, TrainingText
 from nima_cli.engine.inference.sampling import Sampling
@@ -63,7 +64,7 @@ def continue_documents(
     """
     tokenizer, context = generator.tokenizer, generator.generator.context_length
     room = min(_NEW_TOKENS, context // 2)
-    bash = bash_path()
+    bash = shutil.which("bash")
     beginnings = list(_beginnings(held_out, tokenizer, count, min(_PROMPT_TOKENS, context // 4)))
     if not beginnings:
         raise DataError("`samples=`: this split holds no document to go on with, only conversations")
