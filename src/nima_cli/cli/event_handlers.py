@@ -72,8 +72,8 @@ def run_event_handlers(
     if monitoring.tensorboard:
         from nima_cli.loggers.tensorboard import TensorboardLogger
 
-        sink = TensorboardLogger(run_dir / "tensorboard", keep_until_step=resumed_step)
-        views.append(Guarded(sink, "TensorBoard", tell))
+        logger = TensorboardLogger(run_dir / "tensorboard", keep_until_step=resumed_step)
+        views.append(Guarded(logger, "TensorBoard", tell))
     if monitoring.plots:
         from nima_cli.loggers.figures import FiguresLogger
 
