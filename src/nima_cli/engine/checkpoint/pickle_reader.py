@@ -188,7 +188,7 @@ def _tensor(storage: Storage, offset: int, size: tuple[Any, ...], stride: tuple[
     elements = math.prod(size)
     in_order = tuple(math.prod(size[axis + 1 :]) for axis in range(len(size)))
     if elements and any(n > 1 and given != due for n, given, due in zip(size, stride, in_order, strict=True)):
-        raise ValueError("the elements of a tensor are not in order")
+        raise NotOursError(_other_program("it holds a view whose elements are not in order"))
     if (offset + elements) * storage.itemsize > storage.nbytes:
         raise ValueError("a tensor lies beyond its bytes")
     return StoredTensor(storage, offset, size, in_order)
