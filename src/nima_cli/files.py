@@ -45,7 +45,7 @@ def explain(error: OSError, path: Path, doing: str) -> ResourceError:
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path, *, verify: Callable[[Path], None] | None = None) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, *, verify: Callable[[Path], object] | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` for binary writing; on success it becomes `path` in one step.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where an export goes: all or nothing, and never over what somebody else put there; knows no file's contents.
+"""Where an export goes: all or nothing, and never over what somebody else put there.
 
 A file is replaced in one step. A folder is made complete under another name and then moved into its place.
 """
@@ -6,7 +6,6 @@ A file is replaced in one step. A folder is made complete under another name and
 import contextlib
 import json
 import os
-import shlex
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -17,9 +16,7 @@ from nima_cli.files import atomic_write, explain, make_folder
 CARD_MARK = "<!-- written by nima export -->"
 # A key near the beginning of every GGUF file that nima writes.
 GGUF_MARK = "nima.version"
-SAFETENSORS_MARK = "nima_version"
-_HEADER_LIMIT = 100 * 2**20
-_HINT = "choose another --output, or move it away"
+_HINT = "choose another `output=`, or move it away"
 
 
 def check_file(path: Path) -> None:
@@ -31,7 +28,7 @@ def check_file(path: Path) -> None:
     if path.is_dir():
         raise InputError(
             f"{path}: is a folder; this format is one file",
-            hint=f"for example --output {shlex.quote(str(path / 'model'))}",
+            hint=f"for example `output={path / 'model'}`",
         )
     if os.path.lexists(path) and not _is_ours(path):
         raise InputError(f"{path}: exists and is no export of nima", hint=_HINT)
@@ -59,22 +56,20 @@ def _is_ours(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
             start = stream.read(4096)
-            if start[:4] == b"GGUF":
-                return GGUF_MARK.encode() in start
-            if CARD_MARK.encode() in start:
-                return True
-            size = int.from_bytes(start[:8], "little")
-            if not 2 <= size <= _HEADER_LIMIT:
-                return False
-            stream.seek(8)
-            header = json.loads(stream.read(size))
-    except (OSError, ValueError, RecursionError):
+    except OSError:
         return False
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    return isinstance(metadata, dict) and SAFETENSORS_MARK in metadata
+    if start.startswith(b"GGUF"):
+        return GGUF_MARK.encode() in start
+    own_metadata = json.dumps({"__metadata__": safetensors_metadata("")}, separators=(",", ":"))
+    return start[8:].startswith(own_metadata.removesuffix('"}}').encode()) or CARD_MARK.encode() in start
 
 
-def write_file(path: Path, write: Callable[[Path], None], *, verify: Callable[[Path], None]) -> None:
+def safetensors_metadata(version: str) -> dict[str, str]:
+    """How the metadata of a safetensors file from nima begins."""
+    return {"format": "pt", "nima_version": version}
+
+
+def write_file(path: Path, write: Callable[[Path], None], *, verify: Callable[[Path], object]) -> None:
     """Let `write` fill a file of another name, `verify` read it, and then give it its name.
 
     Raises:

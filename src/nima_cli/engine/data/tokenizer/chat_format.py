@@ -13,9 +13,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nima_cli.engine.data.document import Turn
+from nima_cli.engine.data.tokenizer.sentencepiece_file import BOS, END, EOS, ROLE_SYMBOLS
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 Loss = Literal["all", "assistant"]
+
+_ROLES = ", ".join(f"'{role}'" for role in ROLE_SYMBOLS)
+# The format of conversations as a Jinja template, for other programs: one line, so that no setting for white space
+# changes what it gives.
+CHAT_TEMPLATE = (
+    f"{{{{ '{BOS}' }}}}"
+    "{% for message in messages %}"
+    f"{{% if message['role'] not in [{_ROLES}] %}}"
+    "{{ raise_exception('unknown role ' + message['role']) }}"
+    "{% endif %}"
+    f"{{{{ '<|' + message['role'] + '|>' + message['content'] + '{END}' }}}}"
+    "{% endfor %}"
+    f"{{% if add_generation_prompt %}}{{{{ '{ROLE_SYMBOLS['assistant']}' }}}}{{% else %}}{{{{ '{EOS}' }}}}{{% endif %}}"
+)
 
 
 @dataclass(frozen=True, slots=True)
