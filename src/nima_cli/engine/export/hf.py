@@ -103,18 +103,18 @@ def _generation_config(source: Source) -> dict[str, Any]:
 
 
 def _tokenizer(source: Source, where: str) -> dict[str, Any]:
-    """The JSON twin, which also begins every text with `<|bos|>`, as a prompt to nima begins.
+    """The tokenizer's JSON, which also begins every text with `<|bos|>`, as a prompt to nima begins.
 
     Raises:
-        CheckpointError: there is no exact twin.
+        CheckpointError: the format cannot say it exactly.
     """
-    twin = source.tokenizer.json_twin()
-    if twin is None:
+    exact = source.tokenizer.hf_json()
+    if exact is None:
         raise CheckpointError(
             f"{where}: Hugging Face's tokenizer format cannot say a {source.tokenizer.kind} tokenizer exactly",
             hint="use `format=safetensors`, or train with a bpe tokenizer",
         )
-    found: dict[str, Any] = json.loads(twin)
+    found: dict[str, Any] = json.loads(exact)
     begin: dict[str, Any] = {"SpecialToken": {"id": BOS, "type_id": 0}}
     first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
     found["post_processor"] = {

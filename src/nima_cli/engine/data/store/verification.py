@@ -1,4 +1,4 @@
-"""Hashes large files while the work has begun, so that a dataset of any size opens at once; knows no format."""
+"""Hashes large files while the work has begun, so that a dataset of any size opens at once."""
 
 import threading
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""Where special symbols enter: documents and conversations as token ids with their loss mask; never reads files.
+"""Where special symbols enter: documents and conversations as token ids with their loss mask.
 
-Prose:        `<|bos|>` piece, and `<|eos|>` after the last piece of a document.
+Prose:        `<|bos|>` chunk, and `<|eos|>` after the last chunk of a document.
 Conversation: `<|bos|>` (`<|role|>` content `<|end|>`)* `<|eos|>`.
 
 Under `loss: all` every token but `<|bos|>` carries loss; under `loss: assistant`, of a conversation, only what the
@@ -41,13 +41,12 @@ class Rendered:
     mask: list[bool]
 
 
-def render_prose(text: str, tokenizer: Tokenizer, *, last: bool) -> Rendered:
-    """One piece of a document; prose carries loss everywhere but on `<|bos|>`."""
-    return frame_prose(tokenizer.encode(text), tokenizer, last=last)
+def render_prose(content: Iterable[int], tokenizer: Tokenizer, *, last: bool) -> Rendered:
+    """One chunk of a document, encoded; prose carries loss everywhere but on `<|bos|>`.
 
-
-def frame_prose(content: Iterable[int], tokenizer: Tokenizer, *, last: bool) -> Rendered:
-    """`render_prose` for a text that is already encoded."""
+    Args:
+        last: it ends the document.
+    """
     ids = [tokenizer.bos_id, *content]
     if last:
         ids.append(tokenizer.eos_id)

@@ -1,4 +1,4 @@
-"""Cuts one document into samples that fit and proves that nothing was lost; a pure function, knows no files."""
+"""Cuts one document into samples that fit and proves that nothing was lost: a pure function."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli.engine.data.document import Document, Turn
-from nima_cli.engine.data.tokenizer.chat_format import Loss, Rendered, frame_prose, render_conversation
-from nima_cli.engine.data.tokenizer.chunk import split_conversation, split_text, split_under_headings
+from nima_cli.engine.data.tokenizer.chat_format import Loss, Rendered, render_prose, render_conversation
+from nima_cli.engine.data.tokenizer.chunk import split_conversation, split_text
 from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
 from nima_cli.engine.data.tokenizer.tokenizer import MAX_PIECE_CHARACTERS
 from nima_cli.errors import DataError
@@ -41,9 +41,9 @@ def encode_document(
     that is too long alone stays whole.
 
     Args:
-        heading_context: begin a piece with the headings that it is under; they are text of the sample like any other
+        heading_context: begin a chunk with the headings that it is under; they are text of the sample like any other
             and count in its tokens and bytes, so that bits per byte stay what they say.
-        loss: what of a conversation carries loss; see `render`.
+        loss: what of a conversation carries loss; see `chat_format`.
 
     Raises:
         DataError: a sample does not decode to exactly its text, or teaches nothing that an assistant says; names the
@@ -64,7 +64,7 @@ def encode_document(
         if tokenizer.decode(rendered.ids) != text:
             raise DataError(
                 f"{document.where}: the {tokenizer.kind} tokenizer does not give this text back unchanged",
-                hint="please report this; `--tokenizer` with another kind may work",
+                hint="please report this; another kind of tokenizer may work",
             )
     lengths = tuple(len(rendered.ids) for rendered, _ in samples)
     return EncodedDocument(
@@ -92,13 +92,10 @@ def _prose(
         surely_too_long = len(part) > room * MAX_PIECE_CHARACTERS
         return len(part) if surely_too_long else len(encode(part))
 
-    if heading_context:
-        under = split_under_headings(document.text, document.kind, count, room)
-        pieces = [piece.context + piece.text for piece in under]
-    else:
-        pieces = split_text(document.text, document.kind, count, room)
-    for number, piece in enumerate(pieces, start=1):
-        yield frame_prose(encode(piece), encoder.tokenizer, last=number == len(pieces)), piece
+    chunks = split_text(document.text, document.kind, count, room, heading_context=heading_context)
+    for number, chunk in enumerate(chunks, start=1):
+        text = chunk.context + chunk.text
+        yield render_prose(encode(text), encoder.tokenizer, last=number == len(chunks)), text
 
 
 def _conversation(
