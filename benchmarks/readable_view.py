@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from nima_cli.engine.data.document import Turn
 
@@ -31,7 +32,7 @@ def read_view(view: str) -> Iterator[ViewedDocument]:
         if kind in ("text", "markdown"):
             yield ViewedDocument(kind, source, text=_unescaped(content))
             continue
-        _, *parts = _ROLE.split(content)
+        parts: list[Any] = _ROLE.split(content)[1:]
         turns = zip(parts[::2], parts[1::2], strict=True)
         yield ViewedDocument(kind, source, turns=tuple(Turn(role, _unescaped(said)) for role, said in turns))
 

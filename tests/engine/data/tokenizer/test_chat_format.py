@@ -26,7 +26,7 @@ def with_loss(rendered: Rendered) -> str:
 
 @pytest.mark.parametrize(("last", "end"), [(True, "<|eos|>"), (False, "")])
 def test_prose_ends_with_eos_only_at_its_last_piece(last: bool, end: str) -> None:
-    rendered = render_prose("an answer", TOKENIZER, last=last)
+    rendered = render_prose(TOKENIZER.encode("an answer"), TOKENIZER, last=last)
     assert shown(rendered) == f"<|bos|>an answer{end}"
     assert with_loss(rendered) == f"an answer{end}"
 

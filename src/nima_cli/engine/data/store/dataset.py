@@ -21,7 +21,6 @@ import torch
 from nima_cli.engine.data.document import KINDS
 from nima_cli.engine.data.store.dataset_files import DatasetFiles, SplitArrays, read_dataset
 from nima_cli.engine.data.store.verification import AGAIN, Verification
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import DataError
 
 IGNORED = -100  # the target that cross-entropy leaves out

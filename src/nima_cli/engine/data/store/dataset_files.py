@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nima_cli import __version__
 from nima_cli.engine.data.store.verification import AGAIN, check_file
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-from nima_cli.errors import DataError
+from nima_cli.errors import DataError, NotPreparedError
 from nima_cli.files import explain, sha256_file
 
 FORMAT = 1
@@ -115,10 +115,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(
-            f"{folder}: not a prepared dataset: it has no `{METADATA}`",
-            hint="make one with `nima data prepare`, in a folder of its own",
-        ) from None
+        raise NotPreparedError(folder, f"{folder}: not a prepared dataset: it has no `{METADATA}`") from None
     except OSError as error:
         raise explain(error, path, "read this file") from error
     try:

@@ -15,7 +15,7 @@ from nima_cli.engine.data.store.dataset_files import INDEX_DTYPE, token_dtype
 from nima_cli.engine.data.store.document_store import read_documents
 from nima_cli.engine.data.tokenizer.chat_format import Loss
 from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
-from nima_cli.engine.data.tokenizer.samples import EncodedDocument, encode_document
+from nima_cli.engine.data.tokenizer.samples import encode_document
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 _MARK = re.compile(r"^\\*<\|(?:document|system|user|assistant)\|>", re.MULTILINE)
@@ -98,40 +98,38 @@ def encode_shard(task: EncodeTask) -> EncodedShard:
         ResourceError: the spool or the tokenizer cannot be read.
     """
     encoder = _encoder(*task.tokenizer)
-    documents = read_documents(task.spool, task.places)
-    encoded = [
-        encode_document(document, encoder, task.max_length, heading_context=task.heading_context, loss=task.loss)
-        for document in documents
+    documents = list(read_documents(task.spool, task.places))
+    samples = [
+        (number, sample)
+        for number, document in enumerate(documents)
+        for sample in encode_document(
+            document, encoder, task.max_length, heading_context=task.heading_context, loss=task.loss
+        )
     ]
-    ids = np.concatenate([one.ids for one in encoded])
-    mask = np.concatenate([one.mask for one in encoded])
+    ids = np.concatenate([np.asarray(sample.ids, dtype=np.uint32) for _, sample in samples])
+    mask = np.concatenate([np.asarray(sample.mask, dtype=np.uint8) for _, sample in samples])
+    index = [
+        (len(sample.ids), number, documents[number].source, KINDS.index(documents[number].kind))
+        for number, sample in samples
+    ]
     target = mask.astype(bool)
     byte_lengths = encoder.tokenizer.byte_lengths()
     return EncodedShard(
         ids=ids.astype(token_dtype(encoder.tokenizer.vocab_size)).tobytes(),
         mask=mask.tobytes() if task.masked else b"",
-        view="".join(view_of(one.document, task.names) for one in encoded).encode("utf-8"),
-        index=_index(encoded),
+        view="".join(view_of(document, task.names) for document in documents).encode("utf-8"),
+        index=np.array(index, dtype=INDEX_DTYPE),
         counts=SplitCounts(
-            documents=len(encoded),
-            samples=sum(len(one.lengths) for one in encoded),
+            documents=len(documents),
+            samples=len(samples),
             tokens=len(ids),
-            characters=sum(one.document.characters for one in encoded),
+            characters=sum(document.characters for document in documents),
             bytes=int(byte_lengths[ids].sum()),
             target_tokens=int(target.sum()),
             target_bytes=int(byte_lengths[ids[target]].sum()),
         ),
-        overlong=sum(one.overlong for one in encoded),
+        overlong=sum(len(sample.ids) > task.max_length for _, sample in samples),
     )
-
-
-def _index(encoded: Sequence[EncodedDocument]) -> npt.NDArray[np.void]:
-    rows = [
-        (length, number, one.document.source, KINDS.index(one.document.kind))
-        for number, one in enumerate(encoded)
-        for length in one.lengths
-    ]
-    return np.array(rows, dtype=INDEX_DTYPE)
 
 
 def view_of(document: Document, names: Sequence[str]) -> str:

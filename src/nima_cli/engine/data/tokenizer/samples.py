@@ -1,41 +1,19 @@
 """Cuts one document into samples that fit and proves that nothing was lost: a pure function."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 
 from nima_cli.engine.data.document import Document, Turn
-from nima_cli.engine.data.tokenizer.chat_format import Loss, Rendered, render_prose, render_conversation
+from nima_cli.engine.data.tokenizer.chat_format import Loss, Rendered, render_conversation, render_prose
 from nima_cli.engine.data.tokenizer.chunk import split_conversation, split_text
 from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
 from nima_cli.engine.data.tokenizer.tokenizer import MAX_PIECE_CHARACTERS
 from nima_cli.errors import DataError
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedDocument:
-    """All samples of one document.
-
-    Attributes:
-        ids: token ids of the samples, one after the other.
-        mask: 1 where a token carries loss.
-        lengths: tokens of each sample.
-        overlong: samples longer than asked, because a single exchange is.
-    """
-
-    document: Document
-    ids: npt.NDArray[np.uint32]
-    mask: npt.NDArray[np.uint8]
-    lengths: tuple[int, ...]
-    overlong: int
-
-
 def encode_document(
     document: Document, encoder: CachingEncoder, max_length: int, *, heading_context: bool, loss: Loss = "all"
-) -> EncodedDocument:
-    """Render a document as samples of at most `max_length` tokens, special symbols included.
+) -> list[Rendered]:
+    """A document as samples of at most `max_length` tokens, special symbols included.
 
     Prose is cut at its natural seams and no token is dropped. A conversation is cut between exchanges; an exchange
     that is too long alone stays whole.
@@ -49,31 +27,22 @@ def encode_document(
         DataError: a sample does not decode to exactly its text, or teaches nothing that an assistant says; names the
             document.
     """
-    tokenizer = encoder.tokenizer
-    samples = list(
-        _conversation(document, encoder, max_length, loss)
-        if document.turns
-        else _prose(document, encoder, max_length, heading_context)
-    )
     if document.turns and not any(turn.role == "assistant" for turn in document.turns):
         raise DataError(
             f"{document.where}: the assistant says nothing in it, so nothing can be learned from it",
             hint="correct the record, or leave it out",
         )
+    if document.turns:
+        samples = list(_conversation(document, encoder, max_length, loss))
+    else:
+        samples = list(_prose(document, encoder, max_length, heading_context))
     for rendered, text in samples:
-        if tokenizer.decode(rendered.ids) != text:
+        if encoder.tokenizer.decode(rendered.ids) != text:
             raise DataError(
-                f"{document.where}: the {tokenizer.kind} tokenizer does not give this text back unchanged",
+                f"{document.where}: the {encoder.tokenizer.kind} tokenizer does not give this text back unchanged",
                 hint="please report this; another kind of tokenizer may work",
             )
-    lengths = tuple(len(rendered.ids) for rendered, _ in samples)
-    return EncodedDocument(
-        document,
-        np.concatenate([np.asarray(rendered.ids, dtype=np.uint32) for rendered, _ in samples]),
-        np.concatenate([np.asarray(rendered.mask, dtype=np.uint8) for rendered, _ in samples]),
-        lengths,
-        sum(length > max_length for length in lengths),
-    )
+    return [rendered for rendered, _ in samples]
 
 
 def _prose(

@@ -46,7 +46,7 @@ class Vocabulary:
 
     Attributes:
         kind: bpe, unigram or char.
-        pieces: a text for each token id; the first `FIRST_NORMAL_ID` are the symbols and bytes that all tokenizers share.
+        pieces: a text for each id; the first `FIRST_NORMAL_ID` are the symbols and bytes that all tokenizers share.
     """
 
     kind: str

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -23,9 +24,9 @@ from nima_cli.files import explain
 MAX_PIECE_CHARACTERS = layout.MAX_PIECE_CHARACTERS
 # The result of unigram training depends on how many threads share the sums, so the number is part of the recipe.
 _TRAINING_THREADS = 4
-# Several spaces, as of an indentation, may be one piece, and a digit is always a piece of its own. Chosen by measurement
-# (benchmarks/tokenizer_settings.py, docs/decisions/0011-tokenizer-settings.md).
-_MEASURED_OPTIONS = {"allow_whitespace_only_pieces": True, "split_digits": True}
+# Several spaces, as of an indentation, may be one piece, and a digit is always a piece of its own: chosen by
+# measurement (benchmarks/tokenizer_settings.py, docs/decisions/0011-tokenizer-settings.md).
+_MEASURED_OPTIONS: dict[str, Any] = {"allow_whitespace_only_pieces": True, "split_digits": True}
 _MAX_SENTENCE_CHARACTERS = 4096
 _SENTENCE_BREAK = re.compile("[\n\t\0\u2581\u2585]+")
 
@@ -231,8 +232,11 @@ def _supported_sizes(message: str) -> tuple[int | None, int | None]:
     return (int(least[1]) if least else None), (int(greatest[1]) if greatest else None)
 
 
-def _run_trainer(sentences: Sequence[str], kind: str, vocab_size: int, options: dict[str, bool], *, hard: bool) -> bytes:
+def _run_trainer(
+    sentences: Sequence[str], kind: str, vocab_size: int, options: dict[str, bool], *, hard: bool
+) -> bytes:
     model = io.BytesIO()
+    chosen = _MEASURED_OPTIONS | options
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences),
         model_writer=model,
@@ -244,7 +248,7 @@ def _run_trainer(sentences: Sequence[str], kind: str, vocab_size: int, options: 
         normalization_rule_name="identity",
         add_dummy_prefix=False,
         remove_extra_whitespaces=False,
-        **{**_MEASURED_OPTIONS, **options},
+        **chosen,
         control_symbols=list(layout.CONTROL_SYMBOLS[3:]),
         user_defined_symbols=list(layout.USER_SYMBOLS),
         unk_id=0,
