@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from nima_cli.errors import InputError
-from nima_cli.files import atomic_write, explain, make_folder
+from nima_cli.files import atomic_write, explaining, make_folder
 
 CARD_MARK = "<!-- written by nima export -->"
 # A key near the beginning of every GGUF file that nima writes.
@@ -90,14 +90,12 @@ def new_folder(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     part, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
     try:
-        try:
+        with explaining(path, "write this folder"):
             part.mkdir()
             yield part
             if path.exists():
                 path.rename(old)
             part.rename(path)
-        except OSError as error:
-            raise explain(error, path, "write this folder") from error
     finally:
         if old.exists() and not path.exists():  # it went wrong, or was interrupted, between the two renames
             old.rename(path)

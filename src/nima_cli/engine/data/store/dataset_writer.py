@@ -23,7 +23,7 @@ from nima_cli.engine.data.store.encode_shard import EncodedShard, SplitCounts
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import DataError
 from nima_cli.events import Event
-from nima_cli.files import explain, folder_lock, fsync_folder
+from nima_cli.files import explain, explaining, folder_lock, fsync_folder
 
 
 @contextlib.contextmanager
@@ -53,10 +53,8 @@ def refuse_foreign_files(folder: Path, *, overwrite: bool) -> None:
         DataError: `folder` holds something else, or a dataset without metadata.
         ResourceError: it cannot be looked into.
     """
-    try:
+    with explaining(folder, "look into this folder"):
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    except OSError as error:
-        raise explain(error, folder, "look into this folder") from error
     if METADATA in names and own_files.kinds_of(folder, names):
         return
     visible = sorted(name for name in names if not name.startswith("."))
@@ -161,14 +159,11 @@ class DatasetWriter:
 
     @contextlib.contextmanager
     def _staged(self, name: str) -> Iterator["_HashedStream"]:
-        try:
-            with (self.staging / name).open("wb") as stream:
-                hashed = _HashedStream(stream)
-                yield hashed
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise explain(error, self._folder / name, "write") from error
+        with explaining(self._folder / name, "write"), (self.staging / name).open("wb") as stream:
+            hashed = _HashedStream(stream)
+            yield hashed
+            stream.flush()
+            os.fsync(stream.fileno())
         self.hashes[name] = hashed.digest.hexdigest()
 
 
@@ -194,10 +189,8 @@ def staged(folder: Path) -> Iterator[DatasetWriter]:
     writer = DatasetWriter(folder)
     leftovers = set(folder.glob(".staging-*"))
     try:
-        try:
+        with explaining(folder, "write in this folder"):
             writer.staging.mkdir(exist_ok=True)
-        except OSError as error:
-            raise explain(error, folder, "write in this folder") from error
         for leftover in leftovers - {writer.staging}:
             shutil.rmtree(leftover, ignore_errors=True)
         yield writer

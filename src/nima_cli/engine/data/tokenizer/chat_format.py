@@ -34,14 +34,14 @@ CHAT_TEMPLATE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class Sample:
     """One sample: its token ids, and for each whether it carries loss as a target."""
 
     ids: list[int]
     mask: list[bool]
 
 
-def render_prose(content: Iterable[int], tokenizer: Tokenizer, *, last: bool) -> Rendered:
+def render_prose(content: Iterable[int], tokenizer: Tokenizer, *, last: bool) -> Sample:
     """One chunk of a document, encoded; prose carries loss everywhere but on `<|bos|>`.
 
     Args:
@@ -50,7 +50,7 @@ def render_prose(content: Iterable[int], tokenizer: Tokenizer, *, last: bool) ->
     ids = [tokenizer.bos_id, *content]
     if last:
         ids.append(tokenizer.eos_id)
-    return Rendered(ids, [False] + [True] * (len(ids) - 1))
+    return Sample(ids, [False] + [True] * (len(ids) - 1))
 
 
 def render_conversation(
@@ -59,7 +59,7 @@ def render_conversation(
     encode: Callable[[str], list[int]] | None = None,
     *,
     loss: Loss = "assistant",
-) -> Rendered:
+) -> Sample:
     """A whole conversation.
 
     Args:
@@ -74,7 +74,7 @@ def render_conversation(
         ids += [tokenizer.role_ids[turn.role], *content]
         mask.append(learnt and loss == "all")
         mask += [learnt and (loss == "all" or turn.role == "assistant")] * len(content)
-    return Rendered([*ids, tokenizer.eos_id], [*mask, learnt])
+    return Sample([*ids, tokenizer.eos_id], [*mask, learnt])
 
 
 def chat_prompt(turns: Iterable[Turn], tokenizer: Tokenizer) -> list[int]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from nima_cli.engine.data.document import Document, Turn
-from nima_cli.engine.data.tokenizer.chat_format import Loss, Rendered, render_conversation, render_prose
+from nima_cli.engine.data.tokenizer.chat_format import Loss, Sample, render_conversation, render_prose
 from nima_cli.engine.data.tokenizer.chunk import split_conversation, split_text
 from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
 from nima_cli.engine.data.tokenizer.tokenizer import MAX_PIECE_CHARACTERS
@@ -12,7 +12,7 @@ from nima_cli.errors import DataError
 
 def encode_document(
     document: Document, encoder: CachingEncoder, max_length: int, *, heading_context: bool, loss: Loss = "all"
-) -> list[Rendered]:
+) -> list[Sample]:
     """A document as samples of at most `max_length` tokens, special symbols included.
 
     Prose is cut at its natural seams and no token is dropped. A conversation is cut between exchanges; an exchange
@@ -47,7 +47,7 @@ def encode_document(
 
 def _prose(
     document: Document, encoder: CachingEncoder, max_length: int, heading_context: bool
-) -> Iterator[tuple[Rendered, str]]:
+) -> Iterator[tuple[Sample, str]]:
     room = max_length - 2  # <|bos|> and <|eos|>
     # Splitting counts the same stretches more than once, and encoding is what preparing spends its time on.
     encoded: dict[str, list[int]] = {}
@@ -69,7 +69,7 @@ def _prose(
 
 def _conversation(
     document: Document, encoder: CachingEncoder, max_length: int, loss: Loss
-) -> Iterator[tuple[Rendered, str]]:
+) -> Iterator[tuple[Sample, str]]:
     def count(turns: tuple[Turn, ...]) -> int:
         return len(render_conversation(turns, encoder.tokenizer, encoder.encode).ids)
 
