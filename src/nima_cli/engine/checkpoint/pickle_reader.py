@@ -46,12 +46,12 @@ class NotOursError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """The bytes under one or more tensors: torch's name of their type, the archive's entry, and how many they are."""
+    """The elements under one or more tensors: torch's name of their type, the archive's entry, how many, and bytes."""
 
     dtype: str
     entry: str
+    elements: int
     nbytes: int
-    itemsize: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ def _storage(reference: Any, sizes: Mapping[str, int]) -> Storage:
             dtype, itemsize = _STORAGES[name]
             if sizes[entry] != elements * itemsize:
                 raise ValueError(f"`{entry}` has {sizes[entry]} bytes, its pickle says {elements * itemsize}")
-            return Storage(dtype, entry, sizes[entry], itemsize)
+            return Storage(dtype, entry, elements, sizes[entry])
     raise NotOursError(_other_program("its pickle names a storage in a way of its own"))
 
 
@@ -189,7 +189,7 @@ def _tensor(storage: Storage, offset: int, size: tuple[Any, ...], stride: tuple[
     in_order = tuple(math.prod(size[axis + 1 :]) for axis in range(len(size)))
     if elements and any(n > 1 and given != due for n, given, due in zip(size, stride, in_order, strict=True)):
         raise NotOursError(_other_program("it holds a view whose elements are not in order"))
-    if (offset + elements) * storage.itemsize > storage.nbytes:
+    if offset + elements > storage.elements:
         raise ValueError("a tensor lies beyond its bytes")
     return StoredTensor(storage, offset, size, in_order)
 

@@ -19,8 +19,7 @@ import numpy.typing as npt
 import torch
 
 from nima_cli.engine.data.document import KINDS
-from nima_cli.engine.data.store.dataset_files import DatasetFiles, SplitArrays, read_dataset
-from nima_cli.engine.data.store.verification import AGAIN, Verification
+from nima_cli.engine.data.store.dataset_files import AGAIN, DatasetFiles, SplitArrays, Verification, read_dataset
 from nima_cli.errors import DataError
 
 IGNORED = -100  # the target that cross-entropy leaves out

@@ -1,7 +1,8 @@
 """The files of a prepared dataset: their names, their formats, and reading them back checked, without torch."""
 
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli import __version__
-from nima_cli.engine.data.store.verification import AGAIN, check_file
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-from nima_cli.errors import DataError, NotPreparedError
+from nima_cli.errors import DataError, NimaError, NotPreparedError
 from nima_cli.files import explain, sha256_file
 
 FORMAT = 1
@@ -22,6 +22,7 @@ METADATA = "dataset_metadata.json"
 # One row for each sample, in file order. A sample's tokens end where the next one's begin.
 INDEX_DTYPE = np.dtype([("offset", "<u8"), ("document", "<u4"), ("source", "<u2"), ("kind", "u1")])
 
+AGAIN = "run `nima data prepare` again"
 _LARGE = 64 * 2**20  # bytes: a smaller file is hashed in a moment
 
 
@@ -153,6 +154,50 @@ def read_dataset(folder: Path, *, large_later: bool = False, check: bool = True)
         if large_later and path.is_file() and path.stat().st_size > _LARGE:
             later.append((path, expected))
         else:
-            check_file(path, expected)
+            _check_file(path, expected)
     tokenizer = Tokenizer.load(folder / tokenizer_name(metadata["tokenizer"]["type"]))
     return DatasetFiles(folder, metadata, tokenizer, sha256_file(folder / METADATA), tuple(later))
+
+
+def _check_file(path: Path, expected: str) -> None:
+    """Compare a file with its hash.
+
+    Raises:
+        DataError: it is missing or altered.
+        ResourceError: it cannot be read.
+    """
+    try:
+        found = sha256_file(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: missing from this prepared dataset", hint=AGAIN) from None
+    except OSError as error:
+        raise explain(error, path, "read this file") from error
+    if found != expected:
+        raise DataError(f"{path}: altered since the dataset was prepared", hint=AGAIN)
+
+
+class Verification:
+    """Files that a thread of its own compares with their hashes, so that a dataset of any size opens at once."""
+
+    def __init__(self, files: Sequence[tuple[Path, str]]) -> None:
+        """Begin with these files and their hashes; without any there is nothing to do."""
+        self._problem: NimaError | None = None
+        self._thread = threading.Thread(target=self._check, args=(tuple(files),), daemon=True)
+        if files:
+            self._thread.start()
+
+    def _check(self, files: Sequence[tuple[Path, str]]) -> None:
+        try:
+            for path, expected in files:
+                _check_file(path, expected)
+        except NimaError as problem:
+            self._problem = problem
+
+    def require(self) -> None:
+        """Go on unless something has been found by now; waits for nothing.
+
+        Raises:
+            NimaError: what was found.
+        """
+        if self._problem is not None:
+            raise self._problem
