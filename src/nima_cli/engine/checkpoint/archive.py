@@ -61,11 +61,7 @@ class Archive:
         self.values: dict[str, Any] = value
 
     def read_into(self, storage: Storage, buffer: memoryview) -> None:
-        """Read the bytes of a storage into a buffer of its size.
-
-        Raises:
-            CheckpointError: they are not as they were written.
-        """
+        """Read the bytes of a storage into a buffer of its size."""
         with self._reading(), self._zip.open(f"{self._folder}/data/{storage.entry}") as entry:
             for start in range(0, len(buffer), _CHUNK):
                 chunk = buffer[start : start + _CHUNK]
@@ -74,11 +70,7 @@ class Archive:
             entry.read(1)  # at the end, the checksum is compared
 
     def check(self) -> None:
-        """Compare every byte of the file with its checksum.
-
-        Raises:
-            CheckpointError: one differs.
-        """
+        """Compare every byte of the file with its checksum."""
         with self._reading():
             corrupt = self._zip.testzip()
             if corrupt is not None:

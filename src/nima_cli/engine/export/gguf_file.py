@@ -74,11 +74,7 @@ def rope_layout(name: str, tensor: torch.Tensor, shape: ModelShape, *, back: boo
 
 
 def write(path: Path, source: Source) -> None:
-    """Fill `path` as llama.cpp's own converter would, with nima's mark near the beginning.
-
-    Raises:
-        ResourceError: the package is not installed.
-    """
+    """Fill `path` as llama.cpp's own converter would, with nima's mark near the beginning."""
     gguf = needed("gguf")
     writer = gguf.GGUFWriter(path, "qwen3" if source.shape.qk_norm else "llama")
     writer.add_string(places.GGUF_MARK, source.facts()["nima_version"])
@@ -147,12 +143,7 @@ def _types(source: Source) -> list[int]:
 
 
 def read_back(path: Path, source: Source, where: str) -> dict[str, torch.Tensor]:
-    """nima's names and float32 tensors, out of a file whose vocabulary is that of the checkpoint.
-
-    Raises:
-        CheckpointError: it is not.
-        ResourceError: the package is not installed.
-    """
+    """nima's names and float32 tensors, out of a file whose vocabulary is that of the checkpoint."""
     gguf = needed("gguf")
     reader, sizes = gguf.GGUFReader(path), source.shape.tensors()
     vocabulary = {"tokens": _texts(source), "scores": source.tokenizer.scores(), "token_type": _types(source)}

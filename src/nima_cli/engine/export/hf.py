@@ -103,11 +103,7 @@ def _generation_config(source: Source) -> dict[str, Any]:
 
 
 def _tokenizer(source: Source, where: str) -> dict[str, Any]:
-    """The tokenizer's JSON, which also begins every text with `<|bos|>`, as a prompt to nima begins.
-
-    Raises:
-        CheckpointError: the format cannot say it exactly.
-    """
+    """The tokenizer's JSON, which also begins every text with `<|bos|>`, as a prompt to nima begins."""
     exact = source.tokenizer.hf_json()
     if exact is None:
         raise CheckpointError(
@@ -142,11 +138,7 @@ def _tokenizer_config(source: Source) -> dict[str, Any]:
 
 
 def _read_back(path: Path, source: Source, where: str) -> tuple[list[str], list[str]]:
-    """Load `path` with transformers, if that is installed: (what was verified, what could not be).
-
-    Raises:
-        CheckpointError: it answers or encodes in another way than the checkpoint.
-    """
+    """Load `path` with transformers, if that is installed: (what was verified, what could not be)."""
     verified = [f"read back by safetensors: {len(source.tensors)} equal tensors"]
     if find_spec("transformers") is None:
         return verified, [

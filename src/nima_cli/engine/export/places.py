@@ -20,11 +20,7 @@ _HINT = "choose another `output=`, or move it away"
 
 
 def check_file(path: Path) -> None:
-    """Refuse a path for one file that is taken by anything but an earlier export.
-
-    Raises:
-        InputError: it is a folder or a foreign file.
-    """
+    """Refuse a path for one file that is taken by anything but an earlier export."""
     if path.is_dir():
         raise InputError(
             f"{path}: is a folder; this format is one file",
@@ -35,11 +31,7 @@ def check_file(path: Path) -> None:
 
 
 def check_folder(path: Path, names: Collection[str]) -> None:
-    """Refuse a path for a folder of `names` that is taken by anything but an earlier export.
-
-    Raises:
-        InputError: it is a file, or holds something else.
-    """
+    """Refuse a path for a folder of `names` that is taken by anything but an earlier export."""
     if not os.path.lexists(path):
         return
     if not path.is_dir():
@@ -70,11 +62,7 @@ def safetensors_metadata(version: str) -> dict[str, str]:
 
 
 def write_file(path: Path, write: Callable[[Path], None], *, verify: Callable[[Path], object]) -> None:
-    """Let `write` fill a file of another name, `verify` read it, and then give it its name.
-
-    Raises:
-        ResourceError: the disk or permissions refused; `path` is then as it was.
-    """
+    """Let `write` fill a file of another name, `verify` read it, and then give it its name."""
     make_folder(path.parent)
     with atomic_write(path, verify=verify) as stream:
         write(Path(stream.name))
@@ -82,11 +70,7 @@ def write_file(path: Path, write: Callable[[Path], None], *, verify: Callable[[P
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `path` in one step when the block ends without an error.
-
-    Raises:
-        ResourceError: the disk or permissions refused; `path` is then as it was.
-    """
+    """A folder to fill, which becomes `path` in one step when the block ends without an error."""
     make_folder(path.parent)
     part, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
     try:

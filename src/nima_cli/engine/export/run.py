@@ -79,11 +79,7 @@ def export_checkpoint(
 
 
 def _check(output: Path, format: str, dtype: str, licence: str) -> None:  # noqa: A002
-    """Refuse what can be refused before a checkpoint is read.
-
-    Raises:
-        InputError: an argument has no such value, or `output` holds something else.
-    """
+    """Refuse what can be refused before a checkpoint is read."""
     if format not in FORMATS:
         raise InputError(f"`format={format}`: no such format", hint=f"use {', '.join(FORMATS)}")
     if dtype not in DTYPES:

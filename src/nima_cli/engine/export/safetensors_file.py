@@ -51,12 +51,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
 def read_back(
     path: Path, source: Source, where: str, rename: Callable[[str], str] = lambda name: name
 ) -> dict[str, torch.Tensor]:
-    """The tensors as the package reads them, which are those of the checkpoint bit for bit, under renamed names.
-
-    Raises:
-        CheckpointError: they are not.
-        ResourceError: the package is not installed.
-    """
+    """The tensors as the package reads them, which are those of the checkpoint bit for bit, under renamed names."""
     found: dict[str, torch.Tensor] = needed("safetensors.torch").load(path.read_bytes())
     verify.compare(sorted(found), sorted(map(rename, source.tensors)), where, "the names of tensors")
     for name, tensor in source.tensors.items():

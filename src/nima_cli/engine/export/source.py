@@ -66,11 +66,7 @@ def read_source(checkpoint: Path, *, name: str, dtype: str, licence: str, matric
 
 
 def needed(package: str) -> ModuleType:
-    """A package of the extra `export`.
-
-    Raises:
-        ResourceError: it is not installed.
-    """
+    """A package of the extra `export`."""
     try:
         return import_module(package)
     except ImportError as error:

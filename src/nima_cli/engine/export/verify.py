@@ -57,11 +57,7 @@ def own_logits(
 
 
 def compare_logits(found: Iterable[torch.Tensor], expected: Iterable[torch.Tensor], where: str) -> str:
-    """The clause for the report: how far the logits are apart at most.
-
-    Raises:
-        CheckpointError: further than `TOLERANCE`, or not numbers.
-    """
+    """The clause for the report: how far the logits are apart at most."""
     pairs = list(zip(found, expected, strict=True))
     worst = max(float((one - other).abs().max()) for one, other in pairs)
     if not worst <= TOLERANCE:
@@ -70,10 +66,6 @@ def compare_logits(found: Iterable[torch.Tensor], expected: Iterable[torch.Tenso
 
 
 def compare(found: object, expected: object, where: str, what: str) -> None:
-    """Equal, or refused.
-
-    Raises:
-        CheckpointError: they differ; `what` says in what.
-    """
+    """Equal, or refused."""
     if found != expected:
         raise CheckpointError(f"{where}: {what} differ from the checkpoint's; nothing was written")

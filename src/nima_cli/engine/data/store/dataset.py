@@ -223,11 +223,7 @@ class PreparedDataset(DatasetFiles):
         }
 
     def split(self, name: str) -> TokenDataset:
-        """Open `train`, `val` or `test`; the weights of sources act on `train` only.
-
-        Raises:
-            DataError: no such split, or its files contradict the metadata.
-        """
+        """Open `train`, `val` or `test`; the weights of sources act on `train` only."""
         weights = [float(source["weight"]) if name == "train" else 1.0 for source in self.metadata["sources"]]
         tokenizer = self.tokenizer
         return TokenDataset(

@@ -160,12 +160,7 @@ def read_dataset(folder: Path, *, large_later: bool = False, check: bool = True)
 
 
 def _check_file(path: Path, expected: str) -> None:
-    """Compare a file with its hash.
-
-    Raises:
-        DataError: it is missing or altered.
-        ResourceError: it cannot be read.
-    """
+    """Compare a file with its hash."""
     try:
         found = sha256_file(path)
     except FileNotFoundError:
@@ -194,10 +189,6 @@ class Verification:
             self._problem = problem
 
     def require(self) -> None:
-        """Go on unless something has been found by now; waits for nothing.
-
-        Raises:
-            NimaError: what was found.
-        """
+        """Go on unless something has been found by now; waits for nothing."""
         if self._problem is not None:
             raise self._problem

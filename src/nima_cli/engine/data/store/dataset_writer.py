@@ -181,11 +181,7 @@ class _HashedStream:
 
 @contextlib.contextmanager
 def staged(folder: Path) -> Iterator[DatasetWriter]:
-    """A writer into `folder`, whose lock is held; its staging folder is gone afterwards, whatever happens.
-
-    Raises:
-        ResourceError: the staging folder cannot be made.
-    """
+    """A writer into `folder`, whose lock is held; its staging folder is gone afterwards, whatever happens."""
     writer = DatasetWriter(folder)
     leftovers = set(folder.glob(".staging-*"))
     try:

@@ -32,22 +32,14 @@ class Spool:
     """Writes packed documents one after the other; closing it is the caller's part."""
 
     def __init__(self, path: Path) -> None:
-        """Create the file.
-
-        Raises:
-            ResourceError: it cannot be created.
-        """
+        """Create the file."""
         self.path = path
         self.size = 0
         with explaining(path, "write"):
             self._stream: IO[bytes] = path.open("wb")
 
     def append(self, data: bytes) -> None:
-        """Add packed documents; what was added can be read back from any process.
-
-        Raises:
-            ResourceError: the disk refused.
-        """
+        """Add packed documents; what was added can be read back from any process."""
         with explaining(self.path, "write"):
             self._stream.write(data)
             self._stream.flush()
@@ -55,11 +47,7 @@ class Spool:
 
     @contextlib.contextmanager
     def reopened(self) -> Iterator[None]:
-        """Take more documents after it was closed.
-
-        Raises:
-            ResourceError: it cannot be opened.
-        """
+        """Take more documents after it was closed."""
         with explaining(self.path, "write"):
             self._stream = self.path.open("ab")
         try:
@@ -73,11 +61,7 @@ class Spool:
 
 
 def read_documents(path: Path, places: Iterable[tuple[int, int]]) -> Iterator[Document]:
-    """The documents at `places`, each (offset, bytes), in that order.
-
-    Raises:
-        ResourceError: the file cannot be read.
-    """
+    """The documents at `places`, each (offset, bytes), in that order."""
     with explaining(path, "read"), path.open("rb") as stream:
         for offset, size in places:
             stream.seek(offset)

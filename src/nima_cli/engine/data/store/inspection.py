@@ -34,11 +34,7 @@ class SampleView:
 
 
 def length_histogram(files: DatasetFiles) -> list[tuple[int, int, int]]:
-    """(least, greatest, samples) over all splits for lengths in tokens, in steps of powers of two, without empty ends.
-
-    Raises:
-        DataError: the files contradict the metadata.
-    """
+    """(least, greatest, samples) over all splits for lengths in tokens, by powers of two, without empty ends."""
     lengths = np.concatenate([files.arrays(split).lengths() for split in files.metadata["splits"]])
     powers = np.floor(np.log2(np.maximum(lengths, 1))).astype(int)
     return [
@@ -64,11 +60,7 @@ class SourceMix:
 
 
 def source_mix(files: DatasetFiles) -> list[SourceMix]:
-    """What the model will see of each source.
-
-    Raises:
-        DataError: the files contradict the metadata.
-    """
+    """What the model will see of each source."""
     arrays, sources = files.arrays("train"), files.metadata["sources"]
     tokens = np.bincount(arrays.index["source"], weights=arrays.lengths(), minlength=len(sources))
     drawn = tokens * np.array([source["weight"] for source in sources])
@@ -79,11 +71,7 @@ def source_mix(files: DatasetFiles) -> list[SourceMix]:
 
 
 def view_samples(files: DatasetFiles, count: int, *, split: str = "train") -> list[SampleView]:
-    """Up to `count` samples, evenly spread over a split.
-
-    Raises:
-        DataError: the files contradict the metadata.
-    """
+    """Up to `count` samples, evenly spread over a split."""
     arrays = files.arrays(split)
     total = len(arrays.index)
     numbers = np.linspace(0, total - 1, num=min(count, total), dtype=np.int64)
