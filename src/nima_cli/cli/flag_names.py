@@ -32,11 +32,7 @@ class Command(TyperCommand):
     """A command that words the engine's errors in its own flags."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run it.
-
-        Raises:
-            NimaError: the engine's, in the words of this command.
-        """
+        """Run it."""
         try:
             return super().invoke(ctx)
         except NimaError as error:
