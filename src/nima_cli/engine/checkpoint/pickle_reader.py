@@ -82,7 +82,7 @@ def read_pickle(data: bytes, sizes: Mapping[str, int]) -> Any:
 
     Raises:
         NotOursError: it holds something that no checkpoint of ours does.
-        ValueError, IndexError, KeyError, UnicodeDecodeError: it is no pickle.
+        ValueError, IndexError, KeyError, UnicodeDecodeError: damaged, or not a pickle.
     """
     machine = _Machine(sizes)
     for opcode, argument, _ in pickletools.genops(data):
@@ -146,7 +146,7 @@ class _Machine:
 
     def _append(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], list):
-            raise NotOursError(_other_program("its pickle appends to what is no list"))
+            raise NotOursError(_other_program("its pickle appends to something else than a list"))
         self.stack[-1].extend(items)
 
 

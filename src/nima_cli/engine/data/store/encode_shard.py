@@ -95,7 +95,7 @@ def encode_shard(task: EncodeTask) -> EncodedShard:
 
     Raises:
         DataError: a document cannot be encoded; names it.
-        ResourceError: the spool or the tokenizer cannot be read.
+        ResourceError: the stored documents or the tokenizer cannot be read.
     """
     encoder = _encoder(*task.tokenizer)
     documents = list(read_documents(task.spool, task.places))

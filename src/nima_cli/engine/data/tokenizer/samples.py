@@ -36,13 +36,13 @@ def encode_document(
         samples = list(_conversation(document, encoder, max_length, loss))
     else:
         samples = list(_prose(document, encoder, max_length, heading_context))
-    for rendered, text in samples:
-        if encoder.tokenizer.decode(rendered.ids) != text:
+    for sample, text in samples:
+        if encoder.tokenizer.decode(sample.ids) != text:
             raise DataError(
                 f"{document.where}: the {encoder.tokenizer.kind} tokenizer does not give this text back unchanged",
                 hint="please report this; another kind of tokenizer may work",
             )
-    return [rendered for rendered, _ in samples]
+    return [sample for sample, _ in samples]
 
 
 def _prose(
@@ -74,5 +74,5 @@ def _conversation(
         return len(render_conversation(turns, encoder.tokenizer, encoder.encode).ids)
 
     for turns in split_conversation(document.turns, count, max_length):
-        rendered = render_conversation(turns, encoder.tokenizer, encoder.encode, loss=loss)
-        yield rendered, "".join(turn.content for turn in turns)
+        sample = render_conversation(turns, encoder.tokenizer, encoder.encode, loss=loss)
+        yield sample, "".join(turn.content for turn in turns)

@@ -53,11 +53,6 @@ class Vocabulary:
     pieces: tuple[str, ...]
 
 
-def byte_piece(value: int) -> str:
-    """SentencePiece's name for one byte, for example `<0x0A>`."""
-    return f"<0x{value:02X}>"
-
-
 def read_vocabulary(proto: bytes, where: str) -> Vocabulary:
     """Parse and check a SentencePiece file without handing it to native code.
 
@@ -82,7 +77,7 @@ def _read_checked(proto: bytes) -> Vocabulary:
         raise _RefusedError(f"it has {len(proto)} bytes")
     model = _fields(proto, _MAX_PARTS)
     if set(model) - {1, 2, 3, 5} or not {1, 2, 3} <= set(model):
-        raise _RefusedError("it is no SentencePiece model, or holds sections that nima never writes")
+        raise _RefusedError("it is not a SentencePiece model, or holds sections that nima never writes")
     _check_normalizer(_fields(_only(model, 3), _MAX_SETTINGS))
     if 5 in model and any(_fields(_only(model, 5), _MAX_SETTINGS).get(2, [b""])):
         raise _RefusedError("it changes the text when decoding")
@@ -116,7 +111,7 @@ def _checked_pieces(kind: str, found: Sequence["_StoredPiece"]) -> tuple[str, ..
         (UNKNOWN, _UNKNOWN_TYPE),
         *((symbol, _CONTROL_TYPE) for symbol in CONTROL_SYMBOLS),
         *((symbol, _USER_TYPE) for symbol in USER_SYMBOLS),
-        *((byte_piece(value), _BYTE_TYPE) for value in range(256)),
+        *((f"<0x{value:02X}>", _BYTE_TYPE) for value in range(256)),
     ]
     if [(piece.text, piece.type) for piece in found[: len(front)]] != front:
         raise _RefusedError("its special symbols or byte pieces are not those of nima")
@@ -142,7 +137,7 @@ def _piece(raw: int | float | bytes) -> _StoredPiece:
     fields = _fields(raw, _MAX_PIECE_FIELDS)
     score = fields.get(2, [0.0])[-1]
     if not isinstance(score, float) or not abs(score) <= _MAX_SCORE:  # written so that it refuses NaN
-        raise _RefusedError("a score is no number, or too large")
+        raise _RefusedError("a score is not a number, or too large")
     try:
         return _StoredPiece(_only(fields, 1).decode("utf-8"), _integer(fields, 3, default=_NORMAL_TYPE), score)
     except UnicodeDecodeError:
@@ -159,14 +154,14 @@ def _only(fields: _Fields, number: int) -> bytes:
 def _integer(fields: _Fields, number: int, *, default: int) -> int:
     value = fields.get(number, [default])[-1]
     if not isinstance(value, int):
-        raise _RefusedError(f"setting {number} is no integer")
+        raise _RefusedError(f"setting {number} is not an integer")
     return value
 
 
 def _fields(message: int | float | bytes, at_most: int) -> _Fields:
     """All fields of one protocol buffer message by number, in order of appearance."""
     if not isinstance(message, bytes):
-        raise _RefusedError("a section is no message")
+        raise _RefusedError("a section is not a message")
     fields: _Fields = {}
     for count, (number, value) in enumerate(_walk(message)):
         if count == at_most:
