@@ -175,9 +175,9 @@ def _storage(reference: Any, sizes: Mapping[str, int]) -> Storage:
     match reference:
         case ("storage", _Function(name), str(entry), str(), int(elements)) if name in _STORAGES:
             dtype, itemsize = _STORAGES[name]
-            if sizes[entry] != elements * itemsize:
-                raise ValueError(f"`{entry}` has {sizes[entry]} bytes, its pickle says {elements * itemsize}")
-            return Storage(dtype, entry, elements, sizes[entry])
+            if sizes.get(entry, 0) != elements * itemsize:
+                raise ValueError(f"`{entry}` has {sizes.get(entry, 0)} bytes, its pickle says {elements * itemsize}")
+            return Storage(dtype, entry, elements, elements * itemsize)
     raise NotOursError(_other_program("its pickle names a storage in a way of its own"))
 
 
