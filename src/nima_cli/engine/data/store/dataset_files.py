@@ -56,7 +56,7 @@ class SplitArrays:
         return np.diff(offsets, append=len(self.tokens))
 
 
-@dataclass
+@dataclass(eq=False)
 class DatasetFiles:
     """A prepared dataset whose files are all there and, but for `unchecked`, unaltered.
 
