@@ -17,7 +17,7 @@ from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.ingest.contents import ReadOptions
 from nima_cli.engine.data.ingest.readers import read_file
 from nima_cli.engine.data.ingest.records.records import RecordReader
-from nima_cli.engine.data.tokenizer.chunk import split_under_headings
+from nima_cli.engine.data.tokenizer.chunk import split_text
 
 JSON_PARTS = [
     "[",
@@ -138,7 +138,7 @@ def test_markdown_is_refined_and_split_without_loss(text: str, links: bool, limi
     refined = clean_document(Document("markdown", 0, "x", text=text), config, CleaningCounts()).text
     assert "\r" not in refined
     assert tidy(refined, "markdown", CleaningCounts()) == refined
-    assert "".join(piece.text for piece in split_under_headings(refined, "markdown", len, limit)) == refined
+    assert "".join(piece.text for piece in split_text(refined, "markdown", len, limit)) == refined
 
 
 @given(st.binary(max_size=200))

@@ -51,7 +51,7 @@ _FORMS = {"bold": "**{}**", "italic": "*{}*", "under": "{}", "struck": "~~{}~~"}
 
 def org_to_markdown(text: str) -> str:
     """`text`, Org with LF line ends, as Markdown; a text without markup comes back as it was."""
-    lines = [line.rstrip() for line in text.split("\n")]
+    lines = [*map(str.rstrip, text.split("\n"))]
     return markdown_text(_Org(lines).blocks(lines), text)
 
 

@@ -52,7 +52,7 @@ class _Attributes:
 
 def asciidoc_to_markdown(text: str) -> str:
     """`text`, AsciiDoc with LF line ends, as Markdown; a text without markup comes back as it was."""
-    lines = [line.rstrip() for line in text.split("\n")]
+    lines = [*map(str.rstrip, text.split("\n"))]
     return markdown_text(_AsciiDoc(lines).blocks(lines), text)
 
 

@@ -13,6 +13,8 @@ from nima_cli.engine.data.ingest.formats.rst.inline import Inline
 from nima_cli.engine.data.ingest.formats.rst.references import References
 from nima_cli.engine.data.ingest.formats.writing import dedented, fence, joined, labelled, quoted, table
 
+# Tabs before the text are columns of eight; those inside it are its own.
+_TABS = re.compile(r"^\t+", re.MULTILINE)
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 _DIRECTIVE = re.compile(r"\.\. +(?P<name>[A-Za-z0-9][\w.+-]{0,60}(?::[\w.+-]{1,60}){0,3}) ?::(?: +(?P<argument>.*))?$")
 _NOTE = re.compile(r"\.\. \[(?P<mark>#?[A-Za-z0-9][\w.-]{0,60}|#|\*)\](?: +(?P<text>.*))?$")
@@ -25,19 +27,13 @@ _BLOCK_MARKS = (".. ", "* ", "- ", "__ ", ":", "``", "`")
 
 def rst_to_markdown(text: str) -> str:
     """`text`, reStructuredText with LF line ends, as Markdown; a text without markup comes back as it was."""
-    lines = [_untabbed(line) if "\t" in line else line.rstrip() for line in text.split("\n")]
+    untabbed = _TABS.sub(lambda tabs: " " * (8 * len(tabs[0])), text) if "\t" in text else text
+    lines = [*map(str.rstrip, untabbed.split("\n"))]
     converter = _Rst(lines)
     header = _PEP.match(text)
     end = run_end(lines, 0, bool) if header is not None else 0
     head = converter.pep_header(header, lines[:end]) if header is not None else []
     return markdown_text(joined(head, converter.blocks(lines[end:])), text)
-
-
-def _untabbed(line: str) -> str:
-    """Tabs before the text are columns of eight; those inside it are its own."""
-    line = line.rstrip()
-    rest = line.lstrip("\t")
-    return " " * (8 * (len(line) - len(rest))) + rest
 
 
 class _Rst(Converter):
