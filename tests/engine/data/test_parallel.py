@@ -9,7 +9,7 @@ import pytest
 
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.parallel import process_mapper
-from nima_cli.engine.data.store.document_store import Spool, pack, read_documents, unpack
+from nima_cli.engine.data.store.document_store import DocumentStore, pack, read_documents, unpack
 from nima_cli.errors import DataError, ResourceError
 
 
@@ -54,7 +54,7 @@ def test_documents_come_back_from_the_spool_as_they_were(tmp_path: Path) -> None
         Document("text", 3, "a.txt:7", text="line\n\ud800 \0 é\u2028"),
         Document("chat", 0, "b", turns=(Turn("user", "x"), Turn("assistant", "<|eos|>"))),
     ]
-    spool = Spool(tmp_path / "s")
+    spool = DocumentStore(tmp_path / "s")
     places = []
     for data in map(pack, documents):
         places.append((spool.size, len(data)))

@@ -17,7 +17,7 @@ from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.corpus import Corpus
 from nima_cli.engine.data.document import KINDS, Document
 from nima_cli.engine.data.store.dataset_files import SPLITS
-from nima_cli.engine.data.store.document_store import Spool
+from nima_cli.engine.data.store.document_store import DocumentStore
 from nima_cli.engine.data.tokenizer.chunk import BLOCK, HEADING, LINE, boundary_ranks
 from nima_cli.events import Event, Note
 
@@ -36,7 +36,7 @@ Numbers = npt.NDArray[np.int64]
 
 
 def cut_large_documents(
-    config: DataConfig, corpus: Corpus, store: Spool
+    config: DataConfig, corpus: Corpus, store: DocumentStore
 ) -> Generator[Event, None, list[dict[str, Any]]]:
     """Put a part for every split in the place of each document that is a corpus by itself; says which.
 

@@ -13,7 +13,7 @@ from nima_cli.engine.data.dedup.minhash_store import MinHashStore
 from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import KINDS, Document
 from nima_cli.engine.data.input_report import SourceReport
-from nima_cli.engine.data.store.document_store import Spool, pack, read_documents
+from nima_cli.engine.data.store.document_store import DocumentStore, pack, read_documents
 from nima_cli.events import Dropped
 
 # What is kept in memory of each document. `key` is equal for exact duplicates, `order` decides the place in the split,
@@ -90,7 +90,7 @@ class Corpus:
         total = np.cumsum(self.table["characters"][numbers], dtype=np.int64) // TASK_CHARACTERS
         return iter(np.split(numbers, np.flatnonzero(total[1:] != total[:-1]) + 1) if len(numbers) else [])
 
-    def replace(self, number: int, parts: Sequence[Document], store: Spool, seed: int) -> None:
+    def replace(self, number: int, parts: Sequence[Document], store: DocumentStore, seed: int) -> None:
         """Put the parts of a document in its place, one for each split in their order; `store` is open."""
         packed = [pack(part) for part in parts]
         entries = table_of(parts, packed, seed)

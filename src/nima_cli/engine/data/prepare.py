@@ -35,7 +35,7 @@ from nima_cli.engine.data.split import split
 from nima_cli.engine.data.staleness import difference, identity, opened_sources
 from nima_cli.engine.data.store.dataset_files import FORMAT, METADATA, read_metadata, token_dtype, tokenizer_name
 from nima_cli.engine.data.store.dataset_writer import DatasetWriter, locked_folder, refuse_foreign_files, staged
-from nima_cli.engine.data.store.document_store import Spool
+from nima_cli.engine.data.store.document_store import DocumentStore
 from nima_cli.engine.data.store.encode_shard import EncodedShard, EncodeTask, encode_shard
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import DataError
@@ -133,7 +133,7 @@ def _make(
         wanted: the identity of the dataset; goes into the metadata as it is.
         run: maps pure functions over tasks, on however many cores.
     """
-    store = Spool(writer.staging / STORE)
+    store = DocumentStore(writer.staging / STORE)
     try:
         yield from left_out_events(sources)
         corpus = yield from read_corpus(config, sources, store, run)

@@ -31,7 +31,7 @@ from nima_cli.engine.data.ingest.input_splits import DocumentBatch, InputSplit, 
 from nima_cli.engine.data.ingest.sources import Source
 from nima_cli.engine.data.input_report import check_fields, merged_reports
 from nima_cli.engine.data.parallel import Mapper
-from nima_cli.engine.data.store.document_store import Spool, pack, read_documents
+from nima_cli.engine.data.store.document_store import DocumentStore, pack, read_documents
 from nima_cli.events import Event, Note, Progress
 
 
@@ -58,7 +58,7 @@ class CleanedDocuments:
 
 
 def read_corpus(
-    config: DataConfig, sources: Sequence[Source], store: Spool, run: Mapper
+    config: DataConfig, sources: Sequence[Source], store: DocumentStore, run: Mapper
 ) -> Generator[Event, None, Corpus]:
     """Read every source, clean each document, and drop what its own text disqualifies.
 
@@ -142,7 +142,7 @@ def _gather(
     sources: Sequence[Source],
     numbers: Sequence[int],
     problems: Diagnostics,
-    store: Spool,
+    store: DocumentStore,
 ) -> Generator[Event, None, dict[int, Counter[bytes]]]:
     """Write and count what comes back; returns in how many documents of each source lines occur."""
     tables: list[npt.NDArray[np.void]] = []
