@@ -57,7 +57,7 @@ def ensure_prepared(data: "DataConfig", *, workers: int) -> Iterator[Event]:
 
 def _oddities(folder: Path) -> Iterator[Event]:
     """What the preparation of a dataset warned of, as far as it matters to whoever trains on it."""
-    from nima_cli.engine.data.dedup.contamination_report import contamination_warning
+    from nima_cli.engine.data.dedup.contamination import contamination_warning
     from nima_cli.engine.data.store.dataset_files import read_metadata
 
     warning = contamination_warning(read_metadata(folder))

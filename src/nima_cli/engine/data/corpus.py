@@ -1,4 +1,4 @@
-"""The documents of a dataset in the making: their texts in a file, and a few figures of each in memory."""
+"""The documents of a dataset that is being made: texts in a file, a few figures of each in memory."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
-from nima_cli.engine.data.dedup.minhash_store import MinHashStore
+from nima_cli.engine.data.dedup.near_duplicates import MinHashStore
 from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import KINDS, Document
 from nima_cli.engine.data.input_report import SourceReport
@@ -47,9 +47,9 @@ class Corpus:
         store: the file with the documents.
         table: `DOCUMENT_DTYPE` [n], an entry for each document of the store.
         signatures: of all n, when near duplicates are looked for.
-        kept: bool [n], which are left.
-        clusters: int64 [n], equal for documents that must stay on one side of the split.
-        assigned: int8 [n], the split that a document belongs to whatever its hash says, as an index; -1 for most.
+        kept: [n], which are left.
+        clusters: [n], equal for documents that must stay on one side of the split.
+        assigned: [n], the split that a document belongs to whatever its hash says, as an index; -1 for most.
         longest_short: characters of the longest document that was dropped for being short.
     """
 
@@ -68,7 +68,7 @@ class Corpus:
         return np.flatnonzero(self.kept)
 
     def extend(self, tables: Sequence[npt.NDArray[np.void]]) -> None:
-        """Take in documents that have been written to the store, each a cluster of its own."""
+        """Add documents that have been written to the store, each a cluster of its own."""
         first, count = len(self.table), sum(map(len, tables))
         self.table = np.concatenate([self.table, *tables])
         self.kept = np.append(self.kept, np.ones(count, dtype=bool))
@@ -76,12 +76,10 @@ class Corpus:
         self.assigned = np.append(self.assigned, np.full(count, -1, dtype=np.int8))
 
     def places(self, numbers: Numbers) -> list[Place]:
-        """Where documents lie in the store."""
         entries = self.table[numbers]
         return list(zip(entries["offset"].tolist(), entries["size"].tolist(), strict=True))
 
     def documents(self, numbers: Numbers) -> Iterator[Document]:
-        """Read documents back."""
         for batch in self.batches(numbers):
             yield from read_documents(self.store, self.places(batch))
 
@@ -91,11 +89,12 @@ class Corpus:
         return iter(np.split(numbers, np.flatnonzero(total[1:] != total[:-1]) + 1) if len(numbers) else [])
 
     def replace(self, number: int, parts: Sequence[Document], store: DocumentStore, seed: int) -> None:
-        """Put the parts of a document in its place, one for each split in their order; `store` is open."""
+        """Put the parts of a document in its place, one for each split."""
         packed = [pack(part) for part in parts]
         entries = table_of(parts, packed, seed)
         entries["offset"] += store.size
-        store.append(b"".join(packed))
+        with store.reopened():
+            store.append(b"".join(packed))
         self.kept[number] = False
         self.extend([entries])
         self.assigned[-len(parts) :] = np.arange(len(parts))
@@ -107,7 +106,7 @@ class Corpus:
 
 
 def table_of(documents: Sequence[Document], packed: Sequence[bytes], seed: int) -> npt.NDArray[np.void]:
-    """`DOCUMENT_DTYPE` [n] of documents that lie packed one after the other; offsets count from the first."""
+    """The `DOCUMENT_DTYPE` entries of documents packed one after the other; offsets count from the first."""
     table = np.zeros(len(documents), dtype=DOCUMENT_DTYPE)
     for entry, document, data in zip(table, documents, packed, strict=True):
         entry["key"] = np.frombuffer(content_key(document), dtype="<u8")

@@ -1,4 +1,4 @@
-"""A source of documents as a Python program names it."""
+"""`DataSource`, the way a Python program names a source of documents."""
 
 from os import PathLike, fspath
 from typing import Any
@@ -12,16 +12,16 @@ from nima_cli.errors import InputError
 class DataSource(SourceConfig):
     """Documents to prepare from, for example `DataSource("kubernetes.md", "markdown", weight=2.0)`.
 
-    It is a `SourceConfig` that takes its path and format by position; what is not given has the default from there.
+    It is a `SourceConfig` that takes its path and format by position.
     """
 
     def __init__(self, path: str | PathLike[str], format: str | None = None, **settings: Any) -> None:  # noqa: A002
-        """Name a source.
+        """Describe a source.
 
         Args:
             path: a file, folder, glob, or `builtin:python-docs`.
             format: text, markdown, qa, chat, doc or auto.
-            settings: `weight`, `name` and what else `SourceConfig` has.
+            settings: the other fields of `SourceConfig`, such as `weight` and `name`.
 
         Raises:
             InputError: a setting is unknown or has an impossible value.

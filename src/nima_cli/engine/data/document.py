@@ -1,4 +1,4 @@
-"""What one document is, from reading to encoding."""
+"""The document, from reading to encoding."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 Role = Literal["system", "user", "assistant"]
 Kind = Literal["text", "markdown", "qa", "chat"]
 KINDS: tuple[Kind, ...] = ("text", "markdown", "qa", "chat")
-# Begins a user's turn that holds the answers of tools.
+# Begins a user's turn that holds the results of tools.
 TOOL_RESPONSE = "<tool_response>"
 
 
@@ -26,7 +26,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document to learn from: prose in `text`, or a conversation in `turns`, never both.
+    """Prose in `text`, or a conversation in `turns`, never both.
 
     Attributes:
         kind: `text` and `markdown` hold prose (a doc record is `markdown`); `qa` and `chat` hold turns.

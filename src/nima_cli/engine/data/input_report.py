@@ -1,7 +1,8 @@
-"""Counts what a preparation reads, leaves out and drops, for the metadata and the screen."""
+"""Counts what a preparation reads, leaves out and drops."""
 
+import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,23 +14,20 @@ from nima_cli.engine.data.ingest.sources import STDIN, Source, such_as
 from nima_cli.engine.data.ingest.walk.walking import SkippedPath, shown_suffix
 from nima_cli.events import Dropped, Event, InputsCounted, Note
 
-# A walk that does not read so large a share of what may be text has most likely missed documents.
+# A walk that leaves so large a share of what may be text unread has most likely missed documents.
 MUCH = 0.2
 _WORTH_A_WORD = 1000  # bytes
 _NAMED = 3
-# What a file's name does not tell, so that it is no mistake of the user's to have such files in a folder.
+# Reasons that a file's name does not tell: such files in a folder are not the user's mistake.
 _NO_DOCUMENT = frozenset({"no_document", "needs_extra", "no_text", "minified"})
-# Sources other than files, and the reason under which their documents are counted.
+_TOLERATED = {"empty": "empty and left out", "no_records": "without records, left out"}
+# Sources other than files -> the reason under which their documents are counted.
 _NO_FILES = {BUILTIN_SOURCE: "embedded", STDIN: "stdin"}
-# Files that hold no document, whatever their size.
-_NO_TEXT = frozenset(
-    f".{suffix}"
-    for suffixes in (
-        "png jpg jpeg gif webp avif bmp tif tiff ico svg psd eps mp3 mp4 m4a m4v mov avi mkv webm ogg wav flac",
-        "woff woff2 ttf otf eot zip tar tar.gz tgz gz bz2 xz zst 7z rar jar whl so a o dll dylib exe bin class pyc",
-        "wasm db sqlite pt pth onnx gguf safetensors npy npz pkl map",
-    )
-    for suffix in suffixes.split(" ")
+# Suffixes of files that hold no document, whatever their size.
+_NO_TEXT = re.compile(
+    r"\.(png|jpe?g|gif|webp|avif|bmp|tiff?|ico|svg|psd|eps|mp[34]|m4[av]|mov|avi|mkv|webm|ogg|wav|flac|woff2?|ttf|otf|eot"
+    r"|zip|tar(\.gz)?|tgz|gz|bz2|xz|zst|7z|rar|jar|whl|so|a|o|dll|dylib|exe|bin|class|pyc|wasm|db|sqlite|pt|pth|onnx"
+    r"|gguf|safetensors|np[yz]|pkl|map)"
 )
 
 
@@ -42,9 +40,9 @@ class SourceReport:
         bytes: bytes read; for the embedded source UTF-8 bytes of content.
         dropped: records, files and documents left out, by reason.
         first_dropped: where the first was, by reason.
-        tolerated: where the drops were that the user need not correct, by what a note says of them.
+        tolerated: text of a note -> where the drops were that the user need not correct.
         seen: the keys that were met in records.
-        notes: what finding the files brought up.
+        notes: from the search for files.
     """
 
     name: str
@@ -66,10 +64,12 @@ class SourceReport:
         self.documents += tally.documents
         self.bytes += tally.bytes
         self.seen.add(tally.notes)
-        tolerated = tolerated_reasons(source) if tally.drops else ()
+        tolerated = _tolerated_reasons(source) if tally.drops else ()
         for problem in tally.drops:
             if problem.reason in tolerated:
-                self.tolerated.setdefault(_tolerated_as(problem), []).append(problem.where)
+                hint = f" ({problem.hint})" if problem.hint else ""
+                said = _TOLERATED.get(problem.reason) or f"left out: {problem.what}{hint}"
+                self.tolerated.setdefault(said, []).append(problem.where)
             else:
                 problems.add(problem)
             yield self.drop(problem)
@@ -91,8 +91,8 @@ class SourceReport:
             yield from such_as(what, where)
 
 
-def tolerated_reasons(source: Source) -> Collection[str]:
-    """The reasons of drops that are noted and not refused: files that a walk merely met need not hold documents."""
+def _tolerated_reasons(source: Source) -> set[str]:
+    """The reasons of drops that are noted, not refused: files that a walk met need not hold documents."""
     config = source.config
     reasons = {"empty"}
     if config.format == "auto" and config.container == "auto" and Path(config.path).is_dir():
@@ -100,11 +100,6 @@ def tolerated_reasons(source: Source) -> Collection[str]:
     if config.path != STDIN and not Path(config.path).is_file():
         reasons |= _NO_DOCUMENT
     return reasons
-
-
-def _tolerated_as(problem: Diagnostic) -> str:
-    said = {"empty": "empty and left out", "no_records": "without records, left out"}.get(problem.reason)
-    return said or f"left out: {problem.what}" + (f" ({problem.hint})" if problem.hint else "")
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -115,8 +110,7 @@ def _listed(names: Iterable[str]) -> str:
 def merged_reports(sources: Sequence[Source]) -> tuple[list[int], list[SourceReport]]:
     """For each source the number of its report, and the reports, still without counts.
 
-    Sources of one name, format, container and weight, such as the files that a shell made out of `docs/*.md`, count as
-    one.
+    Sources that agree in name, format, container and weight, such as the files of a shell's `docs/*.md`, count as one.
     """
     groups: dict[tuple[object, ...], list[Source]] = {}
     for source in sources:
@@ -137,11 +131,7 @@ def merged_reports(sources: Sequence[Source]) -> tuple[list[int], list[SourceRep
 def check_fields(
     sources: Sequence[Source], numbers: Sequence[int], reports: Sequence[SourceReport], problems: Diagnostics
 ) -> None:
-    """Find entries of mappings whose key no record of any source that has them holds.
-
-    Args:
-        numbers: the report of each source.
-    """
+    """Find entries of `fields` whose key no record has; `numbers` is the report of each source."""
     having: dict[tuple[str, str], set[int]] = {}
     for source in sources:
         for entry in (source.config.fields or {}).items():
@@ -155,7 +145,7 @@ def check_fields(
 
 
 def left_out_events(sources: Sequence[Source]) -> Iterator[Event]:
-    """A `Dropped` event for all that was met and not taken."""
+    """A `Dropped` event for each path that was found and not read."""
     for source in sources:
         for one in source.skipped:
             yield Dropped(source.name, one.where, one.reason, (("bytes", float(one.size)),) if one.size else ())
@@ -164,14 +154,10 @@ def left_out_events(sources: Sequence[Source]) -> Iterator[Event]:
 def count_inputs(sources: Sequence[Source], reports: Sequence[SourceReport]) -> list[InputsCounted]:
     """What was read by suffix, left out by reason and suffix, and dropped by reason, the most first.
 
-    Documents that are in no file of the user's have the reason `embedded` or `stdin`.
+    Documents that are in no file have the reason `embedded` or `stdin`.
     """
-    read = _grouped(
-        ("", shown_suffix(file.path), file.size, printable(str(file.path)))
-        for source in sources
-        for file in source.files
-    )
-    left_out = _grouped(_left_out_fields(source.skipped for source in sources))
+    files = [file for source in sources for file in source.files]
+    read = (("", shown_suffix(file.path), file.size, printable(str(file.path))) for file in files)
     dropped, first = Counter[str](), dict[str, str]()
     for report in reports:
         dropped.update(report.dropped)
@@ -182,8 +168,8 @@ def count_inputs(sources: Sequence[Source], reports: Sequence[SourceReport]) -> 
             for report in reports
             if report.path in _NO_FILES
         ),
-        *(InputsCounted("read", *group) for group in read),
-        *(InputsCounted("left_out", *group) for group in left_out),
+        *_grouped("read", read),
+        *_grouped("left_out", (_skipped_fields(one) for source in sources for one in source.skipped)),
         *(
             InputsCounted("dropped", reason, "", count, 0, first.get(reason, ""))
             for reason, count in sorted(dropped.items(), key=lambda one: (-one[1], one[0]))
@@ -191,31 +177,31 @@ def count_inputs(sources: Sequence[Source], reports: Sequence[SourceReport]) -> 
     ]
 
 
-def _left_out_fields(left_out: Iterable[Iterable[SkippedPath]]) -> Iterator[tuple[str, str, int, str]]:
-    return ((one.reason, one.suffix, one.size, one.where) for of_source in left_out for one in of_source)
+def _skipped_fields(path: SkippedPath) -> tuple[str, str, int, str]:
+    return path.reason, path.suffix, path.size, path.where
 
 
-def _grouped(things: Iterable[tuple[str, str, int, str]]) -> list[tuple[str, str, int, int, str]]:
-    """(reason, suffix, count, bytes, the largest) of (reason, suffix, bytes, where), the most bytes first."""
+def _grouped(outcome: str, paths: Iterable[tuple[str, str, int, str]]) -> list[InputsCounted]:
+    """Count paths, each (reason, suffix, bytes, where), by reason and suffix, the most bytes first."""
     groups: dict[tuple[str, str], tuple[int, int, tuple[int, str]]] = {}
-    for reason, suffix, size, where in things:
+    for reason, suffix, size, where in paths:
         count, total, largest = groups.get((reason, suffix), (0, 0, (1, "")))
         groups[reason, suffix] = count + 1, total + size, min(largest, (-size, where))
-    found = [(*key, count, total, where) for key, (count, total, (_, where)) in groups.items()]
-    return sorted(found, key=lambda group: (-group[3], -group[2], group[0], group[1]))
+    found = [InputsCounted(outcome, *key, count, total, where) for key, (count, total, (_, where)) in groups.items()]
+    return sorted(found, key=lambda group: (-group.bytes, -group.count, group.reason, group.suffix))
 
 
 def walk_notes(exclude: Sequence[str], sources: Sequence[Source]) -> Iterator[Note]:
-    """Warnings: patterns of `data.exclude` that exclude nothing, and sources of whose text much is not read."""
+    """Warn of a `data.exclude` that excludes nothing, and of sources of which much is not read."""
     excluding = any(not pattern.startswith("!") for pattern in exclude)
     if excluding and not any(one.reason == "excluded" for source in sources for one in source.skipped):
         yield Note("warning", "`data.exclude` has left nothing out: are its patterns right?")
     for source in sources:
-        unread = [one for one in source.skipped if one.reason == "kind" and one.suffix not in _NO_TEXT]
+        unread = [one for one in source.skipped if one.reason == "kind" and not _NO_TEXT.fullmatch(one.suffix)]
         size = sum(one.size for one in unread)
         if size >= _WORTH_A_WORD and size >= MUCH * (size + source.size):
-            groups = _grouped(_left_out_fields([unread]))
-            kinds = [f"{count:,} {suffix or 'without suffix'}" for _, suffix, count, *_ in groups[:_NAMED]]
+            groups = _grouped("left_out", map(_skipped_fields, unread))
+            kinds = [f"{group.count:,} {group.suffix or 'without suffix'}" for group in groups[:_NAMED]]
             more = f" and {len(groups) - _NAMED} more kinds" if len(groups) > _NAMED else ""
             share = size / (size + source.size)
             yield Note("warning", f"{source.name}: {share:.0%} of the bytes are not read: {', '.join(kinds)}{more}")

@@ -22,18 +22,17 @@ AHEAD = 3
 
 
 class Mapper(Protocol):
-    """Applies a module-level function (or a partial of one) to every task; results come in the order of the tasks."""
+    """Applies a module-level function (or a partial of one) to every task and yields the results in order."""
 
     def __call__(self, function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]: ...
 
 
 @contextlib.contextmanager
 def process_mapper(workers: int) -> Iterator[Mapper]:
-    """A map over `workers` processes, or in this process if that is 1.
+    """A map over `workers` processes, or in this process if that is 1; raises a ResourceError when a process dies.
 
-    Processes are spawned, never forked, so that no lock or thread of the caller is copied. Functions, tasks and results
-    must be picklable, and functions pure: the results do not depend on `workers`. The map raises a ResourceError where
-    a process dies.
+    Processes are spawned, never forked, so that no lock or thread of the caller is copied. Functions must be pure, and
+    everything picklable.
     """
     if workers == 1:
         yield map
@@ -41,11 +40,8 @@ def process_mapper(workers: int) -> Iterator[Mapper]:
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker)
 
     def run(function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]:
-        def submit(task: T) -> Future[R]:
-            return pool.submit(function, task)
-
         try:
-            yield from in_window(submit, Future.result, tasks, workers * AHEAD)
+            yield from in_window(lambda task: pool.submit(function, task), Future.result, tasks, workers * AHEAD)
         except BrokenProcessPool as error:
             raise ResourceError(
                 "a worker process ended too early, perhaps for lack of memory",
@@ -61,7 +57,7 @@ def process_mapper(workers: int) -> Iterator[Mapper]:
 def in_window(
     submit: Callable[[T], Pending], result: Callable[[Pending], R], tasks: Iterable[T], window: int
 ) -> Iterator[R]:
-    """The results of tasks in their order, with at most `window` tasks taken from the stream ahead of the results."""
+    """The results of tasks in order, with at most `window` tasks under way."""
     pending: deque[Pending] = deque()
     for task in tasks:
         pending.append(submit(task))
@@ -78,7 +74,7 @@ def _begin_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker of a killed process would wait for tasks for ever."""
+    """End this process when its parent was killed; it would wait for tasks for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,10 +1,7 @@
 """From sources to a prepared dataset: read and clean, dedup, split, tokenizer, encode, contamination check, publish.
 
 A file holds documents; a document is cleaned, belongs to one split, and is encoded into samples, which training packs
-into rows.
-
-Every decision is a function of the inputs, the options and the seed, never of time, order of hashing, order of the
-sources, working folder or number of workers, so the same call gives the same bytes.
+into rows. The same inputs, options and seed give the same bytes, whatever the order of the sources or the workers.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -14,24 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nima_cli import __version__
 from nima_cli.config.data_schema import DataConfig, SourceConfig
-from nima_cli.engine.data.contiguous import cut_large_documents
-from nima_cli.engine.data.corpus import Corpus
-from nima_cli.engine.data.dedup.contamination_report import (
-    EncodedSplit,
-    contamination_report,
-    contamination_warning,
-)
+from nima_cli.engine.data.corpus import Corpus, Numbers
+from nima_cli.engine.data.dedup.contamination import EncodedSplit, contamination_report, contamination_warning
 from nima_cli.engine.data.dedup.dedup import remove_duplicates, require_enough
 from nima_cli.engine.data.ingest.sources import Source
 from nima_cli.engine.data.input_report import count_inputs, left_out_events, walk_notes
 from nima_cli.engine.data.parallel import Mapper, process_mapper
 from nima_cli.engine.data.ray_mapper import ray_mapper
 from nima_cli.engine.data.read_corpus import read_corpus
-from nima_cli.engine.data.split import split
+from nima_cli.engine.data.split import cut_large_documents, split
 from nima_cli.engine.data.staleness import difference, identity, opened_sources
 from nima_cli.engine.data.store.dataset_files import FORMAT, METADATA, read_metadata, token_dtype, tokenizer_name
 from nima_cli.engine.data.store.dataset_writer import DatasetWriter, locked_folder, refuse_foreign_files, staged
@@ -50,7 +41,6 @@ TOKENIZER_SAMPLE_CHARACTERS = 20_000_000
 
 STORE = "documents.spool"
 
-Numbers = npt.NDArray[np.int64]
 Metadata = dict[str, Any]
 
 
@@ -64,19 +54,17 @@ def prepare(
 ) -> Iterator[Event]:
     """Make the dataset in `output_dir`, yielding Progress and Note events and finally DatasetReady.
 
-    A dataset made from the same sources with the same options is left as it is, unless `overwrite`.
-
     Args:
         config: what to read and how, or just the sources; without sources, the embedded one.
-        overwrite: replace what is there.
-        workers: processes; has no influence on the result. With more than 1, a script of your own must begin its work
+        overwrite: replace any dataset there; else one made from the same sources with the same options is kept.
+        workers: processes; no influence on the result. With more than 1, a script of your own must begin its work
             under `if __name__ == "__main__":`, because the processes import it.
-        cluster: address of a Ray cluster whose processes do the work, `local` for one of `workers` processes that is
-            started here; None does without Ray. Has no influence on the result either.
+        cluster: address of a Ray cluster that does the work, or `local` for one of `workers` processes that is started
+            here; no influence on the result.
 
     Raises:
         DataError: sources or options that cannot be used, or another dataset in the way; nothing has been written.
-        CheckpointError: `tokenizer_from` is no tokenizer of nima.
+        CheckpointError: `tokenizer_from` is not a tokenizer of nima.
         ResourceError: the machine or the cluster refused; an old dataset is then still there, or none.
     """
     if not isinstance(config, DataConfig):
@@ -92,8 +80,8 @@ def prepare(
                     f"{output_dir}: there is a dataset already, and {reason}",
                     hint="pass `overwrite=True` to replace it, or choose another folder",
                 )
-            said = f"{output_dir} is already prepared from these sources with these options"
-            yield Note("info", f"{said}; pass `overwrite=True` to redo")
+            already = f"{output_dir} is already prepared from these sources with these options"
+            yield Note("info", f"{already}; pass `overwrite=True` to redo")
             yield _ready(output_dir, read_metadata(output_dir))
             return
         # The processes of a cluster have working folders of their own.
@@ -114,25 +102,16 @@ def _mapper(
 
 
 def _ready(folder: Path, metadata: Metadata) -> DatasetReady:
-    splits = metadata["splits"].values()
-    return DatasetReady(
-        folder,
-        documents=sum(split["documents"] for split in splits),
-        samples=sum(split["samples"] for split in splits),
-        tokens=sum(split["tokens"] for split in splits),
-        vocab_size=metadata["tokenizer"]["vocab_size"],
-    )
+    totals = {
+        key: sum(split[key] for split in metadata["splits"].values()) for key in ("documents", "samples", "tokens")
+    }
+    return DatasetReady(folder, **totals, vocab_size=metadata["tokenizer"]["vocab_size"])
 
 
 def _make(
     config: DataConfig, sources: Sequence[Source], wanted: Mapping[str, Any], writer: DatasetWriter, run: Mapper
 ) -> Generator[Event, None, Metadata]:
-    """Make and publish the dataset, stage by stage; returns its metadata.
-
-    Args:
-        wanted: the identity of the dataset; goes into the metadata as it is.
-        run: maps pure functions over tasks, on however many cores.
-    """
+    """Make and publish the dataset of the identity `wanted`, stage by stage; returns its metadata."""
     store = DocumentStore(writer.staging / STORE)
     try:
         yield from left_out_events(sources)
@@ -167,7 +146,7 @@ def _make(
 
 
 def _tokenizer(config: DataConfig, corpus: Corpus, train: Numbers) -> Generator[Event, None, Tokenizer]:
-    """Reuse or train the tokenizer; it sees the train split only."""
+    """Reuse or train the tokenizer, on the train split only."""
     yield Progress("tokenizer", 0, 1, "tokenizer")
     if config.tokenizer_from:
         tokenizer = Tokenizer.load(Path(config.tokenizer_from))
@@ -190,7 +169,7 @@ def _tokenizer(config: DataConfig, corpus: Corpus, train: Numbers) -> Generator[
 
 
 def _tokenizer_sample(corpus: Corpus, train: Numbers) -> Iterator[str]:
-    """The first documents in shuffled order, as many as training needs."""
+    """Texts of the first documents in shuffled order, as many as training needs."""
     left = TOKENIZER_SAMPLE_CHARACTERS
     characters = np.cumsum(corpus.table["characters"][train], dtype=np.int64)
     enough = int(np.searchsorted(characters, left)) + 1
@@ -211,7 +190,7 @@ def _encode(
     metadata: Metadata,
     run: Mapper,
 ) -> Generator[Event, None, tuple[dict[str, EncodedSplit], int]]:
-    """Write the splits and fill in `splits`; returns where they lie, and how many samples are too long."""
+    """Write the splits and their metadata; returns where they are, and how many samples are too long."""
     masked = config.loss == "assistant" or metadata["zero_weight_messages"] > 0
     task = EncodeTask(
         spool=corpus.store,
@@ -242,7 +221,7 @@ def _encode(
 
 
 def _metadata(config: DataConfig, wanted: Mapping[str, Any], corpus: Corpus, tokenizer: Tokenizer) -> Metadata:
-    """The metadata but for what writing finds out: `splits`, `leaks`, `files` and `notes`."""
+    """The metadata; `splits`, `leaks`, `inputs`, `files` and `notes` are filled in later."""
     kept = np.bincount(corpus.table["source"][corpus.kept], minlength=len(corpus.reports)).tolist()
     dropped = [report.dropped for report in corpus.reports]
     exact = sum(one["duplicate"] for one in dropped) if config.dedupe != "off" else None
@@ -261,17 +240,13 @@ def _metadata(config: DataConfig, wanted: Mapping[str, Any], corpus: Corpus, tok
         "splits": {},
         "sources": [
             {
-                "name": report.name,
-                "path": report.path,
-                "format": report.format,
-                "weight": report.weight,
-                "files": report.files,
-                "documents": kept[number] + report.dropped.total(),
-                "kept": kept[number],
+                **{key: getattr(report, key) for key in ("name", "path", "format", "weight", "files")},
+                "documents": count + report.dropped.total(),
+                "kept": count,
                 "dropped": dict(sorted(report.dropped.items())),
                 "bytes": report.bytes,
             }
-            for number, report in enumerate(corpus.reports)
+            for count, report in zip(kept, corpus.reports, strict=True)
         ],
         "duplicates": {"exact": exact, "near": near, **clusters},
         "leaks": {},

@@ -1,14 +1,9 @@
-"""Maps pure functions over tasks on a Ray cluster, results in order.
-
-When a worker dies, Ray gives its task to another one. Results do not depend on who computed them. What Ray reads from
-the environment (tokens, reports to its makers) is for the program to set.
-"""
+"""Maps pure functions over a stream of tasks on a Ray cluster, results in order."""
 
 import contextlib
 import functools
 import logging
 import platform
-import shutil
 import socket
 import sys
 import tempfile
@@ -27,7 +22,7 @@ R = TypeVar("R")
 LOCAL = "local"
 # How often a task may lose its worker.
 _RETRIES = 3
-# Seconds in which a running cluster must take a connection; Ray itself tries for minutes.
+# Seconds in which a running cluster must take a connection.
 _PATIENCE = 10.0
 # Bytes of results that wait in shared memory on this machine; tasks under way need far less.
 _STORE_BYTES = 2**29
@@ -35,7 +30,7 @@ _STORE_BYTES = 2**29
 
 @contextlib.contextmanager
 def ray_mapper(address: str, workers: int, folders: Sequence[Path]) -> Iterator[Mapper]:
-    """A map over the processors of a Ray cluster; it raises a ResourceError where a worker dies again and again.
+    """A map over the processors of a Ray cluster; a task whose worker dies is given to another one.
 
     Args:
         address: of a running cluster, as `ray.init` takes it; `LOCAL` starts one on this machine for the time being.
@@ -43,14 +38,14 @@ def ray_mapper(address: str, workers: int, folders: Sequence[Path]) -> Iterator[
         folders: absolute; every machine of the cluster must see them.
 
     Raises:
-        ResourceError: Ray is not installed, or no cluster answers.
+        ResourceError: Ray is not installed, no cluster answers, or, from the map, workers die again and again.
     """
     with contextlib.ExitStack() as stack:
         settings: dict[str, Any] = {"address": address, "logging_level": logging.ERROR, "log_to_driver": False}
         if address == LOCAL:
             # For sockets, whose paths may have 107 characters on Linux and fewer elsewhere.
-            home = tempfile.mkdtemp(prefix="nima-ray-", dir=None if sys.platform == "win32" else "/tmp")
-            stack.callback(shutil.rmtree, home, ignore_errors=True)
+            folder = None if sys.platform == "win32" else "/tmp"
+            home = stack.enter_context(tempfile.TemporaryDirectory("", "nima-ray-", folder, ignore_cleanup_errors=True))
             settings |= {
                 "num_cpus": workers,
                 "num_gpus": 0,
@@ -94,7 +89,7 @@ def _ray() -> Any:
 
 
 def _probe(address: str) -> None:
-    """Knock where a cluster should listen; Ray itself resolves other addresses than `HOST:PORT`, such as `auto`."""
+    """Connect once to a `HOST:PORT`, because Ray itself tries for minutes; Ray resolves other addresses."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
@@ -102,7 +97,7 @@ def _probe(address: str) -> None:
 
 @contextlib.contextmanager
 def _quiet(ray: Any) -> Iterator[None]:
-    """Ray prints on standard output that a worker died and its task is tried again; no setting turns that off."""
+    """Keep Ray from printing that a worker died and its task is tried again; no setting turns that off."""
     module = ray._private.worker
     printing = module.print_to_stdstream
     module.print_to_stdstream = lambda *_, **__: None
@@ -129,7 +124,7 @@ def _result(reference: Any) -> Any:
     return result
 
 
-# --- in the workers -------------------------------------------------------------------------------------------------
+# In the workers:
 
 
 def own_versions() -> tuple[str, str]:
@@ -138,9 +133,9 @@ def own_versions() -> tuple[str, str]:
 
 
 def _packed(function: Callable[[Any], Any], task: Any, needs: tuple[tuple[Path, ...], tuple[str, str]]) -> bytes:
-    """The result of a task and the expected failure that it ended with, one of them None.
+    """The result of a task and the failure that it ended with, one of them None.
 
-    Packed by hand: arrays that Ray unpacks are read-only, and keep its shared memory filled.
+    Pickled here, because arrays that Ray unpacks are read-only and keep its shared memory filled.
     """
     outcome: tuple[Any, NimaError | None]
     try:
@@ -154,14 +149,9 @@ def _packed(function: Callable[[Any], Any], task: Any, needs: tuple[tuple[Path, 
 
 @functools.lru_cache(maxsize=1)
 def check_machine(folders: tuple[Path, ...], versions: tuple[str, str]) -> None:
-    """Once a process, because machines may join a cluster at any time.
+    """Raise a ResourceError if this machine lacks a folder or runs other versions, which could give other bytes.
 
-    Args:
-        folders: absolute paths that all machines share.
-        versions: of nima and of Python; others could give other bytes.
-
-    Raises:
-        ResourceError: this machine lacks something.
+    Called once in each process, because machines may join a cluster at any time.
     """
     host = socket.gethostname()
     if own_versions() != versions:

@@ -1,8 +1,4 @@
-"""Reads sources into a store of cleaned documents, on all cores.
-
-A worker reads files, or a part of one, cleans the documents, drops what is not worth learning from, and computes what
-duplicates are found by. The calling process writes the store and counts.
-"""
+"""Reads sources into a store of cleaned documents, on all cores."""
 
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -15,16 +11,10 @@ import numpy.typing as npt
 
 from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.cleaning.clean_document import clean_document
-from nima_cli.engine.data.cleaning.quality import (
-    boilerplate_lines,
-    boilerplate_problem,
-    count_lines,
-    quality_problem,
-)
+from nima_cli.engine.data.cleaning.quality import boilerplate_lines, boilerplate_problem, count_lines, quality_problem
 from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from nima_cli.engine.data.corpus import TASK_CHARACTERS, Corpus, Place, table_of
-from nima_cli.engine.data.dedup.minhash_store import MinHashStore
-from nima_cli.engine.data.dedup.near_duplicates import Signatures, minhash
+from nima_cli.engine.data.dedup.near_duplicates import MinHashStore, Signatures, minhash
 from nima_cli.engine.data.diagnostics import Diagnostic, Diagnostics
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.ingest.input_splits import DocumentBatch, InputSplit, ReadCounts, read_split
@@ -40,12 +30,10 @@ class CleanedDocuments:
     """What became of the documents of one task.
 
     Attributes:
-        tallies: what was read, in the order of the parts.
         packed: the documents that are kept, one after the other.
         table: `DOCUMENT_DTYPE`, an entry for each kept document; offsets count from the beginning of `packed`.
-        signatures: of the kept documents, when near duplicates are looked for.
         dropped: (source, why) of the others.
-        lines: in how many documents lines occur, by source, when boilerplate is looked for.
+        lines: source -> in how many documents lines occur, when boilerplate is looked for.
     """
 
     tallies: list[ReadCounts]
@@ -63,7 +51,7 @@ def read_corpus(
     """Read every source, clean each document, and drop what its own text disqualifies.
 
     Raises:
-        DataError: something cannot be used; all problems at once.
+        DataError: something cannot be used; names all problems at once.
         ResourceError: a file cannot be read, or the disk is full.
     """
     numbers, reports = merged_reports(sources)
@@ -71,7 +59,7 @@ def read_corpus(
     if config.dedupe == "near":
         corpus.signatures = MinHashStore(store.path.with_name("signatures"))
     problems = Diagnostics(skip=config.on_error == "skip")
-    mapping_problems = Diagnostics() if problems.skip else problems  # a wrong mapping cannot be skipped
+    mapping_problems = Diagnostics() if problems.skip else problems  # unmatched `fields` cannot be skipped
     # Thousands of files named on a command line need not travel with every task.
     work = partial(read_and_clean, config.model_copy(update={"sources": []}))
     cleaned = run(work, _tasks(sources, numbers))
@@ -105,18 +93,21 @@ def _tasks(sources: Sequence[Source], numbers: Sequence[int]) -> Iterator[Sequen
 
 
 def read_and_clean(config: DataConfig, parts: Sequence[InputSplit | DocumentBatch]) -> CleanedDocuments:
-    """Clean every document of some input and keep what is worth learning from."""
+    """Read and clean documents in a worker, and keep what is worth learning from."""
     cleaning = CleaningCounts()
     kept: list[Document] = []
     dropped: list[tuple[int, Diagnostic]] = []
     tallies: list[ReadCounts] = []
-    for raw in _documents(parts, tallies):
-        document = clean_document(raw, config, cleaning)
-        problem = quality_problem(document, config)
-        if problem is None:
-            kept.append(document)
-        else:
-            dropped.append((document.source, problem))
+    for part in parts:
+        for batch in [part] if isinstance(part, DocumentBatch) else read_split(part):
+            tallies.append(batch.counts)
+            for raw in batch.documents:
+                document = clean_document(raw, config, cleaning)
+                problem = quality_problem(document, config)
+                if problem is None:
+                    kept.append(document)
+                else:
+                    dropped.append((document.source, problem))
     packed = [pack(document) for document in kept]
     return CleanedDocuments(
         tallies,
@@ -129,13 +120,6 @@ def read_and_clean(config: DataConfig, parts: Sequence[InputSplit | DocumentBatc
     )
 
 
-def _documents(parts: Sequence[InputSplit | DocumentBatch], tallies: list[ReadCounts]) -> Iterator[Document]:
-    for part in parts:
-        for batch in [part] if isinstance(part, DocumentBatch) else read_split(part):
-            tallies.append(batch.counts)
-            yield from batch.documents
-
-
 def _gather(
     results: Iterable[CleanedDocuments],
     corpus: Corpus,
@@ -144,10 +128,12 @@ def _gather(
     problems: Diagnostics,
     store: DocumentStore,
 ) -> Generator[Event, None, dict[int, Counter[bytes]]]:
-    """Write and count what comes back; returns in how many documents of each source lines occur."""
+    """Write and count what workers return; returns in how many documents of each source lines occur."""
     tables: list[npt.NDArray[np.void]] = []
     lines: dict[int, Counter[bytes]] = {}
-    total, done = _size(sources), 0
+    # The total is unknown when there is more to read than files.
+    total = sum(source.size for source in sources) if all(source.files for source in sources) else 0
+    done = 0
     for cleaned in results:
         cleaned.table["offset"] += store.size
         tables.append(cleaned.table)
@@ -165,29 +151,24 @@ def _gather(
             yield from corpus.reports[numbers[tally.source]].add(tally, sources[tally.source], problems)
             done += tally.bytes
         yield Progress("read", done, total, "bytes")
-    # A file that is shared between machines shows all of it to the others once it is closed.
+    # A file shared between machines is complete for the others once it is closed.
     store.close()
     corpus.extend(tables)
     yield Progress("read", done, done, "bytes")
     return lines
 
 
-def _size(sources: Sequence[Source]) -> int:
-    """Bytes of all files; 0 when there is more to read than files."""
-    return sum(source.size for source in sources) if all(source.files for source in sources) else 0
-
-
 def boilerplate_problems(
     store: Path, lines: Mapping[int, frozenset[bytes]], limit: float, places: Sequence[Place]
 ) -> list[Diagnostic | None]:
-    """For each document why it is left out, or None; `lines` is the boilerplate of each source."""
+    """Why each document is left out, or None; `lines` is the boilerplate of each source."""
     return [boilerplate_problem(document, lines[document.source], limit) for document in read_documents(store, places)]
 
 
 def _drop_boilerplate(
     limit: float, corpus: Corpus, counts: dict[int, Counter[bytes]], run: Mapper
 ) -> Generator[Event, None, None]:
-    """Leave out documents that say little of their own; what very many share is counted source by source."""
+    """Drop documents that consist mostly of lines that very many documents of their source share."""
     documents = Counter(corpus.table["source"].tolist())
     lines = {source: boilerplate_lines(counted, documents[source]) for source, counted in counts.items()}
     batches = list(corpus.batches(corpus.numbers()))

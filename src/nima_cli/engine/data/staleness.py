@@ -1,4 +1,4 @@
-"""Says whether a prepared dataset is what a configuration asks for."""
+"""Compares a prepared dataset with what a configuration asks for."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
@@ -11,12 +11,12 @@ from nima_cli.engine.data.store.dataset_files import METADATA, read_dataset
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import NimaError
 
-# These say which files are read; whether others would be, the fingerprint of the sources tells.
+# The fingerprint of the sources tells whether these options change what is read.
 _OF_THE_WALK = frozenset({"exclude", "default_excludes", "respect_gitignore", "include_code"})
 
 
 def staleness(config: DataConfig, folder: Path) -> str | None:
-    """Why the dataset in `folder` is not what `config` asks for, in a few words; None if it is.
+    """Why the dataset in `folder` is not what `config` asks for; None if it is.
 
     Raises:
         DataError: the sources cannot be opened.
@@ -26,9 +26,9 @@ def staleness(config: DataConfig, folder: Path) -> str | None:
 
 
 def opened_sources(config: DataConfig, output_dir: Path) -> list[Source]:
-    """The sources in an order of their own, so that the order in which they were named changes nothing.
+    """Open the sources in an order that does not depend on the one they were named in.
 
-    A file that several of them reach belongs to the one that names it most closely.
+    A file that several sources reach belongs to the one with the longest path.
     """
     sources = [
         source.model_copy(update={"fields": {**(config.fields or {}), **(source.fields or {})} or None})
@@ -48,7 +48,7 @@ def opened_sources(config: DataConfig, output_dir: Path) -> list[Source]:
 
 
 def identity(config: DataConfig, sources: Sequence[Source]) -> dict[str, Any]:
-    """What makes two datasets the same: the options, the fingerprint of the sources, a tokenizer reused."""
+    """What makes two datasets the same: options, fingerprint of the sources, and reused tokenizer."""
     reused = Tokenizer.load(Path(config.tokenizer_from)).sha256 if config.tokenizer_from else None
     return {
         "options": config.model_dump(mode="json", exclude={"dir", "sources"}),
@@ -58,7 +58,7 @@ def identity(config: DataConfig, sources: Sequence[Source]) -> dict[str, Any]:
 
 
 def difference(wanted: Mapping[str, Any], folder: Path) -> str | None:
-    """Why the dataset in `folder` has not the `identity` that is wanted; None if it has."""
+    """Why the dataset in `folder` does not have the `identity` that is wanted; None if it has."""
     if not (folder / METADATA).exists():
         return "it has not been prepared yet"
     try:

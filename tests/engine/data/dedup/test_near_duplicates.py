@@ -7,8 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nima_cli.engine.data.dedup.minhash_store import MinHashStore
-from nima_cli.engine.data.dedup.near_duplicates import ALIKE, SAME, cluster_duplicates, jaccard, minhash, shingles
+from nima_cli.engine.data.dedup.near_duplicates import (
+    ALIKE,
+    SAME,
+    MinHashStore,
+    cluster_duplicates,
+    jaccard,
+    minhash,
+    shingles,
+)
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.errors import ResourceError
 

@@ -1,8 +1,4 @@
-"""From a document as it was read to the document that is learned: a pure function.
-
-In this order: contents of data URIs, Unicode normalisation (if asked for), markup (Markdown only), white space. What is
-said in conversations keeps its markup: questions and answers may be about it.
-"""
+"""Cleans a document: contents of data URIs, Unicode normalisation, markup, white space, in this order."""
 
 import unicodedata
 from dataclasses import replace
@@ -15,7 +11,10 @@ from nima_cli.engine.data.document import Document
 
 
 def clean_document(document: Document, config: DataConfig, counts: CleaningCounts) -> Document:
-    """`document` with tidy text; code stays byte for byte but for line ends (and normalisation, if asked for)."""
+    """Clean the text and adjust `counts`; code stays byte for byte but for line ends and normalisation (if asked for).
+
+    Conversations keep their markup: questions and answers may be about it.
+    """
 
     def normalized(text: str) -> str:
         text = shorten_data_uris(text, counts)
@@ -25,9 +24,10 @@ def clean_document(document: Document, config: DataConfig, counts: CleaningCount
         return unicodedata.normalize("NFC", text)
 
     if document.turns:
-        said = (tidy(normalized(turn.content), document.kind, counts) for turn in document.turns)
-        turns = tuple(replace(turn, content=content) for turn, content in zip(document.turns, said, strict=True))
-        return replace(document, turns=turns)
+        turns = (
+            replace(turn, content=tidy(normalized(turn.content), document.kind, counts)) for turn in document.turns
+        )
+        return replace(document, turns=tuple(turns))
     text = normalized(document.text)
     if document.kind == "markdown":
         if config.strip_markup:

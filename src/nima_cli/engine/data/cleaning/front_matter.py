@@ -1,5 +1,6 @@
-"""The metadata that opens a Markdown file: finds it and reads its title."""
+"""Finds the metadata that opens a Markdown file and reads its title."""
 
+import contextlib
 import re
 import tomllib
 from dataclasses import dataclass
@@ -20,25 +21,17 @@ _MAX_CHARACTERS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class FrontMatter:
-    """Metadata before a text.
-
-    Attributes:
-        lines: how many lines it takes, its marks included.
-        title: on one line; empty if it has none.
-    """
+    """Metadata before a text: how many lines it takes, marks included, and its title on one line, perhaps empty."""
 
     lines: int
     title: str
 
 
 def read_front_matter(text: str) -> FrontMatter | None:
-    """The YAML between `---` and `---` or `...`, or the TOML between `+++`, that opens `text`; None if there is none.
+    """The YAML between `---` and `---` or `...`, or the TOML between `+++`, that opens `text` (with LF line ends).
 
-    Only a mapping is metadata, and so is nothing at all; what else stands between two rules is text. A mapping with a
-    title and a mistake in it is metadata all the same: nobody writes `title:` between rules for readers.
-
-    Args:
-        text: with LF line ends only.
+    Only a mapping or nothing at all is metadata. A mapping with a title and a mistake in it is metadata all the same:
+    nobody writes `title:` between rules for readers.
     """
     if not text.startswith(("---", "+++")):
         return None
@@ -58,7 +51,7 @@ def read_front_matter(text: str) -> FrontMatter | None:
 
 
 def _yaml_title(lines: list[str]) -> str | None:
-    """The title as it is written, empty if there is none; None if these lines hold no YAML mapping."""
+    """The title as it is written, empty if there is none; None if these lines are not a YAML mapping."""
     if not lines[0].strip():
         return None
     first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
@@ -66,7 +59,11 @@ def _yaml_title(lines: list[str]) -> str | None:
         return None
     start = next((index for index, line in enumerate(lines) if _TITLE.match(line)), None)
     if start is None:
-        return "" if _is_mapping(lines) else None
+        if all(map(_PLAIN_LINE.fullmatch, lines)):
+            return ""
+        with contextlib.suppress(yaml.YAMLError, RecursionError):
+            return "" if isinstance(_yaml("\n".join(lines)), dict) else None
+        return None
     end = start + 1
     # Only the title is parsed: a YAML parser in Python is slow, and nothing else is used.
     while end < len(lines) and (not lines[end].strip() or lines[end][0] in " \t"):
@@ -79,17 +76,8 @@ def _yaml_title(lines: list[str]) -> str | None:
     return value if isinstance(value, str) and value not in ("~", "null") else ""
 
 
-def _is_mapping(lines: list[str]) -> bool:
-    if all(map(_PLAIN_LINE.fullmatch, lines)):
-        return True
-    try:
-        return isinstance(_yaml("\n".join(lines)), dict)
-    except (yaml.YAMLError, RecursionError):
-        return False
-
-
 def _yaml(text: str) -> object:
-    """With every scalar as it is written: a title `1.10` is no number, `On` no truth and `2024-01-01` no date."""
+    """Parse YAML and keep each scalar a string: titles such as `1.10`, `On` and `2024-01-01` stay as written."""
     return yaml.load(text, Loader=yaml.BaseLoader)
 
 

@@ -1,4 +1,4 @@
-"""Which headings a line of a text stands under."""
+"""Finds the headings that a line of a text stands under."""
 
 import re
 from bisect import bisect_right
@@ -13,7 +13,7 @@ _UNDERLINE = re.compile(r"([=\-~^\"'*+#`.:_])\1{2,}\s*")
 def title_lines(lines: Sequence[str], index: int) -> int:
     """How many lines the reStructuredText title at `index` takes; 0 if there is no title.
 
-    A title is underlined; those with an overline too, which is the same as the underline, may be indented.
+    A title is underlined; one that also has the same overline may be indented.
     """
     line, *after = [one.rstrip() for one in lines[index : index + 3]]
     if not line or not after or not after[0]:
@@ -25,11 +25,7 @@ def title_lines(lines: Sequence[str], index: int) -> int:
 
 
 class HeadingPaths:
-    """The headings of a text, outermost first, for each of its lines.
-
-    Args:
-        lines: each with its line end.
-    """
+    """The headings over each line of a text, outermost first; lines have their line ends."""
 
     def __init__(self, lines: Sequence[str], kind: Kind) -> None:
         self._starts: list[int] = []
@@ -43,7 +39,7 @@ class HeadingPaths:
             self._paths.append(tuple(text for _, text in path))
 
     def above(self, line: int) -> tuple[str, ...]:
-        """The headings over the line with this index, each on lines of its own; a heading is not over itself."""
+        """The headings over the line with this index, without the line itself."""
         place = bisect_right(self._starts, line) - 1
         if place < 0:
             return ()
@@ -58,7 +54,7 @@ def _markdown_headings(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
 
 
 def _titles(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-    """The same of reStructuredText; the level of a style is the order in which it first occurs."""
+    """(line, level, text) of each reStructuredText title; the level of a style is the order of its first use."""
     levels: dict[str, int] = {}
     following = 0
     for index in range(len(lines)):

@@ -1,7 +1,6 @@
-"""Takes out what readers do not read: contents of data URIs, targets of links and pictures in Markdown.
+"""Takes out the contents of data URIs and, in Markdown, the targets of links and images.
 
-Structure comes from a CommonMark parser: a link may go over several lines, hold a picture that is a link of its own,
-or be defined elsewhere. The parser does not say where in a text its tokens are, so its rules are watched.
+A CommonMark parser finds the links. It does not say where in the text they are, so its rules are wrapped.
 """
 
 import functools
@@ -21,7 +20,7 @@ from nima_cli.engine.data.cleaning.markdown import verbatim_lines, without
 from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from nima_cli.engine.data.document import with_line_feeds
 
-# As many characters of contents may be an example that is worth reading.
+# Contents of at most so many characters may be an example that is worth reading.
 EXAMPLE_CHARACTERS = 200
 LEFT_OUT = "…"
 _DATA_HEAD = re.compile(
@@ -48,7 +47,10 @@ def shorten_data_uris(text: str, counts: CleaningCounts) -> str:
     for head in _DATA_HEAD.finditer(text):
         if head.start() < last:
             continue
-        end = _data_end(text, head)
+        quoted = _QUOTED.get(text[head.start() - 1 : head.start()], _BARE)
+        contents = quoted.match(text, head.end()) or _BARE.match(text, head.end())
+        assert contents is not None, "it matches nothing, too"
+        end = contents.end()
         if end - head.end() > EXAMPLE_CHARACTERS:
             parts += text[last : head.end()], LEFT_OUT
             last = end
@@ -56,21 +58,13 @@ def shorten_data_uris(text: str, counts: CleaningCounts) -> str:
     return "".join([*parts, text[last:]])
 
 
-def _data_end(text: str, head: re.Match[str]) -> int:
-    quoted = _QUOTED.get(text[head.start() - 1 : head.start()])
-    found = quoted.match(text, head.end()) if quoted is not None else None
-    found = found or _BARE.match(text, head.end())
-    assert found is not None, "it matches nothing, too"
-    return found.end()
-
-
 class _Parser(MarkdownIt):
     def validateLink(self, url: str) -> bool:
-        """Nothing is shown to anybody, so that no target is dangerous."""
+        """Accept every target: none is ever shown to anybody."""
         return True
 
     def normalizeLink(self, url: str) -> str:
-        """As it is written."""
+        """Keep the target as it is written."""
         return url
 
 
@@ -100,7 +94,7 @@ def _link(state: StateInline, silent: bool) -> bool:
 
 def _image(state: StateInline, silent: bool) -> bool:
     start, base = state.pos, state.env["base"]
-    # What stands for the picture is parsed as a text of its own.
+    # The text that stands for the image is parsed by itself.
     state.env["base"] = base + start + 2
     matched = image(state, silent)
     state.env["base"] = base
@@ -120,22 +114,22 @@ def _autolink(state: StateInline, silent: bool) -> bool:
 
 
 def _note(state: StateInline, target: str, before: tuple[int, int], after: tuple[int, int]) -> None:
-    """Remember a link, picture or autolink, and what of the text around it is cut: [start, end) twice."""
+    """Remember a link, image or autolink and the [start, end) to cut before and after its text."""
     base = state.env["base"]
     state.env["links"].append((target, *((start + base, end + base) for start, end in (before, after))))
 
 
 def _reference(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """Footnotes have the shape of definitions."""
+    """The parser's rule for definitions, without footnotes, which have the same shape."""
     if state.src.startswith("[^", state.bMarks[start_line] + state.tShift[start_line]):
         return False
     return reference(state, start_line, end_line, silent)
 
 
 def strip_links(text: str, counts: CleaningCounts, *, only_data: bool = False) -> str:
-    """`text` with the text of links and pictures instead of the whole of them, outside code, and no definitions.
+    """Replace links and images outside code by their text, and remove link definitions.
 
-    Footnotes stay, and so do references to what is defined nowhere.
+    Footnotes stay, and so do references without a definition.
 
     Args:
         only_data: only those whose target is a data URI.
@@ -156,7 +150,7 @@ def strip_links(text: str, counts: CleaningCounts, *, only_data: bool = False) -
 
 
 def _targets(text: str) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    """Every target outside code, and what of `text` goes with it."""
+    """Every target outside code, and the [start, end) of `text` to cut with it."""
     lines = text.split("\n")
     front = read_front_matter(text)
     skipped = front.lines if front is not None else 0
@@ -173,7 +167,7 @@ def _targets(text: str) -> Iterator[tuple[str, list[tuple[int, int]]]]:
     for token in tokens:
         if token.map is None or token.type not in ("inline", "html_block") or code[token.map[0] + skipped]:
             continue
-        # After the one before, which may be in the same row of a table.
+        # Search after the previous token, which may be in the same row of a table.
         content, offsets = _find(token.content, text, max(end, begins[token.map[0] + skipped]))
         if not offsets:
             continue
@@ -191,9 +185,9 @@ def _targets(text: str) -> Iterator[tuple[str, list[tuple[int, int]]]]:
 
 
 def _find(content: str, text: str, place: int) -> tuple[str, list[tuple[int, int]]]:
-    """Where `content` is in `text` from `place` on, as (offset in it, offset in the text) for each of its lines.
+    """Find `content` in `text` from `place` on: (offset in it, offset in the text) for each of its lines.
 
-    Empty if the parser changed more than what stands before its lines: the marks of lists and quotes, and white space.
+    No offsets if the parser changed more than the marks and white space at the start of lines.
     """
     offsets: list[tuple[int, int]] = []
     here = 0

@@ -1,8 +1,4 @@
-"""Where the blocks of a Markdown text are, by line.
-
-Structure comes from a CommonMark parser (markdown-it-py), never from a mark at a line's start: `# x` inside a fence is
-code, and a fence may be nested in lists, longer than three marks, or never closed.
-"""
+"""Finds the blocks of a Markdown text, by line, with a CommonMark parser (markdown-it-py)."""
 
 import functools
 import re
@@ -29,7 +25,7 @@ _KINDS: dict[str, BlockKind] = {
     "blockquote_open": "other",
     "hr": "other",
 }
-# Byte for byte in any cleaning, whole wherever they fit when cutting.
+# Cleaning keeps these byte for byte, and cutting keeps them whole where they fit.
 VERBATIM: frozenset[BlockKind] = frozenset({"front_matter", "fence", "code", "table", "html"})
 _CODE: frozenset[BlockKind] = frozenset({"fence", "code", "html"})
 _HOLDS_CODE = re.compile(r"<(?:pre|script|style|textarea)", re.IGNORECASE)
@@ -39,11 +35,9 @@ _PRE_CLOSE = re.compile(r"</pre\s*>", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block.
+    """One block of lines [start, end), without the blank lines after it.
 
     Attributes:
-        start: index of its first line, from 0.
-        end: index after its last line; blank lines after a block do not belong to it.
         level: 1 to 6 for a heading, else 0.
         depth: 0 at the top, more inside lists and quotes.
     """
@@ -64,11 +58,7 @@ def _parser() -> MarkdownIt:
 
 @functools.lru_cache(maxsize=2)
 def blocks(text: str) -> tuple[Block, ...]:
-    """The blocks of `text` in order, containers before what they hold.
-
-    Args:
-        text: with LF line ends only; lines are those of `text.split("\\n")`.
-    """
+    """The blocks of `text` (with LF line ends) in order, containers before what they hold."""
     lines = text.split("\n")
     front = read_front_matter(text)
     skipped = front.lines if front is not None else 0
@@ -88,8 +78,7 @@ def blocks(text: str) -> tuple[Block, ...]:
 def verbatim_lines(text: str, lines: list[str], *, only_code: bool = False) -> Iterator[tuple[int, int, BlockKind]]:
     """(first line, line after the last, kind) of what stays byte for byte, in order.
 
-    Args:
-        only_code: without tables, front matter, and HTML that holds no code.
+    With `only_code`, tables, front matter and HTML without code are not among it.
     """
     last = 0
     for block in blocks(text):
@@ -105,7 +94,7 @@ def verbatim_lines(text: str, lines: list[str], *, only_code: bool = False) -> I
 
 
 def _end_of_pre(text: str, lines: list[str], block: Block) -> int:
-    """Where an HTML block really ends: CommonMark ends most of them at a blank line, even inside an open `<pre>`."""
+    """Where an HTML block really ends; CommonMark ends most of them at a blank line, even inside an open `<pre>`."""
     html = "\n".join(lines[block.start : block.end])
     if len(_PRE_OPEN.findall(html)) <= len(_PRE_CLOSE.findall(html)):
         return block.end
@@ -116,12 +105,11 @@ def _end_of_pre(text: str, lines: list[str], block: Block) -> int:
 
 @functools.lru_cache(maxsize=2)
 def _pre_closings(text: str) -> tuple[int, ...]:
-    """The lines that close a `<pre>`."""
     return tuple(index for index, line in enumerate(text.split("\n")) if _PRE_CLOSE.search(line))
 
 
 def without(text: str, cuts: Iterable[tuple[int, int]]) -> str:
-    """`text` without what lies in `cuts`, each [start, end), in order."""
+    """`text` without the `cuts`, each [start, end), in order."""
     kept, last = [], 0
     for start, end in cuts:
         kept.append(text[last:start])

@@ -1,7 +1,6 @@
-"""Takes out of Markdown what readers do not see as text: metadata, comments, shortcodes, layout tags.
+"""Removes metadata, comments, shortcodes and layout tags from Markdown outside code.
 
-Nothing inside a fence, an indented block, a code span, `<pre>` or `<code>` is touched. Known marks go; what is not
-known stays, because a placeholder such as `<name>` looks like a tag. Every kind of change is counted.
+Only known marks go, because a placeholder such as `<name>` looks like a tag.
 """
 
 import re
@@ -11,10 +10,9 @@ from nima_cli.engine.data.cleaning.front_matter import read_front_matter
 from nima_cli.engine.data.cleaning.markdown import blocks, verbatim_lines
 from nima_cli.engine.data.cleaning.mdx import without_statements
 from nima_cli.engine.data.cleaning.shortcodes import (
+    OPTION,
     SHORTCODE,
     fence_code_shortcodes,
-    has_options,
-    is_option,
     plain_directive,
     plain_shortcode,
 )
@@ -22,8 +20,8 @@ from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from nima_cli.engine.data.document import with_line_feeds
 
 _LAYOUT = "div|span|br|p|img|a|center|font|figure|figcaption|picture|section|article"
-# Bounds, and no mark inside another, keep every pattern linear; longer matches are text. Each begins with
-# the character itself, not with a group or an assertion, so that the engine can skip to the next one.
+# Bounds, and no mark inside another, keep every pattern linear; longer matches are text. Each begins with a plain
+# character, not with a group or an assertion, so that the engine can skip to the next one.
 _CODE_SPAN = r"`(?<!``)(?P<ticks>`*+)(?:(?!\n[ \t]{0,99}\n)[^\0]){1,2000}?(?<!`)`(?P=ticks)(?!`)"
 _CODE_TAG = r"<(?P<tag>code|pre|kbd|samp|script|style)\b[^<>]{0,500}>(?:[^<\0]|<(?!(?P=tag)\b)){0,20000}?</(?P=tag)\s*>"
 _COMMENT = r"<(?P<comment>!--(?:[^<\0]|<(?!!--)){0,100000}?-->)"
@@ -38,10 +36,10 @@ _MARKS = re.compile(
     "|".join((_CODE_SPAN, _CODE_TAG, _COMMENT, _MDX_COMMENT, SHORTCODE, _TAG, _COMPONENT)), re.IGNORECASE | re.MULTILINE
 )
 _ALT = re.compile(r"""\balt\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
-# What MDX fills in when a page is built.
+# MDX fills these in when a page is built.
 _EXPRESSION_START = r"""\{(?:(?:props|frontMatter|metadata|toc|contentTitle|children)[.?(\[}]|[ \t]*["'] *["'])"""
 _EXPRESSION = re.compile(rf"[ \t]*(?={_EXPRESSION_START})\{{[^{{}}]{{0,2000}}\}}[ \t]*")
-# Parsing is slow; most texts show at a glance that there is nothing to take out.
+# Parsing is slow, and most texts hold nothing to take out.
 _MIGHT_HOLD = re.compile(
     rf"(?i:<!--|</?(?:{_LAYOUT})\b)|\{{(?:\{{[<%]|/\*)|^[ \t]*(?:</?[A-Z][A-Z0-9]*+[a-z]|:::|{_EXPRESSION_START})"
     r"|^(?:im|ex)port\s",
@@ -51,13 +49,10 @@ _MIGHT_BE_TITLED = re.compile(r"^[ \t]{0,3}(?:#(?!#)|=+[ \t]*$)", re.MULTILINE)
 
 
 def strip_markup(text: str, counts: CleaningCounts) -> str:
-    """`text` without front matter, comments, shortcodes and layout tags; the text inside paired ones is kept.
+    """Remove front matter, comments, shortcodes and layout tags, but keep the text inside paired ones.
 
-    The title of the front matter becomes a level-1 heading when the text has none of its own. A paired shortcode for
-    code becomes a fence. A line that held nothing but marks goes.
-
-    Args:
-        text: Markdown.
+    The title of the front matter becomes a level-1 heading when the text has none. A paired shortcode for code becomes
+    a fence. A line that held nothing but marks goes.
     """
     text = with_line_feeds(text)
     front = read_front_matter(text)
@@ -68,15 +63,9 @@ def strip_markup(text: str, counts: CleaningCounts) -> str:
     if _MIGHT_HOLD.search(text):
         text = fence_code_shortcodes(without_statements(text, counts), counts)
         text = _outside_code(text, lambda part: _without_marks(part, counts))
-    if title and not _has_title(text):
+    if title and not (_MIGHT_BE_TITLED.search(text) and any(block.level == 1 for block in blocks(text))):
         text = f"# {title}\n\n{text.lstrip()}" if text.strip() else f"# {title}"
     return text
-
-
-def _has_title(text: str) -> bool:
-    if not _MIGHT_BE_TITLED.search(text):
-        return False
-    return any(block.kind == "heading" and block.level == 1 for block in blocks(text))
 
 
 def _outside_code(text: str, change: Callable[[str], str | None]) -> str:
@@ -109,15 +98,17 @@ def _without_marks(part: str, counts: CleaningCounts) -> str | None:
 
 
 def _block_marks(lines: list[str], counts: CleaningCounts) -> Iterator[str]:
-    """What is left of the lines where some only open or close a block, or hold what MDX fills in."""
+    """The lines without those that only open or close a block or hold what MDX fills in."""
     options = False
     for line in lines:
         title = plain_directive(line)
         mark = title is not None or _EXPRESSION.fullmatch(line) is not None
         counts.shortcodes += mark
-        if title or not (mark or (options and is_option(line))):
+        option = options and OPTION.fullmatch(line) is not None
+        if title or not (mark or option):
             yield title or line
-        options = (options and is_option(line)) or (mark and has_options(line))
+        # As in MyST, options may follow a mark with braces.
+        options = option or (mark and line.lstrip(" \t:").startswith("{"))
 
 
 def _replacement(match: re.Match[str], hole: str, counts: CleaningCounts) -> str:
@@ -127,9 +118,11 @@ def _replacement(match: re.Match[str], hole: str, counts: CleaningCounts) -> str
     if match["short"]:
         counts.shortcodes += 1
         return plain_shortcode(match[0]) or hole
-    if match["component"] and _is_first(match):
-        counts.shortcodes += 1
-        return hole
+    if match["component"]:
+        line_start = match.string.rfind("\n", 0, match.start()) + 1
+        if not match.string[line_start : match.start()].strip(" \t"):
+            counts.shortcodes += 1
+            return hole
     if not match["layout"]:
         return match[0]
     counts.tags += 1
@@ -138,9 +131,3 @@ def _replacement(match: re.Match[str], hole: str, counts: CleaningCounts) -> str
         found = _ALT.search(tag)
         return ((found[1] or found[2] or "") if found else "") or hole
     return f"{hole} " if tag[:3].lower() == "<br" else hole
-
-
-def _is_first(match: re.Match[str]) -> bool:
-    """Whether nothing stands on the line before the match."""
-    line = match.string.rfind("\n", 0, match.start()) + 1
-    return not match.string[line : match.start()].strip(" \t")

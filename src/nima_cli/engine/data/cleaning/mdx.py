@@ -1,7 +1,4 @@
-"""Takes out of MDX what is run rather than shown: imports and exports.
-
-Code that only begins like one of them stays: `import "fmt"`, `export PATH=$PATH:/x`, a sentence on exports.
-"""
+"""Removes imports and exports from MDX; `import "fmt"`, `export PATH=$PATH:/x` or a sentence on exports stay."""
 
 import re
 from bisect import bisect_right
@@ -19,7 +16,7 @@ _END = r";?[ \t]*+$"
 _IMPORT = (
     rf"import(?:[ \t]+type)?(?:\s++{_NAME}(?:\s*+,\s*+(?:{_STAR}|{_BRACES}))?|\s*+(?:{_STAR}|{_BRACES}))"
     rf"\s*+from\s*+{_STRING}{_END}"
-    # A file that is imported for its effects; a bare name is a package of another language.
+    # A file imported for its effects; a bare name is a package of another language.
     rf"|import\s++(?:\"[./@~][^\"\n]{{0,300}}\"|'[./@~][^'\n]{{0,300}}'){_END}"
 )
 _EXPORT = (
@@ -31,7 +28,7 @@ _EXPORT = (
     rf"|(?:{_BRACES}(?:\s*+from\s*+{_STRING})?|\*(?:\s*+as\s++{_NAME})?\s*+from\s*+{_STRING}){_END})"
 )
 _HEAD = re.compile(rf"^(?:{_IMPORT}|{_EXPORT})", re.MULTILINE)
-# Strings and remarks, in which brackets do not count; nothing here can be read in two ways, or twice.
+# Strings and comments, in which brackets do not count; no alternative can match in two ways.
 _TOKEN = re.compile(
     r"\"(?:[^\"\\\n]|\\.)*+\"|'(?:[^'\\\n]|\\.)*+'|`(?:[^`\\]|\\[\s\S])*+`|(?<!:)//[^\n]*+"
     r"|/\*(?:[^*/]|\*(?!/)|/(?!\*))*+\*/|(?P<opens>[({\[])|(?P<closes>[)}\]])|(?P<line_end>\n)"
@@ -41,29 +38,22 @@ _GOES_ON = re.compile(r"\n[ \t]++[.?:|&+]")
 
 
 def without_statements(text: str, counts: CleaningCounts) -> str:
-    """`text` without the imports and exports that begin a line outside code, with all the lines that each takes.
-
-    Args:
-        text: Markdown with LF line ends.
-    """
+    """`text` (with LF line ends) without the imports and exports that begin a line outside code."""
     statements = list(_statements(text))
     counts.shortcodes += len(statements)
     return without(text, statements)
 
 
 def _statements(text: str) -> Iterator[tuple[int, int]]:
-    """Where the statements are, in order. They do not overlap, so that unclosed ones are read once."""
+    """The [start, end) of the statements, in order; they do not overlap, so that unclosed ones are read once."""
     heads = [found.start() for found in _HEAD.finditer(text)]
     if not heads:
         return
     lines = text.split("\n")
     offsets = [0, *accumulate(len(line) + 1 for line in lines)]
+    verbatim = verbatim_lines(text, lines, only_code=True)
     # Indented lines may be those of a statement.
-    code = [
-        (offsets[start], offsets[end])
-        for start, end, kind in verbatim_lines(text, lines, only_code=True)
-        if kind != "code"
-    ]
+    code = [(offsets[start], offsets[end]) for start, end, kind in verbatim if kind != "code"]
     starts = [start for start, _ in code]
     free = [head for head in heads if not (n := bisect_right(starts, head)) or head >= code[n - 1][1]]
     limits = sorted([*free, *starts, len(text)])
@@ -74,7 +64,7 @@ def _statements(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _end(text: str, start: int, limit: int) -> int | None:
-    """After the line that ends a statement; None if its brackets are not closed."""
+    """The offset after the line that ends a statement; None if its brackets are not closed."""
     depth = 0
     for token in _TOKEN.finditer(text, start, limit):
         depth += (token["opens"] is not None) - (token["closes"] is not None)

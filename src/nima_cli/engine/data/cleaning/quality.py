@@ -1,8 +1,8 @@
-"""Decides which documents are worth learning from, by figures that anybody can recompute.
+"""Decides which documents are worth learning from.
 
 Length, repetition and symbol ratios are from Gopher (Rae et al. 2021, "Scaling Language Models", appendix A1.1), lines
-that many pages share from C4 (Raffel et al. 2020, section 2.2). Their thresholds were set for web pages; technical text
-repeats itself and is full of symbols, so every filter but the least length is off by default.
+that many pages share from C4 (Raffel et al. 2020, section 2.2). Technical text repeats itself and is full of symbols,
+so every filter but the least length is off by default.
 """
 
 import hashlib
@@ -23,21 +23,17 @@ BOILERPLATE_SHARE = 0.05
 _LINE_BYTES = 12
 _MIN_LINE = 12
 _BLOB = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
-# With the punctuation of scripts that are as wide as they are high.
+# Common punctuation, with that of East Asian scripts.
 _SIGNS = frozenset(" \t\n.,;:!?'\"()-_/\u3000、。〈〉《》「」『』【】・，．：；！？（）")
 
 
 def quality_problem(document: Document, config: DataConfig) -> Diagnostic | None:
-    """Why the document is left out, with its figures; None if it is kept.
-
-    The reason is `no_loss` (no message carries loss), `too_short` or `too_long` (characters without surrounding white
-    space), `repetitive`, or `non_text`.
-    """
+    """Why the document is left out, with the figures behind it; None if it is kept."""
     if document.turns and not any(
         turn.weight and (turn.role == "assistant" or config.loss == "all") for turn in document.turns
     ):
         return Diagnostic(document.where, "holds no message that carries loss", "no_loss")
-    length = content_length(document)
+    length = len(document.text.strip()) + sum(len(turn.content.strip()) for turn in document.turns)
     if length < config.min_length:
         return _problem(document, "has {} characters", "too_short", "characters", length)
     if config.max_characters is not None and length > config.max_characters:
@@ -56,11 +52,6 @@ def _problem(document: Document, what: str, reason: str, figure: str, value: flo
 
 def _content(document: Document) -> str:
     return document.text or "\n".join(turn.content for turn in document.turns)
-
-
-def content_length(document: Document) -> int:
-    """Characters of content, without white space around it."""
-    return len(document.text.strip()) + sum(len(turn.content.strip()) for turn in document.turns)
 
 
 def repetition(text: str) -> float:
@@ -86,24 +77,24 @@ def repetition(text: str) -> float:
 def non_text(text: str) -> float:
     """The share of the characters that are neither letters, digits, spaces nor common punctuation, or are in blobs.
 
-    A blob is a run of 40 and more characters as in base64 that mixes cases and digits; no word of a language does.
+    A blob is a run of 40 and more characters as in base64 that mixes cases and digits.
     """
     blobs = sum(
         len(blob)
         for blob in _BLOB.findall(text)
         if all(any(map(kind, blob)) for kind in (str.islower, str.isupper, str.isdigit))
     )
-    signs = sum(count for character, count in Counter(text).items() if not _is_language(character))
+    signs = sum(
+        count
+        for character, count in Counter(text).items()
+        # Marks (M) are the vowels of many scripts.
+        if not (character.isalnum() or character in _SIGNS or unicodedata.category(character)[0] == "M")
+    )
     return min((signs + blobs) / max(len(text), 1), 1.0)
 
 
-def _is_language(character: str) -> bool:
-    # Marks count: they are the vowels of many scripts.
-    return character.isalnum() or character in _SIGNS or unicodedata.category(character)[0] == "M"
-
-
 def line_lengths(document: Document) -> dict[bytes, int]:
-    """Hash of each line that is long enough to mean something -> its characters, over all its occurrences."""
+    """Hash of each line of at least `_MIN_LINE` characters -> its characters, over all its occurrences."""
     lengths = Counter[bytes]()
     for line in _content(document).split("\n"):
         plain = " ".join(line.split())
@@ -114,7 +105,7 @@ def line_lengths(document: Document) -> dict[bytes, int]:
 
 
 def count_lines(documents: Iterable[Document]) -> dict[int, Counter[bytes]]:
-    """In how many documents each line occurs, by source."""
+    """Source -> in how many of its documents each line occurs."""
     counts: dict[int, Counter[bytes]] = {}
     for document in documents:
         counts.setdefault(document.source, Counter()).update(line_lengths(document).keys())
@@ -122,13 +113,13 @@ def count_lines(documents: Iterable[Document]) -> dict[int, Counter[bytes]]:
 
 
 def boilerplate_lines(counts: Counter[bytes], documents: int) -> frozenset[bytes]:
-    """The lines that very many of the `documents` of a source share, such as a footer."""
+    """The lines that very many of the `documents` of a source share, such as footers."""
     least = max(BOILERPLATE_DOCUMENTS, documents * BOILERPLATE_SHARE)
     return frozenset(key for key, count in counts.items() if count >= least)
 
 
 def boilerplate_problem(document: Document, lines: frozenset[bytes], limit: float) -> Diagnostic | None:
-    """Why a document of which a larger share than `limit` is boilerplate `lines` is left out; None if it is kept."""
+    """Why the document is left out if a larger share than `limit` of it is boilerplate `lines`; None if it is kept."""
     lengths = line_lengths(document)
     share = sum(size for key, size in lengths.items() if key in lines) / max(sum(lengths.values()), 1)
     if share <= limit:

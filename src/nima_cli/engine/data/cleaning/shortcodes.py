@@ -1,7 +1,4 @@
-"""What Hugo's shortcodes and lines with `:::` say in plain Markdown.
-
-Hugo fills `{{< name … >}}` and `{{% name … %}}` when a site is built. Those that hold code become fences; those that
-stand for words leave their words; the rest leaves nothing but what stands between an opening and a closing one.
+"""Turns Hugo's shortcodes, `{{< name … >}}` and `{{% name … %}}`, and lines with `:::` into plain Markdown.
 
 Docusaurus, VitePress, Pandoc, MyST and DocFX open and close blocks with colons: `:::note Title`, `:::tip[Title]`,
 `::: {.class title="Title"}`, `:::{tip} Title`, `:::image alt-text="Words":::`, `:::`, and with more colons outside.
@@ -13,7 +10,7 @@ from bisect import bisect_right
 from nima_cli.engine.data.cleaning.markdown import blocks
 from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 
-# Hugo writes a shortcode that it shall not fill as `{{</* name */>}}`.
+# An escaped shortcode, which Hugo does not fill, is `{{</* name */>}}`.
 SHORTCODE = r"\{(?P<short>\{(?:<(?:[^{\0]|\{(?!\{)){0,2000}?>|%(?:[^{\0]|\{(?!\{)){0,2000}?%)\}\})"
 _OPEN = re.compile(
     r"(?P<margin>[ \t]*)\{\{[<%]\s*(?P<name>text|highlight)\b\s*\"?(?P<language>[\w+#-]*)[^{}]*[>%]\}\}[ \t]*"
@@ -32,30 +29,26 @@ _BRACKET = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*+\])*+)\]")
 _ATTRIBUTE = re.compile(r"""(?<![\w-])([\w-]++)=(?:"([^"]*)"|'([^']*)')""")
 _ATTRIBUTES_AT_END = re.compile(r"\{[^{}]*+\}\Z")
 _SAID = ("title", "alt-text", "alt", "label")
-# What stands behind these names is a file or a language.
+# A file or a language follows these names.
 _NAMES_WITHOUT_TITLE = frozenset(
     {"code", "code-block", "code-cell", "csv-table", "figure", "iframe", "image", "include", "literalinclude", "math",
      "raw", "toctree", "video"}
 )  # fmt: skip
-_OPTION = re.compile(r"[ \t]*:[A-Za-z][\w-]*:(?:[ \t].*)?")
+OPTION = re.compile(r"[ \t]*:[A-Za-z][\w-]*:(?:[ \t].*)?")
 
 
 def plain_shortcode(mark: str) -> str:
     """The words that one shortcode stands for; empty if it is only a mark."""
-    found = _TEXT.search(mark)
-    if found is not None:
-        return found[1] or found[2] or ""
-    name = _NAME.match(mark)
-    if name is not None and name["name"] in _SPOKEN:
-        first = _FIRST.match(mark)
-        return (first[1] or first[2] or first[3] or "") if first is not None else ""
-    return ""
+    found, name = _TEXT.search(mark), _NAME.match(mark)
+    if found is None and name is not None and name["name"] in _SPOKEN:
+        found = _FIRST.match(mark)
+    return next(filter(None, found.groups()), "") if found is not None else ""
 
 
 def fence_code_shortcodes(text: str, counts: CleaningCounts) -> str:
-    """Write `{{< text bash >}}` … `{{< /text >}}`, and the same with `highlight`, as fences; what they hold is kept.
+    """Write `{{< text bash >}}` … `{{< /text >}}`, and the same with `highlight`, as fences.
 
-    Only marks on lines of their own outside fences count, and only when they are closed.
+    Only closed marks on lines of their own outside fences count.
     """
     if not _CLOSE.search(text):
         return text
@@ -82,7 +75,7 @@ def fence_code_shortcodes(text: str, counts: CleaningCounts) -> str:
 
 
 def plain_directive(line: str) -> str | None:
-    """The title of a block, or the words for a picture, where the line is a mark with `:::`; None if it is none."""
+    """The title of a block or the words for an image, if the line is a mark with `:::`; else None."""
     said = line.strip(" \t")
     if not said.startswith(_COLONS):
         return None
@@ -106,13 +99,3 @@ def _title(braced: str, name: str, rest: str) -> str:
     if (name or braced.strip()).lower() in _NAMES_WITHOUT_TITLE:
         return ""
     return _ATTRIBUTES_AT_END.sub("", rest).strip()
-
-
-def has_options(line: str) -> bool:
-    """Whether a line that is such a mark may be followed by options, as in MyST."""
-    return line.lstrip(" \t:").startswith("{")
-
-
-def is_option(line: str) -> bool:
-    """Whether a line that follows says `:name: value`."""
-    return _OPTION.fullmatch(line) is not None

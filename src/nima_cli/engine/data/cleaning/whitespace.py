@@ -1,4 +1,4 @@
-"""Tidies white space outside code and leaves code byte for byte."""
+"""Tidies white space outside code, and counts what cleaning did."""
 
 import re
 from dataclasses import dataclass, fields
@@ -19,16 +19,14 @@ class CleaningCounts:
 
     Attributes:
         trailing_spaces: lines that lost white space at their end.
-        blank_lines: blank lines removed.
-        control_characters: control characters found (and kept) besides newline and tab.
-        invisible_characters: bidirectional and zero-width characters found (and kept).
+        blank_lines: removed.
+        control_characters: found and kept, besides newline and tab.
+        invisible_characters: bidirectional and zero-width characters, found and kept.
         normalized: texts that Unicode normalisation changed.
-        front_matter: texts whose front matter was taken off.
-        comments: HTML comments removed.
-        shortcodes: Hugo and Docusaurus marks removed, whose inner text was kept.
-        tags: layout tags removed, whose inner text was kept.
-        links: link targets removed.
-        data_uris: data URIs whose contents were taken out, or that went with the link to them.
+        front_matter: texts that lost front matter.
+        shortcodes: marks of Hugo, Docusaurus and the like, removed; their inner text is kept.
+        tags: layout tags removed; their inner text is kept.
+        data_uris: shortened, or removed with the link to them.
     """
 
     trailing_spaces: int = 0
@@ -44,17 +42,15 @@ class CleaningCounts:
     data_uris: int = 0
 
     def add(self, other: "CleaningCounts") -> None:
-        """Add what was counted elsewhere."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
 
 def tidy(text: str, kind: Kind, counts: CleaningCounts) -> str:
-    """Normalise line ends to LF and, outside code, end lines at their last word and keep single blank lines.
+    """Normalise line ends to LF and, outside code, strip trailing space and keep single blank lines; idempotent.
 
     In Markdown (`markdown`, `qa`, `chat`), fences, indented code, tables, HTML and front matter stay byte for byte; in
-    `text`, indented blocks (reStructuredText literals and directives) and doctest sessions do. Blank lines before and
-    after the text go. Cleaning twice changes nothing more.
+    `text`, indented blocks (reStructuredText literals and directives) and doctest sessions do.
     """
     text = with_line_feeds(text)
     if not text.isprintable():
@@ -64,7 +60,7 @@ def tidy(text: str, kind: Kind, counts: CleaningCounts) -> str:
     body = text.removesuffix("\n")
     if body and not _UNTIDY.search(body):
         return body
-    # Before the text is read: front matter is what begins with its first line, and that is the one after these.
+    # First of all, because front matter must begin with the first line.
     opening = _OPENING_BLANKS.match(text)
     if opening is not None:
         blanks = opening[0].split("\n")[:-1]
@@ -72,12 +68,17 @@ def tidy(text: str, kind: Kind, counts: CleaningCounts) -> str:
         counts.trailing_spaces += sum(map(bool, blanks))
         text = text[opening.end() :]
     lines = text.split("\n")
-    verbatim = _text_verbatim(lines) if kind == "text" else _markdown_verbatim(text, lines)
+    if kind == "text":
+        verbatim = _text_verbatim(lines)
+    else:
+        verbatim = bytearray(len(lines))
+        for start, end, _ in verbatim_lines(text, lines):
+            verbatim[start:end] = b"\1" * (end - start)
     return _joined(lines, verbatim, counts)
 
 
 def _joined(lines: list[str], verbatim: bytearray, counts: CleaningCounts) -> str:
-    """Join `lines` again; `verbatim` holds 1 for every line that must stay as it is."""
+    """Tidy and join `lines`; `verbatim` holds 1 for every line that must stay as it is."""
     kept: list[str] = []
     # Blank lines wait until another line follows, so that a text neither begins nor ends with one.
     blanks = 0
@@ -100,15 +101,8 @@ def _joined(lines: list[str], verbatim: bytearray, counts: CleaningCounts) -> st
     return "\n".join(kept)
 
 
-def _markdown_verbatim(text: str, lines: list[str]) -> bytearray:
-    verbatim = bytearray(len(lines))
-    for start, end, _ in verbatim_lines(text, lines):
-        verbatim[start:end] = b"\1" * (end - start)
-    return verbatim
-
-
 def _text_verbatim(lines: list[str]) -> bytearray:
-    """Indented blocks with the blank lines inside them, and doctest sessions up to the next blank line."""
+    """Mark indented blocks with the blank lines inside them, and doctest sessions up to the next blank line."""
     verbatim = bytearray(len(lines))
     last_indented = -1
     session = False

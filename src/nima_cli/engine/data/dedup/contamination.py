@@ -1,24 +1,55 @@
-"""Finds runs of tokens that a held-out split shares with the train split.
+"""Finds runs of tokens that a held-out split shares with the train split, and reports where they come from.
 
 Windows of tokens are compared by a rolling hash. To keep memory small the held-out side is indexed twice: first only
 every 25th window of 26 tokens (any run of 50 holds one of these), then the windows of 50 around those that the train
 split has too.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import heapq
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nima_cli.engine.data.corpus import Corpus, Numbers
 from nima_cli.engine.data.dedup.rolling_hash import U64, scattered, window_hashes
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.files import explaining
 
 RUN_TOKENS = 50
 _STRIDE = RUN_TOKENS // 2
 _ANCHOR = RUN_TOKENS - _STRIDE + 1
 _FILTER_BITS = 24
+# Hashing takes about 100 bytes a token, and larger blocks are no faster.
+_BLOCK_TOKENS = 2**17
+EXAMPLES = 10
+_SHOWN_TOKENS = 24
+# Boilerplate of real documentation makes 5 to 12 % of val and test stand in train as well.
+MUCH = 0.25
 
-Numbers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSplit:
+    """One split that has been written.
+
+    Attributes:
+        path: its token ids.
+        documents: [d], the numbers of its documents in the corpus, in order.
+        lengths: [d], the tokens of each document, boundary symbols included.
+    """
+
+    path: Path
+    dtype: np.dtype[Any]
+    documents: Numbers
+    lengths: Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +57,8 @@ class TokenBlock:
     """Consecutive documents of a split.
 
     Attributes:
-        tokens: ids [t], boundary symbols left out.
-        documents: int64 [t], the document that each token belongs to.
+        tokens: ids [t], without boundary symbols.
+        documents: [t], the document that each token belongs to.
     """
 
     tokens: npt.NDArray[np.uint32]
@@ -39,10 +70,8 @@ class SharedRun:
     """A run of `RUN_TOKENS` and more tokens of a held-out document, all of whose windows are in the train split.
 
     Attributes:
-        document: the held-out document.
         train_document: one that holds the run's first window.
-        tokens: how many.
-        ids: the first tokens of it.
+        ids: its first `RUN_TOKENS` tokens.
     """
 
     document: int
@@ -54,29 +83,91 @@ class SharedRun:
 Reader = Callable[[], Iterator[TokenBlock]]
 
 
-def shared_runs(held_out: Reader, train: Reader) -> Iterator[SharedRun]:
-    """Every maximal shared run, in the order of the held-out split.
+def contamination_report(splits: Mapping[str, EncodedSplit], corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
+    """The `leaks` of the metadata: runs of `RUN_TOKENS` and more tokens that train shares with val and with test.
 
-    Args:
-        held_out: reads a split from its start; called more than once.
-        train: the same for the split that is learned.
+    For each held-out split: `runs`, the `tokens` in them, the `documents` that hold them, `near_duplicates` (runs
+    between documents of one near-duplicate cluster), `sources` (runs by held-out and train source), and the longest
+    runs as `examples`.
     """
+    boundaries = np.array([tokenizer.bos_id, tokenizer.eos_id])
+    readers = {name: partial(_blocks, split, boundaries) for name, split in splits.items()}
+    train = readers.pop("train")
+    found = {name: _summary(shared_runs(held_out, train), corpus, tokenizer) for name, held_out in readers.items()}
+    return {"run_tokens": RUN_TOKENS, **found}
+
+
+def contamination_warning(metadata: Mapping[str, Any]) -> str | None:
+    """What to say where much of val or test also stands in train; None if little does."""
+    leaks, splits = metadata.get("leaks") or {}, metadata["splits"]  # earlier versions wrote no `leaks`
+    shares = {name: leaks[name]["tokens"] / max(1, splits[name]["tokens"]) for name in ("val", "test") if name in leaks}
+    found = [f"{share:.0%} of the tokens of {name}" for name, share in shares.items() if share >= MUCH]
+    if not found:
+        return None
+    return f"{' and '.join(found)} also stand in train: a model that learns by heart looks good there"
+
+
+def _blocks(split: EncodedSplit, boundaries: Numbers) -> Iterator[TokenBlock]:
+    place = np.cumsum(split.lengths) // _BLOCK_TOKENS
+    with explaining(split.path, "read"), split.path.open("rb") as stream:
+        for group in np.split(np.arange(len(place)), np.flatnonzero(np.diff(place)) + 1):
+            lengths = split.lengths[group]
+            tokens = np.fromfile(stream, dtype=split.dtype, count=int(lengths.sum())).astype(np.uint32)
+            documents = np.repeat(split.documents[group], lengths)
+            content = ~np.isin(tokens, boundaries)
+            yield TokenBlock(tokens[content], documents[content])
+
+
+def _summary(runs: Iterator[SharedRun], corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
+    numbers = array("q")  # of each run: its document, that of the train split, its tokens
+
+    def counted() -> Iterator[SharedRun]:
+        for run in runs:
+            numbers.extend((run.document, run.train_document, run.tokens))
+            yield run
+
+    longest = heapq.nsmallest(EXAMPLES, counted(), key=lambda run: (-run.tokens, run.document))
+    held_out, learned_from, tokens = np.array(numbers, dtype=np.int64).reshape(-1, 3).T
+    clusters, source = corpus.clusters, corpus.table["source"]
+    pairs = Counter(zip(source[held_out].tolist(), source[learned_from].tolist(), strict=True))
+    return {
+        "runs": len(tokens),
+        "tokens": int(tokens.sum()),
+        "documents": len(np.unique(held_out)),
+        "near_duplicates": int((clusters[held_out] == clusters[learned_from]).sum()),
+        "sources": [
+            {"source": corpus.reports[held].name, "train_source": corpus.reports[learned].name, "runs": count}
+            for (held, learned), count in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
+        ],
+        "examples": [_example(run, corpus, tokenizer) for run in longest],
+    }
+
+
+def _example(run: SharedRun, corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
+    held, learned = corpus.documents(np.array([run.document, run.train_document]))
+    text = " ".join(tokenizer.decode(run.ids[:_SHOWN_TOKENS]).split())
+    return {"where": held.where, "train_where": learned.where, "tokens": run.tokens, "begins": text}
+
+
+def shared_runs(held_out: Reader, train: Reader) -> Iterator[SharedRun]:
+    """Every maximal shared run, in the order of the held-out split; both readers are called more than once."""
     wanted = _sorted_unique(hashes[valid] for hashes, valid in map(_anchors, held_out()))
-    if not len(wanted):
-        return
-    present, _ = _present(wanted, train, _ANCHOR)
-    hits = wanted[present]
-    if not len(hits):
-        return
-    wanted = _sorted_unique(_around(block, hits) for block in held_out())
-    present, where = _present(wanted, train, RUN_TOKENS)
-    common, origin = wanted[present], where[present]
+    wanted = wanted[_first_documents(wanted, train, _ANCHOR) >= 0]
+    wanted = _sorted_unique(_around(block, wanted) for block in held_out()) if len(wanted) else wanted
+    where = _first_documents(wanted, train, RUN_TOKENS)
+    common, origin = wanted[where >= 0], where[where >= 0]
     if len(common):
         for block in held_out():
             yield from _runs(block, common, origin)
 
 
-def _anchors(block: TokenBlock) -> tuple[U64, npt.NDArray[np.bool_]]:
+def _windows(block: TokenBlock, width: int) -> tuple[U64, Mask]:
+    """A hash for the window that begins at each token, and whether the window stays in one document."""
+    hashes = window_hashes(scattered(block.tokens), width)
+    return hashes, block.documents[: len(hashes)] == block.documents[width - 1 :]
+
+
+def _anchors(block: TokenBlock) -> tuple[U64, Mask]:
     hashes, valid = _windows(block, _ANCHOR)
     return hashes[::_STRIDE], valid[::_STRIDE]
 
@@ -92,19 +183,13 @@ def _sorted_unique(parts: Iterable[U64]) -> U64:
     return found[new]
 
 
-def _windows(block: TokenBlock, width: int) -> tuple[U64, npt.NDArray[np.bool_]]:
-    """A hash for the window that begins at each token, and whether the window stays in one document."""
-    hashes = window_hashes(scattered(block.tokens), width)
-    return hashes, block.documents[: len(hashes)] == block.documents[width - 1 :]
-
-
-def _present(wanted: U64, train: Reader, width: int) -> tuple[npt.NDArray[np.bool_], Numbers]:
-    """Which of the sorted hashes `wanted` the train split has, and for each the first document that has it."""
+def _first_documents(wanted: U64, train: Reader, width: int) -> Numbers:
+    """For each of the sorted hashes `wanted` the first document of the train split that has it, or -1."""
     where = np.full(len(wanted), -1, dtype=np.int64)
     sieve = np.zeros(2**_FILTER_BITS, dtype=bool)
     shift = np.uint64(64 - _FILTER_BITS)
     sieve[wanted >> shift] = True
-    for block in train():
+    for block in train() if len(wanted) else ():
         hashes, valid = _windows(block, width)
         maybe = np.flatnonzero(valid & sieve[hashes >> shift])
         slots = np.searchsorted(wanted, hashes[maybe])
@@ -114,7 +199,7 @@ def _present(wanted: U64, train: Reader, width: int) -> tuple[npt.NDArray[np.boo
         # Written backwards, so that the first occurrence of each hash is the last to be written.
         new = where[slots] < 0
         where[slots[new][::-1]] = documents[new][::-1]
-    return where >= 0, where
+    return where
 
 
 def _around(block: TokenBlock, hits: U64) -> U64:

@@ -1,4 +1,4 @@
-"""Leaves out what says the same as something earlier, and joins what is alike into clusters."""
+"""Removes duplicates from a corpus and clusters what is alike."""
 
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.corpus import Corpus, Place
+from nima_cli.engine.data.corpus import Corpus, Numbers, Place
 from nima_cli.engine.data.dedup.near_duplicates import cluster_duplicates, jaccard, shingles
 from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.parallel import Mapper
@@ -18,24 +18,21 @@ from nima_cli.errors import DataError
 from nima_cli.events import Event, Progress
 
 MIN_DOCUMENTS = 3
-
 _PAIRS_IN_A_TASK = 512
-
-Numbers = npt.NDArray[np.int64]
 
 
 def remove_duplicates(config: DataConfig, corpus: Corpus, run: Mapper) -> Generator[Event, None, None]:
     """Remove exact and near duplicates as `config.dedupe` asks; the earliest of each stays."""
-    documents = len(corpus.numbers())
-    if config.dedupe != "off":
-        yield Progress("dedupe", 0, documents, "documents")
-        numbers = corpus.numbers()
-        first = numbers[first_of_each(corpus.table["key"][numbers])]
-        yield from _drop(corpus, numbers[first != numbers], "says the same as another", "duplicate")
-        if config.dedupe == "near":
-            again = yield from _near_duplicates(corpus, run)
-            yield from _drop(corpus, again, "says nearly the same as another", "near_duplicate")
-        yield Progress("dedupe", documents, documents, "documents")
+    if config.dedupe == "off":
+        return
+    numbers = corpus.numbers()
+    yield Progress("dedupe", 0, len(numbers), "documents")
+    first = numbers[first_of_each(corpus.table["key"][numbers])]
+    yield from _drop(corpus, numbers[first != numbers], "says the same as another", "duplicate")
+    if config.dedupe == "near":
+        again = yield from _near_duplicates(corpus, run)
+        yield from _drop(corpus, again, "says nearly the same as another", "near_duplicate")
+    yield Progress("dedupe", len(numbers), len(numbers), "documents")
 
 
 def _drop(corpus: Corpus, numbers: Numbers, what: str, reason: str) -> Iterator[Event]:
@@ -44,11 +41,7 @@ def _drop(corpus: Corpus, numbers: Numbers, what: str, reason: str) -> Iterator[
 
 
 def first_of_each(keys: npt.NDArray[np.uint64]) -> Numbers:
-    """For each document the number of the first with the same key: its own where the content is new.
-
-    Args:
-        keys: uint64 [n, 2], from `content_key`.
-    """
+    """For each document the number of the first with the same `content_key`, [n, 2]: its own where it is new."""
     order = np.lexsort((keys[:, 1], keys[:, 0]))
     sorted_keys = keys[order]
     begins = np.arange(len(keys))
@@ -81,16 +74,11 @@ def _near_duplicates(corpus: Corpus, run: Mapper) -> Generator[Event, None, Numb
 
 
 def require_enough(corpus: Corpus) -> None:
-    """Make sure that every split can have a document.
-
-    Raises:
-        DataError: too few documents are left to split.
-    """
-    kept, dropped = len(corpus.numbers()), Counter[str]()
+    """Raise a DataError if too few documents are left for every split to have one."""
+    kept = len(corpus.numbers())
     if kept >= MIN_DOCUMENTS:
         return
-    for report in corpus.reports:
-        dropped.update(report.dropped)
+    dropped = sum((report.dropped for report in corpus.reports), Counter[str]())
     why = ", ".join(f"{number} {reason.replace('_', ' ')}" for reason, number in sorted(dropped.items()))
     longest = f"; the longest has {corpus.longest_short} characters" if dropped["too_short"] else ""
     raise DataError(

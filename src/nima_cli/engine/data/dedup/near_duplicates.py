@@ -1,4 +1,4 @@
-"""Compares documents that may say almost the same: shingles, MinHash signatures, similarity, clusters.
+"""Finds documents that say almost the same: shingles, MinHash signatures, similarity, clusters.
 
 MinHash (Broder, "On the resemblance and containment of documents", 1997) over runs of five words, with multiply-shift
 hashing (Dietzfelbinger et al. 1997), candidates by banding (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets",
@@ -10,21 +10,28 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from nima_cli.engine.data.dedup.words import words
 from nima_cli.engine.data.document import Document
+from nima_cli.files import explaining
 
 # Above the first a document is removed, above the second it stays with the others on one side of the split.
 SAME, ALIKE = 0.8, 0.6
 RUN_WORDS = 5
 BANDS, ROWS = 25, 5
+# An estimate from one byte of 125 minima has a standard error of at most 0.045.
+_WORTH_COMPARING = ALIKE - 0.15
 _MAX_WORDS_KNOWN = 2**18
 _BLOCK = 2048
+# Signatures that wait in memory, so that the files are seldom opened.
+_HELD = 2**14
 
 U64 = npt.NDArray[np.uint64]
+Numbers = npt.NDArray[np.int64]
 
 
 class _WordHashes(dict[str, int]):
@@ -41,15 +48,6 @@ class _WordHashes(dict[str, int]):
 _hashes = _WordHashes()
 
 
-@functools.cache
-def _multipliers() -> tuple[U64, U64]:
-    """Odd factors and addends of the hash functions, fixed for ever (from BLAKE2b, not from a random generator)."""
-    count = BANDS * ROWS
-    digest = b"".join(hashlib.blake2b(number.to_bytes(4, "little")).digest() for number in range(count))
-    numbers = np.frombuffer(digest, dtype="<u8").reshape(count, 8).astype(np.uint64)
-    return numbers[:, 0] | np.uint64(1), numbers[:, 1]
-
-
 def shingles(document: Document) -> U64:
     """Sorted unique hashes of all runs of `RUN_WORDS` of the `words` (or of all, if they are fewer), case ignored."""
     text = "\n".join([document.text, *(turn.content for turn in document.turns)])
@@ -63,13 +61,20 @@ def shingles(document: Document) -> U64:
     return np.unique(runs)
 
 
+def jaccard(one: U64, other: U64) -> float:
+    """The share of the `shingles` of two documents that both have."""
+    common = len(np.intersect1d(one, other, assume_unique=True))
+    union = len(one) + len(other) - common
+    return common / union if union else 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Signatures:
     """MinHash signatures of n documents.
 
     Attributes:
-        bands: uint32 [n, BANDS], equal where documents may be alike.
-        minima: uint8 [n, BANDS * ROWS], one byte of each minimum.
+        bands: [n, BANDS], equal where documents may be alike.
+        minima: [n, BANDS * ROWS], one byte of each minimum.
     """
 
     bands: npt.NDArray[np.uint32]
@@ -96,26 +101,104 @@ def _minima(runs: U64) -> U64:
     return smallest
 
 
-def jaccard(one: U64, other: U64) -> float:
-    """The share of the runs of two documents that both have; arguments as from `shingles`."""
-    common = len(np.intersect1d(one, other, assume_unique=True))
-    union = len(one) + len(other) - common
-    return common / union if union else 1.0
+@functools.cache
+def _multipliers() -> tuple[U64, U64]:
+    """Odd factors and addends of the hash functions, fixed for ever (from BLAKE2b, not from a random generator)."""
+    count = BANDS * ROWS
+    digest = b"".join(hashlib.blake2b(number.to_bytes(4, "little")).digest() for number in range(count))
+    numbers = np.frombuffer(digest, dtype="<u8").reshape(count, 8).astype(np.uint64)
+    return numbers[:, 0] | np.uint64(1), numbers[:, 1]
+
+
+class MinHashStore:
+    """Signatures in files, so that memory does not grow with them: one file for each band, one for the minima.
+
+    No file stays open. Every method raises a ResourceError when the disk refuses.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Create the files, empty: a killed process of the same number may have left some."""
+        self._held: list[Signatures] = []
+        self._waiting = 0
+        self._folder = folder
+        self._minima = folder / "minima"
+        self._bands = [folder / f"band-{number}" for number in range(BANDS)]
+        with explaining(folder, "write"):
+            folder.mkdir(exist_ok=True)
+            for path in (self._minima, *self._bands):
+                path.write_bytes(b"")
+
+    def append(self, signatures: Signatures) -> None:
+        """Add signatures after those that are there."""
+        self._held.append(signatures)
+        self._waiting += len(signatures.minima)
+        if self._waiting >= _HELD:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._held:
+            return
+        minima = np.concatenate([one.minima for one in self._held])
+        bands = np.concatenate([one.bands for one in self._held]).astype("<u4")
+        self._held, self._waiting = [], 0
+        with explaining(self._folder, "write"):
+            for path, column in zip((self._minima, *self._bands), (minima, *bands.T), strict=True):
+                with path.open("ab") as stream:
+                    stream.write(column.tobytes())
+
+    def candidates(self, numbers: Numbers) -> Numbers:
+        """Pairs worth comparing of the documents with these increasing `numbers`.
+
+        Returns:
+            [pairs, 2], sorted, each (earlier, later). A document that shares a band with others is paired with the
+            first of them and with the one before it, so the number of pairs is linear in that of documents.
+        """
+        self._write()
+        found = np.zeros(0, dtype=np.uint64)
+        with explaining(self._folder, "read"):
+            for path in self._bands:
+                keys = np.fromfile(path, dtype="<u4")[numbers]
+                found = np.unique(np.concatenate([found, _pairs(keys, numbers)]))
+            pairs = np.stack([found >> np.uint64(32), found & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
+            return pairs[self._similarity(pairs) >= _WORTH_COMPARING]
+
+    def _similarity(self, pairs: Numbers) -> npt.NDArray[np.float64]:
+        """An estimate for each pair: the share of equal minima, corrected for those equal by chance."""
+        equal = np.zeros(len(pairs))
+        for start in range(0, len(pairs), _BLOCK):
+            # Mapped anew each time: what was read counts as memory of the process for as long as the map lives.
+            minima = np.memmap(self._minima, dtype=np.uint8, mode="r").reshape(-1, BANDS * ROWS)
+            one, other = pairs[start : start + _BLOCK].T
+            equal[start : start + _BLOCK] = (minima[one] == minima[other]).mean(axis=1)
+        return (equal - 1 / 256) / (1 - 1 / 256)
+
+
+def _pairs(keys: npt.NDArray[np.uint32], numbers: Numbers) -> U64:
+    """The pairs of documents that one band proposes, each as earlier * 2^32 + later."""
+    order = np.argsort(keys, kind="stable")
+    keys, members = keys[order], numbers[order].astype(np.uint64)
+    later = np.flatnonzero(keys[1:] == keys[:-1]) + 1
+    begins = np.arange(len(keys))
+    begins[later] = 0
+    firsts = members[np.maximum.accumulate(begins)]
+    return np.concatenate(
+        [(earlier << np.uint64(32)) | members[later] for earlier in (firsts[later], members[later - 1])]
+    )
 
 
 def cluster_duplicates(
-    documents: int, pairs: npt.NDArray[np.int64], similarity: npt.NDArray[np.float64]
-) -> tuple[dict[int, int], npt.NDArray[np.int64]]:
-    """Remove what repeats an earlier document that stays, and join what is alike.
+    documents: int, pairs: Numbers, similarity: npt.NDArray[np.float64]
+) -> tuple[dict[int, int], Numbers]:
+    """Choose the documents that repeat an earlier one that stays, and join those that are alike into clusters.
 
     Args:
         documents: how many there are.
-        pairs: int64 [pairs, 2], each (earlier, later).
+        pairs: [pairs, 2], each (earlier, later).
         similarity: exact Jaccard similarity of each pair.
 
     Returns:
-        What is removed, in order, each with the earlier document that it repeats; and int64 [documents], the smallest
-        number in the cluster of each.
+        Removed document -> the earlier one that it repeats, in order; and [documents], the smallest number in the
+        cluster of each.
     """
     parent: dict[int, int] = {}  # of those that are not alone
 

@@ -1,4 +1,4 @@
-"""A rolling hash over tokens: a number for each window, all of them at once (Karp and Rabin 1987), modulo 2^64."""
+"""A rolling hash of every window of a sequence of tokens, modulo 2^64 (Karp and Rabin 1987)."""
 
 import functools
 from typing import Any
@@ -13,7 +13,7 @@ U64 = npt.NDArray[np.uint64]
 
 
 def window_hashes(values_N: U64, size: int) -> U64:
-    """The hash of the window of `size` values that begins at each: the sum of each value times base to its place."""
+    """The hash of the window of `size` values that begins at each value: the sum of value times BASE ** place."""
     windows = max(0, len(values_N) - size + 1)
     count = 1 << len(values_N).bit_length()  # few different ones, so that the powers are at hand
     sums = np.zeros(len(values_N) + 1, dtype=np.uint64)
@@ -32,7 +32,7 @@ def _powers(base: int, count: int) -> U64:
 def scattered(tokens: npt.NDArray[Any]) -> U64:
     """64 well-mixed bits for each id (the finaliser of SplitMix64, Steele et al. 2014).
 
-    Windows of these are equal where their hashes are, as far as chance allows; those of the ids themselves need a look.
+    Windows of these with equal hashes are almost certainly equal; windows of plain ids must be compared.
     """
     mixed = (tokens.astype(np.uint64) + np.uint64(_SEED)) * np.uint64(BASE)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,4 +1,4 @@
-"""What the words of a text are, in scripts with spaces and without."""
+"""Splits a text into words, in scripts with spaces and without."""
 
 import re
 from collections.abc import Iterator
@@ -17,10 +17,9 @@ _SYLLABLES_FROM_EACH, _LETTERS_FROM_EACH = 4, 12
 
 
 def words(text: str) -> list[str]:
-    """The words of `text`: what stands between white space.
+    """The words of `text`, split at white space.
 
-    Where a script puts no spaces between its words, a few characters from each one on stand for them; they overlap,
-    so that a change has no influence on what is far from it, and no dictionary is needed.
+    In a script without spaces, overlapping runs of a few characters stand for words; no dictionary is needed.
     """
     if text.isascii() or not _UNSPACED.search(text):
         return text.split()
