@@ -156,8 +156,11 @@ def count_inputs(sources: Sequence[Source], reports: Sequence[SourceReport]) -> 
 
     Documents that are in no file have the reason `embedded` or `stdin`.
     """
-    files = [file for source in sources for file in source.files]
-    read = (("", shown_suffix(file.path), file.size, printable(str(file.path))) for file in files)
+    read = (
+        SkippedPath(printable(str(file.path)), "", file.size, shown_suffix(file.path))
+        for source in sources
+        for file in source.files
+    )
     dropped, first = Counter[str](), dict[str, str]()
     for report in reports:
         dropped.update(report.dropped)
@@ -169,7 +172,7 @@ def count_inputs(sources: Sequence[Source], reports: Sequence[SourceReport]) -> 
             if report.path in _NO_FILES
         ),
         *_grouped("read", read),
-        *_grouped("left_out", (_skipped_fields(one) for source in sources for one in source.skipped)),
+        *_grouped("left_out", (path for source in sources for path in source.skipped)),
         *(
             InputsCounted("dropped", reason, "", count, 0, first.get(reason, ""))
             for reason, count in sorted(dropped.items(), key=lambda one: (-one[1], one[0]))
@@ -177,17 +180,15 @@ def count_inputs(sources: Sequence[Source], reports: Sequence[SourceReport]) -> 
     ]
 
 
-def _skipped_fields(path: SkippedPath) -> tuple[str, str, int, str]:
-    return path.reason, path.suffix, path.size, path.where
-
-
-def _grouped(outcome: str, paths: Iterable[tuple[str, str, int, str]]) -> list[InputsCounted]:
-    """Count paths, each (reason, suffix, bytes, where), by reason and suffix, the most bytes first."""
-    groups: dict[tuple[str, str], tuple[int, int, tuple[int, str]]] = {}
-    for reason, suffix, size, where in paths:
-        count, total, largest = groups.get((reason, suffix), (0, 0, (1, "")))
-        groups[reason, suffix] = count + 1, total + size, min(largest, (-size, where))
-    found = [InputsCounted(outcome, *key, count, total, where) for key, (count, total, (_, where)) in groups.items()]
+def _grouped(outcome: str, paths: Iterable[SkippedPath]) -> list[InputsCounted]:
+    """Count paths by reason and suffix, the most bytes first."""
+    groups: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for path in paths:
+        groups.setdefault((path.reason, path.suffix), []).append((-path.size, path.where))
+    found = [
+        InputsCounted(outcome, *key, len(files), -sum(size for size, _ in files), min(files)[1])
+        for key, files in groups.items()
+    ]
     return sorted(found, key=lambda group: (-group.bytes, -group.count, group.reason, group.suffix))
 
 
@@ -200,7 +201,7 @@ def walk_notes(exclude: Sequence[str], sources: Sequence[Source]) -> Iterator[No
         unread = [one for one in source.skipped if one.reason == "kind" and not _NO_TEXT.fullmatch(one.suffix)]
         size = sum(one.size for one in unread)
         if size >= _WORTH_A_WORD and size >= MUCH * (size + source.size):
-            groups = _grouped("left_out", map(_skipped_fields, unread))
+            groups = _grouped("left_out", unread)
             kinds = [f"{group.count:,} {group.suffix or 'without suffix'}" for group in groups[:_NAMED]]
             more = f" and {len(groups) - _NAMED} more kinds" if len(groups) > _NAMED else ""
             share = size / (size + source.size)

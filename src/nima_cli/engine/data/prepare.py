@@ -22,7 +22,7 @@ from nima_cli.engine.data.input_report import count_inputs, left_out_events, wal
 from nima_cli.engine.data.parallel import Mapper, process_mapper
 from nima_cli.engine.data.ray_mapper import ray_mapper
 from nima_cli.engine.data.read_corpus import read_corpus
-from nima_cli.engine.data.split import cut_large_documents, split
+from nima_cli.engine.data.split import Splits, cut_large_documents, split
 from nima_cli.engine.data.staleness import difference, identity, opened_sources
 from nima_cli.engine.data.store.dataset_files import FORMAT, METADATA, read_metadata, token_dtype, tokenizer_name
 from nima_cli.engine.data.store.dataset_writer import DatasetWriter, locked_folder, refuse_foreign_files, staged
@@ -92,11 +92,11 @@ def prepare(
 
 
 def _mapper(
-    sources: Sequence[Source], staging: Path, workers: int, cluster: str | None
+    sources: Sequence[Source], folder: Path, workers: int, cluster: str | None
 ) -> AbstractContextManager[Mapper]:
     if cluster is not None:
         folders = {source.files[0].path.absolute().parent for source in sources if source.files}
-        return ray_mapper(cluster, workers, [staging, *sorted(folders)])
+        return ray_mapper(cluster, workers, [folder, *sorted(folders)])
     size = sum(source.size for source in sources)
     return process_mapper(workers if size >= PARALLEL_FROM_BYTES else 1)
 
@@ -131,7 +131,7 @@ def _make(
         # What a preparation wrote must not change what the same one writes the next time.
         metadata["inputs"] = [asdict(row) for row in inputs if row.reason not in ("output", "report")]
         metadata["notes"] = writer.write_tokenizer(tokenizer)
-        encoded, overlong = yield from _encode(config, corpus, splits, tokenizer, writer, metadata, run)
+        encoded, metadata["splits"], overlong = yield from _encode(config, corpus, splits, tokenizer, writer, run)
         yield Progress("leaks", 0, 2, "splits compared")
         metadata["leaks"] = contamination_report(encoded, corpus, tokenizer)
         yield Progress("leaks", 2, 2, "splits compared")
@@ -182,16 +182,10 @@ def _tokenizer_sample(corpus: Corpus, train: Numbers) -> Iterator[str]:
 
 
 def _encode(
-    config: DataConfig,
-    corpus: Corpus,
-    splits: Mapping[str, Numbers],
-    tokenizer: Tokenizer,
-    writer: DatasetWriter,
-    metadata: Metadata,
-    run: Mapper,
-) -> Generator[Event, None, tuple[dict[str, EncodedSplit], int]]:
-    """Write the splits and their metadata; returns where they are, and how many samples are too long."""
-    masked = config.loss == "assistant" or metadata["zero_weight_messages"] > 0
+    config: DataConfig, corpus: Corpus, splits: Splits, tokenizer: Tokenizer, writer: DatasetWriter, run: Mapper
+) -> Generator[Event, None, tuple[dict[str, EncodedSplit], Metadata, int]]:
+    """Write the splits; returns them, their metadata, and how many samples are too long."""
+    masked = config.loss == "assistant" or bool(corpus.table["zero_weights"][corpus.kept].any())
     task = EncodeTask(
         spool=corpus.store,
         tokenizer=(writer.staging / tokenizer_name(tokenizer.kind), tokenizer.sha256),
@@ -212,12 +206,13 @@ def _encode(
 
     dtype = token_dtype(tokenizer.vocab_size)
     encoded: dict[str, EncodedSplit] = {}
+    described: Metadata = {}
     for name, numbers in splits.items():
         tasks = (replace(task, places=tuple(corpus.places(batch))) for batch in corpus.batches(numbers))
         counts, lengths = yield from writer.write_split(name, run(encode_shard, tasks), progress, masked=masked)
-        metadata["splits"][name] = {**asdict(counts), "sha256": writer.hashes[f"{name}.bin"]}
+        described[name] = {**asdict(counts), "sha256": writer.hashes[f"{name}.bin"]}
         encoded[name] = EncodedSplit(writer.staging / f"{name}.bin", dtype, numbers, lengths)
-    return encoded, overlong
+    return encoded, described, overlong
 
 
 def _metadata(config: DataConfig, wanted: Mapping[str, Any], corpus: Corpus, tokenizer: Tokenizer) -> Metadata:

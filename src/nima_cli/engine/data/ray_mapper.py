@@ -61,7 +61,10 @@ def ray_mapper(address: str, workers: int, folders: Sequence[Path]) -> Iterator[
         try:
             _probe(address)
             ray = _ray()
-            stack.enter_context(_quiet(ray))
+            # Ray prints that a worker died and its task is tried again; no setting turns that off.
+            module = ray._private.worker
+            stack.callback(setattr, module, "print_to_stdstream", module.print_to_stdstream)
+            module.print_to_stdstream = lambda *_, **__: None
             stack.callback(ray.shutdown)
             thread.submit(ray.init, **settings).result()
         except (OSError, OverflowError, RuntimeError, ValueError, AssertionError) as error:
@@ -93,18 +96,6 @@ def _probe(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
-
-
-@contextlib.contextmanager
-def _quiet(ray: Any) -> Iterator[None]:
-    """Keep Ray from printing that a worker died and its task is tried again; no setting turns that off."""
-    module = ray._private.worker
-    printing = module.print_to_stdstream
-    module.print_to_stdstream = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        module.print_to_stdstream = printing
 
 
 def _result(reference: Any) -> Any:

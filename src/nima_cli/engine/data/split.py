@@ -26,6 +26,8 @@ GAP_SHARE = 0.01
 # A seam may lie so far from where the ratios want it, as a share of the document.
 SEARCH_SHARE = 0.01
 
+Splits = dict[str, Numbers]
+
 _PROSE = [KINDS.index("text"), KINDS.index("markdown")]
 
 
@@ -35,7 +37,7 @@ def split(
     kept: Numbers,
     config: DataConfig,
     assigned: npt.NDArray[np.int8] | None = None,
-) -> dict[str, Numbers]:
+) -> Splits:
     """Shuffle documents by hashes of their content, then cut between clusters; every split gets at least one cluster.
 
     Hashes instead of a random generator make a document's place independent of the order of the sources.
@@ -61,7 +63,7 @@ def split(
     return parts
 
 
-def _divide(order: npt.NDArray[np.uint64], clusters: Numbers, kept: Numbers, config: DataConfig) -> dict[str, Numbers]:
+def _divide(order: npt.NDArray[np.uint64], clusters: Numbers, kept: Numbers, config: DataConfig) -> Splits:
     own, groups = order[kept], clusters[kept]
     names, place = np.unique(groups, return_inverse=True)
     if len(names) < len(SPLITS):

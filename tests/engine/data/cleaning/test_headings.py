@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nima_cli.engine.data.cleaning.headings import HeadingPaths
+from nima_cli.engine.data.cleaning.headings import heading_paths
 from nima_cli.engine.data.document import Kind
 from nima_cli.engine.data.tokenizer.chunk import Chunk, split_text
 
@@ -15,8 +15,7 @@ PROSE: list[Kind] = ["text", "markdown"]
 
 def paths(text: str, kind: Kind) -> list[tuple[str, ...]]:
     lines = [f"{line}\n" for line in text.split("\n")]
-    found = HeadingPaths(lines, kind)
-    return [found.above(index) for index in range(len(lines))]
+    return heading_paths(lines, kind)
 
 
 def test_the_headings_over_a_line() -> None:

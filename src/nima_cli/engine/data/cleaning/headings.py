@@ -1,7 +1,6 @@
 """Finds the headings that a line of a text stands under."""
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from nima_cli.engine.data.cleaning.markdown import blocks
@@ -24,26 +23,19 @@ def title_lines(lines: Sequence[str], index: int) -> int:
     return 2 if titled and _UNDERLINE.fullmatch(after[0]) else 0
 
 
-class HeadingPaths:
-    """The headings over each line of a text, outermost first; lines have their line ends."""
-
-    def __init__(self, lines: Sequence[str], kind: Kind) -> None:
-        self._starts: list[int] = []
-        self._paths: list[tuple[str, ...]] = []
-        path: list[tuple[int, str]] = []
-        for line, level, text in _titles(lines) if kind == "text" else _markdown_headings(lines):
-            while path and path[-1][0] >= level:
-                path.pop()
-            path.append((level, text))
-            self._starts.append(line)
-            self._paths.append(tuple(text for _, text in path))
-
-    def above(self, line: int) -> tuple[str, ...]:
-        """The headings over the line with this index, without the line itself."""
-        place = bisect_right(self._starts, line) - 1
-        if place < 0:
-            return ()
-        return self._paths[place][:-1] if self._starts[place] == line else self._paths[place]
+def heading_paths(lines: Sequence[str], kind: Kind) -> list[tuple[str, ...]]:
+    """The headings over each line, outermost first, without the line itself; lines have their line ends."""
+    paths: list[tuple[str, ...]] = []
+    path: list[tuple[int, str]] = []
+    over: tuple[str, ...] = ()
+    for line, level, text in _titles(lines) if kind == "text" else _markdown_headings(lines):
+        paths += [over] * (line - len(paths))
+        while path and path[-1][0] >= level:
+            path.pop()
+        paths.append(tuple(text for _, text in path))
+        path.append((level, text))
+        over = (*paths[-1], text)
+    return paths + [over] * (len(lines) - len(paths))
 
 
 def _markdown_headings(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:

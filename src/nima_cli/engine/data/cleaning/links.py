@@ -6,7 +6,7 @@ A CommonMark parser finds the links. It does not say where in the text they are,
 import functools
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from operator import itemgetter
 from typing import Any
@@ -74,49 +74,32 @@ def _parser() -> MarkdownIt:
     parser.core.ruler.enableOnly(["normalize", "block"])
     parser.inline.ruler.enableOnly(["text", "escape", "backticks", "link", "image", "autolink", "html_inline"])
     parser.inline.ruler2.enableOnly([])
-    parser.inline.ruler.at("link", _link)
-    parser.inline.ruler.at("image", _image)
-    parser.inline.ruler.at("autolink", _autolink)
+    for name, rule, mark in (("link", link, "["), ("image", image, "!["), ("autolink", autolink, "<")):
+        parser.inline.ruler.at(name, _noting(rule, mark))
     parser.block.ruler.at("reference", _reference)
     return parser
 
 
-def _link(state: StateInline, silent: bool) -> bool:
-    start, tokens = state.pos, len(state.tokens)
-    if not link(state, silent):
-        return False
-    if not silent:
-        opening = next(token for token in state.tokens[tokens:] if token.type == "link_open")
-        label_end = state.md.helpers.parseLinkLabel(state, start, True)
-        _note(state, str(opening.attrs["href"]), (start, start + 1), (label_end, state.pos))
-    return True
+def _noting(rule: Callable[[StateInline, bool], bool], mark: str) -> Callable[[StateInline, bool], bool]:
+    """`rule`, which opens with `mark`; notes each target and the [start, end) to cut before and after its text."""
 
+    def noting(state: StateInline, silent: bool) -> bool:
+        start, base, tokens = state.pos, state.env["base"], len(state.tokens)
+        text = start + len(mark)
+        if rule is image:  # its text is parsed by itself
+            state.env["base"] = base + text
+        matched = rule(state, silent)
+        state.env["base"] = base
+        if matched and not silent:
+            attributes = next(token.attrs for token in state.tokens[tokens:] if token.attrs)
+            end = state.pos - 1
+            if rule is not autolink:
+                end = state.md.helpers.parseLinkLabel(state, text - 1, rule is link)
+            target = str(attributes.get("href", attributes.get("src")))
+            state.env["links"].append((target, (base + start, base + text), (base + end, base + state.pos)))
+        return matched
 
-def _image(state: StateInline, silent: bool) -> bool:
-    start, base = state.pos, state.env["base"]
-    # The text that stands for the image is parsed by itself.
-    state.env["base"] = base + start + 2
-    matched = image(state, silent)
-    state.env["base"] = base
-    if matched and not silent:
-        label_end = state.md.helpers.parseLinkLabel(state, start + 1, False)
-        _note(state, str(state.tokens[-1].attrs["src"]), (start, start + 2), (label_end, state.pos))
-    return matched
-
-
-def _autolink(state: StateInline, silent: bool) -> bool:
-    start = state.pos
-    if not autolink(state, silent):
-        return False
-    if not silent:
-        _note(state, state.src[start + 1 : state.pos - 1], (start, start + 1), (state.pos - 1, state.pos))
-    return True
-
-
-def _note(state: StateInline, target: str, before: tuple[int, int], after: tuple[int, int]) -> None:
-    """Remember a link, image or autolink and the [start, end) to cut before and after its text."""
-    base = state.env["base"]
-    state.env["links"].append((target, *((start + base, end + base) for start, end in (before, after))))
+    return noting
 
 
 def _reference(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:

@@ -25,7 +25,6 @@ RUN_WORDS = 5
 BANDS, ROWS = 25, 5
 # An estimate from one byte of 125 minima has a standard error of at most 0.045.
 _WORTH_COMPARING = ALIKE - 0.15
-_MAX_WORDS_KNOWN = 2**18
 _BLOCK = 2048
 # Signatures that wait in memory, so that the files are seldom opened.
 _HELD = 2**14
@@ -34,25 +33,17 @@ U64 = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
 
 
-class _WordHashes(dict[str, int]):
-    """Word -> 64 bits that depend on nothing but the word."""
-
-    def __missing__(self, word: str) -> int:
-        if len(self) >= _MAX_WORDS_KNOWN:
-            self.clear()
-        digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        self[word] = value = int.from_bytes(digest, "little")
-        return value
-
-
-_hashes = _WordHashes()
+@functools.lru_cache(maxsize=2**17)
+def _word_hash(word: str) -> int:
+    digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def shingles(document: Document) -> U64:
     """Sorted unique hashes of all runs of `RUN_WORDS` of the `words` (or of all, if they are fewer), case ignored."""
     text = "\n".join([document.text, *(turn.content for turn in document.turns)])
     found = words(text.casefold())
-    hashes = np.fromiter(map(_hashes.__getitem__, found), dtype=np.uint64, count=len(found))
+    hashes = np.fromiter(map(_word_hash, found), dtype=np.uint64, count=len(found))
     width = max(min(RUN_WORDS, len(found)), 1)
     runs = np.zeros(max(len(found) - width + 1, 0), dtype=np.uint64)
     for place in range(width):

@@ -8,7 +8,7 @@ fits is one atom. A chunk may be told the headings that it is under, as lines be
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from nima_cli.engine.data.cleaning.headings import HeadingPaths, title_lines
+from nima_cli.engine.data.cleaning.headings import heading_paths, title_lines
 from nima_cli.engine.data.cleaning.markdown import VERBATIM, blocks
 from nima_cli.engine.data.document import TOOL_RESPONSE, Kind, Turn
 
@@ -55,7 +55,7 @@ def split_text(
     ranks = boundary_ranks(text, kind)
     # What `count` adds to every string (boundary symbols) must not be paid once per atom.
     overhead = count("")
-    paths = HeadingPaths(lines, kind) if heading_context else None
+    paths = heading_paths(lines, kind) if heading_context else None
     cutter = _Cutter(lines, ranks, lambda part: count(part) - overhead, max(max_tokens - overhead, 1), paths)
     return list(cutter.chunks())
 
@@ -106,7 +106,7 @@ class _Cutter:
     ranks: list[int]
     count: Callable[[str], int]
     limit: int
-    paths: HeadingPaths | None
+    paths: list[tuple[str, ...]] | None
 
     def chunks(self) -> Iterator[Chunk]:
         """Greedy packing of the atoms."""
@@ -127,7 +127,7 @@ class _Cutter:
 
     def _context(self, atom: _Atom) -> str:
         """The headings over an atom, as many of the inner ones as may be."""
-        above = self.paths.above(atom.line) if self.paths is not None else ()
+        above = self.paths[atom.line] if self.paths is not None else ()
         for first in range(len(above)):
             context = "".join(above[first:]) + "\n"
             if self.count(context) <= self.limit * CONTEXT_SHARE:
