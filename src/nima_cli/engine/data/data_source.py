@@ -10,21 +10,15 @@ from nima_cli.errors import InputError
 
 
 class DataSource(SourceConfig):
-    """Documents to prepare from, for example `DataSource("kubernetes.md", "markdown", weight=2.0)`.
-
-    It is a `SourceConfig` that takes its path and format by position.
-    """
+    """A `SourceConfig` with path and format by position: `DataSource("kubernetes.md", "markdown", weight=2.0)`."""
 
     def __init__(self, path: str | PathLike[str], format: str | None = None, **settings: Any) -> None:  # noqa: A002
-        """Describe a source.
+        """Describe a source; raises an InputError if a setting is unknown or has an impossible value.
 
         Args:
             path: a file, folder, glob, or `builtin:python-docs`.
             format: text, markdown, qa, chat, doc or auto.
             settings: the other fields of `SourceConfig`, such as `weight` and `name`.
-
-        Raises:
-            InputError: a setting is unknown or has an impossible value.
         """
         given = {"path": fspath(path), **({} if format is None else {"format": format}), **settings}
         try:

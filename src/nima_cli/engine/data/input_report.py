@@ -36,8 +36,8 @@ class SourceReport:
     """What was read from one source, or from several that count as one.
 
     Attributes:
-        files: files opened; 0 for the embedded source.
-        bytes: bytes read; for the embedded source UTF-8 bytes of content.
+        files: opened; 0 for the embedded source.
+        bytes: read; for the embedded source UTF-8 bytes of content.
         dropped: records, files and documents left out, by reason.
         first_dropped: where the first was, by reason.
         tolerated: text of a note -> where the drops were that the user need not correct.
@@ -129,7 +129,7 @@ def merged_reports(sources: Sequence[Source]) -> tuple[list[int], list[SourceRep
 
 
 def check_fields(
-    sources: Sequence[Source], numbers: Sequence[int], reports: Sequence[SourceReport], problems: Diagnostics
+    sources: Sequence[Source], numbers: list[int], reports: list[SourceReport], problems: Diagnostics
 ) -> None:
     """Find entries of `fields` whose key no record has; `numbers` is the report of each source."""
     having: dict[tuple[str, str], set[int]] = {}

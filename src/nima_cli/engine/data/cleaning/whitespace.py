@@ -107,17 +107,13 @@ def _text_verbatim(lines: list[str]) -> bytearray:
     last_indented = -1
     session = False
     for index, line in enumerate(lines):
-        blank = not line.strip(" \t")
-        session = not blank and (session or line.startswith(">>> "))
-        if session:
-            verbatim[index] = 1
-        if blank:
+        if not line.strip(" \t"):
+            session = False
             continue
-        if line[0] in " \t":
-            verbatim[index] = 1
-            if last_indented >= 0:
-                verbatim[last_indented + 1 : index] = b"\1" * (index - last_indented - 1)
-            last_indented = index
-        else:
-            last_indented = -1
+        session = session or line.startswith(">>> ")
+        indented = line[0] in " \t"
+        first = last_indented + 1 if indented and last_indented >= 0 else index
+        if session or indented:
+            verbatim[first : index + 1] = b"\1" * (index + 1 - first)
+        last_indented = index if indented else -1
     return verbatim
