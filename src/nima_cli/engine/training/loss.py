@@ -1,4 +1,4 @@
-"""Cross-entropy from hidden states without ever holding all logits; knows no model and no data.
+"""Cross-entropy from hidden states without ever holding all logits.
 
 The logits of a batch are its largest tensor: at 8192 tokens of vocabulary and 8192 tokens a step, 268 MB in float32.
 Here a few hundred positions at a time are projected, turned into loss and into gradients at once, and forgotten, in the
@@ -98,7 +98,7 @@ def _to_gradient_(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Ten
 
 
 @torch.no_grad()
-def loss_and_hits(
+def loss_and_correct(
     h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """For evaluation: the loss sum and how many positions the most likely token was right at.
@@ -107,14 +107,14 @@ def loss_and_hits(
     """
     cast_VC = head_VC.to(h_NC.dtype)
     loss = torch.zeros((), dtype=torch.float64)
-    hits = torch.zeros((), dtype=torch.int64, device=h_NC.device)
+    n_correct = torch.zeros((), dtype=torch.int64, device=h_NC.device)
     for part in _chunks(h_NC):
         logits_NV = F.linear(h_NC[part], cast_VC).float()
         targets = targets_N[part]
         losses_N = F.cross_entropy(logits_NV, targets, ignore_index=IGNORE, reduction="none")
         loss += losses_N.cpu().double().sum()  # in two steps: one would convert where the numbers are
-        hits += (logits_NV.argmax(dim=-1) == targets).sum()
-    return loss, hits
+        n_correct += (logits_NV.argmax(dim=-1) == targets).sum()
+    return loss, n_correct
 
 
 def _chunks(h_NC: torch.Tensor) -> list[slice]:

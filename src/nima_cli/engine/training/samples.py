@@ -1,4 +1,4 @@
-"""Text samples while training, so that people can watch a model learn to write; disturbs no training randomness."""
+"""Text samples while training, so that people can watch a model learn to write; they draw from no training randomness."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""Starts several training processes on this machine with PyTorch's elastic launcher; knows nothing of training."""
+"""Starts several training processes on this machine with PyTorch's elastic launcher."""
 
 import logging
 import multiprocessing
@@ -17,7 +17,7 @@ from nima_cli.engine.device import pick_device
 from nima_cli.errors import DeviceError
 from nima_cli.events import Note
 
-# What a worker ends with when another process is gone: not the reason, which the launcher reports.
+# The exit code of a worker that only lost contact with another: the launcher reports the reason.
 PEER_LOST = 75
 
 # They report a failed process by a traceback, below the line that the process itself has printed.
@@ -109,7 +109,7 @@ def launch(worker: Callable[..., Any], arguments: tuple[Any, ...], *, processes:
 
 def _exit_code(first: tuple[int, Any]) -> int:
     rank, failure = first
-    hint = "go on with --resume auto"
+    hint = "go on with `resume=auto`"
     if failure.exitcode == -signal.SIGABRT:  # from inside torch, where the libraries that move gradients give up
         raise DeviceError(
             f"training process {rank} was ended by torch (SIGABRT): the reason is in the lines above, and often that "

@@ -1,7 +1,4 @@
-"""What a run would need and how long it would take: counted where it can be counted, measured where that fits.
-
-Nothing is built before what it needs was compared with what there is.
-"""
+"""What a run would need and how long it would take: counted where it can be counted, measured where that fits."""
 
 import time
 from collections.abc import Callable
@@ -13,26 +10,19 @@ import torch
 
 from nima_cli.config.schema import Config
 from nima_cli.engine.data.store.dataset import Batch, PreparedDataset
-from nima_cli.engine.device import Device, pick_device
+from nima_cli.engine.device import Device
 from nima_cli.engine.machine_memory import available_memory
-from nima_cli.engine.model.gpt import GPT
-from nima_cli.engine.model.shape import ModelShape, resolve
 from nima_cli.engine.training.distributed.launch import process_count
 from nima_cli.engine.training.distributed.ranks import SINGLE
-from nima_cli.engine.training.kernel_check import with_trusted_kernels
-from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.planning.costs import checkpoint_bytes
-from nima_cli.engine.training.planning.defaults import fill_in
 from nima_cli.engine.training.planning.fitting import Fit, Settings, fit, means_of
-from nima_cli.engine.training.planning.memory import is_out_of_memory, release
-from nima_cli.engine.training.planning.plan import RunPlan
-from nima_cli.engine.training.session import gpu_index
-from nima_cli.engine.training.state import plan_run
-from nima_cli.engine.training.step import TrainStep
+from nima_cli.engine.training.planning.out_of_memory import is_out_of_memory, release
+from nima_cli.engine.training.run_spec import RunSpec, make_run_spec
+from nima_cli.engine.training.session import training_device
+from nima_cli.engine.training.state import build_model, build_train_step
 
 _CPU_TOKENS = 4096  # of a measured pass: with more, a CPU is no faster
 _FEW_TOKENS_PER_PARAMETER = 0.5
-_NO_ROOM, _NO_DATA = "it does not fit into memory", "there is no data yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +30,11 @@ class Estimate:
     """The plan and the cost of a run; the fields about data are 0 while there is none.
 
     Attributes:
-        memory_bytes: that a process needs where it computes, with a whole micro-batch at once.
+        memory_bytes: that a process needs where it computes, with a whole batch at once.
         memory_peak: what it is doing then.
         memory_available_bytes: to each process; None where the machine does not say.
         fits: whether the one is within the other.
-        pieces: in which each micro-batch fits, 1 where it fits as it is; 0 where none do.
+        pieces: micro-batches in which each batch fits, 1 where it fits as it is; 0 where none do.
         fitting_settings: keys and values that fit; empty where it fits, or none do.
         tokens_per_second: 0, as are the seconds, where it was not measured.
         not_measured: why it was not; empty where it was.
@@ -66,10 +56,10 @@ class Estimate:
     total_steps: int
     total_epochs: float
     warmup_steps: int
-    learning_rate: float
+    learning_rate: float | None
     dropout: float
-    weight_decay: float
-    embedding_weight_decay: float
+    weight_decay: float | None
+    embedding_weight_decay: float | None
     eval_steps: int
     tokens_per_second: float
     seconds: float
@@ -94,111 +84,90 @@ def estimate(
     Raises:
         NimaError: the configuration or the device cannot be used.
     """
-    shape = resolve(config.model, dataset.tokenizer.vocab_size if dataset is not None else vocab_size)
-    config = fill_in(config, shape, train_tokens=dataset.split("train").tokens if dataset is not None else 0)
     processes = process_count(config.hardware)
-    device = pick_device(config.hardware.device, config.training.use_mixed_precision, gpu_index(config, SINGLE))
-    device = with_trusted_kernels(device, config, compiled)
-    plan = plan_run(config, dataset, world_size=processes) if dataset is not None else None
-    available = available_memory(device.device, processes=processes)
-    found = fit(config, shape, means_of(device, processes=processes), available)
-    rate, why_not = 0.0, _NO_DATA
-    if plan is not None:
-        found, rate, why_not = _measured(found, shape, config, device, plan, processes)
+    spec = make_run_spec(config, dataset, processes, vocab_size=vocab_size)
+    device = training_device(spec.config, SINGLE, compiled)
+    found = fit(
+        spec.config,
+        spec.shape,
+        means_of(device, processes=processes),
+        available_memory(device.device, processes=processes),
+    )
+    rate, why_not = 0.0, "there is no data yet"
+    if dataset is not None:
+        found, rate, why_not = _measured(found, spec, device, processes)
+    shape, plan, training = spec.shape, spec.plan, spec.config.training
     return Estimate(
         parameters=shape.parameters(),
         shape_text=f"{shape.n_layers} layers, {shape.d_model} wide, vocabulary {shape.vocab_size:,}",
         device=device.name,
         dtype=device.precision,
-        disk_bytes=(config.training.save_total_limit + 2) * checkpoint_bytes(shape, config),
+        memory_bytes=found.needed.peak,
+        memory_peak=found.needed.peak_phase,
+        memory_available_bytes=found.available,
+        fits=found.fits,
+        pieces=found.micro_batches or 0,
+        fitting_settings=found.settings,
+        disk_bytes=(training.save_total_limit + 2) * checkpoint_bytes(shape, spec.config),
+        train_tokens=dataset.split("train").tokens if dataset is not None else 0,
+        tokens_per_step=plan.tokens_per_step if dataset is not None else 0,
+        total_steps=plan.total_steps if dataset is not None else 0,
+        total_epochs=plan.total_epochs if dataset is not None else 0.0,
+        warmup_steps=plan.schedule.warmup_steps if dataset is not None else 0,
+        learning_rate=training.learning_rate,
+        dropout=spec.config.model.dropout,
+        weight_decay=training.weight_decay,
+        embedding_weight_decay=training.embedding_weight_decay,
+        eval_steps=plan.eval_steps if dataset is not None else 0,
         tokens_per_second=rate,
+        seconds=plan.total_steps * plan.tokens_per_step / rate if rate else 0.0,
         not_measured=why_not,
-        **_memory_facts(found),
-        **_recipe_facts(config),
-        **_plan_facts(plan, dataset, rate),
-        notes=(*(note.message for note in device.notes), *_verdicts(plan, dataset, shape.parameters())),
+        notes=(*(note.message for note in device.notes), *_verdicts(spec, dataset)),
     )
 
 
-def _memory_facts(found: Fit) -> dict[str, Any]:
-    return {
-        "memory_bytes": found.needed.peak,
-        "memory_peak": found.needed.peak_phase,
-        "memory_available_bytes": found.available,
-        "fits": found.fits,
-        "pieces": found.pieces or 0,
-        "fitting_settings": found.settings,
-    }
-
-
-def _recipe_facts(config: Config) -> dict[str, Any]:
-    training = config.training
-    return {
-        "learning_rate": training.learning_rate,
-        "dropout": config.model.dropout,
-        "weight_decay": training.weight_decay,
-        "embedding_weight_decay": training.embedding_weight_decay,
-    }
-
-
-def _plan_facts(plan: RunPlan | None, dataset: PreparedDataset | None, rate: float) -> dict[str, Any]:
-    if plan is None or dataset is None:
-        names = ("train_tokens", "tokens_per_step", "total_steps", "warmup_steps", "eval_steps")
-        return {**dict.fromkeys(names, 0), "total_epochs": 0.0, "seconds": 0.0}
-    return {
-        "train_tokens": dataset.split("train").tokens,
-        "tokens_per_step": plan.tokens_per_step,
-        "total_steps": plan.total_steps,
-        "total_epochs": plan.total_epochs,
-        "warmup_steps": plan.schedule.warmup_steps,
-        "eval_steps": plan.eval_steps,
-        "seconds": plan.total_steps * plan.tokens_per_step / rate if rate else 0.0,
-    }
-
-
-def _verdicts(plan: RunPlan | None, dataset: PreparedDataset | None, parameters: int) -> tuple[str, ...]:
-    if plan is None or dataset is None:
+def _verdicts(spec: RunSpec, dataset: PreparedDataset | None) -> tuple[str, ...]:
+    if dataset is None:
         return ()
-    tokens = dataset.split("train").tokens * plan.total_epochs
+    tokens, parameters = dataset.split("train").tokens * spec.plan.total_epochs, spec.shape.parameters()
     if tokens < _FEW_TOKENS_PER_PARAMETER * parameters:
-        return (*plan.notes, f"{tokens:,.0f} tokens for {parameters:,} parameters: too few to learn much from")
-    return plan.notes
+        return (*spec.plan.notes, f"{tokens:,.0f} tokens for {parameters:,} parameters: too few to learn much from")
+    return spec.plan.notes
 
 
-def _measured(
-    found: Fit, shape: ModelShape, config: Config, device: Device, plan: RunPlan, processes: int
-) -> tuple[Fit, float, str]:
+def _measured(found: Fit, spec: RunSpec, device: Device, processes: int) -> tuple[Fit, float, str]:
     """Tokens a second, from one pass and an update, or why they are not known.
 
     Where memory runs out in spite of the estimate, the verdict is another one.
     """
-    pieces = found.pieces if config.training.auto_batch or found.fits else None
-    if pieces is None:
-        return found, 0.0, _NO_ROOM
-    rows = -(-found.rows // pieces)
+    micro_batches = found.micro_batches if spec.config.training.auto_batch or found.fits else None
+    if micro_batches is None:
+        return found, 0.0, "it does not fit into memory"
+    sequences = -(-found.sequences // micro_batches)
     if device.device.type == "cpu":
-        rows = min(rows, max(1, _CPU_TOKENS // shape.context_length))
+        sequences = min(sequences, max(1, _CPU_TOKENS // spec.shape.context_length))
     try:
-        one, update = _seconds(shape, config, device, rows)
+        one, update = _seconds(spec, device, sequences)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
     else:
-        passes = plan.rows_per_step / (rows * processes)
-        return found, plan.tokens_per_step / (passes * one + update), ""
+        passes = spec.plan.sequences_per_step / (sequences * processes)
+        return found, spec.plan.tokens_per_step / (passes * one + update), ""
     release(device.device)
     needed = found.needed.peak if found.fits else found.smallest
     means = means_of(device, processes=processes)
-    return fit(config, shape, means, needed - 1), 0.0, "memory ran out while it was"
+    return fit(spec.config, spec.shape, means, needed - 1), 0.0, "memory ran out while it was"
 
 
-def _seconds(shape: ModelShape, config: Config, device: Device, rows: int) -> tuple[float, float]:
-    """Seconds of a forward and a backward pass on so many rows of random tokens, and of an update; once warm."""
-    step = _make_step(shape, config, device)
-    ids_BT = torch.randint(
-        0, shape.vocab_size, (rows, shape.context_length), generator=torch.Generator().manual_seed(0)
-    )
-    batch = Batch(ids_BT, ids_BT)
+def _seconds(spec: RunSpec, device: Device, sequences: int) -> tuple[float, float]:
+    """Seconds of a forward and a backward pass on random tokens, and of an update; once warm."""
+    model = build_model(spec, device)
+    model.init_weights(0)
+    step = build_train_step(model.to(device.device), spec, device)
+    step.auto_batch = False  # what is measured are so many sequences at once
+    size = (sequences, spec.shape.context_length)
+    ids_BT = torch.randint(0, spec.shape.vocab_size, size, generator=torch.Generator().manual_seed(0))
 
     def seconds(work: Callable[[], object]) -> float:
         device.synchronize()
@@ -208,7 +177,7 @@ def _seconds(shape: ModelShape, config: Config, device: Device, rows: int) -> tu
         return time.perf_counter() - start
 
     def whole() -> None:
-        step([batch], rows=[range(rows)], learning_rate=1e-4)
+        step([Batch(ids_BT, ids_BT)], sequences=[range(sequences)], learning_rate=1e-4)
 
     whole()
     both = seconds(whole)
@@ -216,19 +185,3 @@ def _seconds(shape: ModelShape, config: Config, device: Device, rows: int) -> tu
         parameter.grad = torch.zeros_like(parameter)
     update = seconds(lambda: step.optimizer.step(1e-4, torch.zeros((), device=device.device)))
     return max(both - update, both / 10), update
-
-
-def _make_step(shape: ModelShape, config: Config, device: Device) -> TrainStep:
-    training = config.training
-    assert training.weight_decay is not None
-    assert training.embedding_weight_decay is not None
-    model = GPT(shape, dropout=config.model.dropout, compute_dtype=device.dtype, kernels=device.kernels)
-    model.init_weights(0)
-    model.to(device.device)
-    optimizer = Optimizer(
-        model,
-        kind=training.optimizer,
-        weight_decay=training.weight_decay,
-        embedding_weight_decay=training.embedding_weight_decay,
-    )
-    return TrainStep(model, optimizer, device, SINGLE, seed=0, max_grad_norm=training.max_grad_norm)
