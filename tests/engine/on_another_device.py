@@ -39,7 +39,7 @@ def use(device: torch.device, dataset: Path, folder: Path, *, optimizer: str) ->
     return {
         "losses": [event.loss for event in steps(events)],
         "val": [event.loss for event in evaluations(events)],
-        "test": [measured.total.loss, measured.total.hits],
+        "test": [measured.total.loss, measured.total.n_correct],
         "answers": str(measured.answers),
         "text": written.text,
     }

@@ -53,4 +53,4 @@ class Tally:
 
 def _metrics(sums_4: _Ints) -> Metrics:
     parts, tokens, hits, text_bytes = (int(value) for value in sums_4)
-    return Metrics(nats=parts / PARTS_PER_NAT, tokens=tokens, hits=hits, bytes=text_bytes)
+    return Metrics(parts / PARTS_PER_NAT, tokens, hits, text_bytes)

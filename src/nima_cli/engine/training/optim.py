@@ -57,7 +57,9 @@ class Muon:
         for name, parameter in named:
             self.groups.setdefault(parameter.shape, []).append((name, parameter))
         self.momenta = {
-            shape: torch.zeros(len(ranks.shard_range(len(group))), *shape, dtype=torch.float32, device=group[0][1].device)
+            shape: torch.zeros(
+                len(ranks.shard_range(len(group))), *shape, dtype=torch.float32, device=group[0][1].device
+            )
             for shape, group in self.groups.items()
         }
 

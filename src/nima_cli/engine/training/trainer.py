@@ -17,7 +17,7 @@ from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.planning.out_of_memory import describe_micro_batches, explained, no_room_to_evaluate
 from nima_cli.engine.training.reports import diverged, run_started
 from nima_cli.engine.training.resume.saver import Saver
-from nima_cli.engine.training.run_spec import RunPlan, RunSpec
+from nima_cli.engine.training.run_spec import RunSpec
 from nima_cli.engine.training.samples import draw_samples
 from nima_cli.engine.training.state import RunState
 from nima_cli.errors import CheckpointError
