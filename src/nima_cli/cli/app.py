@@ -11,7 +11,7 @@ from nima_cli import __version__
 from nima_cli.cli.commands import chat, data, evaluate, export, generate, plot, train
 from nima_cli.cli.error_handler import error_handler
 from nima_cli.cli.flag_names import Command
-from nima_cli.cli.variadic import spread
+from nima_cli.cli.variadic import expand_variadic_options
 
 # In the order of the work.
 _COMMANDS = ("data", "train", "eval", "chat", "generate", "plot", "export")
@@ -64,7 +64,7 @@ def main() -> None:
     # Threads that spin while they wait for each other take the cores from whoever they wait for: beside other work a
     # training step was several times slower. A short spin is enough on a machine of our own. Read by torch's import.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    argv = spread(sys.argv[1:])
+    argv = expand_variadic_options(sys.argv[1:])
     if argv[:1] == ["help"]:
         argv = [*argv[1:], "--help"]
     with error_handler(debug="--debug" in argv):

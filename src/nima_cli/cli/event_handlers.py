@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nima_cli.loggers.jsonl import MetricsRow
 
 
-def follow(events: Iterator[Event], views: Sequence[View]) -> Event | None:
+def dispatch(events: Iterator[Event], views: Sequence[View]) -> Event | None:
     """Show every event to every view, then close them; returns the last event, which says what came out."""
     event = None
     try:
@@ -28,7 +28,7 @@ def follow(events: Iterator[Event], views: Sequence[View]) -> Event | None:
     return event
 
 
-def run_views(
+def run_event_handlers(
     monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: int | None, history: Path, quiet: bool
 ) -> list[View]:
     """The views of a training run: the terminal, `metrics.jsonl`, the log, and what `monitoring` switches on.

@@ -1,11 +1,12 @@
 """What the commands that take a checkpoint share: finding it, loading it, and what is checked before and said after."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nima_cli.cli.compiled import compiled
+from nima_cli.cli.options import require_choice
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from nima_cli.engine.inference.sampling import Sampling
     from nima_cli.engine.inference.text import TextGenerator
     from nima_cli.engine.model.gpt import GPT
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-DTYPES = ("auto", "float32", "bfloat16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +70,36 @@ def chosen_checkpoint(argument: Path | None, option: Path | None, *, quiet: bool
     """
     if argument is not None and option is not None:
         raise InputError(f"the checkpoint is named twice: {argument} and {option}", hint="name it once")
-    named = argument or option
-    if named is not None:
-        return named
+    return argument or option or newest_run("--checkpoint PATH", "checkpoint", quiet=quiet)
+
+
+def newest_run(option: str, what: str, *, quiet: bool) -> Path:
+    """The newest run, for a command that names none; says so.
+
+    Raises:
+        InputError: there is none; its hint names `option`.
+    """
     from nima_cli.cli import rundir
     from nima_cli.ui.console import say
 
-    run_dir = rundir.newest_run("--checkpoint PATH")
+    run_dir = rundir.newest_run(option)
     if not quiet:
-        say(f"no checkpoint was named: taking the newest run, {run_dir}")
+        say(f"no {what} was named: taking the newest run, {run_dir}")
     return run_dir
 
 
-def sampling(**given: float | None) -> "Sampling":
+def sampling(seeds: Sequence[int], **given: float | None) -> "Sampling":
     """How to choose tokens, from options by the names of the settings; None leaves the default.
 
     Raises:
-        InputError: a value is out of its range.
+        InputError: a value or a seed is out of its range.
     """
-    from nima_cli.engine.inference.sampling import Sampling
+    from nima_cli.engine.inference.sampling import Sampling, check_seed
 
-    return Sampling(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    chosen = Sampling(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    check_seed(seeds[0])
+    check_seed(seeds[-1])
+    return chosen
 
 
 def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, quiet: bool = False) -> LoadedModel:
@@ -107,13 +114,8 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, qu
         CheckpointError: the checkpoint cannot be used.
         DeviceError: the device is absent.
     """
-    for option, value, choices in (("device", device, DEVICES), ("dtype", dtype, DTYPES)):
-        if value not in choices:
-            from nima_cli.config.synonyms import nearest
-
-            near = nearest(value, choices)
-            hint = f"did you mean `{near}`?" if near else f"use {', '.join(choices[:-1])} or {choices[-1]}"
-            raise InputError(f"`--{option} {value}`: no such {option}", hint=hint)
+    require_choice("--device", device, ("auto", "cpu", "cuda", "mps"))
+    require_choice("--dtype", dtype, ("auto", "float32", "bfloat16", "int8"))
     from nima_cli.engine.checkpoint import file as checkpoints
     from nima_cli.engine.checkpoint.files import find
     from nima_cli.engine.device import pick_inference_device
@@ -130,7 +132,7 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, qu
 
 
 def require_text(where: str, text: str) -> None:
-    """Refuse what a shell passed on as bytes that are no UTF-8; `where` is the flag.
+    """Refuse what a shell passed on as bytes that are not UTF-8; `where` is the flag.
 
     Raises:
         InputError: the text holds such bytes.

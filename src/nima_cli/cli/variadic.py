@@ -5,7 +5,7 @@ from collections.abc import Sequence
 MANY = frozenset({"--text-files", "--json-files", "--jsonl-files", "--exclude", "--prompt", "--metric"})
 
 
-def spread(argv: Sequence[str]) -> list[str]:
+def expand_variadic_options(argv: Sequence[str]) -> list[str]:
     """Repeat a many-valued flag before each further value: `--f a b` becomes `--f a --f b`.
 
     Typer, like Click, takes one value per option. A value that starts with a dash must be written `--f=-x`;

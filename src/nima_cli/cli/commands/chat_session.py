@@ -1,8 +1,9 @@
-"""What the commands of a chat do to its conversation and settings; knows no terminal."""
+"""What the commands of a chat do to its conversation and settings."""
 
 import dataclasses
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,19 @@ if TYPE_CHECKING:
     from nima_cli.engine.inference.conversation import Conversation
     from nima_cli.engine.inference.sampling import Sampling
 
-OPTIONS = {
+_OPTIONS = {
     "temperature": float, "top_k": int, "top_p": float, "min_p": float, "repetition_penalty": float,
     "max_new_tokens": int, "seed": int,
 }  # fmt: skip
 
 
 class ChatSession:
-    """A conversation, how its answers are drawn, and how fast they came."""
+    """A conversation, how its answers are drawn, and how fast they came.
+
+    Attributes:
+        commands: name with its slash -> what it does with the rest of the line.
+        arguments: what the argument of a command may begin with; None stands for the name of a file.
+    """
 
     def __init__(
         self,
@@ -40,6 +46,20 @@ class ChatSession:
         self._told = False
         self._speed = ""
         self._file: Path | None = None
+        self.commands: Mapping[str, Callable[[str], str | Iterator[str] | None]] = {
+            "/reset": self.reset,
+            "/retry": self.retry,
+            "/undo": self.undo,
+            "/system": self.set_system,
+            "/set": self.set_option,
+            "/stats": self.stats,
+            "/save": self.save,
+            "/save!": self.replace,
+            "/load": self.load,
+        }
+        self.arguments: Mapping[str, tuple[str, ...] | None] = {
+            "/set": tuple(f"{name}=" for name in _OPTIONS), "/save": None, "/save!": None, "/load": None,
+        }  # fmt: skip
 
     def answer(self, message: str) -> Iterator[str]:
         """The pieces of the answer; says at once what does not fit the context, of old turns only the first time."""
@@ -88,36 +108,52 @@ class ChatSession:
         """Show the settings, or change one: /set temperature=0.5."""
         if assignment:
             name, separator, value = assignment.replace(" ", "=", 1).partition("=")
-            if not separator or name not in OPTIONS:
-                raise InputError(f"`{assignment}`: expected NAME=VALUE", hint=f"names: {', '.join(OPTIONS)}")
+            if not separator or name not in _OPTIONS:
+                raise InputError(f"`{assignment}`: expected NAME=VALUE", hint=f"names: {', '.join(_OPTIONS)}")
             self._change(name, value.strip())
         values = {**dataclasses.asdict(self.sampling), "max_new_tokens": self.max_new_tokens, "seed": self.seed}
         return "  ".join(f"{name}={value}" for name, value in values.items())
 
+    def _change(self, name: str, text: str) -> None:
+        from nima_cli.engine.inference.sampling import check_seed
+
+        try:
+            value = _OPTIONS[name](text)
+        except ValueError as error:
+            raise InputError(f"`{text}` is not a value for {name}") from error
+        if name == "max_new_tokens" and value < 1:
+            raise InputError("max_new_tokens must be at least 1")
+        if name == "seed":
+            check_seed(int(value))
+        if name in ("max_new_tokens", "seed"):
+            setattr(self, name, value)
+        else:
+            self.sampling = dataclasses.replace(self.sampling, **{name: value})
+
     def stats(self, _: str) -> str:
         """Show how full the context is and how fast the last answer came."""
-        next_one = self.conversation.prompt("", self.max_new_tokens)
+        prompt = self.conversation.prompt("", self.max_new_tokens)
         turns = len(self.conversation.turns)
-        text = f"{len(next_one.ids)} of {self.conversation.context_length} tokens of context, "
-        text += "" if next_one.turns == turns else f"{next_one.turns} of "
-        text += formatting.many(turns, "turn")
-        return text + self._speed
+        kept = "" if prompt.turns == turns else f"{prompt.turns} of "
+        used = f"{len(prompt.ids)} of {self.conversation.context_length} tokens of context"
+        return f"{used}, {kept}{formatting.many(turns, 'turn')}{self._speed}"
 
     def save(self, file: str) -> str:
         """Write the conversation to a new JSON file, or again to the one it was last kept in."""
         path = _path(file, "/save")
-        if path.exists() and not self._is_ours(path):
+        ours = self._file is not None and self._file.exists() and path.exists() and self._file.samefile(path)
+        if path.exists() and not ours:
             raise InputError(f"{path}: exists", hint=f"`/save! {file}` replaces it")
         return self.replace(file)
 
     def replace(self, file: str) -> str:
         """Write the conversation to a JSON file, in place of the one that is there."""
         path = _path(file, "/save!")
-        existed = path.exists()
+        done = "replaced" if path.exists() else "saved to"
         self.conversation.save(path)
         self._file = path
         reads = command("nima", "data", "prepare", "--output-dir", "data/mine", "--json-files", path)
-        return f"{'replaced' if existed else 'saved to'} {path}; {reads} reads it"
+        return f"{done} {path}; {reads} reads it"
 
     def load(self, file: str) -> str:
         """Go on from a saved conversation."""
@@ -126,9 +162,6 @@ class ChatSession:
         self._file = path
         self._told = False
         return f"{formatting.many(len(self.conversation.turns), 'turn')} loaded"
-
-    def _is_ours(self, path: Path) -> bool:
-        return self._file is not None and self._file.exists() and self._file.samefile(path)
 
     def _timed(self, pieces: Iterator[str]) -> Iterator[str]:
         generator = self.conversation.generator.generator
@@ -143,23 +176,6 @@ class ChatSession:
             self._speed = f"; last answer: {tokens} tokens, {tokens / seconds:.0f} tokens/s"
             self._speed += f", the first after {first:.2f} s" if first else ""
 
-    def _change(self, name: str, text: str) -> None:
-        from nima_cli.engine.inference.sampling import check_seed
-
-        try:
-            value = OPTIONS[name](text)
-        except ValueError as error:
-            raise InputError(f"`{text}` is not a value for {name}") from error
-        if name == "max_new_tokens":
-            if value < 1:
-                raise InputError("max_new_tokens must be at least 1")
-            self.max_new_tokens = int(value)
-        elif name == "seed":
-            check_seed(int(value))
-            self.seed = int(value)
-        else:
-            self.sampling = dataclasses.replace(self.sampling, **{name: value})
-
 
 def _path(text: str, command: str) -> Path:
     """The file that a command names; `~` is the user's own folder.
@@ -171,7 +187,4 @@ def _path(text: str, command: str) -> Path:
         raise InputError(f"{command} needs a file name")
     if "\0" in text:
         raise InputError(f"{command}: a file name cannot hold a NUL")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # no such user
-        return Path(text)
+    return Path(os.path.expanduser(text))  # where the user is unknown, it leaves the name as it is
