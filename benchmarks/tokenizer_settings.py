@@ -26,7 +26,7 @@ from nima_cli import __version__
 from nima_cli.cli.compiled import compiled
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.config.schema import PRESETS, Config
-from nima_cli.engine import Tokenizer, Trainer, open_dataset, pick_device, prepare
+from nima_cli.engine import Tokenizer, Trainer, make_run_spec, open_dataset, pick_device, prepare
 from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.data.store.text_view import parse_entries
 from nima_cli.engine.data.tokenizer.tokenizer import PIECE_RULES, PieceRules
@@ -115,7 +115,7 @@ def measure(name: str, tokenizer: Tokenizer, sources: Sequence[str], work: Path,
     run_dir = work / f"{name}-run"
     run_dir.mkdir()
     device = pick_device("cpu", config.training.use_mixed_precision).with_kernels(compiled())
-    trainer = Trainer(config, dataset, run_dir, device)
+    trainer = Trainer(make_run_spec(config, dataset), dataset, run_dir, device)
     done = [event for event in trainer.run() if isinstance(event, EvalDone)][-1]
     train, val = (dataset.metadata["splits"][split] for split in ("train", "val"))
     return Found(

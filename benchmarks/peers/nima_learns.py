@@ -17,6 +17,7 @@ from nima_cli.config.schema import Config
 from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import keep_freed_memory, pick_device
 from nima_cli.engine.training.planning.defaults import batch_for
+from nima_cli.engine.training.run_spec import make_run_spec
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.events import EvalDone, Progress, StepDone
 
@@ -72,7 +73,7 @@ def main() -> None:
     device = pick_device("cpu", config.training.use_mixed_precision).with_kernels(compiled())
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config, dataset, Path(folder), device)
+        trainer = Trainer(make_run_spec(config, dataset), dataset, Path(folder), device)
         found.begin(asked.started)
         worked, before = time.process_time(), 0.0
         for event in trainer.run():

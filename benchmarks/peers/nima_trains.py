@@ -11,6 +11,7 @@ from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
 from nima_cli.engine.data.store.dataset import open_dataset
 from nima_cli.engine.device import keep_freed_memory, pick_device
+from nima_cli.engine.training.run_spec import make_run_spec
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.events import StepDone
 
@@ -34,7 +35,8 @@ def main() -> None:
     turns = Turns()
     with tempfile.TemporaryDirectory() as folder:
         turns.begin()
-        for event in Trainer(config, open_dataset(asked.data), Path(folder), device).run():
+        dataset = open_dataset(asked.data)
+        for event in Trainer(make_run_spec(config, dataset), dataset, Path(folder), device).run():
             if isinstance(event, StepDone):
                 turns.begin()
 

@@ -1,7 +1,8 @@
 """Commands in whose errors the engine's names of options are flags: `overwrite=True` reads `--overwrite`."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -26,19 +27,22 @@ def in_flags(text: str, flags: Collection[str]) -> str:
     return _NAMED.sub(flag, text)
 
 
+@contextmanager
+def flags_named(flags: Collection[str]) -> Iterator[None]:
+    """Word the engine's errors in these flags, and in those of `nima data prepare` that hints send the user to."""
+    try:
+        yield
+    except NimaError as error:
+        known = {*flags, "--tokenizer-from"}
+        error.message = in_flags(error.message, known)
+        error.hint = in_flags(error.hint, known) if error.hint is not None else None
+        raise
+
+
 class Command(TyperCommand):
     """A command that words the engine's errors in its own flags."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run it.
-
-        Raises:
-            NimaError: the engine's, in the words of this command.
-        """
-        try:
+        """Run it."""
+        with flags_named({flag for parameter in self.params for flag in parameter.opts}):
             return super().invoke(ctx)
-        except NimaError as error:
-            flags = {flag for parameter in self.params for flag in parameter.opts}
-            error.message = in_flags(error.message, flags)
-            error.hint = in_flags(error.hint, flags) if error.hint is not None else None
-            raise

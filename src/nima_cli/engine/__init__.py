@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nima_cli.engine.inference.text import TextGenerator
     from nima_cli.engine.model.gpt import GPT
     from nima_cli.engine.training.evaluator import evaluate
+    from nima_cli.engine.training.run_spec import make_run_spec
     from nima_cli.engine.training.trainer import Trainer
 
 _HOMES = {
@@ -30,6 +31,7 @@ _HOMES = {
     "evaluate": "training.evaluator",
     "export_checkpoint": "export.run",
     "load_for_inference": "checkpoint.file",
+    "make_run_spec": "training.run_spec",
     "open_dataset": "data.store.dataset",
     "pick_device": "device",
     "prepare": "data.prepare",
@@ -44,6 +46,7 @@ __all__ = [  # noqa: RUF022
     "evaluate",
     "export_checkpoint",
     "load_for_inference",
+    "make_run_spec",
     "open_dataset",
     "pick_device",
     "prepare",

@@ -3,31 +3,34 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nima_cli.cli.compiled import compiled
 from nima_cli.cli.event_handlers import print_json
-from nima_cli.config.schema import PRESET_VOCAB_SIZES
+from nima_cli.cli.training.start import TrainOptions, settings_of
 
 if TYPE_CHECKING:
-    from nima_cli.config.schema import Config
     from nima_cli.engine.training.planning.estimate import Estimate
 
 
-def show_plan(config: "Config", folder: Path, *, json: bool) -> None:
+def show_plan(options: TrainOptions) -> None:
     """Print the plan of a run on stdout.
 
     Raises:
         NimaError: the configuration, dataset or device cannot be used.
     """
-    from nima_cli.cli.compiled import compiled
+    from nima_cli.cli.datasets import data_dir
+    from nima_cli.config.schema import PRESET_VOCAB_SIZES
     from nima_cli.engine.data.store.dataset import open_dataset
     from nima_cli.engine.training.planning.estimate import estimate
     from nima_cli.ui.console import out
     from nima_cli.ui.tables import plan_table
 
+    config = settings_of(options)
+    folder = data_dir(config.data)
     ready = (folder / "dataset_metadata.json").is_file()
     default_vocabulary = PRESET_VOCAB_SIZES.get(config.model.preset or "", 8192)
     dataset = open_dataset(folder) if ready else None
     found = estimate(config, dataset, vocab_size=default_vocabulary, compiled=compiled())
-    if json:
+    if options.json:
         print_json(found.to_dict())
         return
     out().print(plan_table(_rows(found, folder, ready=ready)))
@@ -52,7 +55,7 @@ def _rows(found: "Estimate", folder: Path, *, ready: bool) -> list[tuple[str, st
         ("steps", f"{found.total_steps:,}", f"{found.total_epochs:.2f} epochs, {found.warmup_steps} of warm-up"),
         (
             "recipe",
-            f"learning rate {formatting.rate(found.learning_rate)}",
+            f"learning rate {formatting.rate(found.learning_rate or 0.0)}",
             f"weight decay {found.weight_decay:g}, embeddings {found.embedding_weight_decay:g}; "
             f"dropout {found.dropout:g}",
         ),

@@ -1,4 +1,4 @@
-"""Text samples while training, so that people can watch a model learn to write; they draw from no training randomness."""
+"""Text samples while training, to watch a model learn to write; they use none of training's randomness."""
 
 from collections.abc import Callable, Iterator
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
-from nima_cli.engine.training.distributed.rendezvous import expand_counts, find_dist_env, first_host
+from nima_cli.engine.training.distributed.rendezvous import find_dist_env
 from nima_cli.errors import DeviceError
 from tests.worlds import Worlds, torch_world
 
@@ -142,10 +142,16 @@ def test_variables_that_contradict_each_other_are_refused(environ: dict[str, str
         ("10.0.0.1", "10.0.0.1"),
     ],
 )
-def test_first_host(nodes: str, host: str) -> None:
-    assert first_host(nodes) == host
+def test_slurm_tasks_meet_on_the_first_host(nodes: str, host: str) -> None:
+    env = find_dist_env({**SLURM, "SLURM_STEP_NODELIST": nodes})
+    assert env is not None
+    assert env.address is not None
+    assert env.address.startswith(f"tcp://{host}:")
 
 
-@pytest.mark.parametrize(("counts", "expected"), [("4", [4]), ("2(x3),1", [2, 2, 2, 1]), ("1,2(x2)", [1, 2, 2])])
-def test_expand_counts(counts: str, expected: list[int]) -> None:
-    assert expand_counts(counts) == expected
+@pytest.mark.parametrize(("counts", "node", "tasks"), [("4", 0, 4), ("2(x3),1", 3, 1), ("1,2(x2)", 0, 1)])
+def test_slurm_tells_the_tasks_of_each_node(counts: str, node: int, tasks: int) -> None:
+    told = {**SLURM, "SLURM_STEP_TASKS_PER_NODE": counts, "SLURM_NODEID": str(node), "SLURM_LOCALID": "0"}
+    env = find_dist_env(told)
+    assert env is not None
+    assert env.local_world_size == tasks

@@ -1,4 +1,4 @@
-"""Keeps a run's checkpoints: which earlier ones stay, what a save that fails means, and what a resume takes or gives up.
+"""Keeps a run's checkpoints: which earlier ones stay, what a failed save means, what a resume takes or gives up.
 
 The last checkpoint gets a second name before a new one takes its place, and names are removed only after the new file
 is complete. So from the second save on two valid checkpoints exist at every instant, whatever fails.

@@ -122,13 +122,13 @@ def shortened(config: Config, *, samples: bool = True) -> Config:
 def _run(session: Session, stop_at: int | None, threads: int, fixed: bool) -> _Facts:
     """Train up to step `stop_at`; returns what the steps and evaluations said, exactly."""
     torch.set_num_threads(threads)
-    step, facts = 0, _Facts()
+    steps, facts = [0], _Facts()
     with _fixed_order() if fixed else nullcontext():
-        for event in train(open_session(session), should_stop=lambda: "INT" if step == stop_at else None):
+        for event in train(open_session(session), should_stop=lambda: "INT" if steps[-1] == stop_at else None):
             if isinstance(event, StepDone):
-                step = event.step
-                facts[f"loss of step {step}"] = event.loss.hex()
-                facts[f"gradient norm of step {step}"] = event.grad_norm.hex()
+                steps.append(event.step)
+                facts[f"loss of step {event.step}"] = event.loss.hex()
+                facts[f"gradient norm of step {event.step}"] = event.grad_norm.hex()
             elif isinstance(event, EvalDone):
                 facts[f"{event.split} loss after step {event.step}"] = event.loss.hex()
     return facts
