@@ -15,12 +15,14 @@ from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.checkpoint.files import LAST, checkpoint_files, find
 from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import Device, keep_freed_memory, pick_device
-from nima_cli.engine.kernels.compiling import compile_problems
+from nima_cli.engine.kernels.convert import compile_problems
+from nima_cli.engine.kernels.kernels import Kernels
+from nima_cli.engine.kernels.trust import Trusted, trusted_kernels
 from nima_cli.engine.machine_memory import available_memory
 from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.distributed.launch import unused_settings
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
-from nima_cli.engine.training.kernel_check import with_trusted_kernels
+from nima_cli.engine.training.loss import linear_cross_entropy
 from nima_cli.engine.training.planning.costs import checkpoint_bytes
 from nima_cli.engine.training.planning.defaults import complete
 from nima_cli.engine.training.planning.fitting import check_fit, first_parts, fit, fit_notes, means_of
@@ -140,12 +142,12 @@ def train(
         NimaError: the machine does not allow it, or training diverged.
     """
     session, config = opened.session, opened.session.config
-    device = _device(session, ranks)
+    device, trusted = _device(session, ranks)
     ranks = ranks.linked(device.device, config.hardware.backend)
     if device.device.type == "cpu":
         keep_freed_memory()
     with ranks.together():
-        parts, fit_told = _fit(opened, device, ranks)
+        parts, fit_told = _fit(opened, device, trusted.kernels, ranks)
     notes: list[Note] = []
     with ExitStack() as held:
         with ranks.together():
@@ -158,6 +160,7 @@ def train(
                 init_from=opened.init_from,
                 ranks=ranks,
                 parts=parts,
+                kernels=trusted.kernels,
                 should_stop=should_stop,
                 should_save=should_save,
             )
@@ -170,30 +173,30 @@ def train(
         yield from resume_notes(opened.resume, config, trainer.state, ranks.world_size)
         events = trainer.run()
         yield next(events)  # that it began is the first thing told of a new run
-        yield from device.notes
+        yield from (*device.notes, *trusted.notes)
         yield from unused_settings(config.hardware, device.device, processes=ranks.world_size)
         yield from fit_told
         yield from _attended(events, ranks)
 
 
-def _device(session: Session, ranks: Ranks) -> Device:
+def _device(session: Session, ranks: Ranks) -> tuple[Device, Trusted]:
     """What this process computes with; the first of each machine compiles for it, and the others find the programs.
 
     Raises:
         DeviceError: it is absent, or cannot compute in the type that is named.
     """
-    config, device = session.config, None
+    config, device, trusted = session.config, None, Trusted()
     for turn in (ranks.local_rank == 0, ranks.local_rank != 0):
         with ranks.together():
             if turn:
                 index = gpu_index(config, ranks)
                 device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
-                device = with_trusted_kernels(device, config, session.compiled)
+                trusted = trusted_kernels(device, config, session.compiled, linear_cross_entropy)
     assert device is not None, "one of the turns is this process's"
-    return device
+    return device, trusted
 
 
-def _fit(opened: OpenSession, device: Device, ranks: Ranks) -> tuple[int, list[Note]]:
+def _fit(opened: OpenSession, device: Device, kernels: Kernels | None, ranks: Ranks) -> tuple[int, list[Note]]:
     """The pieces to begin with, and what to tell of what the run needs; refuses one that certainly does not fit.
 
     Raises:
@@ -206,7 +209,7 @@ def _fit(opened: OpenSession, device: Device, ranks: Ranks) -> tuple[int, list[N
         loaded = [checkpoint.nbytes() for checkpoint in (opened.resume, opened.init_from) if checkpoint is not None]
         available -= sum(loaded)  # they stay in memory
     shape = resolve(config.model, opened.dataset.tokenizer.vocab_size)
-    found = fit(config, shape, means_of(device, processes=ranks.world_size), available)
+    found = fit(config, shape, means_of(device, kernels, processes=ranks.world_size), available)
     check_fit(found, config)
     return first_parts(found, config), list(fit_notes(found, config, plan, processes=ranks.world_size))
 

@@ -1,6 +1,7 @@
 """Everything that a run changes as it goes, how it becomes a checkpoint and how it comes back; knows no loop."""
 
 import dataclasses
+from typing import Literal
 
 import torch
 
@@ -8,7 +9,8 @@ from nima_cli.config.schema import Config
 from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.device import Device
-from nima_cli.engine.kernels.compiling import compile_blocks, pays
+from nima_cli.engine.kernels.convert import convert, worth_compiling
+from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.distributed.ranks import Ranks
@@ -30,6 +32,11 @@ class RunState:
         init_from: a checkpoint whose weights a new run starts with.
         rollbacks: how often the run has gone back by now; None takes what the checkpoint says.
         parts: pieces to compute each micro-batch in, at least.
+        kernels: compiled for training on this processor; None is torch alone.
+
+    Attributes:
+        compiled: what compiled the programs that train: nima its `kernels` or `int8 kernels`, `torch` the layers, or
+            None.
     """
 
     def __init__(
@@ -43,14 +50,15 @@ class RunState:
         init_from: Checkpoint | None,
         rollbacks: int | None = None,
         parts: int = 1,
+        kernels: Kernels | None = None,
     ) -> None:
+        self.kernels = kernels
         self.config = config = complete(config, dataset)
         self.dataset, self.device, self.ranks = dataset, device, ranks
         self._train_split = dataset.split("train")
         self.shape = resolve(config.model, dataset.tokenizer.vocab_size)
         self.plan = plan_run(config, dataset, world_size=ranks.world_size)
-        self.compiled = self._compiled()
-        self.model = self._build_model(_weights(resume, init_from))
+        self.model, self.compiled = convert(self._build_model(_weights(resume, init_from)), self._conversion())
         training = config.training
         assert training.weight_decay is not None
         assert training.embedding_weight_decay is not None
@@ -59,6 +67,7 @@ class RunState:
             kind=training.optimizer,
             weight_decay=training.weight_decay,
             embedding_weight_decay=training.embedding_weight_decay,
+            kernels=kernels,
             ranks=ranks,
         )
         self.train_step = TrainStep(
@@ -70,6 +79,7 @@ class RunState:
             max_grad_norm=training.max_grad_norm,
             auto_batch=training.auto_batch,
             parts=parts,
+            kernels=kernels,
         )
         self.ema = Ema(self.model, training.ema_decay) if training.ema_decay is not None else None
         header = resume.header if resume is not None else {}
@@ -102,27 +112,17 @@ class RunState:
             self.train_step.loss_scale.value = float(header["loss_scale"]["value"])
             self.train_step.loss_scale.calm_steps = int(header["loss_scale"]["calm_steps"])
 
-    def _compiled(self) -> str | None:
-        """What compiled the programs that train: nima its `kernels` or `int8 kernels`, `torch` the layers, or nobody.
-
-        It is decided by what the run is and not by where it stands, so that a run that is resumed computes as before.
-        """
-        if self.device.kernels is not None:
-            return "int8 kernels" if self.device.kernels.int8 else "kernels"
+    def _conversion(self) -> Kernels | Literal["torch"] | None:
+        """How the model is made faster: by what the run is, so that a run that is resumed computes as before."""
+        if self.kernels is not None:
+            return self.kernels
         wanted = self.config.hardware.compiler
         tokens = self.plan.total_steps * self.plan.tokens_per_step / self.ranks.world_size
-        worth_it = pays(self.device.device, tokens * self.shape.flops_per_token())
+        worth_it = worth_compiling(self.device.device, tokens * self.shape.flops_per_token())
         return "torch" if wanted == "torch" or (wanted == "auto" and worth_it) else None
 
     def _build_model(self, weights: dict[str, torch.Tensor] | None) -> GPT:
-        model = GPT(
-            self.shape,
-            dropout=self.config.model.dropout,
-            compute_dtype=self.device.dtype,
-            kernels=self.device.kernels,
-        )
-        if self.compiled == "torch":
-            compile_blocks(model)
+        model = GPT(self.shape, dropout=self.config.model.dropout, compute_dtype=self.device.dtype)
         if weights is None:
             model.init_weights(self.config.training.seed)
         else:

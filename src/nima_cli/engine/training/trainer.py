@@ -10,6 +10,7 @@ from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.checkpoint.files import BEST, LAST
 from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.device import Device
+from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.divergence import describe_rows, diverged
@@ -42,6 +43,7 @@ class Trainer:
         init_from: a checkpoint whose weights to start a new run with.
         ranks: this process's place among those that train together.
         parts: pieces to compute each micro-batch in, at least, because more does not fit into memory.
+        kernels: compiled for training on this processor; None is torch alone.
         should_stop: asked at every step; a reason (`INT`, `TERM`) ends the run after a save.
         should_save: asked at every step; true saves and goes on.
     """
@@ -57,13 +59,16 @@ class Trainer:
         init_from: Checkpoint | None = None,
         ranks: Ranks = SINGLE,
         parts: int = 1,
+        kernels: Kernels | None = None,
         should_stop: Callable[[], str | None] = lambda: None,
         should_save: Callable[[], bool] = lambda: False,
     ) -> None:
         self.dataset, self.run_dir, self.device, self.ranks = dataset, run_dir, device, ranks
         self._should_stop, self._should_save = should_stop, should_save
-        self._parts = parts
-        self.state = RunState(config, dataset, device, ranks, resume=resume, init_from=init_from, parts=parts)
+        self._parts, self._kernels = parts, kernels
+        self.state = RunState(
+            config, dataset, device, ranks, resume=resume, init_from=init_from, parts=parts, kernels=kernels
+        )
         self.config = self.state.config
         self._saver = Saver(run_dir, keep=config.training.save_total_limit, step=self.state.step)
         self._init_from = init_from if config.training.max_rollbacks else None
@@ -309,6 +314,7 @@ class Trainer:
             init_from=init_from,
             rollbacks=rollbacks,
             parts=self._parts,
+            kernels=self._kernels,
         )
         self._refused_told = self.state.meter.refused
         yield RolledBack(self.step)

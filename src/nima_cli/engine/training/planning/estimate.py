@@ -14,12 +14,15 @@ import torch
 from nima_cli.config.schema import Config
 from nima_cli.engine.data.store.dataset import Batch, PreparedDataset
 from nima_cli.engine.device import Device, pick_device
+from nima_cli.engine.kernels.convert import convert
+from nima_cli.engine.kernels.kernels import Kernels
+from nima_cli.engine.kernels.trust import precision, trusted_kernels
 from nima_cli.engine.machine_memory import available_memory
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape, resolve
 from nima_cli.engine.training.distributed.launch import process_count
 from nima_cli.engine.training.distributed.ranks import SINGLE
-from nima_cli.engine.training.kernel_check import with_trusted_kernels
+from nima_cli.engine.training.loss import linear_cross_entropy
 from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.planning.costs import checkpoint_bytes
 from nima_cli.engine.training.planning.defaults import fill_in
@@ -98,25 +101,28 @@ def estimate(
     config = fill_in(config, shape, train_tokens=dataset.split("train").tokens if dataset is not None else 0)
     processes = process_count(config.hardware)
     device = pick_device(config.hardware.device, config.training.use_mixed_precision, gpu_index(config, SINGLE))
-    device = with_trusted_kernels(device, config, compiled)
+    kernels, kernel_notes = trusted_kernels(device, config, compiled, linear_cross_entropy)
     plan = plan_run(config, dataset, world_size=processes) if dataset is not None else None
     available = available_memory(device.device, processes=processes)
-    found = fit(config, shape, means_of(device, processes=processes), available)
+    found = fit(config, shape, means_of(device, kernels, processes=processes), available)
     rate, why_not = 0.0, _NO_DATA
     if plan is not None:
-        found, rate, why_not = _measured(found, shape, config, device, plan, processes)
+        found, rate, why_not = _measured(found, shape, config, device, kernels, plan, processes)
     return Estimate(
         parameters=shape.parameters(),
         shape_text=f"{shape.n_layers} layers, {shape.d_model} wide, vocabulary {shape.vocab_size:,}",
         device=device.name,
-        dtype=device.precision,
+        dtype=precision(device.dtype_name, kernels),
         disk_bytes=(config.training.save_total_limit + 2) * checkpoint_bytes(shape, config),
         tokens_per_second=rate,
         not_measured=why_not,
         **_memory_facts(found),
         **_recipe_facts(config),
         **_plan_facts(plan, dataset, rate),
-        notes=(*(note.message for note in device.notes), *_verdicts(plan, dataset, shape.parameters())),
+        notes=(
+            *(note.message for note in (*device.notes, *kernel_notes)),
+            *_verdicts(plan, dataset, shape.parameters()),
+        ),
     )
 
 
@@ -166,7 +172,13 @@ def _verdicts(plan: RunPlan | None, dataset: PreparedDataset | None, parameters:
 
 
 def _measured(
-    found: Fit, shape: ModelShape, config: Config, device: Device, plan: RunPlan, processes: int
+    found: Fit,
+    shape: ModelShape,
+    config: Config,
+    device: Device,
+    kernels: Kernels | None,
+    plan: RunPlan,
+    processes: int,
 ) -> tuple[Fit, float, str]:
     """Tokens a second, from one pass and an update, or why they are not known.
 
@@ -179,7 +191,7 @@ def _measured(
     if device.device.type == "cpu":
         rows = min(rows, max(1, _CPU_TOKENS // shape.context_length))
     try:
-        one, update = _seconds(shape, config, device, rows)
+        one, update = _seconds(shape, config, device, kernels, rows)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -188,13 +200,15 @@ def _measured(
         return found, plan.tokens_per_step / (passes * one + update), ""
     release(device.device)
     needed = found.needed.peak if found.fits else found.smallest
-    means = means_of(device, processes=processes)
+    means = means_of(device, kernels, processes=processes)
     return fit(config, shape, means, needed - 1), 0.0, "memory ran out while it was"
 
 
-def _seconds(shape: ModelShape, config: Config, device: Device, rows: int) -> tuple[float, float]:
+def _seconds(
+    shape: ModelShape, config: Config, device: Device, kernels: Kernels | None, rows: int
+) -> tuple[float, float]:
     """Seconds of a forward and a backward pass on so many rows of random tokens, and of an update; once warm."""
-    step = _make_step(shape, config, device)
+    step = _make_step(shape, config, device, kernels)
     ids_BT = torch.randint(
         0, shape.vocab_size, (rows, shape.context_length), generator=torch.Generator().manual_seed(0)
     )
@@ -218,17 +232,18 @@ def _seconds(shape: ModelShape, config: Config, device: Device, rows: int) -> tu
     return max(both - update, both / 10), update
 
 
-def _make_step(shape: ModelShape, config: Config, device: Device) -> TrainStep:
+def _make_step(shape: ModelShape, config: Config, device: Device, kernels: Kernels | None) -> TrainStep:
     training = config.training
     assert training.weight_decay is not None
     assert training.embedding_weight_decay is not None
-    model = GPT(shape, dropout=config.model.dropout, compute_dtype=device.dtype, kernels=device.kernels)
+    model = GPT(shape, dropout=config.model.dropout, compute_dtype=device.dtype)
     model.init_weights(0)
-    model.to(device.device)
+    convert(model.to(device.device), kernels)
     optimizer = Optimizer(
         model,
         kind=training.optimizer,
         weight_decay=training.weight_decay,
         embedding_weight_decay=training.embedding_weight_decay,
+        kernels=kernels,
     )
-    return TrainStep(model, optimizer, device, SINGLE, seed=0, max_grad_norm=training.max_grad_norm)
+    return TrainStep(model, optimizer, device, SINGLE, seed=0, max_grad_norm=training.max_grad_norm, kernels=kernels)

@@ -20,8 +20,9 @@ from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.files import LAST
 from nima_cli.engine.data.store.dataset import open_dataset
 from nima_cli.engine.device import Device, pick_device
+from nima_cli.engine.kernels.trust import precision, trusted_kernels
 from nima_cli.engine.training.distributed.ranks import SINGLE
-from nima_cli.engine.training.kernel_check import with_trusted_kernels
+from nima_cli.engine.training.loss import linear_cross_entropy
 from nima_cli.engine.training.planning.defaults import complete
 from nima_cli.engine.training.resume.same_run import flatten
 from nima_cli.engine.training.session import Session, gpu_index, open_session, train
@@ -81,7 +82,7 @@ def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) 
     began = time.perf_counter()
     index = gpu_index(config, SINGLE)
     device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
-    device = with_trusted_kernels(device, config, compiled)
+    kernels, _ = trusted_kernels(device, config, compiled, linear_cross_entropy)
     fixed = any_order(device)
     short = shortened(complete(config, open_dataset(data_dir)), samples=not fixed)
     threads = torch.get_num_threads()
@@ -95,7 +96,8 @@ def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) 
             second = fresh.submit(_run, replace(begun, resume=parts / LAST), None, threads, fixed).result()
         difference = _first_difference(undisturbed, {**first, **second}) or _tensor_difference(whole, parts)
     seconds = round(time.perf_counter() - began, 1)
-    return Verdict(difference, 2 * HALF, device.name, device.precision, threads, seconds, fixed)
+    dtype = precision(device.dtype_name, kernels)
+    return Verdict(difference, 2 * HALF, device.name, dtype, threads, seconds, fixed)
 
 
 def any_order(device: Device) -> bool:
