@@ -30,7 +30,9 @@ from nima_cli.engine import Tokenizer, Trainer, make_run_spec, open_dataset, pic
 from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.data.store.text_view import parse_entries
 from nima_cli.engine.data.tokenizer.tokenizer import PIECE_RULES, PieceRules
+from nima_cli.engine.kernels.trust import trusted_kernels
 from nima_cli.engine.model.shape import resolve
+from nima_cli.engine.training.loss import linear_cross_entropy
 from nima_cli.errors import NimaError
 from nima_cli.events import EvalDone
 
@@ -114,8 +116,9 @@ def measure(name: str, tokenizer: Tokenizer, sources: Sequence[str], work: Path,
     config = _config(steps, seed)
     run_dir = work / f"{name}-run"
     run_dir.mkdir()
-    device = pick_device("cpu", config.training.use_mixed_precision).with_kernels(compiled())
-    trainer = Trainer(make_run_spec(config, dataset), dataset, run_dir, device)
+    device = pick_device("cpu", config.training.use_mixed_precision)
+    kernels = trusted_kernels(device, config, compiled(), linear_cross_entropy).kernels
+    trainer = Trainer(make_run_spec(config, dataset), dataset, run_dir, device, kernels=kernels)
     done = [event for event in trainer.run() if isinstance(event, EvalDone)][-1]
     train, val = (dataset.metadata["splits"][split] for split in ("train", "val"))
     return Found(

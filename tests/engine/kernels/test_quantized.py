@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from nima_cli.engine.kernels.kernels import Kernels, load_kernels
-from nima_cli.engine.kernels.quantized import QuantizedLinear, QuantizedMLP, RoundedWeights
+from nima_cli.engine.kernels.quantized import Int8WeightCache, QuantizedLinear, QuantizedMLP
 from nima_cli.engine.training.optim import Optimizer
 from tests.engine.kernels.whole import numbers_of
 from tests.engine.small_models import random_model, small_shape
@@ -26,7 +26,7 @@ def problem(dtype: torch.dtype, positions: int = 40) -> tuple[torch.Tensor, list
 
 
 def project(x_BTC: torch.Tensor, kernels: Kernels, weights: list[torch.Tensor]) -> torch.Tensor:
-    y_BTP: torch.Tensor = QuantizedLinear.apply(x_BTC, kernels, RoundedWeights(), *weights)  # type: ignore[no-untyped-call]
+    y_BTP: torch.Tensor = QuantizedLinear.apply(x_BTC, kernels, Int8WeightCache(kernels).of(weights), *weights)  # type: ignore[no-untyped-call]
     return y_BTP
 
 
@@ -70,21 +70,19 @@ def test_weights_are_rounded_anew_after_an_update(int8_kernels: Kernels, kind: s
     model = random_model(small_shape())
     optimizer = Optimizer(model, kind=kind, weight_decay=0.1, embedding_weight_decay=0.0)
     weights = [parameter for name, parameter in model.named_parameters() if name.endswith("q_proj.weight")][:1]
-    rounded = RoundedWeights()
-    first = rounded.of(int8_kernels, weights)
-    assert rounded.of(int8_kernels, weights) is first
+    rounded = Int8WeightCache(int8_kernels)
+    first = rounded.of(weights)
+    assert rounded.of(weights) is first
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step(0.1, torch.zeros(()))
-    weights_CP, weights_PC = (
-        numbers_of(int8_kernels, factor, on_the_left=False) for factor in rounded.of(int8_kernels, weights)
-    )
+    weights_CP, weights_PC = (numbers_of(int8_kernels, factor, on_the_left=False) for factor in rounded.of(weights))
     for dim, found in ((1, weights_CP.T), (0, weights_PC)):
         scales = weights[0].abs().amax(dim, keepdim=True) / 127
         assert ((found - weights[0]).abs() <= 0.501 * scales).all()
-    again = rounded.of(int8_kernels, weights)
+    again = rounded.of(weights)
     weights[0].data = weights[0] + 1.0  # as an average takes the place of the weights
-    assert rounded.of(int8_kernels, weights) is not again
+    assert rounded.of(weights) is not again
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -93,7 +91,8 @@ def test_an_mlp_and_its_gradients(int8_kernels: Kernels, dtype: torch.dtype) -> 
     gate, up = (weights[1][part].detach().clone().requires_grad_() for part in (slice(0, 35), slice(35, 70)))
     down = torch.randn(48, 35, generator=torch.Generator().manual_seed(5)).requires_grad_()
     grad_BTC = torch.randn(x_BTC.shape, generator=torch.Generator().manual_seed(6)).to(dtype)
-    y_BTC = QuantizedMLP.apply(x_BTC, int8_kernels, RoundedWeights(), RoundedWeights(), gate, up, down)  # type: ignore[no-untyped-call]
+    cache = Int8WeightCache(int8_kernels)
+    y_BTC = QuantizedMLP.apply(x_BTC, int8_kernels, cache.of([gate, up]), cache.of([down]), gate, up, down)  # type: ignore[no-untyped-call]
     wide = [each.detach().double().requires_grad_() for each in (x_BTC, gate, up, down)]
     expected = F.linear(F.silu(F.linear(wide[0], wide[1])) * F.linear(wide[0], wide[2]), wide[3])
     found = [y_BTC, *torch.autograd.grad(y_BTC, [x_BTC, gate, up, down], grad_BTC)]

@@ -1,6 +1,5 @@
 """`nima train --dry-run`: what a run would do and cost, before it does anything."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nima_cli.cli.compiled import compiled
@@ -9,6 +8,7 @@ from nima_cli.cli.training.start import TrainOptions, settings_of
 
 if TYPE_CHECKING:
     from nima_cli.engine.training.planning.estimate import Estimate
+    from nima_cli.engine.training.planning.fitting import Fit
 
 
 def show_plan(options: TrainOptions) -> None:
@@ -33,63 +33,54 @@ def show_plan(options: TrainOptions) -> None:
     if options.json:
         print_json(found.to_dict())
         return
-    out().print(plan_table(_rows(found, folder, ready=ready)))
+    out().print(plan_table([*_rows(found, str(folder)), *(("note", note, "") for note in found.notes)]))
 
 
-def _rows(found: "Estimate", folder: Path, *, ready: bool) -> list[tuple[str, str, str]]:
-    from nima_cli.ui import formatting
+def _rows(found: "Estimate", folder: str) -> list[tuple[str, str, str]]:
+    from nima_cli.ui.formatting import duration, rate, size
 
+    shape, plan, training = found.spec.shape, found.spec.plan, found.spec.config.training
+    kept = "the checkpoints that are kept, the best, and one being written"
     rows = [
-        ("model", f"{found.parameters:,} parameters", found.shape_text),
+        ("model", f"{shape.parameters():,} parameters", found.shape_text),
         ("device", found.device, found.dtype),
-        *_memory_rows(found),
-        ("disk", formatting.size(found.disk_bytes), "the checkpoints that are kept, the best, and one being written"),
+        *_memory_rows(found.fit),
+        ("disk", size(found.disk_bytes), kept),
     ]
-    if not ready:
-        rows.append(("data", str(folder), "not prepared yet: tokens, steps and time are known once it is"))
-        return rows + [("note", note, "") for note in found.notes]
-    per_parameter = found.train_tokens / found.parameters
-    rows += [
-        ("data", str(folder), f"{found.train_tokens:,} tokens to train on, {per_parameter:.2f} per parameter"),
-        ("batch", f"{found.tokens_per_step:,} tokens a step", ""),
-        ("steps", f"{found.total_steps:,}", f"{found.total_epochs:.2f} epochs, {found.warmup_steps} of warm-up"),
+    if found.train_tokens is None:
+        return [*rows, ("data", folder, "not prepared yet: tokens, steps and time are known once it is")]
+    per_parameter = found.train_tokens / shape.parameters()
+    decay = f"weight decay {training.weight_decay:g}, embeddings {training.embedding_weight_decay:g}"
+    time, speed = "not measured", found.not_measured
+    if not speed:
+        time, speed = duration(found.seconds), f"at {found.tokens_per_second:,.0f} tokens/s, measured just now"
+    return [
+        *rows,
+        ("data", folder, f"{found.train_tokens:,} tokens to train on, {per_parameter:.2f} per parameter"),
+        ("batch", f"{plan.tokens_per_step:,} tokens a step", ""),
+        ("steps", f"{plan.total_steps:,}", f"{plan.total_epochs:.2f} epochs, {plan.schedule.warmup_steps} of warm-up"),
         (
             "recipe",
-            f"learning rate {formatting.rate(found.learning_rate or 0.0)}",
-            f"weight decay {found.weight_decay:g}, embeddings {found.embedding_weight_decay:g}; "
-            f"dropout {found.dropout:g}",
+            f"learning rate {rate(plan.schedule.peak)}",
+            f"{decay}; dropout {found.spec.config.model.dropout:g}",
         ),
-        ("evaluation", f"every {found.eval_steps} steps", ""),
-        _time_row(found),
+        ("evaluation", f"every {plan.eval_steps} steps", ""),
+        ("time", time, speed),
     ]
-    return rows + [("note", note, "") for note in found.notes]
 
 
-def _memory_rows(found: "Estimate") -> list[tuple[str, str, str]]:
+def _memory_rows(fit: "Fit") -> list[tuple[str, str, str]]:
     """What is needed and available, and where that is too little, what to do."""
-    from nima_cli.ui import formatting
+    from nima_cli.ui.formatting import size
 
-    available = found.memory_available_bytes
-    there = f"{formatting.size(available)} available" if available is not None else "unknown how much is available"
-    rows = [("memory", formatting.size(found.memory_bytes), f"estimated, the most in {found.memory_peak}; {there}")]
-    if found.fits:
+    there = f"{size(fit.available)} available" if fit.available is not None else "unknown how much is available"
+    rows = [("memory", size(fit.needed.peak), f"estimated, the most in {fit.needed.peak_phase}; {there}")]
+    if fit.fits:
         return rows
-    if found.pieces:
-        rows.append(("", "does not fit at once", f"with training.auto_batch, each batch in {found.pieces} pieces does"))
+    if fit.micro_batches:
+        pieces = f"with training.auto_batch, each batch in {fit.micro_batches} pieces does"
+        rows.append(("", "does not fit at once", pieces))
     else:
         rows.append(("", "does not fit", "not even one row at a time"))
-    settings = " ".join(f"--set {key}={value}" for key, value in found.fitting_settings.items())
-    rows.append(("", "what fits", settings or "a smaller model"))
-    return rows
-
-
-def _time_row(found: "Estimate") -> tuple[str, str, str]:
-    from nima_cli.ui import formatting
-
-    if found.not_measured:
-        return ("time", "not measured", found.not_measured)
-    return (
-        "time",
-        formatting.duration(found.seconds),
-        f"at {found.tokens_per_second:,.0f} tokens/s, measured just now",
-    )
+    settings = " ".join(f"--set {key}={value}" for key, value in fit.settings.items())
+    return [*rows, ("", "what fits", settings or "a smaller model")]

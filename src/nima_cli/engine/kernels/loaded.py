@@ -65,6 +65,6 @@ class Loaded:
         return single
 
     @staticmethod
-    def fit(tensor: torch.Tensor) -> bool:
-        """Whether this is a tensor that they compute with."""
-        return tensor.device.type == "cpu" and tensor.dtype in KINDS
+    def supports(device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether they compute with tensors of this type there."""
+        return device.type == "cpu" and dtype in KINDS

@@ -27,7 +27,12 @@ def orthogonalize(matrices_KMN: torch.Tensor, dtype: torch.dtype, kernels: Kerne
         kernels: where these multiply 8-bit integers, products of large matrices are made so.
     """
     x_KMN: torch.Tensor = (matrices_KMN / (matrices_KMN.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
-    if kernels is not None and kernels.int8 and kernels.fit(x_KMN) and min(x_KMN.shape[-2:]) >= _INT8_ROWS:
+    if (
+        kernels is not None
+        and kernels.int8
+        and kernels.supports(x_KMN.device, dtype)
+        and min(x_KMN.shape[-2:]) >= _INT8_ROWS
+    ):
         _quantized_steps_of_all_(x_KMN, kernels)
         return x_KMN.to(matrices_KMN.dtype)
     wide = x_KMN.shape[-2] <= x_KMN.shape[-1]

@@ -19,36 +19,38 @@ from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.kernels.packed_matrix import Factor, Form
 
 Tensor = torch.Tensor
+PackedWeights = tuple[Factor, Factor]
 _GRADIENT = (Form.LEFT, Form.LEFT_TRANSPOSED)  # of the input's gradient and of the weights' gradient
 
 
-class RoundedWeights:
+class Int8WeightCache:
     """Projections of one input side by side, as integers: rounded once for all micro-batches of a step."""
 
-    def __init__(self) -> None:
-        self._seen: list[tuple[int, int]] = []
-        self._forms: tuple[Factor, Factor] | None = None
+    def __init__(self, kernels: Kernels) -> None:
+        self._kernels = kernels
+        self._packed: dict[int, tuple[list[tuple[int, int]], PackedWeights]] = {}
 
-    def of(self, kernels: Kernels, weights: Sequence[Tensor]) -> tuple[Factor, Factor]:
-        """The weights `[O, C]` side by side as the right factors `[C, P]` and `[P, C]`."""
+    def of(self, weights: Sequence[Tensor]) -> PackedWeights:
+        """The parameters `[O, C]` side by side as the right factors `[C, P]` and `[P, C]`."""
         now = [(weight.data_ptr(), weight._version) for weight in weights]  # torch counts changes in place
-        if self._forms is None or now != self._seen:
+        seen, packed = self._packed.get(id(weights[0]), ([], None))
+        if packed is None or seen != now:
             packed_PC = torch.cat([weight.detach() for weight in weights])
-            (weights_CP,) = kernels.quantize_rows(packed_PC, Form.RIGHT_TRANSPOSED)
-            (weights_PC,) = kernels.quantize_columns(packed_PC, Form.RIGHT)
-            self._forms = weights_CP, weights_PC
-            self._seen = now
-        return self._forms
+            (weights_CP,) = self._kernels.quantize_rows(packed_PC, Form.RIGHT_TRANSPOSED)
+            (weights_PC,) = self._kernels.quantize_columns(packed_PC, Form.RIGHT)
+            packed = weights_CP, weights_PC
+            self._packed[id(weights[0])] = now, packed
+        return packed
 
 
 class QuantizedLinear(torch.autograd.Function):
     """`PackedLinear` with integer products."""
 
     @staticmethod
-    def forward(ctx: Any, x_BTC: Tensor, kernels: Kernels, rounded: RoundedWeights, *weights: Tensor) -> Tensor:
-        """The weights are `[O, C]`; the result is `[B, T, sum of O]`."""
+    def forward(ctx: Any, x_BTC: Tensor, kernels: Kernels, packed: PackedWeights, *weights: Tensor) -> Tensor:
+        """The weights are `[O, C]`, and `packed` the same as integers; the result is `[B, T, sum of O]`."""
         ctx.kernels, ctx.weights = kernels, weights
-        weights_CP, ctx.weights_PC = rounded.of(kernels, weights)
+        weights_CP, ctx.weights_PC = packed
         x_NC = x_BTC.flatten(0, 1)
         ctx.save_for_backward(x_NC)
         (left_NC,) = kernels.quantize_rows(x_NC, Form.LEFT)
@@ -69,17 +71,11 @@ class QuantizedMLP(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x_BTC: Tensor,
-        kernels: Kernels,
-        rounded_in: RoundedWeights,
-        rounded_out: RoundedWeights,
-        *weights: Tensor,
+        ctx: Any, x_BTC: Tensor, kernels: Kernels, inner: PackedWeights, outer: PackedWeights, *weights: Tensor
     ) -> Tensor:
-        """The weights are gate and up, `[F, C]`, and down, `[C, F]`."""
+        """The weights are gate and up, `[F, C]`, and down, `[C, F]`; `inner` and `outer` are the same as integers."""
         ctx.kernels, ctx.weights = kernels, weights
-        in_CP, ctx.in_PC = rounded_in.of(kernels, weights[:2])
-        out_FC, ctx.out_CF = rounded_out.of(kernels, weights[2:])
+        (in_CP, ctx.in_PC), (out_FC, ctx.out_CF) = inner, outer
         x_NC = x_BTC.flatten(0, 1)
         (left_NC,) = kernels.quantize_rows(x_NC, Form.LEFT)
         packed_NP = _multiply(kernels, left_NC, in_CP, x_NC.dtype)

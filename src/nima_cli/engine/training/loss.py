@@ -35,7 +35,7 @@ def linear_cross_entropy(
     Returns:
         A float32 scalar with gradients for `h_NC` and `head_VC`; backward can go through it once.
     """
-    if kernels is not None and not kernels.fit(h_NC):
+    if kernels is not None and not kernels.supports(h_NC.device, h_NC.dtype):
         kernels = None
     loss: torch.Tensor = _LinearCrossEntropy.apply(h_NC, head_VC, targets_N, kernels)  # type: ignore[no-untyped-call]
     return loss

@@ -175,6 +175,7 @@ class Optimizer:
         kind: str,
         weight_decay: float,
         embedding_weight_decay: float,
+        kernels: Kernels | None = None,
         ranks: Ranks = SINGLE,
     ) -> None:
         named = list(model.named_parameters())
@@ -185,7 +186,7 @@ class Optimizer:
         self.muon: Muon | None = None
         if kind == "muon":
             dtype = _newton_schulz_dtype(model.compute_dtype)
-            self.muon = Muon(matrices, weight_decay=weight_decay, dtype=dtype, kernels=model.kernels, ranks=ranks)
+            self.muon = Muon(matrices, weight_decay=weight_decay, dtype=dtype, kernels=kernels, ranks=ranks)
             self.adamw = AdamW([(tables, EMBEDDING_LR_FACTOR, embedding_weight_decay), (norms, 1.0, 0.0)], fused=fused)
         else:
             groups = [(matrices, 1.0, weight_decay), (tables, 1.0, embedding_weight_decay), (norms, 1.0, 0.0)]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nima_cli import __version__
 from nima_cli.engine.data.store.inspection import source_mix
+from nima_cli.engine.kernels.trust import precision
 from nima_cli.engine.training.state import RunState
 from nima_cli.errors import DivergedError
 from nima_cli.events import RunStarted
@@ -34,9 +35,9 @@ def run_started(state: RunState, run_dir: Path) -> RunStarted:
         first_step=state.step + 1,
         total_epochs=state.plan.total_epochs,
         device=state.device.name,
-        dtype=state.device.precision,
+        dtype=precision(state.device.dtype_name, state.kernels),
         seed=state.config.training.seed,
-        compiled=COMPILED["kernels" if state.device.kernels is not None else state.compiled],  # int8 is said in `dtype`
+        compiled=COMPILED["kernels" if state.kernels is not None else state.compiled],  # int8 is said in `dtype`
     )
 
 

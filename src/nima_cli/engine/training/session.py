@@ -16,12 +16,14 @@ from nima_cli.engine.checkpoint.files import LAST, checkpoint_files, find
 from nima_cli.engine.checkpoint.header import step_of
 from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import Device, keep_freed_memory, pick_device
-from nima_cli.engine.kernels.compiling import compile_problems
+from nima_cli.engine.kernels.convert import compile_problems
+from nima_cli.engine.kernels.kernels import Kernels
+from nima_cli.engine.kernels.trust import Trusted, trusted_kernels
 from nima_cli.engine.machine_memory import available_memory
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.distributed.launch import unused_settings
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
-from nima_cli.engine.training.kernel_check import with_trusted_kernels
+from nima_cli.engine.training.loss import linear_cross_entropy
 from nima_cli.engine.training.planning.costs import checkpoint_bytes
 from nima_cli.engine.training.planning.fitting import check_fit, first_micro_batches, fit, fit_notes, means_of
 from nima_cli.engine.training.resume.same_run import check_same_run, resume_notes
@@ -149,12 +151,12 @@ def train(
         NimaError: the machine does not allow it, or training diverged.
     """
     session, spec, config = opened.session, opened.spec, opened.spec.config
-    device = _device(session, ranks)
+    device, trusted = _device(session, ranks)
     ranks = ranks.linked(device.device, config.hardware.backend)
     if device.device.type == "cpu":
         keep_freed_memory()
     with ranks.raise_together():
-        micro_batches, fit_told = _fit(opened, device, ranks)
+        micro_batches, fit_told = _fit(opened, device, trusted.kernels, ranks)
     notes: list[Note] = []
     with ExitStack() as held:
         with ranks.raise_together():
@@ -167,6 +169,7 @@ def train(
                 init_from=opened.init_from,
                 ranks=ranks,
                 micro_batches=micro_batches,
+                kernels=trusted.kernels,
                 should_stop=should_stop,
                 should_save=should_save,
             )
@@ -180,7 +183,7 @@ def train(
             yield from resume_notes(opened.resume.header, trainer.state)
         events = trainer.run()
         yield next(events)  # that it began is the first thing told of a new run
-        yield from device.notes
+        yield from (*device.notes, *trusted.notes)
         yield from unused_settings(config.hardware, device.device, processes=ranks.world_size)
         yield from fit_told
         for event in events:
@@ -192,8 +195,8 @@ def train(
         yield from events
 
 
-def training_device(config: Config, ranks: Ranks, compiled: Path | None) -> Device:
-    """What this process computes with.
+def training_device(config: Config, ranks: Ranks, compiled: Path | None) -> tuple[Device, Trusted]:
+    """What this process computes with: a device, and kernels where they are wanted and can be trusted.
 
     Raises:
         DeviceError: it is absent, or cannot compute in the type that is named.
@@ -203,21 +206,21 @@ def training_device(config: Config, ranks: Ranks, compiled: Path | None) -> Devi
         raise DeviceError(f"`hardware.gpu_ids` names {len(ids)} GPUs for {ranks.local_world_size} processes")
     index = ids[ranks.local_rank] if ids else ranks.local_rank
     device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
-    return with_trusted_kernels(device, config, compiled)
+    return device, trusted_kernels(device, config, compiled, linear_cross_entropy)
 
 
-def _device(session: Session, ranks: Ranks) -> Device:
+def _device(session: Session, ranks: Ranks) -> tuple[Device, Trusted]:
     """`training_device`, where the first process of each machine compiles for it, and the others find the programs."""
-    device = None
+    found = None
     for turn in (ranks.local_rank == 0, ranks.local_rank != 0):
         with ranks.raise_together():
             if turn:
-                device = training_device(session.config, ranks, session.compiled)
-    assert device is not None, "one of the turns is this process's"
-    return device
+                found = training_device(session.config, ranks, session.compiled)
+    assert found is not None, "one of the turns is this process's"
+    return found
 
 
-def _fit(opened: OpenSession, device: Device, ranks: Ranks) -> tuple[int, list[Note]]:
+def _fit(opened: OpenSession, device: Device, kernels: Kernels | None, ranks: Ranks) -> tuple[int, list[Note]]:
     """The micro-batches to begin with, and what to tell of what the run needs.
 
     Raises:
@@ -228,7 +231,7 @@ def _fit(opened: OpenSession, device: Device, ranks: Ranks) -> tuple[int, list[N
     if available is not None and device.device.type == "cpu":
         loaded = [checkpoint.nbytes() for checkpoint in (opened.resume, opened.init_from) if checkpoint is not None]
         available -= sum(loaded)  # they stay in memory
-    found = fit(config, spec.shape, means_of(device, processes=ranks.world_size), available)
+    found = fit(config, spec.shape, means_of(device, kernels, processes=ranks.world_size), available)
     check_fit(found, config)
     return first_micro_batches(found, config), list(fit_notes(found, config, spec.plan, processes=ranks.world_size))
 

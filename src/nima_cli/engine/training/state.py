@@ -1,13 +1,15 @@
 """Everything that a run changes as it goes, how it becomes a checkpoint and how it comes back."""
 
 import dataclasses
+from typing import Literal
 
 import torch
 
 from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.device import Device
-from nima_cli.engine.kernels.compiling import compile_blocks, pays
+from nima_cli.engine.kernels.convert import convert, worth_compiling
+from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.meter import PATIENCE, Meter
@@ -20,12 +22,17 @@ from nima_cli.engine.training.stopping import Best, EarlyStopping
 
 def build_model(spec: RunSpec, device: Device) -> GPT:
     """The model of a run on the CPU, without weights."""
-    dropout = spec.config.model.dropout
-    return GPT(spec.shape, dropout=dropout, compute_dtype=device.dtype, kernels=device.kernels)
+    return GPT(spec.shape, dropout=spec.config.model.dropout, compute_dtype=device.dtype)
 
 
 def build_train_step(
-    model: GPT, spec: RunSpec, device: Device, ranks: Ranks = SINGLE, *, micro_batches: int = 1
+    model: GPT,
+    spec: RunSpec,
+    device: Device,
+    ranks: Ranks = SINGLE,
+    *,
+    kernels: Kernels | None = None,
+    micro_batches: int = 1,
 ) -> TrainStep:
     """The optimizer step of a run on a model that lies on its device."""
     training = spec.config.training
@@ -36,6 +43,7 @@ def build_train_step(
         kind=training.optimizer,
         weight_decay=training.weight_decay,
         embedding_weight_decay=training.embedding_weight_decay,
+        kernels=kernels,
         ranks=ranks,
     )
     return TrainStep(
@@ -47,6 +55,7 @@ def build_train_step(
         max_grad_norm=training.max_grad_norm,
         auto_batch=training.auto_batch,
         micro_batches=micro_batches,
+        kernels=kernels,
     )
 
 
@@ -58,6 +67,11 @@ class RunState:
         init_from: a checkpoint whose weights a new run starts with.
         rollbacks: how often the run has gone back by now; None takes what the checkpoint says.
         micro_batches: to compute each batch in, at least.
+        kernels: compiled for training on this processor; None is torch alone.
+
+    Attributes:
+        compiled: what compiled the programs that train: nima its `kernels` or `int8 kernels`, `torch` the layers, or
+            None.
     """
 
     def __init__(
@@ -71,16 +85,18 @@ class RunState:
         init_from: Checkpoint | None,
         rollbacks: int | None = None,
         micro_batches: int = 1,
+        kernels: Kernels | None = None,
     ) -> None:
         self.config, self.shape, self.plan = spec.config, spec.shape, spec.plan
-        self.dataset, self.device, self.ranks = dataset, device, ranks
+        self.dataset, self.device, self.ranks, self.kernels = dataset, device, ranks, kernels
         self.train_split = dataset.split("train")
         header = resume.header if resume is not None else {}
         training = spec.config.training
-        self.compiled = self._compiled()
-        self.model = self._start_model(build_model(spec, device), resume, init_from)
+        model = self._start_model(build_model(spec, device), resume, init_from)
+        self.model, self.compiled = convert(model, self._conversion())
+        micro_batches = max(micro_batches, int(header.get("parts", 1)))
         self.train_step = build_train_step(
-            self.model, spec, device, ranks, micro_batches=max(micro_batches, int(header.get("parts", 1)))
+            self.model, spec, device, ranks, kernels=kernels, micro_batches=micro_batches
         )
         self.optimizer = self.train_step.optimizer
         self.ema = Ema(self.model, training.ema_decay) if training.ema_decay is not None else None
@@ -98,8 +114,6 @@ class RunState:
 
     def _start_model(self, model: GPT, resume: Checkpoint | None, init_from: Checkpoint | None) -> GPT:
         """To go on, the weights as they were; to start from others, those that predict best; else random ones."""
-        if self.compiled == "torch":
-            compile_blocks(model)
         if resume is not None:
             model.load_state_dict(resume.model, strict=True)
         elif init_from is not None:
@@ -117,16 +131,13 @@ class RunState:
         if scale is not None and saved:
             scale.value, scale.calm_steps = float(saved["value"]), int(saved["calm_steps"])
 
-    def _compiled(self) -> str | None:
-        """What compiled the programs that train: nima its `kernels` or `int8 kernels`, `torch` the layers, or nobody.
-
-        It is decided by what the run is and not by where it stands, so that a run that is resumed computes as before.
-        """
-        if self.device.kernels is not None:
-            return "int8 kernels" if self.device.kernels.int8 else "kernels"
+    def _conversion(self) -> Kernels | Literal["torch"] | None:
+        """How the model is made faster: by what the run is, so that a run that is resumed computes as before."""
+        if self.kernels is not None:
+            return self.kernels
         wanted = self.config.hardware.compiler
         tokens = self.plan.total_steps * self.plan.tokens_per_step / self.ranks.world_size
-        worth_it = pays(self.device.device, tokens * self.shape.flops_per_token())
+        worth_it = worth_compiling(self.device.device, tokens * self.shape.flops_per_token())
         return "torch" if wanted == "torch" or (wanted == "auto" and worth_it) else None
 
     @property

@@ -7,6 +7,7 @@ import torch
 
 from nima_cli.engine.data.store.dataset import Batch
 from nima_cli.engine.device import Device
+from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.distributed.ranks import Ranks
 from nima_cli.engine.training.loss import IGNORE, linear_cross_entropy
@@ -76,6 +77,7 @@ class TrainStep:
         max_grad_norm: float,
         auto_batch: bool = False,
         micro_batches: int = 1,
+        kernels: Kernels | None = None,
     ) -> None:
         """Take what a step works on.
 
@@ -83,9 +85,10 @@ class TrainStep:
             seed: of dropout.
             max_grad_norm: longer gradients are shortened to it; 0 shortens none.
             auto_batch: compute in more micro-batches when memory runs out.
+            kernels: compute the loss with these.
         """
         self.model, self.optimizer, self.device, self.ranks = model, optimizer, device, ranks
-        self.seed, self.max_grad_norm = seed, max_grad_norm
+        self.seed, self.max_grad_norm, self.kernels = seed, max_grad_norm, kernels
         self.auto_batch, self.micro_batches = auto_batch, micro_batches
         self.loss_scale = LossScale() if device.dtype is torch.float16 else None
 
@@ -141,7 +144,7 @@ class TrainStep:
         targets_BT = batch.targets_BT.to(self.device.device, non_blocking=True)
         h_BTC = self.model.hidden(inputs_BT)
         targets_N = targets_BT.flatten()
-        return linear_cross_entropy(h_BTC.flatten(0, 1), self.model.head_weight_VC, targets_N, self.device.kernels)
+        return linear_cross_entropy(h_BTC.flatten(0, 1), self.model.head_weight_VC, targets_N, self.kernels)
 
     def _finish_gradients(self, scale: float, loss_sum: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum over processes, unscale, clip; returns the norm before clipping, and 1.0 if not finite, else 0.0."""

@@ -9,6 +9,7 @@ from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.checkpoint.files import BEST, LAST
 from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.device import Device
+from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.evaluator import Metrics, evaluate
@@ -40,6 +41,7 @@ class Trainer:
         init_from: a checkpoint whose weights to start a new run with.
         ranks: this process's place among those that train together.
         micro_batches: to compute each batch in, at least, because more does not fit into memory.
+        kernels: compiled for training on this processor; None is torch alone.
         should_stop: asked at every step; a reason (`INT`, `TERM`) ends the run after a save.
         should_save: asked at every step; true saves and goes on.
     """
@@ -55,13 +57,14 @@ class Trainer:
         init_from: Checkpoint | None = None,
         ranks: Ranks = SINGLE,
         micro_batches: int = 1,
+        kernels: Kernels | None = None,
         should_stop: Callable[[], str | None] = lambda: None,
         should_save: Callable[[], bool] = lambda: False,
     ) -> None:
         self.spec, self.config, self.plan = spec, spec.config, spec.plan
         self.dataset, self.run_dir, self.device, self.ranks = dataset, run_dir, device, ranks
         self._should_stop, self._should_save, self._stop = should_stop, should_save, False
-        self._micro_batches = micro_batches
+        self._micro_batches, self._kernels = micro_batches, kernels
         self._val_split = dataset.split("val")
         self.state = self._make_state(resume, init_from)
         self._saver = Saver(run_dir, keep=self.config.training.save_total_limit, step=self.state.step)
@@ -80,6 +83,7 @@ class Trainer:
             init_from=init_from,
             rollbacks=rollbacks,
             micro_batches=self._micro_batches,
+            kernels=self._kernels,
         )
 
     @property

@@ -8,6 +8,7 @@ import torch
 
 from nima_cli.config.schema import PRESETS, Config
 from nima_cli.engine.device import Device
+from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.shape import ModelShape, resolve
 from nima_cli.engine.training.planning.costs import Means, Memory, memory
 from nima_cli.engine.training.planning.out_of_memory import describe_micro_batches
@@ -49,9 +50,8 @@ class Fit:
         return self.micro_batches == 1
 
 
-def means_of(device: Device, *, processes: int = 1) -> Means:
-    """What a device says of how it computes, as far as that costs memory."""
-    kernels = device.kernels
+def means_of(device: Device, kernels: Kernels | None, *, processes: int = 1) -> Means:
+    """How a device computes with these kernels, as far as that costs memory."""
     return Means(
         processor=device.device.type,
         bytes_per_number=torch.finfo(device.dtype).bits // 8,

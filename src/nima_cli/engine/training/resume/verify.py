@@ -17,6 +17,7 @@ from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.files import LAST
 from nima_cli.engine.data.store.dataset import open_dataset
 from nima_cli.engine.device import Device
+from nima_cli.engine.kernels.trust import precision
 from nima_cli.engine.training.distributed.ranks import SINGLE
 from nima_cli.engine.training.resume.same_run import flatten
 from nima_cli.engine.training.run_spec import make_run_spec
@@ -75,7 +76,7 @@ def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) 
         NimaError: the config cannot be trained here.
     """
     began, threads = time.perf_counter(), torch.get_num_threads()
-    device = training_device(config, SINGLE, compiled)
+    device, (kernels, _) = training_device(config, SINGLE, compiled)
     fixed = any_order(device)
     short = shortened(make_run_spec(config, open_dataset(data_dir)).config, samples=not fixed)
     with tempfile.TemporaryDirectory(prefix="nima-verify-") as name:
@@ -88,7 +89,7 @@ def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) 
             second = fresh.submit(_run, replace(begun, resume=halves / LAST), None, threads, fixed).result()
         difference = _first_difference(undisturbed, {**first, **second}) or _tensor_difference(whole, halves)
     seconds = round(time.perf_counter() - began, 1)
-    return Verdict(difference, 2 * HALF, device.name, device.precision, threads, seconds, fixed)
+    return Verdict(difference, 2 * HALF, device.name, precision(device.dtype_name, kernels), threads, seconds, fixed)
 
 
 def any_order(device: Device) -> bool:
