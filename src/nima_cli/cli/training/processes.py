@@ -1,17 +1,17 @@
 """Runs a program of `nima train` in this process, in the world that a launcher made, or in processes of our own."""
 
-import inspect
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import typer
 
 from nima_cli.cli import stop
-from nima_cli.cli.training.start import Start
+from nima_cli.cli.training.start import Start, TrainOptions
 from nima_cli.errors import DivergedError
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ def _end(code: int) -> None:
 
 def _worker(session: str, quiet: bool, json: bool) -> None:
     """What each process of our own runs; leaves with the exit code that the parent passes on."""
-    from nima_cli.cli.commands.train import train
     from nima_cli.cli.error_handler import error_handler
     from nima_cli.cli.flag_names import flags_named
     from nima_cli.engine.training.distributed.rendezvous import find_dist_env
@@ -73,7 +72,7 @@ def _worker(session: str, quiet: bool, json: bool) -> None:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)  # nobody outside has business with these processes
     env = find_dist_env(os.environ)
     assert env is not None, "the elastic launcher sets its variables"
-    flags = {f"--{name.replace('_', '-')}" for name in inspect.signature(train).parameters}
+    flags = {f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)}
     with error_handler(debug=False), flags_named(flags):
         program = lambda: Start(Session.from_json(session), None, None)  # noqa: E731
         code = _run_rank(env, program, quiet=quiet, json=json, ours=True)
