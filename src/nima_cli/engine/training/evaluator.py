@@ -72,7 +72,7 @@ def evaluate(
         byte_lengths_V: UTF-8 bytes that each token id stands for.
         max_tokens: with a limit, windows spread evenly over the split are taken instead of all.
         ranks: processes share the windows out; the sums are exact for any number of them.
-        progress: told (windows done, windows in all) after each batch, equally often in every process.
+        progress: called with (windows done, windows in all) after each batch, equally often in every process.
 
     Raises:
         DataError: no token of the split carries loss.

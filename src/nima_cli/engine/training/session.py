@@ -99,7 +99,7 @@ class OpenSession:
 
     @property
     def _last_is_behind(self) -> bool:
-        """Whether `checkpoint_last.pt` is older than what to go on from: killed between the best and the last."""
+        """Whether the run was killed between saving the best, which it goes on from, and the last."""
         assert self.session.resume is not None
         assert self.resume is not None
         if self.session.resume.name == LAST:
@@ -196,11 +196,7 @@ def train(
 
 
 def training_device(config: Config, ranks: Ranks, compiled: Path | None) -> tuple[Device, Trusted]:
-    """What this process computes with: a device, and kernels where they are wanted and can be trusted.
-
-    Raises:
-        DeviceError: it is absent, or cannot compute in the type that is named.
-    """
+    """What this process computes with: a device, and kernels where they are wanted and can be trusted."""
     ids = config.hardware.gpu_ids
     if ids and ranks.local_rank >= len(ids):
         raise DeviceError(f"`hardware.gpu_ids` names {len(ids)} GPUs for {ranks.local_world_size} processes")
@@ -221,11 +217,7 @@ def _device(session: Session, ranks: Ranks) -> tuple[Device, Trusted]:
 
 
 def _fit(opened: OpenSession, device: Device, kernels: Kernels | None, ranks: Ranks) -> tuple[int, list[Note]]:
-    """The micro-batches to begin with, and what to tell of what the run needs.
-
-    Raises:
-        ResourceError: it certainly does not fit; says which settings do.
-    """
+    """The micro-batches to begin with, and what to tell of what the run needs; refuses one that cannot fit."""
     spec, config = opened.spec, opened.spec.config
     available = available_memory(device.device, processes=ranks.local_world_size)
     if available is not None and device.device.type == "cpu":
@@ -237,10 +229,7 @@ def _fit(opened: OpenSession, device: Device, kernels: Kernels | None, ranks: Ra
 
 
 def check_room(run_dir: Path, one: int, config: Config) -> None:
-    """Room for the last checkpoints, the best and the one that is being written, besides those that are there.
-
-    Args:
-        one: bytes of one checkpoint.
+    """Refuse a disk without room for the checkpoints to keep and one more, of `one` bytes each.
 
     Raises:
         ResourceError: the disk has less.
@@ -250,12 +239,7 @@ def check_room(run_dir: Path, one: int, config: Config) -> None:
 
 
 def _take_over(session: Session, trainer: Trainer) -> list[Note]:
-    """Make the run directory, whose lock is held, fit for going on from where the trainer stands.
-
-    Raises:
-        InputError: a new run finds another one there, which has ended since this one looked.
-        ResourceError: a checkpoint that is given up cannot be renamed.
-    """
+    """Make the run directory, whose lock is held, fit for going on from where the trainer stands."""
     for folder in (session.run_dir, session.run_dir / "plots"):
         sweep_temporary(folder)
     if session.resume is not None and not session.run_dir.samefile(session.resume.parent):
@@ -263,19 +247,13 @@ def _take_over(session: Session, trainer: Trainer) -> list[Note]:
         return [Note("info", f"a new run, going on from {session.resume}, which stays as it is")]
     if session.resume is not None:
         return supersede_later_checkpoints(session.run_dir, resumed=session.resume, step=trainer.step)
-    if checkpoint_files(session.run_dir):
+    if checkpoint_files(session.run_dir):  # of a run that has ended since this one looked
         raise InputError(f"{session.run_dir}: already holds a run", hint="go on with it with `resume=auto`")
     return []
 
 
 def _check_resumable(session: Session, config: Config, checkpoint: Checkpoint, dataset: PreparedDataset) -> None:
-    """The checkpoint belongs to this run: same settings, same data, and it has an optimizer.
-
-    Raises:
-        CheckpointError: it holds weights only.
-        ConfigError: a setting that defines the run differs.
-        DataError: the dataset differs.
-    """
+    """Refuse a checkpoint of other settings or data, or without an optimizer."""
     if checkpoint.optimizer is None:
         raise CheckpointError(f"{session.resume}: has no optimizer state", hint="use `init_from=` to start from it")
     check_same_run(checkpoint.header.get("config", {}), config)

@@ -146,11 +146,7 @@ class RunState:
         return self.plan.schedule(self.step + 1) * 0.5**self.rollbacks
 
     def take_step(self) -> None:
-        """Do the next optimizer step on this process's share of its sequences.
-
-        Raises:
-            ResourceError: it does not fit into memory.
-        """
+        """Do the next optimizer step on this process's share of its sequences."""
         context, seed = self.plan.context_length, self.config.training.seed
         sequences = self._next_sequences()
         batches = [self.train_split.batch(numbers, context_length=context, seed=seed) for numbers in sequences]

@@ -100,7 +100,6 @@ class TrainStep:
         Args:
             batches: this process's share of each batch.
             sequences: the numbers of the sequences of each, which their dropout depends on.
-            learning_rate: of this step.
         """
         self.model.train()
         tokens = self.ranks.sum_int(sum(int((batch.targets_BT != IGNORE).sum()) for batch in batches))

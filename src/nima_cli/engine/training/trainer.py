@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 from nima_cli.engine.checkpoint import file as checkpoints
@@ -61,30 +62,15 @@ class Trainer:
         should_stop: Callable[[], str | None] = lambda: None,
         should_save: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.spec, self.config, self.plan = spec, spec.config, spec.plan
+        self.config, self.plan = spec.config, spec.plan
         self.dataset, self.run_dir, self.device, self.ranks = dataset, run_dir, device, ranks
         self._should_stop, self._should_save, self._stop = should_stop, should_save, False
-        self._micro_batches, self._kernels = micro_batches, kernels
         self._val_split = dataset.split("val")
-        self.state = self._make_state(resume, init_from)
+        self._make_state = partial(RunState, spec, dataset, device, ranks, micro_batches=micro_batches, kernels=kernels)
+        self.state = self._make_state(resume=resume, init_from=init_from)
         self._saver = Saver(run_dir, keep=self.config.training.save_total_limit, step=self.state.step)
         self._init_from = init_from if self.config.training.max_rollbacks else None
         self._skipped_told = self.state.meter.skipped
-
-    def _make_state(
-        self, resume: Checkpoint | None, init_from: Checkpoint | None, rollbacks: int | None = None
-    ) -> RunState:
-        return RunState(
-            self.spec,
-            self.dataset,
-            self.device,
-            self.ranks,
-            resume=resume,
-            init_from=init_from,
-            rollbacks=rollbacks,
-            micro_batches=self._micro_batches,
-            kernels=self._kernels,
-        )
 
     @property
     def step(self) -> int:
@@ -129,16 +115,12 @@ class Trainer:
             self._saver.require(self.step)
 
     @property
-    def _is_last(self) -> bool:
-        return self.step >= self.plan.total_steps
-
-    @property
     def _is_over(self) -> bool:
-        return self._stop or self.state.stopping.out_of_patience or self._is_last
+        return self._stop or self.state.stopping.out_of_patience or self.step >= self.plan.total_steps
 
     @property
     def _evaluation_due(self) -> bool:
-        due = self.step % self.plan.eval_steps == 0 or self._is_last
+        due = self.step % self.plan.eval_steps == 0 or self.step >= self.plan.total_steps
         return due and self.state.evaluated_step != self.step
 
     def _make_up_for_the_last_part(self) -> Iterator[Event]:
@@ -158,7 +140,7 @@ class Trainer:
             yield Note("warning", f"step {self.step}: not enough memory: {smaller}")
         yield Progress("training", self.step, self.plan.total_steps, "steps")
         logged = self.step % self.plan.log_steps == 0
-        if logged or self._is_last:
+        if logged or self.step >= self.plan.total_steps:
             yield self._step_done()
         if logged or self.device.device.type == "cpu":  # elsewhere asking after every step would stall the device
             yield from self._look_for_divergence()
@@ -190,11 +172,7 @@ class Trainer:
         return self._stop
 
     def _evaluate_and_save(self, *, last: bool) -> Iterator[Event]:
-        """Evaluate, save, and only then let the model write, which may take long.
-
-        Args:
-            last: save the last checkpoint whatever the evaluation finds.
-        """
+        """Evaluate, save the best and, where asked to, the last checkpoint; only then let the model write: it may take long."""
         before = self.state.stopping.best
         try:
             best = yield from self._evaluate()
@@ -214,11 +192,7 @@ class Trainer:
     def _evaluate(self) -> Generator[Event, None, bool]:
         """Evaluate and tell of it before anything is saved, so that a run that goes on from the file has told it once.
 
-        Returns:
-            Whether this is the best so far.
-
-        Raises:
-            _StopRequestedError: it was cut short.
+        Returns whether this is the best so far; `_StopRequestedError` cuts it short.
         """
         state, measured = self.state, {"val": self._measure()}
         if state.ema is not None:
@@ -276,13 +250,10 @@ class Trainer:
         self.ranks.barrier()
 
     def _save(self, name: str, *, is_best: bool = False) -> Generator[Event, None, bool]:
-        """Write a checkpoint; every process waits for the first, which alone writes.
+        """Write a checkpoint; every process waits for the first, which alone writes. Returns whether it is on disk.
 
         Args:
             is_best: the best was saved at this very step, and the last is the same file.
-
-        Returns:
-            Whether it is on disk.
         """
         if not self.state.weights_are_finite():
             yield from self._diverge("the weights are not finite")
@@ -321,7 +292,7 @@ class Trainer:
         checkpoint = self._last_good()
         init_from = self._init_from if checkpoint is None else None
         del self.state  # two models at a time may not fit
-        self.state = self._make_state(checkpoint, init_from, rollbacks)
+        self.state = self._make_state(resume=checkpoint, init_from=init_from, rollbacks=rollbacks)
         self._skipped_told = self.state.meter.skipped
         yield RolledBack(self.step)
         yield Note(

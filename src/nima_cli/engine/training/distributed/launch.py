@@ -36,7 +36,7 @@ def process_count(hardware: HardwareConfig) -> int:
     """Processes that `hardware` asks for: one per entry of `gpu_ids`, else one per GPU.
 
     Raises:
-        DeviceError: there is nothing to spread over, or the machine has not what is asked for.
+        DeviceError: the machine does not have what is asked for.
     """
     if not hardware.distributed:
         return 1
@@ -56,7 +56,7 @@ def process_count(hardware: HardwareConfig) -> int:
 
 
 def unused_settings(hardware: HardwareConfig, device: torch.device, *, processes: int) -> Iterator[Note]:
-    """What `hardware` says that means nothing to this run: files that people share are written for other machines."""
+    """What `hardware` says and this run does not use: shared files are written for other machines too."""
     if processes == 1 and hardware.backend != "auto":
         yield Note("info", f"`hardware.backend: {hardware.backend}` is not used: one process trains alone")
     if processes == 1 and hardware.gpu_ids and device.type != "cuda":
@@ -124,13 +124,7 @@ def _exit_code(first: tuple[int, Any]) -> int:
 
 
 def leave_quietly(exit_code: int) -> NoReturn:
-    """End a process whose failure another one explains: late enough for that one to speak and to be seen first.
-
-    A launcher reports the first process that it finds ended, and ends the rest.
-
-    Raises:
-        SystemExit: always.
-    """
+    """End a process whose failure another one explains: late, for a launcher reports the first that it finds ended."""
     time.sleep(_QUIET_SECONDS)
     raise SystemExit(exit_code)
 

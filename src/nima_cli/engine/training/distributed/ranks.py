@@ -62,11 +62,7 @@ class Ranks:
         return self._reduce_int(value, dist.ReduceOp.SUM)
 
     def max_int(self, value: int, *, slow: bool = False) -> int:
-        """The largest `value` of all processes: how one process's wish to stop reaches every other.
-
-        Args:
-            slow: wait as long as `barrier` does.
-        """
+        """The largest `value` of all processes; `slow` waits as long as `barrier` does."""
         return self._reduce_int(value, dist.ReduceOp.MAX, slow=slow)
 
     def _reduce_int(self, value: int, operation: dist.ReduceOp.RedOpType, *, slow: bool = False) -> int:
@@ -151,11 +147,7 @@ class Ranks:
         raise FailedElsewhereError(lowest % _CODES) from failure
 
     def linked(self, device: torch.device, backend: str) -> "Ranks":
-        """The same place, with gradients going the way that suits the devices: `hardware.backend`, or what fits.
-
-        Raises:
-            DeviceError: the backend does not fit the devices.
-        """
+        """The same, with gradients going by `hardware.backend`, or by what suits the devices."""
         if self.world_size == 1:
             return self
         gpus = self.sum_int(int(device.type == "cuda"))
@@ -172,7 +164,7 @@ class Ranks:
         return replace(self, comm_device=device, grad_group=group)
 
     def settle(self, timeout: timedelta = TIMEOUT) -> None:
-        """The first step is done: from now on a process that does not answer within `timeout` is lost."""
+        """The first step is done: a process that does not answer within `timeout` is lost from now on."""
         if self.world_size > 1:
             set_timeout(dist.group.WORLD, timeout)
             set_timeout(self.grad_group, timeout)

@@ -22,15 +22,12 @@ from nima_cli.files import explain, free_bytes, fsync_folder, link_or_copy
 class Saver:
     """Writes the checkpoints of one run; for its only writer.
 
-    Args:
-        keep: how many last checkpoints to keep, the newest included, at least 2; the best is not counted.
-        step: optimizer steps that are on disk already.
-
     Attributes:
         newest_step: of the newest checkpoint that this run has on disk.
     """
 
     def __init__(self, run_dir: Path, *, keep: int, step: int) -> None:
+        """Begin with `step` on disk; `keep` last checkpoints stay, the newest included, and the best."""
         assert keep >= 2, "while one is being replaced, another must be there"
         self._run_dir, self._keep = run_dir, keep
         self.newest_step = step
@@ -39,11 +36,9 @@ class Saver:
         self._best: Saved | None = None
 
     def save(self, name: str, checkpoint: Checkpoint) -> Saved | Note:
-        """Write `checkpoint_best.pt` or `checkpoint_last.pt`.
+        """Write `checkpoint_best.pt` or `checkpoint_last.pt`, or return a warning where the disk or permissions refuse.
 
-        Returns:
-            That it is complete; or, when the disk or the permissions refused it, a warning. Then every earlier
-            checkpoint is as it was, and a later save may succeed.
+        Then every earlier checkpoint is as it was, and a later save may succeed.
         """
         write = checkpoints.save_best if name == BEST else checkpoints.save
         step, needed = int(checkpoint.header["step"]), checkpoint.nbytes()
@@ -86,11 +81,7 @@ class Saver:
         return self._last_step is None or self._last_step < step
 
     def require(self, step: int) -> None:
-        """Refuse to end well when steps are not on disk.
-
-        Raises:
-            ResourceError: the newest checkpoint is older than `step`.
-        """
+        """Refuse, by a ResourceError, to end well when the newest checkpoint is older than `step`."""
         if self.newest_step < step:
             kept = f"that of step {self.newest_step}" if self.newest_step else "there is none"
             raise ResourceError(
@@ -110,12 +101,8 @@ def adopt(run_dir: Path, resumed: Path, *, best_step: int) -> None:
     """Give a new run the checkpoint of another that it goes on from, and the best that this one speaks of.
 
     Args:
-        run_dir: without checkpoints; its lock is held.
         resumed: a checkpoint in another folder, which stays as it is.
         best_step: of the best that it speaks of; 0 where there is none yet.
-
-    Raises:
-        ResourceError: the disk or permissions refused.
     """
     best = resumed.with_name(BEST)
     if best_step and step_of(best) == best_step:
@@ -124,19 +111,12 @@ def adopt(run_dir: Path, resumed: Path, *, best_step: int) -> None:
 
 
 def supersede_later_checkpoints(run_dir: Path, *, resumed: Path, step: int) -> list[Note]:
-    """Rename the checkpoints of steps after `step`, so that no later resume takes up the future that is given up.
-
-    Args:
-        run_dir: of the run, whose lock is held.
-        resumed: the checkpoint to go on from, which stays.
-        step: its step.
-
-    Raises:
-        ResourceError: a file cannot be renamed.
-    """
+    """Rename the checkpoints after the step of `resumed`, so that no later resume takes up a future that was given up."""
     named = {path: step for step, path in step_files(run_dir).items()}
     steps = {path: named.get(path) or step_of(path) for path in checkpoint_files(run_dir)}
-    later = {path: at for path, at in steps.items() if at is not None and at > step and not _same(path, resumed)}
+    later = {
+        path: at for path, at in steps.items() if at is not None and at > step and path.resolve() != resumed.resolve()
+    }
     if not later:
         return []
     names = []
@@ -150,7 +130,3 @@ def supersede_later_checkpoints(run_dir: Path, *, resumed: Path, step: int) -> l
         names.append(free.name)
     fsync_folder(run_dir)
     return [Note("warning", f"steps {step + 1}-{max(later.values())} are discarded; kept as {', '.join(names)}")]
-
-
-def _same(path: Path, other: Path) -> bool:
-    return path.resolve() == other.resolve()
