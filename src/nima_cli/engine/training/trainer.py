@@ -172,7 +172,7 @@ class Trainer:
         return self._stop
 
     def _evaluate_and_save(self, *, last: bool) -> Iterator[Event]:
-        """Evaluate, save the best and, where asked to, the last checkpoint; only then let the model write: it may take long."""
+        """Evaluate, save (`last`: not only a best), and only then let the model write, which may take long."""
         before = self.state.stopping.best
         try:
             best = yield from self._evaluate()

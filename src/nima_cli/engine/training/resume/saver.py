@@ -111,12 +111,11 @@ def adopt(run_dir: Path, resumed: Path, *, best_step: int) -> None:
 
 
 def supersede_later_checkpoints(run_dir: Path, *, resumed: Path, step: int) -> list[Note]:
-    """Rename the checkpoints after the step of `resumed`, so that no later resume takes up a future that was given up."""
+    """Rename the checkpoints of steps after that of `resumed`: no later resume takes up a future that was given up."""
     named = {path: step for step, path in step_files(run_dir).items()}
     steps = {path: named.get(path) or step_of(path) for path in checkpoint_files(run_dir)}
-    later = {
-        path: at for path, at in steps.items() if at is not None and at > step and path.resolve() != resumed.resolve()
-    }
+    stays = resumed.resolve()
+    later = {path: at for path, at in steps.items() if at is not None and at > step and path.resolve() != stays}
     if not later:
         return []
     names = []
