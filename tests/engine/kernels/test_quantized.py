@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from nima_cli.config.schema import TrainingConfig
 from nima_cli.engine.kernels.kernels import Kernels, load_kernels
 from nima_cli.engine.kernels.quantized import Int8WeightCache, QuantizedLinear, QuantizedMLP
 from nima_cli.engine.training.optim import Optimizer
@@ -68,7 +69,8 @@ def test_both_ways_to_multiply_give_the_same_to_the_bit(int8_kernels: Kernels) -
 def test_weights_are_rounded_anew_after_an_update(int8_kernels: Kernels, kind: str) -> None:
     """And only then. Torch's fused AdamW does not count what it changes, so that this has to be told."""
     model = random_model(small_shape())
-    optimizer = Optimizer(model, kind=kind, weight_decay=0.1, embedding_weight_decay=0.0)
+    values = {"optimizer": kind, "weight_decay": 0.1, "embedding_weight_decay": 0.0}
+    optimizer = Optimizer(model, TrainingConfig.model_validate(values))
     weights = [parameter for name, parameter in model.named_parameters() if name.endswith("q_proj.weight")][:1]
     rounded = Int8WeightCache(int8_kernels)
     first = rounded.of(weights)

@@ -5,11 +5,11 @@ import itertools
 import pytest
 import torch
 
+from nima_cli.config.schema import TrainingConfig
 from nima_cli.engine.data.store.dataset import Batch
 from nima_cli.engine.device import Device
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
-from nima_cli.engine.training.distributed.ranks import SINGLE
 from nima_cli.engine.training.loss import IGNORE
 from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.step import LossScale, TrainStep
@@ -39,8 +39,12 @@ def make_step(*, dropout: float = 0.0, max_grad_norm: float = 0.0) -> TrainStep:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
-    optimizer = Watched(model, kind="adamw", weight_decay=0.1, embedding_weight_decay=0.1)
-    return TrainStep(model, optimizer, CPU, SINGLE, seed=7, max_grad_norm=max_grad_norm)
+    training = TrainingConfig(
+        optimizer="adamw", weight_decay=0.1, embedding_weight_decay=0.1, seed=7, max_grad_norm=max_grad_norm
+    )
+    step = TrainStep(model, training, CPU)
+    step.optimizer = Watched(model, training)
+    return step
 
 
 def make_batch(rows: int = 8) -> Batch:

@@ -21,6 +21,7 @@ from torch import nn
 from torch.autograd.graph import increment_version
 from torch.optim.adamw import adamw
 
+from nima_cli.config.schema import TrainingConfig
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.kernels.orthogonal import orthogonalize
 from nima_cli.engine.model.gpt import GPT
@@ -169,27 +170,24 @@ class Optimizer:
     """What a run steps: Muon with AdamW for the rest, or AdamW alone."""
 
     def __init__(
-        self,
-        model: GPT,
-        *,
-        kind: str,
-        weight_decay: float,
-        embedding_weight_decay: float,
-        kernels: Kernels | None = None,
-        ranks: Ranks = SINGLE,
+        self, model: GPT, training: TrainingConfig, kernels: Kernels | None = None, ranks: Ranks = SINGLE
     ) -> None:
+        decay, embedding_decay = training.weight_decay, training.embedding_weight_decay
+        assert decay is not None
+        assert embedding_decay is not None
         named = list(model.named_parameters())
         matrices = [(n, p) for n, p in named if p.ndim == 2 and n.startswith("layers.")]
         tables = [(n, p) for n, p in named if p.ndim == 2 and not n.startswith("layers.")]
         norms = [(n, p) for n, p in named if p.ndim != 2]
         fused = named[0][1].device.type in ("cpu", "cuda")
         self.muon: Muon | None = None
-        if kind == "muon":
-            dtype = _newton_schulz_dtype(model.compute_dtype)
-            self.muon = Muon(matrices, weight_decay=weight_decay, dtype=dtype, kernels=kernels, ranks=ranks)
-            self.adamw = AdamW([(tables, EMBEDDING_LR_FACTOR, embedding_weight_decay), (norms, 1.0, 0.0)], fused=fused)
+        if training.optimizer == "muon":
+            # bfloat16 where the run computes in it; float16's range is too small for the iteration's squares.
+            dtype = torch.bfloat16 if model.compute_dtype is torch.bfloat16 else torch.float32
+            self.muon = Muon(matrices, weight_decay=decay, dtype=dtype, kernels=kernels, ranks=ranks)
+            self.adamw = AdamW([(tables, EMBEDDING_LR_FACTOR, embedding_decay), (norms, 1.0, 0.0)], fused=fused)
         else:
-            groups = [(matrices, 1.0, weight_decay), (tables, 1.0, embedding_weight_decay), (norms, 1.0, 0.0)]
+            groups = [(matrices, 1.0, decay), (tables, 1.0, embedding_decay), (norms, 1.0, 0.0)]
             self.adamw = AdamW(groups, fused=fused)
         self.parameters = [parameter for _, parameter in named]
         self.learning_rate = 0.0
@@ -259,8 +257,3 @@ class Ema:
 def _gradient(parameter: nn.Parameter) -> torch.Tensor:
     assert parameter.grad is not None, "every matrix takes part in the loss"
     return parameter.grad
-
-
-def _newton_schulz_dtype(compute_dtype: torch.dtype) -> torch.dtype:
-    """bfloat16 where the run computes in it; float16's range is too small for the iteration's squares."""
-    return torch.bfloat16 if compute_dtype is torch.bfloat16 else torch.float32

@@ -11,9 +11,9 @@ from nima_cli.engine.device import Device
 from nima_cli.engine.kernels.convert import convert, worth_compiling
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
-from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
+from nima_cli.engine.training.distributed.ranks import Ranks
 from nima_cli.engine.training.meter import PATIENCE, Meter
-from nima_cli.engine.training.optim import Ema, Optimizer
+from nima_cli.engine.training.optim import Ema
 from nima_cli.engine.training.planning.out_of_memory import explained, no_room_to_train
 from nima_cli.engine.training.run_spec import RunSpec
 from nima_cli.engine.training.step import TrainStep
@@ -23,40 +23,6 @@ from nima_cli.engine.training.stopping import Best, EarlyStopping
 def build_model(spec: RunSpec, device: Device) -> GPT:
     """The model of a run on the CPU, without weights."""
     return GPT(spec.shape, dropout=spec.config.model.dropout, compute_dtype=device.dtype)
-
-
-def build_train_step(
-    model: GPT,
-    spec: RunSpec,
-    device: Device,
-    ranks: Ranks = SINGLE,
-    *,
-    kernels: Kernels | None = None,
-    micro_batches: int = 1,
-) -> TrainStep:
-    """The optimizer step of a run on a model that lies on its device."""
-    training = spec.config.training
-    assert training.weight_decay is not None
-    assert training.embedding_weight_decay is not None
-    optimizer = Optimizer(
-        model,
-        kind=training.optimizer,
-        weight_decay=training.weight_decay,
-        embedding_weight_decay=training.embedding_weight_decay,
-        kernels=kernels,
-        ranks=ranks,
-    )
-    return TrainStep(
-        model,
-        optimizer,
-        device,
-        ranks,
-        seed=training.seed,
-        max_grad_norm=training.max_grad_norm,
-        auto_batch=training.auto_batch,
-        micro_batches=micro_batches,
-        kernels=kernels,
-    )
 
 
 class RunState:
@@ -95,8 +61,8 @@ class RunState:
         model = self._start_model(build_model(spec, device), resume, init_from)
         self.model, self.compiled = convert(model, self._conversion())
         micro_batches = max(micro_batches, int(header.get("parts", 1)))
-        self.train_step = build_train_step(
-            self.model, spec, device, ranks, kernels=kernels, micro_batches=micro_batches
+        self.train_step = TrainStep(
+            self.model, training, device, kernels=kernels, ranks=ranks, micro_batches=micro_batches
         )
         self.optimizer = self.train_step.optimizer
         self.ema = Ema(self.model, training.ema_decay) if training.ema_decay is not None else None

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
+from nima_cli.config.schema import TrainingConfig
 from nima_cli.engine.data.store.dataset import Batch
 from nima_cli.engine.device import Device
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
-from nima_cli.engine.training.distributed.ranks import Ranks
+from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.loss import IGNORE, linear_cross_entropy
 from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.planning.out_of_memory import is_out_of_memory, release
@@ -69,27 +70,18 @@ class TrainStep:
     def __init__(
         self,
         model: GPT,
-        optimizer: Optimizer,
+        training: TrainingConfig,
         device: Device,
-        ranks: Ranks,
         *,
-        seed: int,
-        max_grad_norm: float,
-        auto_batch: bool = False,
-        micro_batches: int = 1,
         kernels: Kernels | None = None,
+        ranks: Ranks = SINGLE,
+        micro_batches: int = 1,
     ) -> None:
-        """Take what a step works on.
-
-        Args:
-            seed: of dropout.
-            max_grad_norm: longer gradients are shortened to it; 0 shortens none.
-            auto_batch: compute in more micro-batches when memory runs out.
-            kernels: compute the loss with these.
-        """
-        self.model, self.optimizer, self.device, self.ranks = model, optimizer, device, ranks
-        self.seed, self.max_grad_norm, self.kernels = seed, max_grad_norm, kernels
-        self.auto_batch, self.micro_batches = auto_batch, micro_batches
+        """Make the optimizer of a model that lies on its device; `kernels` compute the loss and orthogonalise."""
+        self.model, self.device, self.kernels, self.ranks = model, device, kernels, ranks
+        self.optimizer = Optimizer(model, training, kernels, ranks)
+        self.seed, self.max_grad_norm = training.seed, training.max_grad_norm
+        self.auto_batch, self.micro_batches = training.auto_batch, micro_batches
         self.loss_scale = LossScale() if device.dtype is torch.float16 else None
 
     def __call__(

@@ -237,16 +237,8 @@ class Trainer:
             raise _StopRequestedError
 
     def _write_samples(self) -> Iterator[Event]:
-        generation = self.config.evaluation.generation
-        if generation.enabled and self.ranks.is_first:
-            yield from draw_samples(
-                self.model,
-                self.dataset.tokenizer,
-                generation,
-                seed=self.config.training.seed,
-                step=self.step,
-                should_stop=lambda: self._should_stop() is not None,
-            )
+        if self.config.evaluation.generation.enabled and self.ranks.is_first:
+            yield from draw_samples(self.state, should_stop=lambda: self._should_stop() is not None)
         self.ranks.barrier()
 
     def _save(self, name: str, *, is_best: bool = False) -> Generator[Event, None, bool]:

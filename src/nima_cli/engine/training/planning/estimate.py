@@ -22,7 +22,8 @@ from nima_cli.engine.training.planning.fitting import Fit, fit, means_of
 from nima_cli.engine.training.planning.out_of_memory import is_out_of_memory, release
 from nima_cli.engine.training.run_spec import RunSpec, make_run_spec
 from nima_cli.engine.training.session import training_device
-from nima_cli.engine.training.state import build_model, build_train_step
+from nima_cli.engine.training.state import build_model
+from nima_cli.engine.training.step import TrainStep
 
 _CPU_TOKENS = 4096  # of a measured pass: with more, a CPU is no faster
 _FEW_TOKENS_PER_PARAMETER = 0.5
@@ -157,7 +158,8 @@ def _seconds(spec: RunSpec, device: Device, kernels: Kernels | None, sequences: 
     """Seconds of a forward and a backward pass on random tokens, and of an update; once warm."""
     model = build_model(spec, device)
     model.init_weights(0)
-    step = build_train_step(convert(model.to(device.device), kernels).model, spec, device, kernels=kernels)
+    model, _ = convert(model.to(device.device), kernels)
+    step = TrainStep(model, spec.config.training, device, kernels=kernels)
     step.auto_batch = False  # what is measured are so many sequences at once
     size = (sequences, spec.shape.context_length)
     ids_BT = torch.randint(0, spec.shape.vocab_size, size, generator=torch.Generator().manual_seed(0))
