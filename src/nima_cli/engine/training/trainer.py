@@ -7,7 +7,8 @@ from pathlib import Path
 
 from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.file import Checkpoint
-from nima_cli.engine.checkpoint.files import BEST, LAST
+from nima_cli.engine.checkpoint.files import BEST, LAST, checkpoint_files
+from nima_cli.engine.checkpoint.header import step_of
 from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.device import Device
 from nima_cli.engine.kernels.kernels import Kernels
@@ -16,13 +17,13 @@ from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.evaluator import Metrics, evaluate
 from nima_cli.engine.training.meter import PATIENCE
 from nima_cli.engine.training.optim import Optimizer
-from nima_cli.engine.training.planning.out_of_memory import describe_micro_batches, explained, no_room_to_evaluate
+from nima_cli.engine.training.planning.out_of_memory import describe_micro_batches, explained
 from nima_cli.engine.training.reports import diverged, run_started
 from nima_cli.engine.training.resume.saver import Saver
 from nima_cli.engine.training.run_spec import RunSpec
 from nima_cli.engine.training.samples import draw_samples
 from nima_cli.engine.training.state import RunState
-from nima_cli.errors import CheckpointError
+from nima_cli.errors import CheckpointError, ResourceError
 from nima_cli.events import EvalDone, Event, Note, Progress, RolledBack, RunEnded, StepDone
 
 
@@ -221,7 +222,8 @@ class Trainer:
         return best
 
     def _measure(self) -> Metrics:
-        with explained(no_room_to_evaluate(self.step)):
+        hint = "use a smaller model or `model.context_length`"
+        with explained(ResourceError(f"step {self.step}: not enough memory to evaluate the model", hint=hint)):
             return evaluate(
                 self.model,
                 self._val_split,
@@ -281,8 +283,10 @@ class Trainer:
         Deterministic: a process that dies on the way and is resumed takes the same turn again.
         """
         failed, rollbacks = self.step, self.state.rollbacks + 1
-        checkpoint = self._last_good()
-        init_from = self._init_from if checkpoint is None else None
+        try:
+            checkpoint, init_from = checkpoints.newest_valid(self.run_dir)[1], None
+        except CheckpointError:
+            checkpoint, init_from = None, self._init_from
         del self.state  # two models at a time may not fit
         self.state = self._make_state(resume=checkpoint, init_from=init_from, rollbacks=rollbacks)
         self._skipped_told = self.state.meter.skipped
@@ -294,16 +298,10 @@ class Trainer:
         )
         self.state.meter.start()
 
-    def _last_good(self) -> Checkpoint | None:
-        try:
-            return checkpoints.newest_valid(self.run_dir)[1]
-        except CheckpointError:
-            return None
-
     def _diverge(self, what: str, steps: int = 1) -> Iterator[Event]:
         """End the run, naming the last `steps` steps and what is left."""
-        good = self._last_good()
-        error = diverged(self.state, what, steps=steps, good=good.header["step"] if good is not None else None)
+        on_disk = [step for step in map(step_of, checkpoint_files(self.run_dir)) if step is not None]
+        error = diverged(self.state, what, steps=steps, good=max(on_disk, default=None))
         yield self._ended("diverged")
         raise error
 

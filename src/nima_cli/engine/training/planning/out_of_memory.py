@@ -56,13 +56,6 @@ def describe_micro_batches(plan: RunPlan, world_size: int, micro_batches: int) -
     )
 
 
-def no_room_to_evaluate(step: int) -> ResourceError:
-    """The failure of an evaluation that does not fit."""
-    return ResourceError(
-        f"step {step}: not enough memory to evaluate the model", hint="use a smaller model or `model.context_length`"
-    )
-
-
 def no_room_to_train(plan: RunPlan, *, auto_batch: bool) -> ResourceError:
     """The failure of a step that does not fit, with the settings that learn the same in less memory.
 
