@@ -1,8 +1,8 @@
 """Which directory a run lives in.
 
 Runs live under `experiments/`. A new run never takes the directory of another: it gets the next free `name-2`. The name
-of the last run is kept in `experiments/.last`, so that `nima train --resume auto` or `nima chat` alone finds it; no
-clock and no file date decides anything.
+of the last run is kept in `experiments/.last`, so that `nima train --resume auto` or `nima chat` alone finds it; file
+dates decide nothing.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ _claimed: list[Path] = []  # directories that this process has made for a run th
 def new_run_dir(output_dir: Path | None, name: str, *, again: bool = False) -> Path:
     """A directory for a new run.
 
-    One that the user named is not created; one that is chosen here is, in one step, so that of two starts at the same
-    moment each gets its own. `give_back` takes it away where the run did not begin.
+    One that the user named is not created here. One that is chosen is, atomically, so that two starts at the same
+    moment get one each; `give_back` removes it where the run did not begin.
 
     Args:
-        again: the one of a run that has no checkpoint yet may be used again.
+        again: reuse the directory of a run that has no checkpoint yet.
 
     Raises:
         InputError: `output_dir` already holds a run, or the name is no plain folder name.

@@ -21,7 +21,7 @@ def train_and_show(opened: "OpenSession", ranks: "Ranks", *, quiet: bool, json: 
     if ended is None:
         events = train(opened, ranks=ranks, should_stop=stop.requested, should_save=stop.save_requested)
         try:
-            last = dispatch(_remembered(events), _handlers(opened, quiet=quiet) if ranks.is_first else [])
+            last = dispatch(_remember(events), _handlers(opened, quiet=quiet) if ranks.is_first else [])
         except DivergedError as error:
             raise DivergedError(error.message, hint=_what_next(opened)) from error
         assert isinstance(last, RunEnded), "training ends with it, or raises"
@@ -41,8 +41,8 @@ def train_and_show(opened: "OpenSession", ranks: "Ranks", *, quiet: bool, json: 
     return stop.EXIT_CODES[stop.requested() or "TERM"] if ended.reason == "interrupted" else 0
 
 
-def _remembered(events: Iterator[Event]) -> Iterator[Event]:
-    """The same events; the run becomes the last one as soon as it starts, however it will end."""
+def _remember(events: Iterator[Event]) -> Iterator[Event]:
+    """Pass the events on, and remember the run as the last one as soon as it starts."""
     for event in events:
         if isinstance(event, RunStarted):
             rundir.remember(event.run_dir)
@@ -77,7 +77,7 @@ def _say_that_nothing_is_left(opened: "OpenSession", ended: RunEnded) -> None:
 
 
 def _what_next(opened: "OpenSession") -> str:
-    """What one does after a run has diverged."""
+    """What to do after a run has diverged."""
     from nima_cli.ui.console import command
 
     run_dir, rate = opened.session.run_dir, opened.spec.config.training.learning_rate

@@ -28,7 +28,7 @@ def run(program: Program, *, quiet: bool, json: bool) -> None:
     """Run the program, and train what it decides on.
 
     Args:
-        program: reads the command line and the files; None where nothing is to be trained. Only one process calls it.
+        program: decides what to train, or does something else and returns None. Only one process calls it.
     """
     if not _LAUNCHED.isdisjoint(os.environ):  # asked first, for importing torch takes seconds
         from nima_cli.engine.training.distributed.rendezvous import find_dist_env
@@ -81,7 +81,7 @@ def _worker(session: str, quiet: bool, json: bool) -> None:
 
 
 def _run_rank(env: "DistEnv", program: Program, *, quiet: bool, json: bool, ours: bool) -> int:
-    """One process's part; only the first one decides, writes and speaks. Returns the exit code."""
+    """Train as one of several processes; only the first decides, writes and prints. Returns the exit code."""
     from nima_cli.cli.training.output import train_and_show
     from nima_cli.engine.training.distributed.launch import end_with_parent
     from nima_cli.engine.training.distributed.rendezvous import joined
@@ -95,7 +95,7 @@ def _run_rank(env: "DistEnv", program: Program, *, quiet: bool, json: bool, ours
 
 @contextmanager
 def _rank0_errors(env: "DistEnv", *, ours: bool) -> Iterator[None]:
-    """Let one process say what all have met, and the others end with the same exit code and no word."""
+    """Let one process report an error that all have met; the others end silently with the same exit code."""
     from nima_cli.engine.training.distributed.launch import PEER_LOST, leave_quietly
     from nima_cli.engine.training.distributed.ranks import FailedElsewhereError, PeerLostError
 
@@ -116,7 +116,7 @@ def _rank0_errors(env: "DistEnv", *, ours: bool) -> Iterator[None]:
 
 
 def _open(program: Program, ranks: "Ranks") -> "OpenSession | None":
-    """What the first process decides to train, opened in every process."""
+    """Open in every process what the first one decides to train."""
     from nima_cli.engine.training.session import Session, open_session
 
     start, opened = None, None

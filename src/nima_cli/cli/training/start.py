@@ -35,7 +35,7 @@ class TrainOptions:
 
     @property
     def name(self) -> str | None:
-        """What a run is called that is given no name: after its configuration."""
+        """The name of a run that has no `--output-dir`: that of its configuration or preset."""
         return self.config.stem if self.config is not None else self.preset
 
 
@@ -96,13 +96,13 @@ def find_resume(options: TrainOptions) -> "tuple[Path | None, Checkpoint | None]
 
 
 def settings_of(options: TrainOptions) -> "Config":
-    """The settings of the run that the command line means, for programs that do not train it."""
+    """The settings of the run, for programs that do not train it."""
     _, resume = find_resume(options)
     return load_settings(options, resume, _init_from(options) if resume is None else None)
 
 
 def load_settings(options: TrainOptions, resume: "Checkpoint | None", init_from: "Checkpoint | None") -> "Config":
-    """The settings: all of the checkpoint's to go on, its shape and tokenizer to start anew, and what the user says."""
+    """The user's settings over those of the run to go on with, or over the shape and tokenizer of `init_from`."""
     from nima_cli.cli.datasets import with_sources
     from nima_cli.config.load import load_config
 
@@ -145,7 +145,7 @@ def _init_from(options: TrainOptions) -> "Checkpoint | None":
 
 
 def _run_dir(options: TrainOptions, settings: "Config", resume: Path | None) -> Path:
-    """That of the checkpoint to go on from, unless a new run in another directory branches off from it."""
+    """The directory of the checkpoint to go on from, unless `--output-dir` branches off a new run."""
     output_dir = options.output_dir
     if resume is not None and (output_dir is None or output_dir.resolve() == resume.parent.resolve()):
         return resume.parent
@@ -154,7 +154,6 @@ def _run_dir(options: TrainOptions, settings: "Config", resume: Path | None) -> 
 
 
 def _say_what_is_learnt() -> None:
-    """That nobody named any data, and how to."""
     from nima_cli.ui.console import say
 
     say("no data was named: learning the documentation that came with this Python")

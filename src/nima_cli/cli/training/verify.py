@@ -1,4 +1,4 @@
-"""`nima train --verify-resume`: one line that says whether a run can be stopped and resumed without a trace here."""
+"""`nima train --verify-resume`: says in one line whether a resumed run is exactly the undisturbed one here."""
 
 import os
 

@@ -25,7 +25,7 @@ class Metrics:
         loss_sum: total cross-entropy, in nats.
         tokens: targets that carry loss.
         n_correct: targets that the most likely prediction got right.
-        bytes: UTF-8 bytes of text that those targets stand for (boundary symbols stand for none).
+        bytes: UTF-8 bytes of text that those targets stand for (0 for boundary symbols).
     """
 
     loss_sum: float

@@ -101,9 +101,9 @@ def _to_gradient_(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Ten
 def loss_and_correct(
     h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """For evaluation: the loss sum and how many positions the most likely token was right at.
+    """For evaluation: the loss sum, and at how many positions the most likely token was right.
 
-    The sum is a float64 scalar on the CPU, for not every device has that type.
+    The sum is a float64 scalar on the CPU, because not every device has that type.
     """
     cast_VC = head_VC.to(h_NC.dtype)
     loss = torch.zeros((), dtype=torch.float64)

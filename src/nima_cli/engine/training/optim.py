@@ -66,7 +66,7 @@ class Muon:
 
     @torch.no_grad()
     def step(self, learning_rate: float, skipped: torch.Tensor) -> None:
-        """One update from the parameters' `.grad`; none where `skipped` is 1. Every process must call it."""
+        """One update from the parameters' `.grad`; does nothing where `skipped` is 1. Every process must call it."""
         if skipped.device.type == "cpu" and skipped.item():  # elsewhere the host would have to wait to know
             return
         go = 1.0 - skipped
@@ -130,7 +130,7 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, learning_rate: float, skipped: torch.Tensor) -> None:
-        """One update from the parameters' `.grad`; none where `skipped` is 1."""
+        """One update from the parameters' `.grad`; does nothing where `skipped` is 1."""
         if not self.fused and skipped.item():  # the fused kernel looks by itself
             return
         for named, factor, decay in self.groups:

@@ -1,4 +1,4 @@
-"""How a run begins and how it fails, as events and errors made from its state."""
+"""The event that begins a run and the error that ends a diverged one, made from its state."""
 
 import json
 from pathlib import Path

@@ -13,7 +13,7 @@ def draw_samples(state: RunState, *, should_stop: Callable[[], bool]) -> Iterato
     """Continue each configured prompt with the model as it is now; the model is left in the mode it was in.
 
     Args:
-        should_stop: asked between tokens; true ends it, and a sample that is not complete is not told.
+        should_stop: polled between tokens; true ends the sampling, and an incomplete sample is dropped.
     """
     config, was_training = state.config.evaluation.generation, state.model.training
     generator = TextGenerator(state.model, state.dataset.tokenizer)

@@ -59,7 +59,7 @@ class Session:
     compiled: Path | None = None
 
     def to_json(self) -> str:
-        """For another process, which may run on another machine."""
+        """As text for another process, which may run on another machine."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return json.dumps({**values, "config": self.config.model_dump(mode="json")}, default=str)
 
@@ -239,7 +239,7 @@ def check_room(run_dir: Path, one: int, config: Config) -> None:
 
 
 def _take_over(session: Session, trainer: Trainer) -> list[Note]:
-    """Make the run directory, whose lock is held, fit for going on from where the trainer stands."""
+    """Prepare the run directory, whose lock is held, for the trainer to go on."""
     for folder in (session.run_dir, session.run_dir / "plots"):
         sweep_temporary(folder)
     if session.resume is not None and not session.run_dir.samefile(session.resume.parent):

@@ -26,7 +26,7 @@ def build_model(spec: RunSpec, device: Device) -> GPT:
 
 
 class RunState:
-    """Model, optimizer, counters and judgements of one run, at a step boundary.
+    """Model, optimizer, counters and early stopping of one run, between two steps.
 
     Args:
         resume: a checkpoint of this run to go on from.
@@ -145,7 +145,7 @@ class RunState:
         return bool(torch.isfinite(torch.stack(norms)).all())
 
     def checkpoint(self) -> Checkpoint:
-        """The whole state; every process must call it, for they agree on it."""
+        """The whole state; every process must call it."""
         scale = self.train_step.loss_scale
         header = {
             "config": self.config.model_dump(mode="json"),

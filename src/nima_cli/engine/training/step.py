@@ -41,13 +41,13 @@ class LossScale:
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What a step found, still on the device, so that nobody waits for it; the same in every process.
+    """The results of a step, still on the device so that the host need not wait; the same in every process.
 
     Attributes:
         loss_sum: nats summed over all tokens of the step.
         tokens: positions that carried loss.
         grad_norm: of the whole gradient, before clipping.
-        skipped: 1 where the update was refused because the loss or the gradient was not finite.
+        skipped: 1 where there was no update because the loss or the gradient was not finite.
     """
 
     loss_sum: torch.Tensor

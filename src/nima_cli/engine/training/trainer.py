@@ -1,4 +1,4 @@
-"""The training loop as an iterator of events: it trains, evaluates, samples and saves, and shows nothing itself."""
+"""The training loop as an iterator of events: it trains, evaluates, draws samples and saves."""
 
 import dataclasses
 from collections.abc import Callable, Generator, Iterator
@@ -28,7 +28,7 @@ from nima_cli.events import EvalDone, Event, Note, Progress, RolledBack, RunEnde
 
 
 class _StopRequestedError(Exception):
-    """Someone asked to stop while an evaluation was under way."""
+    """A request to stop came during an evaluation."""
 
 
 class Trainer:
@@ -99,11 +99,11 @@ class Trainer:
         yield from (Note("warning", note) for note in self.plan.notes)
         if self.state.extends:
             yield Note("info", f"the schedule is laid over {self.plan.total_steps} steps from step {self.step} on")
-        yield from self._make_up_for_the_last_part()
+        yield from self._finish_last_part()
         self.state.meter.start()
         while not self._is_over:
             yield from self._take_step()
-            save = self._hear_wishes() or self.step % self.plan.save_steps == 0
+            save = self._poll_requests() or self.step % self.plan.save_steps == 0
             if not self._stop and self._evaluation_due:
                 with self.state.meter.paused():
                     yield from self._evaluate_and_save(last=save)
@@ -124,15 +124,15 @@ class Trainer:
         due = self.step % self.plan.eval_steps == 0 or self.step >= self.plan.total_steps
         return due and self.state.evaluated_step != self.step
 
-    def _make_up_for_the_last_part(self) -> Iterator[Event]:
-        """What a part that was stopped or killed left undone at its last step: an evaluation, or the last save."""
+    def _finish_last_part(self) -> Iterator[Event]:
+        """Do what a part of the run that was stopped or killed left undone: an evaluation, or the last save."""
         if self.step and self._evaluation_due:
             yield from self._evaluate_and_save(last=True)
         elif self._is_over and self.ranks.max_int(int(self.ranks.is_first and self._saver.is_behind(self.step))):
             yield from self._save(LAST)
 
     def _take_step(self) -> Iterator[Event]:
-        """One optimizer step and what there is to tell of it; one that diverges may take the run back."""
+        """Take one optimizer step and report it; when the run diverges, roll back or end."""
         micro_batches = self.state.train_step.micro_batches
         self.dataset.verification.require()
         self.state.take_step()
@@ -162,13 +162,13 @@ class Trainer:
             skipped_steps=state.meter.skipped,
         )
 
-    def _hear_wishes(self) -> bool:
-        """Note whether any process was asked to stop; returns whether to save: the same for all, in one message."""
-        wish = self.ranks.max_int(2 if self._should_stop() is not None else int(self._should_save()))
-        self._stop = wish == 2
-        return wish == 1
+    def _poll_requests(self) -> bool:
+        """Agree with the other processes on whether to stop, and return whether to save."""
+        request = self.ranks.max_int(2 if self._should_stop() is not None else int(self._should_save()))
+        self._stop = request == 2
+        return request == 1
 
-    def _hear_stop(self) -> bool:
+    def _poll_stop(self) -> bool:
         self._stop = bool(self.ranks.max_int(int(self._should_stop() is not None)))
         return self._stop
 
@@ -187,11 +187,11 @@ class Trainer:
         if last:
             yield from self._save(LAST, is_best=saved)
         yield from self._write_samples()
-        if not self._is_over and self._hear_stop() and not last:
+        if not self._is_over and self._poll_stop() and not last:
             yield from self._save(LAST)
 
     def _evaluate(self) -> Generator[Event, None, bool]:
-        """Evaluate and tell of it before anything is saved, so that a run that goes on from the file has told it once.
+        """Evaluate and report it before anything is saved, so that a run that goes on from the file reports it once.
 
         Returns whether this is the best so far; `_StopRequestedError` cuts it short.
         """
@@ -234,8 +234,8 @@ class Trainer:
             )
 
     def _stop_evaluation(self, done: int, total: int) -> None:
-        """Between two batches of an evaluation; the step's evaluation is then made up for after the resume."""
-        if done < total and self._hear_stop():
+        """Called between two batches of an evaluation, which is repeated as a whole after the resume."""
+        if done < total and self._poll_stop():
             raise _StopRequestedError
 
     def _write_samples(self) -> Iterator[Event]:
@@ -261,7 +261,7 @@ class Trainer:
         return not self.ranks.max_int(int(failed), slow=True)
 
     def _look_for_divergence(self) -> Iterator[Event]:
-        """Tell of skipped steps; when there are too many in a row, go back as often as allowed, then end."""
+        """Report skipped steps; after too many in a row, roll back as often as allowed, then end."""
         skipped, scale = self.state.meter.skipped, self.state.train_step.loss_scale
         if skipped > self._skipped_told:
             self._skipped_told = skipped

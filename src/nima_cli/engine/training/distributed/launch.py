@@ -56,7 +56,7 @@ def process_count(hardware: HardwareConfig) -> int:
 
 
 def unused_settings(hardware: HardwareConfig, device: torch.device, *, processes: int) -> Iterator[Note]:
-    """What `hardware` says and this run does not use: shared files are written for other machines too."""
+    """Settings of `hardware` that this run does not use; shared files are written for other machines too."""
     if processes == 1 and hardware.backend != "auto":
         yield Note("info", f"`hardware.backend: {hardware.backend}` is not used: one process trains alone")
     if processes == 1 and hardware.gpu_ids and device.type != "cuda":
@@ -124,13 +124,13 @@ def _exit_code(first: tuple[int, Any]) -> int:
 
 
 def leave_quietly(exit_code: int) -> NoReturn:
-    """End a process whose failure another one explains: late, for a launcher reports the first that it finds ended."""
+    """End a process whose failure another one explains, after it: a launcher reports the first that ends."""
     time.sleep(_QUIET_SECONDS)
     raise SystemExit(exit_code)
 
 
 def end_with_parent() -> None:
-    """From now on the death of the launcher counts as SIGTERM: no process trains on for nobody."""
+    """From now on the death of the launcher counts as SIGTERM."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -142,7 +142,7 @@ def end_with_parent() -> None:
 
 
 def _pass_on_save_signal() -> None:
-    """Pass SIGUSR1 on to the workers, which inherit it blocked and let it in once they can handle it."""
+    """Pass SIGUSR1 on to the workers, which inherit it blocked and unblock it once they can handle it."""
     number = getattr(signal, "SIGUSR1", None)  # Windows has none
     if number is None:
         return

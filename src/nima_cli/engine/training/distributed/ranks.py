@@ -1,4 +1,4 @@
-"""How many processes train together, how they add up numbers and agree; one alone does nothing of it."""
+"""The processes that train together: how they add up numbers and agree. All of it does nothing in a single process."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,11 +21,11 @@ _CODES = 256  # exit codes fit below it
 
 
 class PeerLostError(DeviceError):
-    """Another process is gone or does not answer; which one, its launcher knows."""
+    """Another process is gone or does not answer; the launcher knows which."""
 
 
 class FailedElsewhereError(NimaError):
-    """Another process has failed and says why; this one only ends, with the same exit code."""
+    """Another process has failed and reports it; this one only ends with the same exit code."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__("another process has failed")
@@ -54,7 +54,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Only the first process writes files and speaks."""
+        """Whether this is the process that alone writes files and reports."""
         return self.rank == 0
 
     def sum_int(self, value: int) -> int:
@@ -147,7 +147,7 @@ class Ranks:
         raise FailedElsewhereError(lowest % _CODES) from failure
 
     def linked(self, device: torch.device, backend: str) -> "Ranks":
-        """The same, with gradients going by `hardware.backend`, or by what suits the devices."""
+        """The same ranks, exchanging gradients through `hardware.backend`, or what suits the devices."""
         if self.world_size == 1:
             return self
         gpus = self.sum_int(int(device.type == "cuda"))
@@ -164,7 +164,7 @@ class Ranks:
         return replace(self, comm_device=device, grad_group=group)
 
     def settle(self, timeout: timedelta = TIMEOUT) -> None:
-        """The first step is done: a process that does not answer within `timeout` is lost from now on."""
+        """Call after the first step: from now on a process that does not answer within `timeout` is lost."""
         if self.world_size > 1:
             set_timeout(dist.group.WORLD, timeout)
             set_timeout(self.grad_group, timeout)

@@ -1,4 +1,4 @@
-"""Finds out from a launcher's variables which process of how many this one is, and joins the others."""
+"""Reads a launcher's environment variables and joins the other processes."""
 
 import re
 import threading
@@ -26,8 +26,8 @@ class DistEnv:
     """One process among those that a launcher started.
 
     Attributes:
-        address: where they meet, as `tcp://host:port`; None where torch's own variables say it.
-        threads: what the launcher grants each process; None where it does not say.
+        address: where they meet, as `tcp://host:port`; None leaves that to torch's own variables.
+        threads: that the launcher grants each process; None where it does not say.
     """
 
     rank: int
@@ -63,7 +63,7 @@ def _torch_env(environ: Mapping[str, str]) -> DistEnv | None:
 
 
 def _slurm_env(environ: Mapping[str, str]) -> DistEnv | None:
-    """Only srun sets the variables of a step: a plain `nima train` in a batch script is alone.
+    """Only srun sets the variables of a step: a plain `nima train` in a batch script is a single process.
 
     `scontrol show hostnames` would read the list of nodes, but is missing in containers.
     """
@@ -107,7 +107,7 @@ def joined(env: DistEnv) -> Iterator[Ranks]:
 def _join(env: DistEnv) -> dist.ProcessGroup:
     """Join in a thread that is abandoned when it takes too long; returns the slow group.
 
-    Torch waits without end for the answer of a stranger that happens to listen on the port.
+    Torch waits forever for an answer from an unrelated program that listens on the port.
     """
     found: list[dist.ProcessGroup] = []
     failed = ["no answer"]

@@ -92,7 +92,7 @@ def fit(config: Config, shape: ModelShape, means: Means, available: int | None) 
 
 
 def check_fit(found: Fit, config: Config) -> None:
-    """Refuse, by a ResourceError that says which settings fit, a run that certainly does not."""
+    """Raise a ResourceError that names settings that fit, when a run certainly does not."""
     least = found.smallest if config.training.auto_batch else found.needed.peak
     if not config.hardware.check_memory or found.available is None or least <= _CERTAIN * found.available:
         return

@@ -71,7 +71,7 @@ def check_same_run(saved: Mapping[str, Any], wanted: Config) -> None:
 
 
 def mutable_changes(saved: Mapping[str, Any], wanted: Config) -> list[str]:
-    """What has changed and may: each key with its old and new value; of the data, the hash is what counts."""
+    """The allowed changes: each key with its old and new value, without those of data, whose hash counts."""
     old, new = flatten(saved), flatten(wanted.model_dump(mode="json"))
     return [
         f"`{key}` was {_show(old[key])}, is now {_show(new[key])}"
@@ -81,7 +81,7 @@ def mutable_changes(saved: Mapping[str, Any], wanted: Config) -> list[str]:
 
 
 def resume_notes(header: Mapping[str, Any], state: RunState) -> Iterator[Note]:
-    """What of a run that goes on is otherwise than when the checkpoint with this header was written."""
+    """What has changed since the checkpoint with this header was written."""
     yield Note("info", f"resuming from step {header.get('step')}")
     for change in mutable_changes(header.get("config", {}), state.config):
         yield Note("info", change)

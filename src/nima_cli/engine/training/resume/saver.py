@@ -75,13 +75,13 @@ class Saver:
         return Saved(step=step, path=path, bytes=size, seconds=time.perf_counter() - start)
 
     def is_behind(self, step: int) -> bool:
-        """Whether `checkpoint_last.pt` is older than `step`, or of no use."""
+        """Whether `checkpoint_last.pt` is older than `step`, missing or unreadable."""
         if not self._knows_last:
             self._last_step, self._knows_last = step_of(self._run_dir / LAST), True
         return self._last_step is None or self._last_step < step
 
     def require(self, step: int) -> None:
-        """Refuse, by a ResourceError, to end well when the newest checkpoint is older than `step`."""
+        """Raise a ResourceError when the newest checkpoint is older than `step`."""
         if self.newest_step < step:
             kept = f"that of step {self.newest_step}" if self.newest_step else "there is none"
             raise ResourceError(
@@ -90,7 +90,7 @@ class Saver:
             )
 
     def _remove_old(self, step: int) -> None:
-        """Remove earlier checkpoints beyond those to keep; what cannot be removed now is tried again at the next."""
+        """Remove earlier checkpoints beyond those to keep; a failure is retried at the next save."""
         earlier = [path for found, path in step_files(self._run_dir).items() if found < step]
         for path in earlier[self._keep - 1 :]:
             with contextlib.suppress(OSError):
@@ -98,11 +98,11 @@ class Saver:
 
 
 def adopt(run_dir: Path, resumed: Path, *, best_step: int) -> None:
-    """Give a new run the checkpoint of another that it goes on from, and the best that this one speaks of.
+    """Give a new run the checkpoint of another run that it goes on from, and the best that its header names.
 
     Args:
         resumed: a checkpoint in another folder, which stays as it is.
-        best_step: of the best that it speaks of; 0 where there is none yet.
+        best_step: of that best; 0 where there is none yet.
     """
     best = resumed.with_name(BEST)
     if best_step and step_of(best) == best_step:
