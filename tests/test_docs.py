@@ -12,8 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from nima_cli.cli.app import app
-from nima_cli.cli.variadic import expand_variadic_options
+from nima_cli.cli.app import app, expand_variadic_options
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nima_cli.cli.variadic import expand_variadic_options
+from nima_cli.cli.app import expand_variadic_options
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to use, and the file it came from.
-
-    Attributes:
-        rows: its matrices in 8 bit, if it was asked for in int8.
-        quiet: say nothing about how it is used.
-    """
+    """A model ready to use, and the file it came from; `rows` are its matrices in 8 bit, if asked for in int8."""
 
     path: Path
     model: "GPT"
@@ -63,22 +58,14 @@ class LoadedModel:
 
 
 def chosen_checkpoint(argument: Path | None, option: Path | None, *, quiet: bool) -> Path:
-    """The checkpoint that the command line names, or the newest run, which is then said.
-
-    Raises:
-        InputError: it is named twice; or not at all, and there is no newest run.
-    """
+    """The checkpoint that the command line names, or the newest run, which is then said."""
     if argument is not None and option is not None:
         raise InputError(f"the checkpoint is named twice: {argument} and {option}", hint="name it once")
     return argument or option or newest_run("--checkpoint PATH", "checkpoint", quiet=quiet)
 
 
 def newest_run(option: str, what: str, *, quiet: bool) -> Path:
-    """The newest run, for a command that names none; says so.
-
-    Raises:
-        InputError: there is none; its hint names `option`.
-    """
+    """The newest run, for a command that names none; says so."""
     from nima_cli.cli import rundir
     from nima_cli.ui.console import say
 
@@ -89,11 +76,7 @@ def newest_run(option: str, what: str, *, quiet: bool) -> Path:
 
 
 def sampling(seeds: Sequence[int], **given: float | None) -> "Sampling":
-    """How to choose tokens, from options by the names of the settings; None leaves the default.
-
-    Raises:
-        InputError: a value or a seed is out of its range.
-    """
+    """How to choose tokens, from options by the names of the settings; None leaves the default."""
     from nima_cli.engine.inference.sampling import Sampling, check_seed
 
     chosen = Sampling(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
@@ -103,17 +86,7 @@ def sampling(seeds: Sequence[int], **given: float | None) -> "Sampling":
 
 
 def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, quiet: bool = False) -> LoadedModel:
-    """Load `--checkpoint` onto `--device` in `--dtype`, and say what the user should know about that.
-
-    Args:
-        batched: whether many tokens will go through it at once.
-        quiet: say nothing.
-
-    Raises:
-        InputError: no such device name or type.
-        CheckpointError: the checkpoint cannot be used.
-        DeviceError: the device is absent.
-    """
+    """Load a checkpoint and say what the user should know about that; `batched`: for many tokens at once."""
     require_choice("--device", device, ("auto", "cpu", "cuda", "mps"))
     require_choice("--dtype", dtype, ("auto", "float32", "bfloat16", "int8"))
     from nima_cli.engine.checkpoint import file as checkpoints
@@ -132,11 +105,7 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, qu
 
 
 def require_text(where: str, text: str) -> None:
-    """Refuse what a shell passed on as bytes that are not UTF-8; `where` is the flag.
-
-    Raises:
-        InputError: the text holds such bytes.
-    """
+    """Refuse what a shell passed on as bytes that are not UTF-8; `where` is the flag."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -1,5 +1,7 @@
 """Options of commands: the shared ones, and short ways to declare one. `--help` must not wait for pydantic here."""
 
+import re
+import textwrap
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,14 +67,7 @@ Stop = Annotated[
 
 
 def require_choice(flag: str, value: str, choices: Collection[str], hint: str | None = None) -> None:
-    """Refuse a value that is none of `choices`.
-
-    Args:
-        hint: what to do where no choice is near to the value.
-
-    Raises:
-        InputError: names the choices, and the one that was meant.
-    """
+    """Refuse a value that is none of `choices`; `hint` is for where no choice is near to it."""
     if value not in choices:
         if near := nearest(value, choices):
             hint = f"did you mean `{flag} {near}`?"
@@ -83,19 +78,14 @@ def require_choice(flag: str, value: str, choices: Collection[str], hint: str | 
 def examples(*lines: str, note: str = "") -> str:
     """The end of a command's help: examples to copy; `\\b` keeps their lines as they are.
 
-    What is too long for a terminal of 80 columns goes on in the next line, as a shell reads it.
-
-    Args:
-        note: what the files are that the examples name.
+    What is too long for a terminal of 80 columns goes on in the next line, as a shell reads it; `note` says what the
+    files are that the examples name.
     """
-    shown = "\b\nExamples:\n" + "\n".join(f"  {row}" for line in lines for row in _folded(line))
+    shown = "\b\nExamples:\n" + "\n".join(f"  {_folded(line)}" for line in lines)
     return f"{shown}\n\n{note}" if note else shown
 
 
-def _folded(line: str) -> list[str]:
-    rows, rest = list[str](), line
-    while len(rest) > _WIDTH:
-        at = rest.rindex(" -", 0, _WIDTH - 1) if " -" in rest[1 : _WIDTH - 1] else rest.rindex(" ", 0, _WIDTH - 1)
-        rows.append(f"{rest[:at]} \\")
-        rest = f"  {rest[at + 1 :]}"
-    return [*rows, rest]
+def _folded(line: str) -> str:
+    glued = re.sub(" (?!-)", "\0", line)  # so that an option and its values stay in one line
+    rows = textwrap.wrap(glued, _WIDTH - 2, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return " \\\n  ".join(rows).replace("\0", " ")

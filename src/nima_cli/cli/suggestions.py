@@ -2,30 +2,26 @@
 
 import re
 import shlex
-from difflib import get_close_matches
 from typing import Any
 
 from typer.exceptions import TyperException
 
-from nima_cli.config.synonyms import inverted, key_for, plain
+from nima_cli.config.synonyms import closest, inverted, key_for, plain
 
 # Other programs' words for our options, as `plain` spells them; ours in the order of preference.
-_OPTIONS: dict[str, str] = {
-    "data": "--data --text-files", "dataset": "--data", "datadir": "--data --output-dir",
-    "input": "--data --text-files --prompt-file", "files": "--text-files", "text": "--text-files --prompt",
-    "docs": "--text-files", "folder": "--text-files", "path": "--text-files --checkpoint",
-    "o": "--output-dir --output", "out": "--output-dir --output", "output": "--output-dir",
-    "outdir": "--output-dir --output", "rundir": "--output-dir", "savedir": "--output-dir",
-    "model": "--checkpoint --preset", "size": "--preset", "ckpt": "--checkpoint", "run": "--checkpoint",
-    "weights": "--checkpoint --init-from", "pretrained": "--init-from", "maxtokens": "--max-new-tokens",
-    "maxlength": "--max-new-tokens", "npredict": "--max-new-tokens", "length": "--max-new-tokens",
-    "n": "--num-samples --samples", "samples": "--num-samples", "force": "--overwrite", "dedupe": "--dedup",
-    "testonly": "--eval-only", "plan": "--dry-run",
-}  # fmt: skip
-# Options that stand for one of ours with a value.
-_OPTIONS_WITH_VALUE = {
-    "continue": "--resume auto", "restart": "--resume auto", "gpu": "--device cuda", "cuda": "--device cuda",
-    "mps": "--device mps", "cpu": "--device cpu", "greedy": "--temperature 0",
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("data", "dataset", "input"), ("--data", "--text-files", "--prompt-file")),
+    **dict.fromkeys(("files", "docs", "folder", "path"), ("--text-files", "--checkpoint")),
+    **dict.fromkeys(("o", "out", "output", "outdir", "rundir", "savedir"), ("--output-dir", "--output")),
+    **dict.fromkeys(("model", "ckpt", "run"), ("--checkpoint", "--preset")),
+    **dict.fromkeys(("weights", "pretrained"), ("--checkpoint", "--init-from")),
+    "datadir": ("--data", "--output-dir"), "text": ("--text-files", "--prompt"),
+    **dict.fromkeys(("maxtokens", "maxlength", "npredict", "length"), ("--max-new-tokens",)),
+    **dict.fromkeys(("n", "samples"), ("--num-samples", "--samples")),
+    **dict.fromkeys(("continue", "restart"), ("--resume auto",)),
+    **dict.fromkeys(("gpu", "cuda"), ("--device cuda",)),
+    "cpu": ("--device cpu",), "mps": ("--device mps",), "greedy": ("--temperature 0",), "force": ("--overwrite",),
+    "size": ("--preset",), "testonly": ("--eval-only",), "plan": ("--dry-run",),
 }  # fmt: skip
 _COMMANDS = inverted({
     "eval": "evaluate test score benchmark", "generate": "sample complete infer inference predict",
@@ -56,15 +52,14 @@ def _option(given: str, context: Any) -> str | None:
     """An option of the command, or the setting that it would set."""
     word = plain(given)
     known = {plain(name): name for parameter in context.command.params for name in parameter.opts if "--" in name}
-    if meant := next((name for name in _OPTIONS.get(word, "").split() if name in known.values()), None):
-        return meant
-    if (meant := _OPTIONS_WITH_VALUE.get(word)) and meant.split()[0] in known.values():
+    if meant := next((name for name in _OPTIONS.get(word, ()) if name.split()[0] in known.values()), None):
         return meant
     if key := key_for(given, [name.removeprefix("--").replace("-", "_") for name in known.values()]):
         return "--" + key.replace("_", "-")
     if "--set" in known.values() and (setting := _setting(word)):
         return f"--set {setting}=..."
-    return next((known[near] for near in get_close_matches(word, known, n=1)), None)
+    near = closest(word, known)
+    return known[near] if near else None
 
 
 def _setting(word: str) -> str | None:
@@ -77,12 +72,11 @@ def _setting(word: str) -> str | None:
 def _command(given: str, context: Any) -> str | None:
     """A command by its full name."""
     word, root = plain(given), context.find_root().command
-    if near := get_close_matches(word, context.command.commands, n=1):
-        return f"{context.command_path} {near[0]}"
-    found = word if word in root.commands else _COMMANDS.get(word)
-    if found is None and (others := get_close_matches(word, [*root.commands, *_COMMANDS], n=1)):
-        found = _COMMANDS.get(others[0], others[0])
-    return f"nima {found}" if found is not None else None
+    if near := closest(word, context.command.commands):
+        return f"{context.command_path} {near}"
+    known = {**_COMMANDS, **{name: name for name in root.commands}}
+    found = closest(word, known)
+    return f"nima {known[found]}" if found else None
 
 
 def _argument(given: str, context: Any) -> str | None:

@@ -1,6 +1,6 @@
 """Words that other programs use for our settings and values, and the nearest of ours to a word; needs no pydantic."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 
 
@@ -14,37 +14,20 @@ def inverted(words: Mapping[str, str]) -> dict[str, str]:
     return {word: ours for ours, line in words.items() for word in line.split()}
 
 
-# Ours: what others call it, as `plain` spells it.
+# Our key: what others call it, as `plain` spells it.
 _KEYS = inverted({
-    "learning_rate": "lr maxlr peaklr",
-    "min_lr": "minlearningrate",
-    "batch_size": "bs batch microbatchsize perdevicetrainbatchsize",
-    "gradient_accumulation_steps": "accumulation gradaccum gradientaccumulation gradaccumsteps",
-    "weight_decay": "wd decay",
-    "max_grad_norm": "gradclip clipgrad gradientclipping clip",
-    "max_steps": "steps iters maxiters iterations numsteps totalsteps",
-    "epochs": "numepochs numtrainepochs",
-    "warmup_steps": "warmup warmupiters",
-    "lr_scheduler": "scheduler schedule lrschedule lrschedulertype",
-    "optimizer": "optim optimiser",
-    "ema_decay": "ema",
-    "use_mixed_precision": "amp fp16 bf16 mixedprecision precision dtype",
-    "eval_steps": "evalevery evalinterval",
-    "log_steps": "logevery loginterval loggingsteps",
-    "save_steps": "saveevery saveinterval",
-    "n_layers": "layers nlayer numlayers numhiddenlayers depth",
-    "n_heads": "heads nhead numheads numattentionheads",
-    "n_kv_heads": "kvheads numkeyvalueheads",
-    "d_model": "dim nembd embdim hiddensize width",
-    "d_ff": "ffdim intermediatesize",
-    "context_length": "blocksize seqlen maxseqlen sequencelength contextsize ctx nctx",
-    "vocab_size": "vocab",
-    "temperature": "temp",
-    "top_k": "topk",
-    "top_p": "topp",
-    "compiler": "compile",
-    "distributed": "ddp",
-    "gpu_ids": "gpus",
+    "learning_rate": "lr maxlr peaklr", "min_lr": "minlearningrate", "weight_decay": "wd decay",
+    "batch_size": "bs batch microbatchsize perdevicetrainbatchsize", "optimizer": "optim optimiser",
+    "gradient_accumulation_steps": "accumulation gradaccum gradientaccumulation gradaccumsteps", "ema_decay": "ema",
+    "max_grad_norm": "gradclip clipgrad gradientclipping clip", "epochs": "numepochs numtrainepochs",
+    "max_steps": "steps iters maxiters iterations numsteps totalsteps", "warmup_steps": "warmup warmupiters",
+    "lr_scheduler": "scheduler schedule lrschedule lrschedulertype", "eval_steps": "evalevery evalinterval",
+    "use_mixed_precision": "amp fp16 bf16 mixedprecision precision dtype", "save_steps": "saveevery saveinterval",
+    "log_steps": "logevery loginterval loggingsteps", "n_layers": "layers nlayer numlayers numhiddenlayers depth",
+    "n_heads": "heads nhead numheads numattentionheads", "n_kv_heads": "kvheads numkeyvalueheads",
+    "d_model": "dim nembd embdim hiddensize width", "d_ff": "ffdim intermediatesize", "vocab_size": "vocab",
+    "context_length": "blocksize seqlen maxseqlen sequencelength contextsize ctx nctx", "temperature": "temp",
+    "top_k": "topk", "top_p": "topp", "compiler": "compile", "distributed": "ddp", "gpu_ids": "gpus",
 })  # fmt: skip
 _VALUES = inverted({
     "cuda": "gpu nvidia cuda:0", "mps": "metal apple mac",
@@ -63,10 +46,12 @@ def key_for(word: str, keys: Collection[str]) -> str | None:
     return found if found in keys else None
 
 
+def closest(word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of `names` that `word` is most like, if any is like it."""
+    return next(iter(get_close_matches(word, list(names), n=1, cutoff=cutoff)), None)
+
+
 def nearest(value: str, choices: Collection[str]) -> str | None:
     """The one of `choices` that is meant by `value`: by another name, or misspelled."""
     meant = _VALUES.get(value.lower())
-    if meant in choices:
-        return meant
-    near = get_close_matches(value.lower(), choices, n=1)
-    return near[0] if near else None
+    return meant if meant in choices else closest(value.lower(), choices)

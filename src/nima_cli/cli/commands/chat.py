@@ -50,7 +50,7 @@ def chat(
     require_text("--system", system)
     where = chosen_checkpoint(path, checkpoint, quiet=quiet)
     compile_decoder_meanwhile(device)
-    from nima_cli.cli.commands.chat_session import ChatSession
+    from nima_cli.cli.commands.chat_session import ARGUMENTS, ChatSession
     from nima_cli.config.environ import home
     from nima_cli.engine.inference.conversation import Conversation
     from nima_cli.ui.answer_view import show_answer
@@ -63,7 +63,7 @@ def chat(
     # A header without the number is of a file that somebody else wrote: it gets the benefit of the doubt.
     in_turns = loaded.checkpoint.header.get("conversations") != 0
     conversation = Conversation(loaded.generator(), system=system, in_turns=in_turns)
-    session = ChatSession(conversation, drawn, max_new_tokens=max_new_tokens, seed=seed, stop=tuple(stop or ()))
+    session = ChatSession(conversation, drawn, max_new_tokens, seed, tuple(stop or ()))
     if not quiet:
         _say_what_to_expect(loaded, in_turns=in_turns)
         say_unreachable_top_k(drawn.top_k, loaded.tokenizer.vocab_size)
@@ -73,8 +73,8 @@ def chat(
     conversation.warm()
     chat_loop(
         session.answer,
-        session.commands,
-        arguments=session.arguments,
+        session.commands(),
+        arguments=ARGUMENTS,
         history_file=home() / "chat_history",
         markdown=markdown,
         welcome=not quiet,

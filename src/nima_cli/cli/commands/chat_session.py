@@ -15,51 +15,31 @@ if TYPE_CHECKING:
     from nima_cli.engine.inference.conversation import Conversation
     from nima_cli.engine.inference.sampling import Sampling
 
-_OPTIONS = {
+OPTIONS = {
     "temperature": float, "top_k": int, "top_p": float, "min_p": float, "repetition_penalty": float,
     "max_new_tokens": int, "seed": int,
 }  # fmt: skip
+# What the argument of a command may begin with; None stands for the name of a file.
+ARGUMENTS = {"/set": tuple(f"{name}=" for name in OPTIONS), "/save": None, "/save!": None, "/load": None}
 
 
+@dataclasses.dataclass
 class ChatSession:
-    """A conversation, how its answers are drawn, and how fast they came.
+    """A conversation, how its answers are drawn, and how fast they came."""
 
-    Attributes:
-        commands: name with its slash -> what it does with the rest of the line.
-        arguments: what the argument of a command may begin with; None stands for the name of a file.
-    """
+    conversation: "Conversation"
+    sampling: "Sampling"
+    max_new_tokens: int
+    seed: int
+    stop: tuple[str, ...]
+    _told: bool = False
+    _speed: str = ""
+    _file: Path | None = None
 
-    def __init__(
-        self,
-        conversation: "Conversation",
-        sampling: "Sampling",
-        *,
-        max_new_tokens: int,
-        seed: int,
-        stop: tuple[str, ...],
-    ) -> None:
-        self.conversation = conversation
-        self.sampling = sampling
-        self.max_new_tokens = max_new_tokens
-        self.seed = seed
-        self.stop = stop
-        self._told = False
-        self._speed = ""
-        self._file: Path | None = None
-        self.commands: Mapping[str, Callable[[str], str | Iterator[str] | None]] = {
-            "/reset": self.reset,
-            "/retry": self.retry,
-            "/undo": self.undo,
-            "/system": self.set_system,
-            "/set": self.set_option,
-            "/stats": self.stats,
-            "/save": self.save,
-            "/save!": self.replace,
-            "/load": self.load,
-        }
-        self.arguments: Mapping[str, tuple[str, ...] | None] = {
-            "/set": tuple(f"{name}=" for name in _OPTIONS), "/save": None, "/save!": None, "/load": None,
-        }  # fmt: skip
+    def commands(self) -> Mapping[str, Callable[[str], str | Iterator[str] | None]]:
+        """Name with its slash -> what it does with the rest of the line."""
+        methods = (self.reset, self.retry, self.undo, self.system, self.set, self.stats, self.save, self.load)
+        return {f"/{method.__name__}": method for method in methods} | {"/save!": self.replace}
 
     def answer(self, message: str) -> Iterator[str]:
         """The pieces of the answer; says at once what does not fit the context, of old turns only the first time."""
@@ -98,18 +78,18 @@ class ChatSession:
         """Take back the last question and its answer."""
         return "nothing to take back" if self.conversation.undo() is None else "taken back"
 
-    def set_system(self, text: str) -> str:
+    def system(self, text: str) -> str:
         """Show the system text, or change it: /system Be brief. A lone - removes it."""
         if text:
             self.conversation.set_system("" if text == "-" else text)
         return f"system: {self.conversation.system or '(none)'}"
 
-    def set_option(self, assignment: str) -> str:
+    def set(self, assignment: str) -> str:
         """Show the settings, or change one: /set temperature=0.5."""
         if assignment:
             name, separator, value = assignment.replace(" ", "=", 1).partition("=")
-            if not separator or name not in _OPTIONS:
-                raise InputError(f"`{assignment}`: expected NAME=VALUE", hint=f"names: {', '.join(_OPTIONS)}")
+            if not separator or name not in OPTIONS:
+                raise InputError(f"`{assignment}`: expected NAME=VALUE", hint=f"names: {', '.join(OPTIONS)}")
             self._change(name, value.strip())
         values = {**dataclasses.asdict(self.sampling), "max_new_tokens": self.max_new_tokens, "seed": self.seed}
         return "  ".join(f"{name}={value}" for name, value in values.items())
@@ -118,7 +98,7 @@ class ChatSession:
         from nima_cli.engine.inference.sampling import check_seed
 
         try:
-            value = _OPTIONS[name](text)
+            value = OPTIONS[name](text)
         except ValueError as error:
             raise InputError(f"`{text}` is not a value for {name}") from error
         if name == "max_new_tokens" and value < 1:
@@ -178,11 +158,7 @@ class ChatSession:
 
 
 def _path(text: str, command: str) -> Path:
-    """The file that a command names; `~` is the user's own folder.
-
-    Raises:
-        InputError: none is named, or no file can have that name.
-    """
+    """The file that a command names; `~` is the user's own folder."""
     if not text:
         raise InputError(f"{command} needs a file name")
     if "\0" in text:

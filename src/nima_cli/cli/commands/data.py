@@ -125,7 +125,7 @@ def prepare(
         overrides["data.tokenizer_from"] = tokenizer_path(Path(tokenizer_from))
     resolved = load_config(config, overrides=overrides)
     if verbose:
-        _say_origins(resolved.sources)
+        _say_origins(resolved.origins)
     data = resolved.config.data
     if not data.sources:
         raise InputError(

@@ -13,7 +13,6 @@ from nima_cli.cli.options import require_choice
 from nima_cli.errors import DataError, InputError
 
 FORMATS = ("qa", "chat", "doc", "auto")
-_SOURCE_SETTINGS = ("format", "container", "weight", "name")
 _MAPPING = re.compile(r"`data\.fields: (\{[^`]*\})`")
 
 
@@ -24,11 +23,7 @@ def named_sources(
     record_format: str,
     sources: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """The sources that the command line names, as values of `data.sources`.
-
-    Raises:
-        InputError: the format is unknown or applies to no file, or a source cannot be read.
-    """
+    """The sources that the command line names, as values of `data.sources`."""
     _check_format(record_format, applies=bool(json_files or jsonl_files))
     plain = [path for path in text_files if Path(path).is_file()]
     # What a shell made out of `docs/*.md` is one source, named after the folder.
@@ -55,10 +50,9 @@ def _common_folder(files: Sequence[str]) -> str:
 def _parsed_source(text: str) -> dict[str, Any]:
     """`PATH[,format=qa][,container=json][,weight=2.0][,name=k8s]` as a source; a comma in PATH is fine."""
     path, settings = text, dict[str, str]()
-    while "," in path and "=" in path.rpartition(",")[2]:
-        path, _, setting = path.rpartition(",")
-        key, _, value = setting.partition("=")
-        if key not in _SOURCE_SETTINGS:
+    while found := re.fullmatch(r"(.*),([^,=]*)=([^,]*)", path, re.DOTALL):
+        path, key, value = found.groups()
+        if key not in ("format", "container", "weight", "name"):
             hint = "the settings are `format`, `container`, `weight` and `name`"
             raise InputError(f"--source {text}: no setting `{key}`", hint=hint)
         if key in settings:
@@ -68,11 +62,7 @@ def _parsed_source(text: str) -> dict[str, Any]:
 
 
 def fields(assignments: Sequence[str]) -> dict[str, str] | None:
-    """The mapping that `--field` flags make, if any.
-
-    Raises:
-        InputError: one is not `KEY=NAME`, or a key is given twice.
-    """
+    """The mapping that `--field` flags make, if any."""
     found: dict[str, str] = {}
     for assignment in assignments:
         key, _, name = assignment.partition("=")
@@ -104,11 +94,7 @@ def _with_flags(match: re.Match[str]) -> str:
 
 
 def ray_cluster(engine: str, address: str | None, workers: int | None) -> str | None:
-    """The Ray cluster to prepare on, as the engine takes it; None without one.
-
-    Raises:
-        InputError: flags that contradict each other.
-    """
+    """The Ray cluster to prepare on, as the engine takes it; None without one."""
     require_choice("--engine", engine, ("local", "ray"))
     if address is not None and engine != "ray":
         raise InputError("--ray-address: only `--engine ray` uses it")
@@ -121,15 +107,10 @@ def ray_cluster(engine: str, address: str | None, workers: int | None) -> str | 
 
 
 def set_ray_environment(*, alone: bool) -> None:
-    """Set what Ray reads when it is imported and started in this process.
-
-    Args:
-        alone: for a cluster of this machine and this process. It listens on the loopback address, as Ray has it where
-            only one machine can take part, and to who knows its token; Ray would keep one in the home folder.
-    """
+    """Set what Ray reads when it is imported and started here; `alone`: on this machine, for this process."""
     # Nothing is reported to the makers of Ray, and no GPU is hidden.
     os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"})
-    if alone:
+    if alone:  # it listens on the loopback address, to who knows the token; Ray would keep one in the home folder
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

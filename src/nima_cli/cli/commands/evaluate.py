@@ -9,11 +9,7 @@ from nima_cli.cli.options import option, path_option, require_choice, switch
 from nima_cli.errors import CheckpointError, DataError, InputError, ResourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from nima_cli.engine.checkpoint.file import Checkpoint
-    from nima_cli.engine.evaluation.run import Evaluation
-    from nima_cli.events import Progress
 
 EXAMPLES = options.examples(
     "nima eval",
@@ -67,23 +63,16 @@ def evaluate_checkpoint(
     report: Path | None = None,
     **wanted: Any,
 ) -> None:
-    """Print the figures of one checkpoint over one split.
-
-    Args:
-        report: where to write the HTML page, if anywhere.
-        wanted: fields of `engine.evaluation.run.Wanted`.
-
-    Raises:
-        NimaError: the checkpoint, dataset, split or device cannot be used.
-    """
+    """Print the figures of one checkpoint over one split; `wanted` are fields of `engine.evaluation.run.Wanted`."""
     require_choice("--split", split, ("test", "val", "train"))
     from nima_cli.cli.commands.eval_result import result_fields
-    from nima_cli.cli.event_handlers import print_json
+    from nima_cli.cli.event_handlers import print_json, run
     from nima_cli.cli.inference import load_model
     from nima_cli.engine.data.store.dataset import open_dataset
     from nima_cli.engine.evaluation.run import Wanted, evaluate_split
     from nima_cli.ui.console import out, say
     from nima_cli.ui.eval_view import eval_view
+    from nima_cli.ui.phase_view import PhaseView
 
     loaded = load_model(path, device=device, dtype=dtype, batched=True, quiet=quiet)
     header = loaded.checkpoint.header
@@ -95,7 +84,7 @@ def evaluate_checkpoint(
         )
     asked = Wanted(**wanted)
     stepper = loaded.stepper() if asked.samples or asked.questions else None
-    found = _with_progress(evaluate_split(loaded.model, dataset, split, asked, stepper), quiet=quiet)
+    found = run(evaluate_split(loaded.model, dataset, split, asked, stepper), [PhaseView(quiet=quiet)])
     dataset.verification.require()
     result: dict[str, Any] = {
         "checkpoint": str(loaded.path),
@@ -136,15 +125,10 @@ def _what_next(result: dict[str, Any], path: Path, *, config: dict[str, Any]) ->
 
 
 def _dimensions(text: str) -> tuple[str, ...]:
-    """The names in `--by`, each once.
-
-    Raises:
-        InputError: an unknown name.
-    """
+    """The names in `--by`, each once."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text else ()
     for name in names:
-        if name not in ("source", "kind"):
-            raise InputError(f"`--by {text}`: no such name `{name}`", hint="use source, kind, or source,kind")
+        require_choice("--by", name, ("source", "kind"))
     return names
 
 
@@ -158,21 +142,6 @@ def _refuse_report(path: Path) -> None:
         raise InputError(f"`--report {path}`: it is a folder")
     if not os.access(path.parent, os.W_OK):
         raise ResourceError(f"{path}: cannot write: permission denied")
-
-
-def _with_progress(steps: "Generator[Progress, None, Evaluation]", *, quiet: bool) -> "Evaluation":
-    """Show the phases; returns what the steps return."""
-    from nima_cli.ui.phase_view import PhaseView
-
-    view = PhaseView(quiet=quiet)
-    try:
-        while True:
-            view(next(steps))
-    except StopIteration as ended:
-        found: Evaluation = ended.value
-        return found
-    finally:
-        view.close()
 
 
 def _dataset_of(checkpoint: "Checkpoint", path: Path) -> Path:

@@ -1,7 +1,6 @@
 """`nima generate`: continues prompts."""
 
 import io
-import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -69,15 +68,11 @@ def generate(
         found = [generator.complete(text, seed=seed, num_samples=num_samples, **how) for text in prompts]
         print_json({"completions": [asdict(one) for several in found for one in several]})
     else:
-        _stream(generator, list(itertools.product(prompts, seeds)), how)
+        _stream(generator, prompts, seeds, how)
 
 
 def _prompts(given: list[str], file: Path | None) -> list[str]:
-    """The prompts as text.
-
-    Raises:
-        InputError: none or an empty one was given, or it is not UTF-8.
-    """
+    """The prompts as text."""
     prompts = [_read(Path("-")) if text == "-" else text for text in given]
     if file is not None:
         prompts.append(_read(file))
@@ -109,14 +104,15 @@ def _stdin() -> bytes:
     return stream.buffer.read() if isinstance(stream, io.TextIOWrapper) else b""
 
 
-def _stream(generator: "TextGenerator", wanted: list[tuple[str, int]], how: dict[str, Any]) -> None:
-    """Each prompt and its continuation with a seed, as it comes; where there are several, a line stands above each."""
+def _stream(generator: "TextGenerator", prompts: Sequence[str], seeds: range, how: dict[str, Any]) -> None:
+    """Each prompt and its continuations, as they come; where there are several in all, a line stands above each."""
     from nima_cli.ui.answer_view import PlainAnswer
     from nima_cli.ui.console import write_out
 
-    for number, (prompt, seed) in enumerate(wanted, start=1):
-        if len(wanted) > 1:
-            write_out(f"--- {number} of {len(wanted)} (seed {seed}) ---\n")
+    total = len(prompts) * len(seeds)
+    for number, (prompt, seed) in enumerate(((prompt, seed) for prompt in prompts for seed in seeds), start=1):
+        if total > 1:
+            write_out(f"--- {number} of {total} (seed {seed}) ---\n")
         text = PlainAnswer()
         text.push(prompt)
         for piece in generator.stream(generator.encode_prompt(prompt), seed=seed, **how):

@@ -98,11 +98,7 @@ def _watch(runs: list[Path], metrics: list[str], x: "XAxis", smooth: float) -> N
 
 
 def _read(runs: list[Path]) -> "list[tuple[str, list[Row]]]":
-    """Name and rows of each run; a run that is named twice is drawn once.
-
-    Raises:
-        InputError: a path is no run directory.
-    """
+    """Name and rows of each run; a run that is named twice is drawn once."""
     from nima_cli.curves import short_names
     from nima_cli.loggers.jsonl import read_metrics
 

@@ -170,6 +170,6 @@ def _show_sources(resolved: "Resolved") -> None:
     from nima_cli.ui.console import say
 
     values = flatten(resolved.config.model_dump(mode="json"))
-    for key, source in resolved.sources.items():
+    for key, source in resolved.origins.items():
         if source != "default":
             say(f"{key} = {values.get(key)}  ({source})")
