@@ -11,9 +11,9 @@ from nima_cli.errors import InputError
 if TYPE_CHECKING:
     from nima_cli.engine.checkpoint.file import Checkpoint
     from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-    from nima_cli.engine.inference.decode_backend import Stepper
+    from nima_cli.engine.inference.decode_backend import DecodeBackend
     from nima_cli.engine.inference.int8 import Int8Rows
-    from nima_cli.engine.inference.sampling import Sampling
+    from nima_cli.engine.inference.sampling import SamplingParams
     from nima_cli.engine.inference.text import TextGenerator
     from nima_cli.engine.model.gpt import GPT
 
@@ -42,14 +42,14 @@ class LoadedModel:
         """The type of its matrices."""
         return "int8" if self.rows else str(self.model.compute_dtype).removeprefix("torch.")
 
-    def stepper(self) -> "Stepper | None":
+    def backend(self) -> "DecodeBackend | None":
         """A compiled program that decodes with it, where this machine can have one; says why where it cannot."""
         from nima_cli.engine.kernels.build import NoProgramError
-        from nima_cli.engine.kernels.decoder.stepper import native_stepper
+        from nima_cli.engine.kernels.decoder import native_backend
         from nima_cli.ui.console import say
 
         try:
-            return native_stepper(self.model, compiled(), self.rows)
+            return native_backend(self.model, compiled(), self.rows)
         except NoProgramError as error:
             if not self.quiet:
                 say(f"writing with torch alone, up to thirteen times as slow: {error.message}", "warning")
@@ -61,7 +61,7 @@ class LoadedModel:
         """What writes text with it, as fast as this machine can."""
         from nima_cli.engine.inference.text import TextGenerator
 
-        return TextGenerator(self.model, self.tokenizer, self.stepper())
+        return TextGenerator(self.model, self.tokenizer, self.backend())
 
 
 def chosen_checkpoint(argument: Path | None, option: Path | None, *, quiet: bool) -> Path:
@@ -84,15 +84,15 @@ def chosen_checkpoint(argument: Path | None, option: Path | None, *, quiet: bool
     return run_dir
 
 
-def sampling(**given: float | None) -> "Sampling":
+def sampling(**given: float | None) -> "SamplingParams":
     """How to choose tokens, from options by the names of the settings; None leaves the default.
 
     Raises:
         InputError: a value is out of its range.
     """
-    from nima_cli.engine.inference.sampling import Sampling
+    from nima_cli.engine.inference.sampling import SamplingParams
 
-    return Sampling(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    return SamplingParams(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, quiet: bool = False) -> LoadedModel:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
     from nima_cli.engine.device import pick_device
     from nima_cli.engine.export.run import export_checkpoint
-    from nima_cli.engine.inference.sampling import Sampling
+    from nima_cli.engine.inference.sampling import SamplingParams
     from nima_cli.engine.inference.text import TextGenerator
     from nima_cli.engine.model.gpt import GPT
     from nima_cli.engine.training.evaluator import evaluate
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "DataSource": "data.data_source",
     "GPT": "model.gpt",
-    "Sampling": "inference.sampling",
+    "SamplingParams": "inference.sampling",
     "TextGenerator": "inference.text",
     "Tokenizer": "data.tokenizer.tokenizer",
     "Trainer": "training.trainer",
@@ -37,7 +37,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022
     "DataSource",
     "GPT",
-    "Sampling",
+    "SamplingParams",
     "TextGenerator",
     "Tokenizer",
     "Trainer",

@@ -7,15 +7,15 @@ import torch
 
 from nima_cli.engine.kernels import integers as by_torch
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.packed_matrix import Form
+from nima_cli.engine.kernels.packed_matrix import Layout
 from tests.engine.kernels.near import assert_near, dtypes, numbers
 from tests.engine.kernels.whole import factor, integers, multiplying, numbers_of, ways
 
 
 # Around whole words, tiles, panels and groups, and larger than a block.
 @pytest.mark.parametrize(("rows", "sums", "columns"), [(1, 1, 1), (5, 3, 7), (8, 32, 32), (33, 66, 40), (700, 90, 65)])
-@pytest.mark.parametrize("left", [Form.LEFT, Form.LEFT_TRANSPOSED], ids=str)
-@pytest.mark.parametrize("right", [Form.RIGHT, Form.RIGHT_TRANSPOSED], ids=str)
+@pytest.mark.parametrize("left", [Layout.LEFT, Layout.LEFT_TRANSPOSED], ids=str)
+@pytest.mark.parametrize("right", [Layout.RIGHT, Layout.RIGHT_TRANSPOSED], ids=str)
 @ways
 @dtypes
 def test_multiply(
@@ -23,8 +23,8 @@ def test_multiply(
     rows: int,
     sums: int,
     columns: int,
-    left: Form,
-    right: Form,
+    left: Layout,
+    right: Layout,
     packs: bool,
     dtype: torch.dtype,
 ) -> None:
@@ -48,9 +48,9 @@ def test_multiply(
 def test_multiply_adds_up_the_greatest_numbers(compiled_kernels: Kernels, packs: bool) -> None:
     """Our left factor's are shifted to be without a sign; what that adds must not overflow for good."""
     kernels, sums = multiplying(compiled_kernels, packs=packs), 100_000
-    right = factor(kernels, torch.full((sums, 1), 127.0), Form.RIGHT)
+    right = factor(kernels, torch.full((sums, 1), 127.0), Layout.RIGHT)
     for sign in (-127, 127):
-        left = factor(kernels, torch.full((1, sums), float(sign)), Form.LEFT)
+        left = factor(kernels, torch.full((1, sums), float(sign)), Layout.LEFT)
         found = kernels.multiply(left, right, torch.empty(1, 1))
         assert found.item() == float(torch.tensor(sign * 127 * sums).float())
 
@@ -66,7 +66,7 @@ def test_half_of_what_is_symmetric_is_enough(
     packing = multiplying(compiled_kernels, packs=True)
     left, right = (
         replace(each, scales=scales)
-        for each in packing.quantize_rows(integers(size, sums), Form.LEFT, Form.RIGHT_TRANSPOSED)
+        for each in packing.quantize_rows(integers(size, sums), Layout.LEFT, Layout.RIGHT_TRANSPOSED)
     )
     for kernels in (packing, packing.alone()):
         half, whole = (
@@ -77,8 +77,8 @@ def test_half_of_what_is_symmetric_is_enough(
         assert torch.equal(half.triu(), whole.triu())
 
 
-@pytest.mark.parametrize("form", Form, ids=str)
-def test_threads_change_no_bit(compiled_kernels: Kernels, form: Form) -> None:
+@pytest.mark.parametrize("form", Layout, ids=str)
+def test_threads_change_no_bit(compiled_kernels: Kernels, form: Layout) -> None:
     """Neither of factors nor of products."""
     x = numbers(900, 70, dtype=torch.bfloat16)
     packing = multiplying(compiled_kernels, packs=True)
@@ -94,8 +94,8 @@ def test_threads_change_no_bit(compiled_kernels: Kernels, form: Form) -> None:
 def test_what_is_not_finite_is_none_after_a_product(compiled_kernels: Kernels, packs: bool) -> None:
     kernels = multiplying(compiled_kernels, packs=packs)
     ones = torch.full((3, 3), 127.0)
-    left = replace(factor(kernels, ones, Form.LEFT), scales=torch.tensor([1.0, float("nan"), float("inf")]))
-    found = kernels.multiply(left, factor(kernels, ones, Form.RIGHT), torch.empty(3, 3))
+    left = replace(factor(kernels, ones, Layout.LEFT), scales=torch.tensor([1.0, float("nan"), float("inf")]))
+    found = kernels.multiply(left, factor(kernels, ones, Layout.RIGHT), torch.empty(3, 3))
     assert found.isfinite().all(dim=1).tolist() == [True, False, False]
 
 
@@ -107,12 +107,12 @@ def test_quantize(compiled_kernels: Kernels, rows: int, columns: int, dtype: tor
     kernels = multiplying(compiled_kernels, packs=packs)
     x, factors = numbers(rows, columns, dtype=dtype) * 3, numbers(rows, dtype=torch.float32, seed=1)
     for dim, wanted, made in (
-        (1, x.float(), kernels.quantize_rows(x, *Form)),
-        (0, x.float(), kernels.quantize_columns(x, *Form)),
-        (0, x.float() * factors[:, None], kernels.quantize_columns(x, *Form, factors_N=factors)),
+        (1, x.float(), kernels.quantize_rows(x, *Layout)),
+        (0, x.float(), kernels.quantize_columns(x, *Layout)),
+        (0, x.float() * factors[:, None], kernels.quantize_columns(x, *Layout, factors_N=factors)),
     ):
         scales = (wanted.abs().amax(dim) / 127).double().unsqueeze(dim)
-        for form, found in zip(Form, made, strict=True):
+        for form, found in zip(Layout, made, strict=True):
             has_scales = (form.on_the_left != form.transposed) == (dim == 1)
             assert (found.scales is not None) == has_scales
             q = numbers_of(kernels, replace(found, scales=None), on_the_left=form.on_the_left).round()
@@ -127,7 +127,7 @@ def test_quantize(compiled_kernels: Kernels, rows: int, columns: int, dtype: tor
 def test_quantize_what_is_zero_or_tiny_or_not_finite(compiled_kernels: Kernels, packs: bool) -> None:
     kernels = multiplying(compiled_kernels, packs=packs)
     x = torch.tensor([[0.0, 0.0], [1e-40, -1e-39], [1.0, float("inf")], [float("nan"), 1.0], [-2.0, 1.0]])
-    (found,) = kernels.quantize_rows(x, Form.LEFT)
+    (found,) = kernels.quantize_rows(x, Layout.LEFT)
     q = numbers_of(kernels, replace(found, scales=None), on_the_left=True).round()
     assert not q[:2].any()
     assert q[4].tolist() == [-127, 64]
@@ -138,7 +138,7 @@ def test_quantize_what_is_zero_or_tiny_or_not_finite(compiled_kernels: Kernels, 
         False,
         True,
     ]
-    (found,) = kernels.quantize_columns(x, Form.RIGHT)
+    (found,) = kernels.quantize_columns(x, Layout.RIGHT)
     assert found.scales is not None
     assert not found.scales.isfinite().any()
 
@@ -151,13 +151,13 @@ def test_swiglu_is_rounded_where_it_is_made(
 ) -> None:
     kernels = multiplying(compiled_kernels, packs=packs)
     x, grad = numbers(rows, 2 * width, dtype=dtype), numbers(rows, width, dtype=dtype, seed=1)
-    y, (found,) = kernels.swiglu_quantized(x, Form.LEFT)
+    y, (found,) = kernels.swiglu_quantized(x, Layout.LEFT)
     assert torch.equal(y, kernels.swiglu(x))
-    (apart,) = kernels.quantize_rows(y, Form.LEFT)
+    (apart,) = kernels.quantize_rows(y, Layout.LEFT)
     assert torch.equal(*(numbers_of(kernels, each, on_the_left=True) for each in (found, apart)))
     expected = kernels.swiglu_gradient(x.float(), grad.float()).double()
     scales = expected.abs().amax(1, keepdim=True) / 127
-    for found in kernels.swiglu_gradient_quantized(x, grad, Form.LEFT, Form.LEFT_TRANSPOSED):
+    for found in kernels.swiglu_gradient_quantized(x, grad, Layout.LEFT, Layout.LEFT_TRANSPOSED):
         q = numbers_of(kernels, replace(found, scales=None), on_the_left=True).round()
         q = q if found.shape[0] == rows and found.scales is not None else q.T
         assert (q.abs().amax(1) == 127).all()
@@ -182,8 +182,8 @@ def test_in_pieces_torchs_product_is_the_same_to_the_bit(
     compiled_kernels: Kernels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernels = multiplying(compiled_kernels, packs=False)
-    (left,) = kernels.quantize_rows(numbers(200, 48, dtype=torch.bfloat16), Form.LEFT)
-    (right,) = kernels.quantize_columns(numbers(48, 94, dtype=torch.bfloat16, seed=1), Form.RIGHT)
+    (left,) = kernels.quantize_rows(numbers(200, 48, dtype=torch.bfloat16), Layout.LEFT)
+    (right,) = kernels.quantize_columns(numbers(48, 94, dtype=torch.bfloat16, seed=1), Layout.RIGHT)
     whole = kernels.multiply(left, right, torch.empty(200, 94))
     monkeypatch.setattr(by_torch, "_SUMS", 1)
     monkeypatch.setattr(by_torch, "_COLUMNS", 32)

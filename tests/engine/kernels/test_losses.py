@@ -8,22 +8,22 @@ import torch.nn.functional as F
 
 from nima_cli.engine.kernels import losses as by_torch
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.losses import Head
-from nima_cli.engine.kernels.packed_matrix import Factor, Form
+from nima_cli.engine.kernels.losses import OutputMatrix
+from nima_cli.engine.kernels.packed_matrix import Layout, PackedMatrix
 from tests.engine.kernels.near import IGNORE, numbers
 from tests.engine.kernels.whole import factor, integers, multiplying, numbers_of, ways
 
-Problem = tuple[Factor, Head, torch.Tensor, torch.Tensor]
+Problem = tuple[PackedMatrix, OutputMatrix, torch.Tensor, torch.Tensor]
 
 
 def problem(kernels: Kernels, positions: int, vocabulary: int) -> Problem:
     """The factors, and the logits and the output matrix in float64."""
     h_NC, head_VC = integers(positions, 24), integers(vocabulary, 24, seed=1)
     scales_N, scales_V = (numbers(size, dtype=torch.float32).abs() / 200 for size in (positions, vocabulary))
-    left = replace(factor(kernels, h_NC, Form.LEFT), scales=scales_N)
-    right_CV = replace(factor(kernels, head_VC.T.contiguous(), Form.RIGHT_TRANSPOSED), scales=scales_V)
+    left = replace(factor(kernels, h_NC, Layout.LEFT), scales=scales_N)
+    right_CV = replace(factor(kernels, head_VC.T.contiguous(), Layout.RIGHT_TRANSPOSED), scales=scales_V)
     logits_NV = (h_NC.double() @ head_VC.double().T) * scales_N.double()[:, None] * scales_V.double()
-    return left, Head(right_CV, factor(kernels, head_VC, Form.RIGHT)), logits_NV, head_VC.double()
+    return left, OutputMatrix(right_CV, factor(kernels, head_VC, Layout.RIGHT)), logits_NV, head_VC.double()
 
 
 # Around whole tiles and panels, and over several blocks of rows.

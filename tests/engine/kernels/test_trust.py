@@ -12,7 +12,7 @@ from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.files import LAST
 from nima_cli.engine.device import Device, pick_device
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.packed_matrix import Factor
+from nima_cli.engine.kernels.packed_matrix import PackedMatrix
 from nima_cli.engine.kernels.trust import (
     Trusted,
     gains_from_int8,
@@ -32,7 +32,7 @@ METHODS = [
     for name in dir(Kernels)
     if not name.startswith("_")
     and callable(getattr(Kernels, name))
-    and name not in ("supports", "alone", "empty_factor")
+    and name not in ("supports", "alone", "empty_packed")
 ]
 TO_TORCHS_PRODUCTS = ("dequantize", "quantized_cross_entropy")
 
@@ -57,7 +57,7 @@ def tensors_in(given: Any) -> Iterator[torch.Tensor]:
     """Of factors, their scales."""
     if isinstance(given, torch.Tensor):
         yield given
-    elif isinstance(given, Factor):
+    elif isinstance(given, PackedMatrix):
         yield from tensors_in(given.scales)
     elif isinstance(given, (tuple, list)):
         for part in given:

@@ -140,8 +140,8 @@ def evaluate_checkpoint(
             hint="give the dataset it was trained on, or prepare this one with --tokenizer-from",
         )
     asked = Wanted(**wanted)
-    stepper = loaded.stepper() if asked.samples or asked.questions else None
-    found = _follow(evaluate_split(loaded.model, dataset, split, asked, stepper), quiet=quiet)
+    backend = loaded.backend() if asked.samples or asked.questions else None
+    found = _follow(evaluate_split(loaded.model, dataset, split, asked, backend), quiet=quiet)
     dataset.verification.require()
     result: dict[str, Any] = {
         "checkpoint": str(loaded.path),

@@ -32,7 +32,7 @@ from nima_cli.cli.options import (
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from nima_cli.engine.inference.sampling import Sampling
+    from nima_cli.engine.inference.sampling import SamplingParams
     from nima_cli.engine.inference.text import Completion, TextGenerator
 
 EXAMPLES = examples(
@@ -48,7 +48,7 @@ EXAMPLES = examples(
 class _Options:
     """How each continuation is made."""
 
-    sampling: "Sampling"
+    sampling: "SamplingParams"
     max_new_tokens: int
     seed: int
     num_samples: int

@@ -22,7 +22,7 @@ from nima_cli.engine.kernels.functions import (
     SplitHeads,
     SwiGLU,
 )
-from nima_cli.engine.kernels.heads import HeadForm
+from nima_cli.engine.kernels.heads import HeadTransform
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.kernels.quantized import Int8WeightCache, QuantizedLinear, QuantizedMLP
 from nima_cli.engine.model.cache import KVCache
@@ -67,9 +67,9 @@ class NativeForward:
         kernels = self._kernels
         gains = [getattr(norm, "weight", None) for norm in (attention.q_norm, attention.k_norm)]
         forms = (
-            HeadForm(gains[0], angles_TE, attention.head_dim**-0.5, NORM_EPSILON),
-            HeadForm(gains[1], angles_TE, 1.0, NORM_EPSILON),
-            HeadForm(),
+            HeadTransform(gains[0], angles_TE, attention.head_dim**-0.5, NORM_EPSILON),
+            HeadTransform(gains[1], angles_TE, 1.0, NORM_EPSILON),
+            HeadTransform(),
         )
         heads = (attention.n_heads, attention.n_kv_heads, attention.n_kv_heads)
         packed_BTP = self._project(x_BTC, attention.q_proj, attention.k_proj, attention.v_proj)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.kernels.heads import HeadForm
+from nima_cli.engine.kernels.heads import HeadTransform
 from nima_cli.engine.kernels.kernels import Kernels
 
 Tensor = torch.Tensor
@@ -87,7 +87,7 @@ class SplitHeads(torch.autograd.Function):
         ctx: Any,
         x_BTP: Tensor,
         heads: tuple[int, ...],
-        forms: tuple[HeadForm, ...],
+        forms: tuple[HeadTransform, ...],
         kernels: Kernels,
         *gains: Tensor | None,
     ) -> tuple[Tensor, ...]:
@@ -137,12 +137,12 @@ class JoinHeads(torch.autograd.Function):
         ctx.heads, ctx.kernels = y_BHTD.shape[1], kernels
         batch, heads, time, width = y_BHTD.shape
         x_BTC = y_BHTD.new_empty(batch, time, heads * width)
-        kernels.split_heads_gradient(None, y_BHTD, HeadForm(), x_BTC)
+        kernels.split_heads_gradient(None, y_BHTD, HeadTransform(), x_BTC)
         return x_BTC
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return ctx.kernels.split_heads(grads[0].contiguous(), ctx.heads, HeadForm()), None
+        return ctx.kernels.split_heads(grads[0].contiguous(), ctx.heads, HeadTransform()), None
 
 
 class SwiGLU(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""Brings matrices near semi-orthogonal ones, for Muon; knows no optimizer and no model.
+"""Brings matrices near semi-orthogonal ones, for Muon.
 
 Axis letters: K matrices · M rows · N columns
 """
@@ -10,7 +10,7 @@ from itertools import repeat
 import torch
 
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.packed_matrix import Form
+from nima_cli.engine.kernels.packed_matrix import Layout
 
 NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5  # quintic coefficients of the reference implementation
 _INT8_ROWS = 512  # from where on integer products gain more than what goes on around them costs
@@ -69,18 +69,18 @@ def _quantized_steps_(x_MN: torch.Tensor, kernels: Kernels) -> None:
     gram_PP, map_PP = (x_MN.new_empty(min(x_MN.shape), min(x_MN.shape)) for _ in range(2))
     for a, b, c in NEWTON_SCHULZ:
         if wide:
-            left, right = by_rows(x_MN, Form.LEFT, Form.RIGHT_TRANSPOSED)
+            left, right = by_rows(x_MN, Layout.LEFT, Layout.RIGHT_TRANSPOSED)
         else:
-            left, right = by_columns(x_MN, Form.LEFT_TRANSPOSED, Form.RIGHT)
+            left, right = by_columns(x_MN, Layout.LEFT_TRANSPOSED, Layout.RIGHT)
         kernels.multiply(left, right, gram_PP, symmetric=True)
         r = float(gram_PP.diagonal().float().mean())
         gram_PP.diagonal().sub_(r)
-        left, right = by_rows(gram_PP, Form.LEFT, Form.RIGHT_TRANSPOSED)  # of a symmetric matrix, that is itself
+        left, right = by_rows(gram_PP, Layout.LEFT, Layout.RIGHT_TRANSPOSED)  # of a symmetric matrix, that is itself
         assert left.scales is not None
         left = replace(left, scales=c * left.scales)
         kernels.multiply(left, right, map_PP, plus_NP=gram_PP, factor=b + 2 * c * r, symmetric=True)
         if wide:
-            left, right = by_rows(map_PP, Form.LEFT) + by_columns(x_MN, Form.RIGHT)
+            left, right = by_rows(map_PP, Layout.LEFT) + by_columns(x_MN, Layout.RIGHT)
         else:
-            left, right = by_rows(x_MN, Form.LEFT) + by_rows(map_PP, Form.RIGHT_TRANSPOSED)
+            left, right = by_rows(x_MN, Layout.LEFT) + by_rows(map_PP, Layout.RIGHT_TRANSPOSED)
         kernels.multiply(left, right, x_MN, plus_NP=x_MN, factor=a + r * (b + c * r))

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.packed_matrix import Factor, Form
+from nima_cli.engine.kernels.packed_matrix import Layout, PackedMatrix
 
 Tensor = torch.Tensor
-PackedWeights = tuple[Factor, Factor]
-_GRADIENT = (Form.LEFT, Form.LEFT_TRANSPOSED)  # of the input's gradient and of the weights' gradient
+PackedWeights = tuple[PackedMatrix, PackedMatrix]
+_GRADIENT = (Layout.LEFT, Layout.LEFT_TRANSPOSED)  # of the input's gradient and of the weights' gradient
 
 
 class Int8WeightCache:
@@ -36,8 +36,8 @@ class Int8WeightCache:
         seen, packed = self._packed.get(id(weights[0]), ([], None))
         if packed is None or seen != now:
             packed_PC = torch.cat([weight.detach() for weight in weights])
-            (weights_CP,) = self._kernels.quantize_rows(packed_PC, Form.RIGHT_TRANSPOSED)
-            (weights_PC,) = self._kernels.quantize_columns(packed_PC, Form.RIGHT)
+            (weights_CP,) = self._kernels.quantize_rows(packed_PC, Layout.RIGHT_TRANSPOSED)
+            (weights_PC,) = self._kernels.quantize_columns(packed_PC, Layout.RIGHT)
             packed = weights_CP, weights_PC
             self._packed[id(weights[0])] = now, packed
         return packed
@@ -53,7 +53,7 @@ class QuantizedLinear(torch.autograd.Function):
         weights_CP, ctx.weights_PC = packed
         x_NC = x_BTC.flatten(0, 1)
         ctx.save_for_backward(x_NC)
-        (left_NC,) = kernels.quantize_rows(x_NC, Form.LEFT)
+        (left_NC,) = kernels.quantize_rows(x_NC, Layout.LEFT)
         return _multiply(kernels, left_NC, weights_CP, x_NC.dtype).view(*x_BTC.shape[:-1], -1)
 
     @staticmethod
@@ -77,9 +77,9 @@ class QuantizedMLP(torch.autograd.Function):
         ctx.kernels, ctx.weights = kernels, weights
         (in_CP, ctx.in_PC), (out_FC, ctx.out_CF) = inner, outer
         x_NC = x_BTC.flatten(0, 1)
-        (left_NC,) = kernels.quantize_rows(x_NC, Form.LEFT)
+        (left_NC,) = kernels.quantize_rows(x_NC, Layout.LEFT)
         packed_NP = _multiply(kernels, left_NC, in_CP, x_NC.dtype)
-        h_NF, (left_NF,) = kernels.swiglu_quantized(packed_NP, Form.LEFT)
+        h_NF, (left_NF,) = kernels.swiglu_quantized(packed_NP, Layout.LEFT)
         ctx.save_for_backward(x_NC, packed_NP, h_NF)
         return _multiply(kernels, left_NF, out_FC, x_NC.dtype).view(*x_BTC.shape[:-1], -1)
 
@@ -96,14 +96,14 @@ class QuantizedMLP(torch.autograd.Function):
         return grad_x_NC.view(grads[0].shape), None, None, None, *grad_in, *grad_out
 
 
-def _multiply(kernels: Kernels, left: Factor, right: Factor, dtype: torch.dtype) -> Tensor:
+def _multiply(kernels: Kernels, left: PackedMatrix, right: PackedMatrix, dtype: torch.dtype) -> Tensor:
     return kernels.multiply(left, right, torch.empty(left.shape[0], right.shape[1], dtype=dtype))
 
 
 def _of_weights(
-    kernels: Kernels, grad_PN: Factor, x_NC: Tensor, scales_N: Tensor | None, weights: Sequence[Tensor]
+    kernels: Kernels, grad_PN: PackedMatrix, x_NC: Tensor, scales_N: Tensor | None, weights: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
     """Float32 gradients of the weights, from that of the result without its scales, and the input."""
-    (right_NC,) = kernels.quantize_columns(x_NC, Form.RIGHT, factors_N=scales_N)
+    (right_NC,) = kernels.quantize_columns(x_NC, Layout.RIGHT, factors_N=scales_N)
     grad_PC = _multiply(kernels, grad_PN, right_NC, torch.float32)
     return torch.split(grad_PC, [len(weight_OC) for weight_OC in weights])

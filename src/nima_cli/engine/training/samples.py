@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from nima_cli.config.schema import GenerationConfig
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.events import SampleDrawn
@@ -26,7 +26,7 @@ def draw_samples(
     """
     was_training = model.training
     generator = TextGenerator(model, tokenizer)
-    sampling = Sampling(
+    sampling = SamplingParams(
         temperature=config.temperature,
         top_k=config.top_k,
         top_p=config.top_p,

@@ -27,12 +27,12 @@ void most_of_columns(
 
 extern "C" {
 
-// Forms of `x` `[rows, columns]`, and a scale for each row.
+// Layouts of `x` `[rows, columns]`, and a scale for each row.
 void nima_quantize_rows(
-    int kind, const void *x, std::int64_t rows, std::int64_t columns, const Forms *forms, float *scales, int threads) {
+    int kind, const void *x, std::int64_t rows, std::int64_t columns, const Layouts *layouts, float *scales, int threads) {
     with_kind(kind, [&](auto number) {
         const auto *from = static_cast<const decltype(number) *>(x);
-        pack(rows, columns, *forms, threads, [&] {
+        pack(rows, columns, *layouts, threads, [&] {
             return [&](std::int64_t row, std::int8_t *q) {
                 scales[row] = quantize_row(from + row * columns, columns, q);
             };
@@ -42,7 +42,7 @@ void nima_quantize_rows(
 
 // The same with a scale for each column, of `x` with its rows times `factors`, where there are any.
 void nima_quantize_columns(
-    int kind, const void *x, const float *factors, std::int64_t rows, std::int64_t columns, const Forms *forms,
+    int kind, const void *x, const float *factors, std::int64_t rows, std::int64_t columns, const Layouts *layouts,
     float *scales, int threads) {
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
@@ -63,7 +63,7 @@ void nima_quantize_columns(
             scales[column] = scale_from(found);
             inverses[column] = inverse(scales[column]);
         }
-        pack(rows, columns, *forms, threads, [&] {
+        pack(rows, columns, *layouts, threads, [&] {
             return [&](std::int64_t row, std::int8_t *q) {
                 const float factor = factors ? factors[row] : 1.0f;
                 across(columns, [&](std::int64_t at, int count) {

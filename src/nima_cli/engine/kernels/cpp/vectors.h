@@ -10,6 +10,7 @@ typedef float Floats __attribute__((vector_size(LANES * sizeof(float))));
 typedef std::uint32_t Words __attribute__((vector_size(LANES * sizeof(std::uint32_t))));
 typedef std::int32_t Integers __attribute__((vector_size(LANES * sizeof(std::int32_t))));
 typedef std::int8_t Bytes __attribute__((vector_size(LANES)));
+typedef std::int16_t Shorts __attribute__((vector_size(LANES * sizeof(std::int16_t))));
 typedef std::uint16_t Halves __attribute__((vector_size(LANES * sizeof(std::uint16_t))));
 
 typedef std::uint32_t FourWords __attribute__((vector_size(16)));
@@ -43,6 +44,13 @@ inline Floats load(const BFloat16 *from, int count, float rest = 0.0f) {
     Floats filled = rest - Floats{};
     for (int lane = 0; lane < count; ++lane) filled[lane] = numbers[lane];
     return filled;
+}
+
+// By way of 16 bit: GCC 12 widens fourfold one number at a time.
+inline Floats load(const std::int8_t *from, int count) {
+    Bytes bytes = {};
+    std::memcpy(&bytes, from, count);
+    return __builtin_convertvector(__builtin_convertvector(__builtin_convertvector(bytes, Shorts), Integers), Floats);
 }
 
 inline void store(float *to, const Floats &numbers, int count) { std::memcpy(to, &numbers, count * sizeof(float)); }
