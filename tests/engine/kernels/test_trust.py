@@ -34,14 +34,13 @@ METHODS = [
     and callable(getattr(Kernels, name))
     and name not in ("supports", "alone", "empty_packed")
 ]
-TO_TORCHS_PRODUCTS = ("dequantize", "quantized_cross_entropy")
 
 
 def kernels_with(name: str, kernels: Kernels, int8_kernels: Kernels) -> Kernels:
-    """Some that compute with this method: where there are two ways, processors differ in the one they take."""
+    """Some that compute with this method."""
     with_int8 = "quantize" in name or name in ("multiply", "linear_cross_entropy")
     chosen = copy(int8_kernels if with_int8 else kernels)
-    chosen.packs, chosen.attends = name not in TO_TORCHS_PRODUCTS, name.startswith("attention")
+    chosen.attends = name.startswith("attention")
     return chosen
 
 

@@ -1,22 +1,11 @@
 """Factors of products whose numbers a test knows, and what the numbers of a factor are."""
 
-from copy import copy
 from dataclasses import replace
 
-import pytest
 import torch
 
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.kernels.packed_matrix import Layout, PackedMatrix
-
-ways = pytest.mark.parametrize("packs", [True, False], ids=["ours", "torch's"])
-
-
-def multiplying(kernels: Kernels, *, packs: bool) -> Kernels:
-    """Processors differ in which of both ways to multiply is faster."""
-    found = copy(kernels)
-    found.packs = packs
-    return found
 
 
 def integers(rows: int, columns: int, seed: int = 0) -> torch.Tensor:

@@ -34,8 +34,7 @@ class Layouts(Structure):
 
     _fields_ = (
         *((name, c_void_p) for name in ("left", "left_transposed", "right", "right_transposed")),
-        *((name, c_void_p) for name in ("zero_point_correction", "zero_point_correction_transposed", "plain")),
-        ("plain_stride", c_int64),
+        *((name, c_void_p) for name in ("zero_point_correction", "zero_point_correction_transposed")),
     )
 
 
@@ -86,16 +85,13 @@ SIGNATURES = {
     "quantize_rows": (_I, _P, _N, _N, POINTER(Layouts), _P),
     "quantize_columns": (_I, _P, _P, _N, _N, POINTER(Layouts), _P),
     "multiply_integers": (_I, _P, _P, _P, _N, _N, _N, _I, POINTER(Scaled)),
-    "dequantize": (_I, _P, _P, _P, _N, _N, _P, _F, _P, _N),
     "swiglu_quantized": (_I, _P, _N, _N, _P, POINTER(Layouts), _P),
     "swiglu_gradient_quantized": (_I, _P, _P, _N, _N, POINTER(Layouts), _P),
-    "quantized_cross_entropy": (_P, _P, _P, POINTER(Targets), _N, _N, _P, _P, _N, _P),
     "linear_cross_entropy": (_I, _P, _P, POINTER(Head), POINTER(Targets), _N, _N, _N, _P, _P, _P, _P),
 }
 # Those that work in the thread that calls, and what each of them returns.
 _SIZES = {
     "attention_is_fast": ((), c_int),
-    "integers_are_fast": ((), c_int),
     "exp_scores_kept": ((_N,), c_int64),
     "inverses_kept": ((_N,), c_int64),
     "packed_size": ((_I, _N, _N), c_int64),

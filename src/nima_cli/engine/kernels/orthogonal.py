@@ -49,10 +49,10 @@ def _steps(x: torch.Tensor) -> torch.Tensor:
 
 def _quantized_steps_of_all_(x_KMN: torch.Tensor, kernels: Kernels) -> None:
     """A matrix to each thread: what one works on stays in its core's caches, and none waits for another."""
-    if kernels.packs and len(x_KMN) >= kernels.threads:
+    if len(x_KMN) >= kernels.threads:
         with ThreadPoolExecutor(kernels.threads) as pool:
             list(pool.map(_quantized_steps_, x_KMN, repeat(kernels.alone())))
-    else:  # torch's products bring threads of their own
+    else:
         for x_MN in x_KMN:
             _quantized_steps_(x_MN, kernels)
 

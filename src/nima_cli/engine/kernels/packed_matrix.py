@@ -31,10 +31,10 @@ class PackedMatrix:
 
     Attributes:
         shape: rows and columns that it has in the product.
-        data: int8, of that shape, or words in the order in which the program reads them.
+        data: int32 words of four integers each, in the order in which the program reads them.
         scales: float32, of each row if it is on the left, of each column if it is on the right. None where integers
             have theirs along the axis that is summed over: the other factor must bring them.
-        zero_point_correction: what the program takes off of each column, of a right factor in words.
+        zero_point_correction: what the program takes off of each column, of a right factor.
     """
 
     shape: tuple[int, int]

@@ -68,15 +68,6 @@ std::int64_t block_of(std::int64_t rows, std::int64_t sums, bool symmetric, int 
 
 extern "C" {
 
-// Whether this processor has the instruction, and none that multiplies larger pieces, which torch makes better use of.
-int nima_integers_are_fast() {
-#if defined(__AVX512VNNI__) && !defined(__AMX_INT8__)
-    return 1;
-#else
-    return 0;
-#endif
-}
-
 // How many words there are of a packed factor, with `outer` rows if it is on the left or else columns.
 std::int64_t nima_packed_size(int on_the_left, std::int64_t outer, std::int64_t sums) {
     return packed_size(on_the_left ? TILE_ROWS : TILE_COLUMNS, outer, sums);

@@ -97,25 +97,7 @@ void multiply_rows(
 
 extern "C" {
 
-// Sums `[rows, columns]`, which with the scales of rows and columns are logits, become losses and the probabilities
-// `q scales`, whose rows are `stride` apart.
-void nima_quantized_cross_entropy(
-    const std::int32_t *sums, const float *row_scales, const float *column_scales, const Targets *targets,
-    std::int64_t rows, std::int64_t columns, float *losses, std::int8_t *q, std::int64_t stride, float *scales,
-    int threads) {
-    share(rows, threads, [&](std::int64_t first, std::int64_t end) {
-        std::vector<float> logits(columns);
-        for (std::int64_t row = first; row < end; ++row) {
-            across(columns, [&](std::int64_t at, int count) {
-                const Floats scale = load(column_scales + at, count) * row_scales[row];
-                store(&logits[at], load(sums + row * columns + at, count) * scale, count);
-            });
-            losses[row] = loss_of(logits.data(), *targets, row, columns, q + row * stride, scales[row]);
-        }
-    });
-}
-
-// The whole of it from hidden states `[rows, width]`: losses, the gradient of the hidden states without what is their
+// From hidden states `[rows, width]`: losses, the gradient of the hidden states without what is their
 // targets' part, and the transposed probabilities, packed, with a scale for each row.
 void nima_linear_cross_entropy(
     int kind, const std::uint32_t *h, const float *h_scales, const Head *head, const Targets *targets,

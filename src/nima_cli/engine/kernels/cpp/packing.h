@@ -21,8 +21,6 @@ extern "C" {
 struct Layouts {
     std::uint32_t *left, *left_transposed, *right, *right_transposed;
     std::int32_t *zero_point_correction, *zero_point_correction_transposed;  // of those on the right
-    std::int8_t *plain;                        // the matrix itself, with rows `plain_stride` apart
-    std::int64_t plain_stride;
 };
 
 }
@@ -78,12 +76,11 @@ void pack(std::int64_t rows, std::int64_t columns, const Layouts &layouts, int t
     share((rows + GROUP - 1) / GROUP, threads, [&](std::int64_t begin, std::int64_t end) {
         auto write = start();
         std::vector<std::int32_t> correction(layouts.right ? padded : 0);
-        std::vector<std::int8_t> space(layouts.plain ? 0 : GROUP * (up_to_multiple(columns, sizeof(Words)) + GAP));
+        const std::int64_t stride = up_to_multiple(columns, sizeof(Words)) + GAP;
+        std::vector<std::int8_t> space(GROUP * stride);
         for (std::int64_t first = begin * GROUP; first < std::min(end * GROUP, rows); first += GROUP) {
-            std::int8_t *to = layouts.plain ? layouts.plain + first * layouts.plain_stride : space.data();
-            const std::int64_t stride = layouts.plain ? layouts.plain_stride : space.size() / GROUP;
-            const Group group{to, stride, first, std::min(GROUP, rows - first), columns};
-            for (std::int64_t row = 0; row < group.rows; ++row) write(first + row, to + row * stride);
+            const Group group{space.data(), stride, first, std::min(GROUP, rows - first), columns};
+            for (std::int64_t row = 0; row < group.rows; ++row) write(first + row, space.data() + row * stride);
             pack_group(group, rows, layouts, correction.data());
         }
         const std::lock_guard<std::mutex> lock(adding);

@@ -68,12 +68,6 @@ inline void store(BFloat16 *to, const Floats &numbers, int count) {
     std::memcpy(to, &halves, count * sizeof(BFloat16));
 }
 
-inline Floats load(const std::int32_t *from, int count) {
-    Integers numbers = {};
-    std::memcpy(&numbers, from, count * sizeof(std::int32_t));
-    return __builtin_convertvector(numbers, Floats);
-}
-
 // To the nearest, of two the even one: adding 1.5 * 2^23 leaves that in the last bits of the sum.
 inline void store(std::int8_t *to, const Floats &numbers, int count) {
     const Halves halves = __builtin_convertvector(bits_of<Words>(numbers + 12582912.0f), Halves);
