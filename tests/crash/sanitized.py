@@ -6,7 +6,7 @@ With `PORTABLE` in the environment they are compiled as for a processor that not
 import os
 
 from nima_cli.engine.kernels import build
-from nima_cli.engine.kernels.programs import DECODER, KERNELS
+from nima_cli.engine.kernels.build import DECODER, KERNELS
 
 _PATIENCE = 600.0  # seconds
 

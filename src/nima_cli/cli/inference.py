@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from nima_cli.engine.checkpoint.file import Checkpoint
     from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
     from nima_cli.engine.inference.decode_backend import DecodeBackend
-    from nima_cli.engine.inference.int8 import Int8Rows
     from nima_cli.engine.inference.sampling import SamplingParams
     from nima_cli.engine.inference.text import TextGenerator
+    from nima_cli.engine.kernels.convert import Int8Rows
     from nima_cli.engine.model.gpt import GPT
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -117,7 +117,7 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, qu
     from nima_cli.engine.checkpoint import file as checkpoints
     from nima_cli.engine.checkpoint.files import find
     from nima_cli.engine.device import pick_inference_device
-    from nima_cli.engine.inference.int8 import quantize_
+    from nima_cli.engine.kernels.convert import quantize_
     from nima_cli.ui.console import say
 
     place = pick_inference_device(device, "auto" if dtype == "int8" else dtype, batched=batched)

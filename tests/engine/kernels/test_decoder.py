@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from nima_cli.engine.inference.decode_backend import TorchBackend
 from nima_cli.engine.inference.generator import Generator, StoppingCriteria
-from nima_cli.engine.inference.int8 import quantize_
 from nima_cli.engine.inference.sampling import SamplingParams, sample
-from nima_cli.engine.kernels.build import NoProgramError, library
+from nima_cli.engine.kernels.build import DECODER, NoProgramError, library
+from nima_cli.engine.kernels.convert import quantize_
 from nima_cli.engine.kernels.decoder import NativeBackend, native_backend
-from nima_cli.engine.kernels.programs import DECODER
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import DivergedError

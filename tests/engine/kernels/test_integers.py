@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from nima_cli.engine.kernels.integers import Layout
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.packed_matrix import Layout
 from tests.engine.kernels.near import assert_near, dtypes, numbers
 from tests.engine.kernels.whole import factor, integers, numbers_of
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from nima_cli.engine.kernels import kernels as module
 from nima_cli.engine.kernels import native
 from nima_cli.engine.kernels.build import NoProgramError
+from nima_cli.engine.kernels.integers import Layout
 from nima_cli.engine.kernels.kernels import Kernels, load_kernels
-from nima_cli.engine.kernels.packed_matrix import Layout
 from tests.engine.kernels.near import EPSILON, IGNORE, assert_near, dtypes, exact, numbers
 from tests.engine.kernels.whole import numbers_of
 

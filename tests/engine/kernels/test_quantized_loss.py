@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.kernels import quantized_loss
+from nima_cli.engine.kernels import quantized
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.training.loss import IGNORE, linear_cross_entropy
 
@@ -28,7 +28,7 @@ def test_value_and_gradients_are_near_the_plain_form(
     int8_kernels: Kernels, positions: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over several pieces of positions, whole and not."""
-    monkeypatch.setattr(quantized_loss, "_PROBABILITIES", 128 * VOCAB)
+    monkeypatch.setattr(quantized, "_PROBABILITIES", 128 * VOCAB)
     h_NC, head_VC, targets_N = make_problem(positions)
     targets_N[0] = 3
     typed_NC = h_NC.detach().to(dtype).requires_grad_()

@@ -11,8 +11,8 @@ import torch
 from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.files import LAST
 from nima_cli.engine.device import Device, pick_device
+from nima_cli.engine.kernels.integers import PackedMatrix
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.packed_matrix import PackedMatrix
 from nima_cli.engine.kernels.trust import (
     Trusted,
     gains_from_int8,

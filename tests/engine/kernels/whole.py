@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
+from nima_cli.engine.kernels.integers import Layout, PackedMatrix
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.packed_matrix import Layout, PackedMatrix
 
 
 def integers(rows: int, columns: int, seed: int = 0) -> torch.Tensor:

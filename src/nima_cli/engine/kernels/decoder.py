@@ -12,11 +12,10 @@ from pathlib import Path
 import torch
 
 from nima_cli.engine.inference.decode_backend import TorchBackend
-from nima_cli.engine.inference.int8 import Int8Rows
 from nima_cli.engine.inference.sampling import SamplingParams
-from nima_cli.engine.kernels.build import NoProgramError, library
+from nima_cli.engine.kernels.build import DECODER, NoProgramError, library
+from nima_cli.engine.kernels.convert import Int8Rows
 from nima_cli.engine.kernels.native import check_sizes
-from nima_cli.engine.kernels.programs import DECODER
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.gpt import GPT, NORM_EPSILON
 from nima_cli.errors import DivergedError
@@ -91,7 +90,7 @@ def native_backend(model: GPT, folder: Path, rows: Mapping[str, Int8Rows] | None
     Args:
         model: in float32 or bfloat16.
         folder: where compiled programs are kept between runs.
-        rows: the model's matrices in int8, as `int8.quantize_` left them; they are then read instead.
+        rows: the model's matrices in int8, as `quantize_` left them; they are then read instead.
 
     Raises:
         NoProgramError: this machine cannot have one, or it computes something else than torch.

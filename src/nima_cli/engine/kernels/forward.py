@@ -17,7 +17,6 @@ from nima_cli.engine.kernels.functions import (
     Drop,
     JoinHeads,
     NativeAttention,
-    Norm,
     PackedLinear,
     SplitHeads,
     SwiGLU,
@@ -57,7 +56,7 @@ class NativeForward:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The residual stream with the last layer's branch, and that normalised: one pass over memory for both."""
         if branch_BTC is None:
-            return x_BTC, _call(Norm, x_BTC, gain_C, NORM_EPSILON, self._kernels)
+            return x_BTC, _call(AddNorm, x_BTC, None, gain_C, NORM_EPSILON, self._kernels)
         total_BTC, normed_BTC = _call(AddNorm, x_BTC, branch_BTC, gain_C, NORM_EPSILON, self._kernels)
         return total_BTC, normed_BTC
 

@@ -16,43 +16,29 @@ Tensor = torch.Tensor
 
 
 class AddNorm(torch.autograd.Function):
-    """`x + branch`, and the same normalised; the sum's gradient is one pass with the norm's."""
+    """`x + branch`, and the same normalised, or `x` normalised; the sum's gradient is one pass with the norm's."""
 
     @staticmethod
     def forward(
-        ctx: Any, x_BTC: Tensor, branch_BTC: Tensor, gain_C: Tensor, epsilon: float, kernels: Kernels
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, x_BTC: Tensor, branch_BTC: Tensor | None, gain_C: Tensor, epsilon: float, kernels: Kernels
+    ) -> Tensor | tuple[Tensor, Tensor]:
         total_BTC, normed_BTC = kernels.add_norm(x_BTC, branch_BTC, gain_C, epsilon)
         ctx.save_for_backward(total_BTC, gain_C)
         ctx.epsilon, ctx.kernels = epsilon, kernels
-        return total_BTC, normed_BTC
+        return normed_BTC if branch_BTC is None else (total_BTC, normed_BTC)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None, None]:
         total_BTC, gain_C = ctx.saved_tensors
-        grad_total_BTC, grad_normed_BTC = (grad.contiguous() for grad in grads)
+        *grad_total_BTC, grad_normed_BTC = (grad.contiguous() for grad in grads)
         grad_x_BTC, grad_gain_C = ctx.kernels.add_norm_gradient(
-            total_BTC, gain_C, ctx.epsilon, grad_total_NC=grad_total_BTC, grad_normed_NC=grad_normed_BTC
+            total_BTC,
+            gain_C,
+            ctx.epsilon,
+            grad_total_NC=grad_total_BTC[0] if grad_total_BTC else None,
+            grad_normed_NC=grad_normed_BTC,
         )
-        return grad_x_BTC, grad_x_BTC, grad_gain_C, None, None
-
-
-class Norm(torch.autograd.Function):
-    """Each row divided by its root mean square, times the gain."""
-
-    @staticmethod
-    def forward(ctx: Any, x_BTC: Tensor, gain_C: Tensor, epsilon: float, kernels: Kernels) -> Tensor:
-        ctx.save_for_backward(x_BTC, gain_C)
-        ctx.epsilon, ctx.kernels = epsilon, kernels
-        return kernels.add_norm(x_BTC, None, gain_C, epsilon)[1]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        x_BTC, gain_C = ctx.saved_tensors
-        grad_x_BTC, grad_gain_C = ctx.kernels.add_norm_gradient(
-            x_BTC, gain_C, ctx.epsilon, grad_total_NC=None, grad_normed_NC=grads[0].contiguous()
-        )
-        return grad_x_BTC, grad_gain_C, None, None
+        return grad_x_BTC, grad_x_BTC if grad_total_BTC else None, grad_gain_C, None, None
 
 
 class PackedLinear(torch.autograd.Function):

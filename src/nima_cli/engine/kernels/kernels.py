@@ -10,11 +10,10 @@ from pathlib import Path
 
 import torch
 
-from nima_cli.engine.kernels.build import NoProgramError, library
+from nima_cli.engine.kernels.build import KERNELS, NoProgramError, library
 from nima_cli.engine.kernels.heads import HeadKernels
 from nima_cli.engine.kernels.losses import LossKernels
 from nima_cli.engine.kernels.native import kind, rows_of
-from nima_cli.engine.kernels.programs import KERNELS
 
 
 def load_kernels(folder: Path, *, int8: bool = False) -> "Kernels":

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from nima_cli.engine.kernels.integers import IntegerKernels
+from nima_cli.engine.kernels.integers import IntegerKernels, Layout, PackedMatrix
 from nima_cli.engine.kernels.native import Head, Targets, address, kind
-from nima_cli.engine.kernels.packed_matrix import Layout, PackedMatrix
 
 
 class OutputMatrix(NamedTuple):

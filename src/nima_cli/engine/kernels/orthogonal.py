@@ -9,8 +9,8 @@ from itertools import repeat
 
 import torch
 
+from nima_cli.engine.kernels.integers import Layout
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.packed_matrix import Layout
 
 NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5  # quintic coefficients of the reference implementation
 _INT8_ROWS = 512  # from where on integer products gain more than what goes on around them costs

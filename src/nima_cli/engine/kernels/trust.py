@@ -8,10 +8,9 @@ import torch
 
 from nima_cli.config.schema import Config
 from nima_cli.engine.device import Device, cpu_features
-from nima_cli.engine.kernels.build import NoProgramError
+from nima_cli.engine.kernels.build import KERNELS, NoProgramError
 from nima_cli.engine.kernels.convert import convert
 from nima_cli.engine.kernels.kernels import Kernels, load_kernels
-from nima_cli.engine.kernels.programs import KERNELS
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import DeviceError
