@@ -1,10 +1,9 @@
 """A conversation: which turns fit the context, the model's next answer, and a file to go on from."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nima_cli.config.record_keys import MESSAGE_KEYS
 from nima_cli.engine.data.document import Turn, with_line_feeds
@@ -133,13 +132,21 @@ class Conversation:
         self.last = None
 
     def save(self, path: Path) -> None:
-        """Write the conversation as the JSON that preparing data reads.
+        """Write the conversation as JSON that data can be prepared from, in place of an earlier one of that name.
 
         Raises:
             InputError: the file exists and is something else.
             ResourceError: the file cannot be written.
         """
-        _write(path, self.system, self.turns)
+        if path.is_file() and path.stat().st_size:
+            try:
+                _read(path)
+            except NimaError as error:
+                what = f"{path}: exists and is not a saved conversation"
+                raise InputError(what, hint="choose another name, or remove it") from error
+        said = [Turn("system", self.system), *self.turns] if self.system else self.turns
+        messages = [{"role": turn.role, "content": turn.content} for turn in said]
+        write_text(path, json.dumps([{"messages": messages}], indent=2, ensure_ascii=False) + "\n")
 
     def load(self, path: Path) -> None:
         """Go on from a saved conversation.
@@ -148,9 +155,10 @@ class Conversation:
             InputError: not such a file, or its system text is too long; the conversation is then as before.
             ResourceError: it cannot be read.
         """
-        system, turns = _read(path)
-        self.set_system(system)
-        self.turns, self.last = turns, None
+        turns = _read(path)
+        has_system = bool(turns) and turns[0].role == "system"
+        self.set_system(turns[0].content if has_system else "")
+        self.turns, self.last = turns[has_system:], None
 
     def _answer(
         self, prompt: Prompt, sampling: SamplingParams, max_new_tokens: int, seed: int, stop: tuple[str, ...]
@@ -196,32 +204,8 @@ class Conversation:
         return content + tokenizer.encode(ends)
 
 
-def _write(path: Path, system: str, turns: Sequence[Turn]) -> None:
-    """Write one conversation, in place of an earlier one of that name.
-
-    Raises:
-        InputError: the file exists and holds something else.
-        ResourceError: the file cannot be written.
-    """
-    if path.is_file() and path.stat().st_size:
-        try:
-            _read(path)
-        except NimaError as error:
-            raise InputError(
-                f"{path}: exists and is not a saved conversation", hint="choose another name, or remove it"
-            ) from error
-    said = [Turn("system", system), *turns] if system else turns
-    messages = [{"role": turn.role, "content": turn.content} for turn in said]
-    write_text(path, json.dumps([{"messages": messages}], indent=2, ensure_ascii=False) + "\n")
-
-
-def _read(path: Path) -> tuple[str, list[Turn]]:
-    """The system text and the turns of the first conversation in a file.
-
-    Raises:
-        InputError: not such a file; says what is wrong with it.
-        ResourceError: it cannot be read.
-    """
+def _read(path: Path) -> list[Turn]:
+    """The turns of the first conversation in a file: maybe one of the system, then pairs of user and assistant."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
@@ -230,14 +214,6 @@ def _read(path: Path) -> tuple[str, list[Turn]]:
         raise explain(error, path, "read") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}") from error
-    turns = _turns(value, path)
-    if turns and turns[0].role == "system":
-        return turns[0].content, turns[1:]
-    return "", turns
-
-
-def _turns(value: Any, path: Path) -> list[Turn]:
-    """Messages of the first conversation: optional system text, then pairs of user and assistant."""
     first = value[0] if isinstance(value, list) and value else value
     key = next((one for one in MESSAGE_KEYS if isinstance(first, dict) and one in first), None)
     if key is None:
@@ -246,7 +222,9 @@ def _turns(value: Any, path: Path) -> list[Turn]:
         turns = read_messages(first[key], key)
     except RefusedError as error:
         raise InputError(f"{path}: {error.what}", hint=error.hint) from error
-    spoken = [turn.role for turn in turns[1 if turns and turns[0].role == "system" else 0 :]]
+    spoken = [turn.role for turn in turns]
+    if spoken[:1] == ["system"]:
+        del spoken[0]
     if len(spoken) % 2 or spoken != ["user", "assistant"] * (len(spoken) // 2):
         raise InputError(f"{path}: questions and answers must take turns, ending with an answer")
     return turns

@@ -81,7 +81,7 @@ class Generator:
         seen_BV[0, ids] = True
         # A penalty on the end of a turn, which every earlier turn holds, would keep the model from ever stopping.
         seen_BV[0, list(stops.ids)] = False
-        logits_BV = self._prefill(ids, reuse_prefix=reuse_prefix)
+        logits_BV = self.prefill(ids, reuse_prefix=reuse_prefix)
         for count in range(stops.max_new_tokens):
             if count:
                 logits_BV = self._next(ids, n_keep)
@@ -94,24 +94,18 @@ class Generator:
             yield token
 
     @torch.inference_mode()
-    def prefill(self, prompt_ids: Sequence[int]) -> None:
-        """Run a prompt that later ones will begin with, so that the first answer need not wait for it."""
-        self._prefill(list(prompt_ids[: self.context_length]), reuse_prefix=False)
-
-    @property
-    def _device(self) -> torch.device:
-        device: torch.device = self.model.embed_tokens.weight.device
-        return device
-
-    def _prefill(self, prompt: list[int], *, reuse_prefix: bool) -> torch.Tensor:
-        """Logits `[1, V]` after the prompt.
+    def prefill(self, prompt_ids: Sequence[int], *, reuse_prefix: bool = False) -> torch.Tensor:
+        """Logits `[1, V]` after a prompt of at most the context, which is then in the cache for others that begin so.
 
         The last token goes through alone: so a prompt that is already in the cache, for the next sample of it, is
         continued by the very same operations as one that is new.
         """
         if self._cache is None:
-            self._cache = self._new_cache()
-        body = prompt[:-1]
+            dtype = self._backend.cache_dtype
+            self._cache = KVCache(
+                self.model.shape, batch=1, capacity=self.context_length, device=self._device, dtype=dtype
+            )
+        body = list(prompt_ids[:-1])
         known = len(body) if self._prefilled == len(body) and self._cached_ids[: len(body)] == body else 0
         if reuse_prefix and not known:
             known = _common(self._cached_ids, body)
@@ -120,16 +114,21 @@ class Generator:
             self.model.hidden(torch.tensor([body[known:]], device=self._device), self._cache)
             self._cached_ids = body  # only now: an interrupted pass leaves the cache at `known`
             self._prefilled = 0 if known else len(body)
-        return self._step(prompt[-1])
+        return self._step(prompt_ids[-1])
+
+    @property
+    def _device(self) -> torch.device:
+        device: torch.device = self.model.embed_tokens.weight.device
+        return device
 
     def _next(self, ids: list[int], n_keep: int) -> torch.Tensor:
-        """Logits `[1, V]` after the newest id; where the context is full, from its n_keep and its newest part."""
+        """Logits `[1, V]` after the newest id; where the context is full, after its first `n_keep` and its newest ones."""
         assert self._cache is not None
         if self._cache.length < self._cache.capacity:
             return self._step(ids[-1])
         recent = _shorten(ids, max(1, self.context_length - max(1, self.context_length // 4)), n_keep)
         self._forget_from(0)
-        return self._prefill(recent, reuse_prefix=False)
+        return self.prefill(recent)
 
     def _step(self, token: int) -> torch.Tensor:
         assert self._cache is not None
@@ -142,15 +141,6 @@ class Generator:
         self._cached_ids = self._cached_ids[:length]
         self._prefilled = self._prefilled if self._prefilled <= length else 0
         self._cache.truncate(length)
-
-    def _new_cache(self) -> KVCache:
-        return KVCache(
-            self.model.shape,
-            batch=1,
-            capacity=self.context_length,
-            device=self._device,
-            dtype=self._backend.cache_dtype,
-        )
 
 
 def _shorten(ids: Sequence[int], limit: int, n_keep: int) -> list[int]:
