@@ -21,7 +21,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from nima_cli.cli.compiled import compiled
-from nima_cli.cli.event_handlers import run_views
+from nima_cli.cli.event_handlers import run_event_handlers
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
 from nima_cli.engine.data.store.dataset import open_dataset
@@ -57,7 +57,7 @@ def measure(
     keep_freed_memory()
     trainer = Trainer(config, open_dataset(dataset), run_dir, device, kernels=kernels)
     watched, blind = trainer.plan, dataclasses.replace(trainer.plan, log_steps=NEVER)
-    views = run_views(config.monitoring, run_dir, resumed_step=None, history=run_dir, quiet=False)
+    views = run_event_handlers(config.monitoring, run_dir, resumed_step=None, history=run_dir, quiet=False)
     seconds = {True: [0.0] * (blocks + 1), False: [0.0] * (blocks + 1)}
     once: dict[str, float] = defaultdict(float)
     later: dict[str, float] = defaultdict(float)

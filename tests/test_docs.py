@@ -12,8 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from nima_cli.cli.app import app
-from nima_cli.cli.variadic import spread
+from nima_cli.cli.app import app, expand_variadic_options
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -71,7 +70,7 @@ def parse(line: str) -> None:
         words.remove("--install-completion")
         words.append("--help")
     command, context = typer.main.get_command(app), None
-    rest = spread(words[1:])
+    rest = expand_variadic_options(words[1:])
     while True:
         try:
             context = command.make_context(words[0], list(rest), parent=context)

@@ -1,6 +1,7 @@
-"""What the source never does: run what a file says, hand a line to a shell, or work inside a signal handler."""
+"""What the source never does: run what a file says, use a shell, work inside a signal handler, name a flag."""
 
 import ast
+import re
 import signal
 import subprocess
 import sys
@@ -115,6 +116,19 @@ def test_nothing_else_installs_handlers() -> None:
     }
     # The workers of a preparation ignore Ctrl-C: the parent decides what it means.
     assert users == {str(Path("cli", "stop.py")), str(Path("engine", "data", "parallel.py"))}
+
+
+ENGINE = sorted(path for path in (SOURCE / "engine").rglob("*") if path.suffix in (".py", ".h", ".cpp"))
+
+
+FLAGS_OF_OTHERS = {"--norc", "--noprofile", "--version"}  # of bash and of compilers
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_the_engine_names_no_flag(path: Path) -> None:
+    """It names an option as a parameter or a setting; `cli.flag_names` makes the flags of the command out of them."""
+    named = set(re.findall(r"--[a-z][a-z-]*", path.read_text("utf-8")))
+    assert named - FLAGS_OF_OTHERS == set()
 
 
 STOPPING = """

@@ -12,7 +12,7 @@ FLAGS = {"--overwrite", "--resume", "--min-length"}
     [
         ("pass `overwrite=True` to replace it", "pass `--overwrite` to replace it"),
         ("go on with `resume=auto`", "go on with `--resume auto`"),
-        ("lower `data.min_length`", "lower `--min-length`"),
+        ("`data.min_length` is too large", "`data.min_length` is too large"),
         ("lower `min_length=`", "lower `--min-length`"),
         ("set `training.batch_size` lower", "set `training.batch_size` lower"),
         ("keys found: `overwrite`, `prompt`", "keys found: `overwrite`, `prompt`"),

@@ -47,7 +47,7 @@ def test_axes_and_smoothing_change_the_picture(tiny_run: TinyRun, nima: Nima, tm
     ("flags", "said"),
     [
         (("--metric", "lss"), "`lss`: no such metric"),
-        (("--x", "weight"), "`--x weight`"),
+        (("--x", "weight"), "--x weight: expected one of `step`, `tokens`, `time`"),
         (("--smooth", "1"), "`smooth` 1"),
         (("--output", "picture.bmp"), "picture.bmp"),
         (("--smooth", "much"), "--smooth"),

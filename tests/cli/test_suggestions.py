@@ -78,7 +78,8 @@ def test_help_is_a_word_too(path: str, nima: Nima) -> None:
 
 def test_values_of_eval_are_guessed_too(nima: Nima) -> None:
     for flags, meant in (
-        (("--device", "gpu"), "`cuda`"), (("--dtype", "fp32"), "`float32`"), (("--split", "validation"), "`val`"),
+        (("--device", "gpu"), "`--device cuda`"), (("--dtype", "fp32"), "`--dtype float32`"),
+        (("--split", "validation"), "`--split val`"),
     ):  # fmt: skip
         ran = nima("eval", "some.pt", *flags)
         refused(ran, 2)

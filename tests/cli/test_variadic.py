@@ -2,7 +2,7 @@
 
 import pytest
 
-from nima_cli.cli.variadic import spread
+from nima_cli.cli.app import expand_variadic_options
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,10 @@ from nima_cli.cli.variadic import spread
     ],
 )  # fmt: skip
 def test_further_values_get_the_flag_again(typed: str, read: str) -> None:
-    assert spread(typed.split()) == read.split()
+    assert expand_variadic_options(typed.split()) == read.split()
 
 
 def test_values_stay_what_they_are() -> None:
-    assert spread(["--prompt", "a b", "", "[x]", "--seed", "1"]) == [
+    assert expand_variadic_options(["--prompt", "a b", "", "[x]", "--seed", "1"]) == [
         "--prompt", "a b", "--prompt", "", "--prompt", "[x]", "--seed", "1",
     ]  # fmt: skip

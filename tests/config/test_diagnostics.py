@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from nima_cli.config.load import load_config
 from tests.config.loading import refused
 
 CANARY = "wk-canary-81c2"
@@ -128,6 +129,14 @@ def test_a_key_that_only_looks_like_a_secret_is_a_misspelling(tmp_path: Path) ->
     assert refused(tmp_path, "evaluation:\n  max_token: 1\n").endswith("did you mean `max_tokens: 32768`?")
 
 
+@pytest.mark.parametrize("text", ["2024", "true", "[draft]", "{x}", "1e5"])
+def test_text_that_is_typed_for_a_key_of_text_means_itself(tmp_path: Path, text: str) -> None:
+    name = "monitoring.wandb.name"
+    typed = load_config(set_=[f"{name}={text}"], environ={})
+    exported = load_config(environ={"NIMA_MONITORING__WANDB__NAME": text})
+    assert typed.config.monitoring.wandb.name == exported.config.monitoring.wandb.name == text
+
+
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     text = "training:\n  epochs: 0\n  seeed: 1\n"
     message = refused(tmp_path, text, set_=["data.seed=x"], environ={"NIMA_TRAINNG__EPOCHS": "1"})
@@ -135,6 +144,11 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         "run.yaml:2", "run.yaml:3", "--set", "NIMA_TRAINNG__EPOCHS",
     }  # fmt: skip
     assert "run.yaml:3: unknown key `training.seeed` (did you mean `seed: 42`?)" in message
+
+
+def test_each_variable_of_an_unknown_section_is_told(tmp_path: Path) -> None:
+    message = refused(tmp_path, environ={"NIMA_TRAINNG__EPOCHS": "1", "NIMA_TRAINNG__MAX_STEPS": "2"})
+    assert [line.split(": ")[0] for line in message.splitlines()] == ["NIMA_TRAINNG__EPOCHS", "NIMA_TRAINNG__MAX_STEPS"]
 
 
 def test_very_many_problems_are_counted(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ def test_without_anything_the_defaults_and_their_preset() -> None:
     resolved = load_config(environ={})
     assert resolved.config.model.n_layers == PRESETS["gpt-tiny"]["model"]["n_layers"]
     assert resolved.config.training.epochs == Config().training.epochs
-    assert resolved.sources["model.n_layers"] == "preset gpt-tiny"
-    assert resolved.sources["training.epochs"] == "default"
+    assert resolved.origins["model.n_layers"] == "preset gpt-tiny"
+    assert resolved.origins["training.epochs"] == "default"
 
 
 def test_each_layer_wins_over_those_below(tmp_path: Path) -> None:
@@ -33,22 +33,22 @@ def test_each_layer_wins_over_those_below(tmp_path: Path) -> None:
     for expected, (source, more) in enumerate(layers, start=101):
         arguments |= more
         resolved = load(tmp_path, text, **arguments)
-        assert (resolved.config.training.batch_size, resolved.sources["training.batch_size"]) == (expected, source)
+        assert (resolved.config.training.batch_size, resolved.origins["training.batch_size"]) == (expected, source)
 
 
 def test_sources_name_every_key(tmp_path: Path) -> None:
     resolved = load(tmp_path, "data:\n  sources: [{path: docs}]\ntraining:\n  early_stopping:\n    patience: 9\n")
-    assert resolved.sources["data.sources"].endswith("run.yaml:2")
-    assert resolved.sources["training.early_stopping.patience"].endswith("run.yaml:5")
-    assert resolved.sources["training.early_stopping.enabled"] == "default"
-    assert "training.early_stopping" not in resolved.sources
+    assert resolved.origins["data.sources"].endswith("run.yaml:2")
+    assert resolved.origins["training.early_stopping.patience"].endswith("run.yaml:5")
+    assert resolved.origins["training.early_stopping.enabled"] == "default"
+    assert "training.early_stopping" not in resolved.origins
 
 
 @pytest.mark.parametrize("name", ["model.preset", "data.dir", "data.dedupe", "training.early_stopping.min_delta"])
 def test_flags_are_named_as_typed(name: str) -> None:
     value = {"model.preset": "gpt-small", "data.dir": "d", "data.dedupe": "off"}.get(name, 0.5)
     flag = {"model.preset": "--preset", "data.dir": "--data", "data.dedupe": "--dedup"}.get(name, "--min-delta")
-    assert load_config(overrides={name: value}, environ={}).sources[name] == flag
+    assert load_config(overrides={name: value}, environ={}).origins[name] == flag
 
 
 def test_a_flag_that_was_not_given_changes_nothing() -> None:
@@ -70,20 +70,20 @@ def test_the_strongest_layer_chooses_the_preset(tmp_path: Path, arguments: dict[
     assert resolved.config.model.preset == "gpt-small"
     assert resolved.config.model.d_model == 768
     assert resolved.config.model.n_layers == 5, "the file wins over the preset, wherever the preset was chosen"
-    assert resolved.sources["training.lr_scheduler"] == "preset gpt-small"
+    assert resolved.origins["training.lr_scheduler"] == "preset gpt-small"
 
 
 def test_without_a_preset_no_size_comes_from_one(tmp_path: Path) -> None:
     text = "model: {preset: null, n_layers: 2, d_model: 64, n_heads: 4}\n"
     resolved = load(tmp_path, text)
     assert resolved.config.model.context_length is None
-    assert not [source for source in resolved.sources.values() if source.startswith("preset")]
+    assert not [source for source in resolved.origins.values() if source.startswith("preset")]
 
 
 def test_a_size_that_is_null_comes_from_the_preset(tmp_path: Path) -> None:
     resolved = load(tmp_path, "model: {n_layers: null, d_ff: 640}\n")
     assert (resolved.config.model.n_layers, resolved.config.model.d_ff) == (4, 640)
-    assert resolved.sources["model.n_layers"] == "preset gpt-tiny"
+    assert resolved.origins["model.n_layers"] == "preset gpt-tiny"
 
 
 def test_a_checkpoint_stands_in_for_defaults_and_preset(tmp_path: Path) -> None:
@@ -91,13 +91,22 @@ def test_a_checkpoint_stands_in_for_defaults_and_preset(tmp_path: Path) -> None:
     resolved = load(tmp_path, "model: {preset: gpt-tiny, d_model: null}\ntraining: {epochs: 9}\n", base=base)
     assert (resolved.config.model.n_layers, resolved.config.model.d_model) == (3, 256)
     assert (resolved.config.training.seed, resolved.config.training.epochs) == (7, 9)
-    assert resolved.sources["training.seed"] == "checkpoint"
-    assert resolved.sources["model.n_layers"] == "checkpoint"
+    assert resolved.origins["training.seed"] == "checkpoint"
+    assert resolved.origins["model.n_layers"] == "checkpoint"
 
 
 def test_another_preset_over_a_checkpoint_counts() -> None:
     base = load_config(environ={}).config.model_dump()
     assert load_config(base=base, preset="gpt-small", environ={}).config.model.d_model == 768
+
+
+def test_a_mapping_gets_the_keys_of_every_layer_and_a_list_is_replaced(tmp_path: Path) -> None:
+    text = "data:\n  fields: {question: Q, title: T}\n  exclude: [a]\n"
+    overrides = {"data.fields": {"question": "Frage"}, "data.exclude": ["b"]}
+    data = load(tmp_path, text, overrides=overrides).config.data
+    assert data.fields == {"question": "Frage", "title": "T"}
+    assert data.exclude == ["b"]
+    assert load(tmp_path, text, set_=["data.fields=null"]).config.data.fields is None
 
 
 def test_an_empty_section_says_nothing(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""The `nima` program: its commands and its global options; knows nothing of what a command does."""
+"""The `nima` program: its commands, its global options, and how its command line is read."""
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -11,8 +12,9 @@ from nima_cli import __version__
 from nima_cli.cli.commands import chat, data, evaluate, export, generate, plot, train
 from nima_cli.cli.error_handler import error_handler
 from nima_cli.cli.flag_names import Command
-from nima_cli.cli.variadic import spread
 
+# Options that take many values.
+_VARIADIC = frozenset({"--text-files", "--json-files", "--jsonl-files", "--exclude", "--prompt", "--metric"})
 # In the order of the work.
 _COMMANDS = ("data", "train", "eval", "chat", "generate", "plot", "export")
 
@@ -59,12 +61,35 @@ def nima(
     """Turn a folder of technical documents into a small GPT of your own, and talk to it."""
 
 
+def expand_variadic_options(argv: Sequence[str]) -> list[str]:
+    """Repeat a many-valued flag before each further value: `--f a b` becomes `--f a --f b`.
+
+    Typer, like Click, takes one value per option. A value that starts with a dash must be written `--f=-x`;
+    a lone `-` (standard input) is a value. Nothing after `--` is touched.
+    """
+    result: list[str] = []
+    flag: str | None = None
+    filled = False
+    for index, word in enumerate(argv):
+        if word == "--":
+            return [*result, *argv[index:]]
+        if word.startswith("-") and word != "-":
+            name = word.split("=", 1)[0]
+            flag, filled = (name if name in _VARIADIC else None), "=" in word
+        elif flag is not None:
+            if filled:
+                result.append(flag)
+            filled = True
+        result.append(word)
+    return result
+
+
 def main() -> None:
     """Run the program."""
     # Threads that spin while they wait for each other take the cores from whoever they wait for: beside other work a
     # training step was several times slower. A short spin is enough on a machine of our own. Read by torch's import.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    argv = spread(sys.argv[1:])
+    argv = expand_variadic_options(sys.argv[1:])
     if argv[:1] == ["help"]:
         argv = [*argv[1:], "--help"]
     with error_handler(debug="--debug" in argv):

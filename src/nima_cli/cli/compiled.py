@@ -31,12 +31,11 @@ def compile_kernels_meanwhile(device: str) -> None:
 
 
 def _compile_meanwhile(program: "Program", device: str) -> None:
-    if device in ("auto", "cpu") and program.fits_platform:
-        Thread(target=_compile, args=(program, compiled())).start()
-
-
-def _compile(program: "Program", folder: Path) -> None:
     from nima_cli.engine.kernels.build import NoProgramError, library
 
-    with suppress(NoProgramError):  # whoever needs the program finds out again, and says why
-        library(program, folder)
+    def compile_program(folder: Path) -> None:
+        with suppress(NoProgramError):  # whoever needs the program finds out again, and says why
+            library(program, folder)
+
+    if device in ("auto", "cpu") and program.fits_platform:
+        Thread(target=compile_program, args=(compiled(),)).start()

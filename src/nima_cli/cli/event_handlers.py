@@ -1,11 +1,11 @@
-"""Brings events to everything that shows or keeps them; the only place where the views of a run are chosen."""
+"""Brings events to everything that shows or keeps them, and chooses the event handlers of a run."""
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from nima_cli.events import Event, View
 
@@ -13,22 +13,33 @@ if TYPE_CHECKING:
     from nima_cli.config.schema import MonitoringConfig
     from nima_cli.loggers.jsonl import MetricsRow
 
+Result = TypeVar("Result")
 
-def follow(events: Iterator[Event], views: Sequence[View]) -> Event | None:
-    """Show every event to every view, then close them; returns the last event, which says what came out."""
+
+def dispatch(events: Iterable[Event], handlers: Sequence[View]) -> Event | None:
+    """Give every event to every handler, then close them; returns the last event, which says what came out."""
     event = None
-    try:
+    with ExitStack() as closing:  # one that fails to close does not keep the others open
+        for handler in handlers:
+            closing.callback(handler.close)
         for event in events:
-            for view in views:
-                view(event)
-    finally:
-        with ExitStack() as closing:  # one that fails to close does not keep the others open
-            for view in views:
-                closing.callback(view.close)
+            for handler in handlers:
+                handler(event)
     return event
 
 
-def run_views(
+def run(steps: Generator[Event, None, Result], handlers: Sequence[View]) -> Result:
+    """As `dispatch`, for work that returns its result when its events end."""
+    results: list[Result] = []
+
+    def events() -> Iterator[Event]:
+        results.append((yield from steps))
+
+    dispatch(events(), handlers)
+    return results[0]
+
+
+def run_event_handlers(
     monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: int | None, history: Path, quiet: bool
 ) -> list[View]:
     """The views of a training run: the terminal, `metrics.jsonl`, the log, and what `monitoring` switches on.
@@ -77,11 +88,7 @@ def run_views(
 
 
 def print_json(value: object) -> None:
-    """Exactly one JSON object on stdout, which may be a terminal.
-
-    Raises:
-        ResourceError: stdout is a file that cannot take it.
-    """
+    """Exactly one JSON object on stdout, which may be a terminal."""
     from nima_cli.ui.console import safe_json, write_out
 
     if sys.stdout is None:  # the descriptor was closed when Python started; a run that ended well has ended well

@@ -9,8 +9,8 @@ from typer.core import TyperCommand
 
 from nima_cli.errors import NimaError
 
-# The engine names a parameter with its value, or a setting by its key: `seed=`, `resume=auto`, `data.min_length`.
-_NAMED = re.compile(r"`(?:(?P<section>\w+)\.)?(?P<name>[a-z_]+)(?:(?P<given>=)(?P<value>[^`\n]*))?`")
+# The engine names a parameter with its value: `min_length=`, `resume=auto`. The key of a setting stays what it is.
+_NAMED = re.compile(r"`(?P<name>[a-z_]+)=(?P<value>[^`\n]*)`")
 
 
 def in_flags(text: str, flags: Collection[str]) -> str:
@@ -18,10 +18,9 @@ def in_flags(text: str, flags: Collection[str]) -> str:
 
     def flag(match: re.Match[str]) -> str:
         name = f"--{match['name'].replace('_', '-')}"
-        if name not in flags or not (match["section"] or match["given"]):
+        if name not in flags:
             return match[0]
-        value = match["value"] or ""
-        return f"`{name}`" if value in ("", "True") else f"`{name} {value}`"
+        return f"`{name}`" if match["value"] in ("", "True") else f"`{name} {match['value']}`"
 
     return _NAMED.sub(flag, text)
 
@@ -30,11 +29,7 @@ class Command(TyperCommand):
     """A command that words the engine's errors in its own flags."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run it.
-
-        Raises:
-            NimaError: the engine's, in the words of this command.
-        """
+        """Run it."""
         try:
             return super().invoke(ctx)
         except NimaError as error:

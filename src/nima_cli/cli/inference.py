@@ -1,11 +1,12 @@
 """What the commands that take a checkpoint share: finding it, loading it, and what is checked before and said after."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nima_cli.cli.compiled import compiled
+from nima_cli.cli.options import require_choice
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,18 +18,10 @@ if TYPE_CHECKING:
     from nima_cli.engine.kernels.convert import Int8Rows
     from nima_cli.engine.model.gpt import GPT
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-DTYPES = ("auto", "float32", "bfloat16", "int8")
-
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to use, and the file it came from.
-
-    Attributes:
-        rows: its matrices in 8 bit, if it was asked for in int8.
-        quiet: say nothing about how it is used.
-    """
+    """A model ready to use, and the file it came from; `rows` are its matrices in 8 bit, if asked for in int8."""
 
     path: Path
     model: "GPT"
@@ -65,55 +58,37 @@ class LoadedModel:
 
 
 def chosen_checkpoint(argument: Path | None, option: Path | None, *, quiet: bool) -> Path:
-    """The checkpoint that the command line names, or the newest run, which is then said.
-
-    Raises:
-        InputError: it is named twice; or not at all, and there is no newest run.
-    """
+    """The checkpoint that the command line names, or the newest run, which is then said."""
     if argument is not None and option is not None:
         raise InputError(f"the checkpoint is named twice: {argument} and {option}", hint="name it once")
-    named = argument or option
-    if named is not None:
-        return named
+    return argument or option or newest_run("--checkpoint PATH", "checkpoint", quiet=quiet)
+
+
+def newest_run(option: str, what: str, *, quiet: bool) -> Path:
+    """The newest run, for a command that names none; says so."""
     from nima_cli.cli import rundir
     from nima_cli.ui.console import say
 
-    run_dir = rundir.newest_run("--checkpoint PATH")
+    run_dir = rundir.newest_run(option)
     if not quiet:
-        say(f"no checkpoint was named: taking the newest run, {run_dir}")
+        say(f"no {what} was named: taking the newest run, {run_dir}")
     return run_dir
 
 
-def sampling(**given: float | None) -> "SamplingParams":
-    """How to choose tokens, from options by the names of the settings; None leaves the default.
+def sampling(seeds: Sequence[int], **given: float | None) -> "SamplingParams":
+    """How to choose tokens, from options by the names of the settings; None leaves the default."""
+    from nima_cli.engine.inference.sampling import SamplingParams, check_seed
 
-    Raises:
-        InputError: a value is out of its range.
-    """
-    from nima_cli.engine.inference.sampling import SamplingParams
-
-    return SamplingParams(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    chosen = SamplingParams(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    check_seed(seeds[0])
+    check_seed(seeds[-1])
+    return chosen
 
 
 def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, quiet: bool = False) -> LoadedModel:
-    """Load `--checkpoint` onto `--device` in `--dtype`, and say what the user should know about that.
-
-    Args:
-        batched: whether many tokens will go through it at once.
-        quiet: say nothing.
-
-    Raises:
-        InputError: no such device name or type.
-        CheckpointError: the checkpoint cannot be used.
-        DeviceError: the device is absent.
-    """
-    for option, value, choices in (("device", device, DEVICES), ("dtype", dtype, DTYPES)):
-        if value not in choices:
-            from nima_cli.config.synonyms import nearest
-
-            near = nearest(value, choices)
-            hint = f"did you mean `{near}`?" if near else f"use {', '.join(choices[:-1])} or {choices[-1]}"
-            raise InputError(f"`--{option} {value}`: no such {option}", hint=hint)
+    """Load a checkpoint and say what the user should know about that; `batched`: for many tokens at once."""
+    require_choice("--device", device, ("auto", "cpu", "cuda", "mps"))
+    require_choice("--dtype", dtype, ("auto", "float32", "bfloat16", "int8"))
     from nima_cli.engine.checkpoint import file as checkpoints
     from nima_cli.engine.checkpoint.files import find
     from nima_cli.engine.device import pick_inference_device
@@ -130,11 +105,7 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, qu
 
 
 def require_text(where: str, text: str) -> None:
-    """Refuse what a shell passed on as bytes that are no UTF-8; `where` is the flag.
-
-    Raises:
-        InputError: the text holds such bytes.
-    """
+    """Refuse what a shell passed on as bytes that are not UTF-8; `where` is the flag."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

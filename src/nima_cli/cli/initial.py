@@ -11,12 +11,11 @@ if TYPE_CHECKING:
 
 def foundation(checkpoint: "Checkpoint") -> dict[str, Any]:
     """Settings below all that the user gives: the shape of the checkpoint, and what its preset says of training."""
-    from nima_cli.config.layers import merge
     from nima_cli.config.schema import PRESETS, ModelConfig
 
     sizes = {key: value for key, value in checkpoint.shape.to_dict().items() if key in ModelConfig.model_fields}
     preset = checkpoint.header.get("config", {}).get("model", {}).get("preset")
-    return merge(PRESETS.get(preset, {}), {"model": {"preset": preset if preset in PRESETS else None, **sizes}})
+    return {**PRESETS.get(preset, {}), "model": {"preset": preset if preset in PRESETS else None, **sizes}}
 
 
 def with_tokenizer(config: "Config", checkpoint: "Checkpoint") -> "Config":

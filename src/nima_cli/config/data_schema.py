@@ -1,13 +1,12 @@
 """The settings of preparing data: types, defaults, bounds and descriptions; never imports torch."""
 
-from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from nima_cli.config.record_keys import RECORD_KEYS
-from nima_cli.config.section import Section
-from nima_cli.config.values import Float, Int, Name
+from nima_cli.config.section import Float, Int, Name, Section, setting
+from nima_cli.config.synonyms import closest
 
 BUILTIN_SOURCE = "builtin:python-docs"
 
@@ -15,20 +14,16 @@ BUILTIN_SOURCE = "builtin:python-docs"
 def _known_keys(fields: dict[str, str]) -> dict[str, str]:
     for key in fields:
         if key not in RECORD_KEYS:
-            near = get_close_matches(key.lower(), RECORD_KEYS, n=1)
-            known = (
-                f"did you mean `{near[0]}`?" if near else f"known are {', '.join(f'`{one}`' for one in RECORD_KEYS)}"
-            )
-            raise ValueError(f"`{key}` is no key of records that nima knows; {known}")
+            near = closest(key.lower(), RECORD_KEYS)
+            known = ", ".join(f"`{one}`" for one in RECORD_KEYS)
+            hint = f"did you mean `{near}`?" if near else f"known are {known}"
+            raise ValueError(f"`{key}` is no key of records that nima knows; {hint}")
     return fields
 
 
-# Keys of records that nima knows -> the keys that stand for them in the files.
-Fields = Annotated[dict[Name, Name], AfterValidator(_known_keys)]
-
-
-def _check_patterns(patterns: list[str]) -> list[str]:
-    from pathspec import GitIgnoreSpec
+def _valid_patterns(patterns: list[str]) -> list[str]:
+    if patterns:
+        from pathspec import GitIgnoreSpec
 
     for pattern in patterns:
         try:
@@ -38,31 +33,36 @@ def _check_patterns(patterns: list[str]) -> list[str]:
     return patterns
 
 
+def _known_encoding(name: str) -> str:
+    try:
+        b"x".decode(name, "ignore")
+    except (LookupError, ValueError) as error:
+        raise ValueError(f"`{name}` is no text encoding known here, such as `windows-1252` or `utf-16-le`") from error
+    return name
+
+
+# Keys of records that nima knows -> the keys that stand for them in the files.
+Fields = Annotated[dict[Name, Name], AfterValidator(_known_keys)]
+Patterns = Annotated[list[Name], AfterValidator(_valid_patterns)]
+Encoding = Annotated[Name, AfterValidator(_known_encoding)]
+
+
 class SourceConfig(Section):
     """One source of documents."""
 
     path: Name = Field(description="A file, folder, glob, or `builtin:python-docs`.")
-    format: Literal["auto", "text", "markdown", "qa", "chat", "doc"] = Field(
-        "auto", description="Shape of the contents; `auto` decides per file from its suffix and keys."
+    format: Literal["auto", "text", "markdown", "qa", "chat", "doc"] = setting(
+        "auto", "Shape of the contents; `auto` decides per file from its suffix and keys."
     )
-    container: Literal["auto", "text", "json", "jsonl"] = Field(
-        "auto", description="What the files are and which of a folder are taken; `auto` goes by their suffix."
+    container: Literal["auto", "text", "json", "jsonl"] = setting(
+        "auto", "What the files are and which of a folder are taken; `auto` goes by their suffix."
     )
-    weight: Float = Field(
-        1.0, gt=0.0, le=100.0, description="How often the source is drawn in an epoch; train split only."
+    weight: Float = setting(1.0, "How often the source is drawn in an epoch; train split only.", gt=0.0, le=100.0)
+    name: Name | None = setting(None, "Name in reports; by default made from the path.")
+    fields: Fields | None = setting(
+        None, "As `data.fields`, for the records of this source; where both name a key, this one counts."
     )
-    name: Name | None = Field(None, description="Name in reports; by default made from the path.")
-    fields: Fields | None = Field(
-        None, description="As `data.fields`, for the records of this source; where both name a key, this one counts."
-    )
-    exclude: list[Name] = Field(
-        default_factory=list, description="More patterns like those of `data.exclude`, for this source."
-    )
-
-    @field_validator("exclude")
-    @classmethod
-    def _check_exclude(cls, value: list[str]) -> list[str]:
-        return _check_patterns(value) if value else value
+    exclude: Patterns = setting([], "More patterns like those of `data.exclude`, for this source.")
 
     @model_validator(mode="after")
     def _check_container(self) -> "SourceConfig":
@@ -72,104 +72,81 @@ class SourceConfig(Section):
         return self
 
 
-def _check_encoding_name(name: str) -> None:
-    try:
-        b"x".decode(name, "ignore")
-    except (LookupError, ValueError) as error:
-        raise ValueError(f"`{name}` is no text encoding known here, such as `windows-1252` or `utf-16-le`") from error
-
-
 class DataConfig(Section):
     """What to learn from, and how it becomes a prepared dataset."""
 
-    dir: Name | None = Field(None, description="The prepared dataset; made from `sources` when missing or stale.")
-    sources: list[SourceConfig] = Field(
-        default_factory=list, description="Documents to prepare from; with neither this nor `dir`, the embedded source."
+    dir: Name | None = setting(None, "The prepared dataset; made from `sources` when missing or stale.")
+    sources: list[SourceConfig] = setting(
+        [], "Documents to prepare from; with neither this nor `dir`, the embedded source."
     )
-    exclude: list[Name] = Field(
-        default_factory=list,
-        description="Patterns as in `.gitignore`, below each folder that is walked, of what is left out; `!pattern` "
+    exclude: Patterns = setting(
+        [],
+        "Patterns as in `.gitignore`, below each folder that is walked, of what is left out; `!pattern` "
         "takes back what else is left out. A file that is named itself is always read.",
     )
-    default_excludes: bool = Field(
+    default_excludes: bool = setting(
         True,
-        description="Leave out of folders what is hidden, installed, built, minified or generated: `node_modules`, "
+        "Leave out of folders what is hidden, installed, built, minified or generated: `node_modules`, "
         "virtual environments, `_build`, `*.min.*`, lock files and the like.",
     )
-    respect_gitignore: bool = Field(True, description="Leave out of folders what git ignores.")
-    tokenizer: Literal["bpe", "unigram", "char"] = Field("bpe", description="Kind of SentencePiece tokenizer to train.")
-    vocab_size: Int | None = Field(
-        None, ge=300, le=65536, description="Tokens in the vocabulary; by default chosen from the size of the corpus."
+    respect_gitignore: bool = setting(True, "Leave out of folders what git ignores.")
+    tokenizer: Literal["bpe", "unigram", "char"] = setting("bpe", "Kind of SentencePiece tokenizer to train.")
+    vocab_size: Int | None = setting(
+        None, "Tokens in the vocabulary; by default chosen from the size of the corpus.", ge=300, le=65536
     )
-    tokenizer_from: Name | None = Field(
+    tokenizer_from: Name | None = setting(
         None,
-        description="Reuse this tokenizer (a `.model` file or a prepared dataset; on the command line also that of a "
+        "Reuse this tokenizer (a `.model` file or a prepared dataset; on the command line also that of a "
         "checkpoint or run) instead of training one.",
     )
-    max_length: Int = Field(
-        512, ge=16, le=131072, description="Tokens in a sample; longer documents are split, not cut."
-    )
-    min_length: Int = Field(32, ge=1, description="Characters; shorter documents are dropped and counted.")
-    train_ratio: Float = Field(0.8, gt=0.0, lt=1.0, description="Share of the documents to train on.")
-    val_ratio: Float = Field(0.1, gt=0.0, lt=1.0, description="Share for validation; what is left is the test split.")
-    seed: Int = Field(42, ge=0, lt=2**63, description="Seed of the shuffle before the split.")
-    dedupe: Literal["near", "exact", "off"] = Field(
+    max_length: Int = setting(512, "Tokens in a sample; longer documents are split, not cut.", ge=16, le=131072)
+    min_length: Int = setting(32, "Characters; shorter documents are dropped and counted.", ge=1)
+    train_ratio: Float = setting(0.8, "Share of the documents to train on.", gt=0.0, lt=1.0)
+    val_ratio: Float = setting(0.1, "Share for validation; what is left is the test split.", gt=0.0, lt=1.0)
+    seed: Int = setting(42, "Seed of the shuffle before the split.", ge=0, lt=2**63)
+    dedupe: Literal["near", "exact", "off"] = setting(
         "near",
-        description="Before the split, remove documents that say nearly the same, only those that are equal up to case "
+        "Before the split, remove documents that say nearly the same, only those that are equal up to case "
         "and white space, or none.",
     )
-    loss: Literal["all", "assistant"] = Field(
-        "all", description="Learn every token, or in Q&A and chats only what the assistant says."
+    loss: Literal["all", "assistant"] = setting(
+        "all", "Learn every token, or in Q&A and chats only what the assistant says."
     )
-    on_error: Literal["stop", "skip"] = Field("stop", description="At a bad record: stop, or drop it and count it.")
-    fields: Fields | None = Field(
+    on_error: Literal["stop", "skip"] = setting("stop", "At a bad record: stop, or drop it and count it.")
+    fields: Fields | None = setting(
         None,
-        description="Keys of records that have other names: `{question: Question, answer: data.reply}` takes the "
+        "Keys of records that have other names: `{question: Question, answer: data.reply}` takes the "
         "question from `Question` and the answer from `reply` in `data`.",
     )
-    encoding: Name | None = Field(
-        None, description="What files are in that are not UTF-8, such as `windows-1252`; by default they are errors."
+    encoding: Encoding | None = setting(
+        None, "What files are in that are not UTF-8, such as `windows-1252`; by default they are errors."
     )
-    normalize: Literal["none", "nfc"] = Field("none", description="Unicode normalisation; `none` changes nothing.")
-    strip_markup: bool = Field(
+    normalize: Literal["none", "nfc"] = setting("none", "Unicode normalisation; `none` changes nothing.")
+    strip_markup: bool = setting(
         True,
-        description="Take front matter, comments, shortcodes and layout tags out of Markdown, never out of code, and "
+        "Take front matter, comments, shortcodes and layout tags out of Markdown, never out of code, and "
         "turn reStructuredText, AsciiDoc and Org into Markdown; else both are learnt as they are written.",
     )
-    include_code: bool = Field(
-        False, description="Take source code from folders too; each file becomes a document under its name."
+    include_code: bool = setting(
+        False, "Take source code from folders too; each file becomes a document under its name."
     )
-    keep_links: bool = Field(True, description="Keep the targets of Markdown links; else only their text is left.")
-    heading_context: bool = Field(
-        True, description="Begin a piece of a split document with the headings that it is under."
+    keep_links: bool = setting(True, "Keep the targets of Markdown links; else only their text is left.")
+    heading_context: bool = setting(True, "Begin a piece of a split document with the headings that it is under.")
+    max_characters: Int | None = setting(
+        None, "Characters; longer documents are dropped and counted. By default none is.", ge=1
     )
-    max_characters: Int | None = Field(
-        None, ge=1, description="Characters; longer documents are dropped and counted. By default none is."
+    max_repetition: Float | None = setting(
+        None, "Drop documents of which a larger share repeats itself. By default none is.", gt=0.0, le=1.0
     )
-    max_repetition: Float | None = Field(
-        None, gt=0.0, le=1.0, description="Drop documents of which a larger share repeats itself. By default none is."
+    max_non_text: Float | None = setting(
+        None, "Drop documents of which a larger share is no language. By default none is.", gt=0.0, le=1.0
     )
-    max_non_text: Float | None = Field(
-        None, gt=0.0, le=1.0, description="Drop documents of which a larger share is no language. By default none is."
-    )
-    max_boilerplate: Float | None = Field(
+    max_boilerplate: Float | None = setting(
         None,
+        "Drop documents of which a larger share is lines that very many share. By default none is.",
         gt=0.0,
         le=1.0,
-        description="Drop documents of which a larger share is lines that very many share. By default none is.",
     )
-
-    @field_validator("exclude")
-    @classmethod
-    def _check_exclude(cls, value: list[str]) -> list[str]:
-        return _check_patterns(value) if value else value
-
-    @field_validator("encoding")
-    @classmethod
-    def _check_encoding(cls, value: str | None) -> str | None:
-        if value is not None:
-            _check_encoding_name(value)
-        return value
 
     @model_validator(mode="after")
     def _check_ratios(self) -> "DataConfig":

@@ -1,27 +1,16 @@
-"""Turns what is wrong with a configuration into lines a user can act on; knows nothing of files or the environment."""
+"""Turns what is wrong with a configuration into lines a user can act on."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from nima_cli.config.keys import (
-    KeyPath,
-    allowed,
-    choices,
-    dotted,
-    find,
-    leaves,
-    section_at,
-    section_type,
-    sections,
-    takes_text,
-)
-from nima_cli.config.layers import Layer, Problem, highest
+from nima_cli.config import keys
+from nima_cli.config.keys import KeyPath, dotted, find
+from nima_cli.config.origins import Diagnostic, Origin, Settings
 from nima_cli.config.section import Section
-from nima_cli.config.synonyms import key_for, nearest
+from nima_cli.config.synonyms import closest, key_for, nearest
 from nima_cli.errors import ConfigError
 
 SHOWN = 20
@@ -29,36 +18,36 @@ _KEYS_SHOWN = 8
 _SECRET = re.compile(r"(^|_)(api_?key|key|token|pass(word|wd|phrase)|secret|credentials?)$", re.IGNORECASE)
 
 
-def refusal(problems: Sequence[Problem]) -> ConfigError:
-    """One error with a line for each problem; a single one keeps its hint apart."""
-    if len(problems) == 1:
-        return ConfigError(f"{problems[0].place}: {problems[0].text}", hint=problems[0].hint)
-    lines = [
-        f"{problem.place}: {problem.text}" + (f" ({problem.hint})" if problem.hint else "")
-        for problem in problems[:SHOWN]
-    ]
-    if len(problems) > SHOWN:
-        lines.append(f"and {len(problems) - SHOWN} more problems")
+def refusal(diagnostics: Sequence[Diagnostic]) -> ConfigError:
+    """One error with a line for each diagnostic; a single one keeps its hint apart."""
+    if len(diagnostics) == 1:
+        return ConfigError(f"{diagnostics[0].place}: {diagnostics[0].text}", hint=diagnostics[0].hint)
+    lines = [f"{one.place}: {one.text}" + (f" ({one.hint})" if one.hint else "") for one in diagnostics[:SHOWN]]
+    if len(diagnostics) > SHOWN:
+        lines.append(f"and {len(diagnostics) - SHOWN} more problems")
     return ConfigError("\n".join(lines))
 
 
-def explain(error: ValidationError, layers: Sequence[Layer]) -> list[Problem]:
-    """What pydantic found, each at the place of the layer that it comes from (weakest layer first)."""
-    problems: dict[KeyPath, Problem] = {}
+def explain(error: ValidationError, settings: Settings) -> list[Diagnostic]:
+    """What pydantic found, each where the value was set."""
+    found: dict[KeyPath, Diagnostic] = {}
     for detail in error.errors(include_url=False):
-        kind, path = detail["type"], _known_part(detail["loc"])
+        kind, path = detail["type"], detail["loc"]
         if kind == "extra_forbidden":
-            path = detail["loc"]
-            problem = _unknown(path, _setter(layers, path))
+            for key, origin in settings.setters(path):
+                # But in a file a key is written with its sections, which may not exist either.
+                whole = path if origin.style == "yaml" else max(path, key, key=len)
+                found[whole] = _unknown(whole, origin)
         elif kind == "missing":
-            path = detail["loc"]
-            problem = Problem(_setter(layers, path[:-1]).place(path), f"`{dotted(path)}` is missing")
-        elif kind == "value_error" and not isinstance(detail["input"], bool):
-            problem = _rule(path, str(detail["ctx"]["error"]), layers)
+            found[path] = Diagnostic(settings.place(path), f"`{dotted(path)}` is missing")
         else:
-            problem = _value(path, detail["input"], _setter(layers, path))
-        problems.setdefault(path, problem)  # a union reports each of its members
-    return list(problems.values())
+            path = _known_part(path)
+            if kind == "value_error" and not isinstance(detail["input"], bool):
+                diagnostic = _rule(path, str(detail["ctx"]["error"]), settings)
+            else:
+                diagnostic = _value(path, detail["input"], settings)
+            found.setdefault(path, diagnostic)  # a union reports each of its members
+    return list(found.values())
 
 
 def first_refused(section: type[Section], values: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -68,90 +57,84 @@ def first_refused(section: type[Section], values: Mapping[str, Any]) -> tuple[st
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
         field = section.model_fields[name]
-        return name, allowed(field.annotation, field.metadata)
+        return name, keys.allowed(field.annotation, field.metadata)
     return None
 
 
-def unknown_variable(name: str, path: KeyPath) -> Problem:
-    """An environment variable that names no key."""
-    return _unknown(path, Layer({}, {(): name}, "environment"))
-
-
-def _unknown(path: KeyPath, layer: Layer) -> Problem:
-    place, name, parent = layer.place(path), str(path[-1]), path[:-1]
-    section = section_at(parent)
-    here = list(section.model_fields) if section else []
-    if _SECRET.search(name) and not get_close_matches(name, _names(), n=1, cutoff=0.8):
+def _unknown(path: KeyPath, origin: Origin) -> Diagnostic:
+    place, name = origin.place(path), str(path[-1])
+    if _SECRET.search(name) and not closest(name, _names(), cutoff=0.8):
         text = f"`{dotted(path)}`: secrets do not belong in a configuration"
-        return Problem(place, text, "remove it; use the variable WANDB_API_KEY or `wandb login`")
-    return Problem(place, f"unknown key `{dotted(path)}`", _suggestion(name, parent, here, layer))
+        return Diagnostic(place, text, "remove it; use the variable WANDB_API_KEY or `wandb login`")
+    return Diagnostic(place, f"unknown key `{dotted(path)}`", _suggestion(name, path[:-1], origin))
 
 
-def _suggestion(name: str, parent: KeyPath, here: list[str], layer: Layer) -> str | None:
-    elsewhere = _homes(name)
-    if near := key_for(name, here) or next(iter(get_close_matches(name.lower(), here, n=1)), None):
-        found: KeyPath = (*parent, near)
-    elif elsewhere and layer.style == "yaml":
-        return f"move it under {' or '.join(f'`{dotted(home)}:`' for home in elsewhere[:3])}"
-    elif elsewhere:
-        return f"did you mean {' or '.join(f'`{layer.spell((*home, name))}`' for home in elsewhere[:3])}?"
-    else:
-        known = {part: home for home, section in _plain_sections() for part in reversed(section.model_fields)}
-        anywhere = key_for(name, known) or next(iter(get_close_matches(name.lower(), known, n=1)), None)
-        if anywhere is None:
-            return _listed(here) if here else None
-        found = (*known[anywhere], anywhere)
-        if layer.style == "yaml":
-            return f"did you mean `{found[-1]}` under `{dotted(found[:-1])}:`?" if found[:-1] else None
-    return f"did you mean `{layer.spell(found, _example(found))}`?"
+def _suggestion(name: str, parent: KeyPath, origin: Origin) -> str | None:
+    """The key that was meant: in this section, of this name in another one, or of a similar name anywhere."""
+    section = keys.section_at(parent)
+    here = list(section.model_fields) if section else []
+    homes = [home for home, other in _plain_sections() if home and name in other.model_fields][:3]
+    if near := _near_key(name, here):
+        return _did_you_mean((*parent, near), origin)
+    if homes and origin.style == "yaml":
+        return f"move it under {' or '.join(f'`{dotted(home)}:`' for home in homes)}"
+    if homes:
+        return f"did you mean {' or '.join(f'`{origin.spell((*home, name))}`' for home in homes)}?"
+    known = {part: home for home, other in _plain_sections() for part in reversed(other.model_fields)}
+    near = _near_key(name, known)
+    if near is None:
+        return _listed(here) if here else None
+    if origin.style != "yaml":
+        return _did_you_mean((*known[near], near), origin)
+    return f"did you mean `{near}` under `{dotted(known[near])}:`?" if known[near] else None
 
 
-def _listed(keys: Sequence[str]) -> str:
+def _near_key(name: str, names: Collection[str]) -> str | None:
+    return key_for(name, names) or closest(name.lower(), names)
+
+
+def _did_you_mean(path: KeyPath, origin: Origin) -> str:
+    """With the default of the key where that shows how a value looks."""
+    field = keys.leaves().get(tuple(str(part) for part in path))
+    default = field.get_default() if field else None
+    example = str(default).lower() if isinstance(default, bool) else default
+    return f"did you mean `{origin.spell(path, example if isinstance(default, int | float) else None)}`?"
+
+
+def _listed(names: Sequence[str]) -> str:
     """The keys of a section, as far as a line holds them."""
-    shown = ", ".join(f"`{key}`" for key in keys[:_KEYS_SHOWN])
-    more = len(keys) - _KEYS_SHOWN
+    shown = ", ".join(f"`{name}`" for name in names[:_KEYS_SHOWN])
+    more = len(names) - _KEYS_SHOWN
     return f"the keys here are {shown}" if more <= 0 else f"there are {shown} and {more} more: see docs/config.md"
 
 
-def _example(path: KeyPath) -> Any:
-    """The default of a key where that shows how a value looks."""
-    field = leaves().get(tuple(str(part) for part in path))
-    default = field.get_default() if field else None
-    return str(default).lower() if isinstance(default, bool) else default if isinstance(default, int | float) else None
-
-
 def _plain_sections() -> Iterable[tuple[KeyPath, type[Section]]]:
-    return ((path, section) for path, section in sections().items() if not any(part.endswith("[]") for part in path))
+    """All sections but those of the items of lists."""
+    return ((path, found) for path, found in keys.sections().items() if not any(part.endswith("[]") for part in path))
 
 
 def _names() -> list[str]:
-    return [name for section in sections().values() for name in section.model_fields]
+    return [name for section in keys.sections().values() for name in section.model_fields]
 
 
-def _homes(name: str) -> list[KeyPath]:
-    return [path for path, section in _plain_sections() if path and name in section.model_fields]
+def _rule(path: KeyPath, message: str, settings: Settings) -> Diagnostic:
+    """A broken rule between keys: it is shown where the last of the keys that it names was set."""
+    named = {(*path, key) for key in re.findall(r"`(\w+)`", message)}
+    at = [key for key, _, _ in settings if key in named] or [path]
+    return Diagnostic(settings.place(at[-1]), f"`{dotted(path)}`: {message}")
 
 
-def _rule(path: KeyPath, message: str, layers: Sequence[Layer]) -> Problem:
-    """A broken rule between keys: it is shown where the strongest layer sets one of the keys that the rule names."""
-    named = [(*path, key) for key in re.findall(r"`(\w+)`", message) if find((*path, key))]
-    setters = [layer for layer in reversed(layers) for key in named if layer.has(key)]
-    layer = setters[0] if setters else _setter(layers, path)
-    at = next((key for key in named if layer.has(key)), path)
-    return Problem(layer.place(at), f"`{dotted(path)}`: {message}")
-
-
-def _value(path: KeyPath, value: Any, layer: Layer) -> Problem:
+def _value(path: KeyPath, value: Any, settings: Settings) -> Diagnostic:
     annotation, metadata = find(path) or (str, ())
-    text = f"`{dotted(path)}` must be {allowed(annotation, metadata)}, got {_shown(value)}"
     hint = None
-    if isinstance(value, str) and (near := nearest(value, choices(annotation))):
+    if isinstance(value, str) and (near := nearest(value, keys.choices(annotation))):
         hint = f"did you mean `{near}`?"
-    elif isinstance(value, str) and section_type(annotation):
+    elif isinstance(value, str) and keys.section_type(annotation):
         hint = f"write `path: {value}`"
-    elif isinstance(value, int | float) and takes_text(annotation):
+    elif isinstance(value, int | float) and keys.takes_text(annotation):
         hint = "put it in quotes"
-    return Problem(layer.place(path), text, hint)
+    text = f"`{dotted(path)}` must be {keys.allowed(annotation, metadata)}, got {_shown(value)}"
+    return Diagnostic(settings.place(path), text, hint)
 
 
 def _shown(value: Any) -> str:
@@ -168,11 +151,3 @@ def _known_part(path: KeyPath) -> KeyPath:
     while find(path) is None:
         path = path[:-1]
     return path
-
-
-def _setter(layers: Sequence[Layer], path: KeyPath) -> Layer:
-    """The layer to blame for `path`: the strongest one that sets it, or the section that should hold it."""
-    for end in range(len(path), 0, -1):
-        if layer := highest(layers, path[:end]):
-            return layer
-    return layers[-1]

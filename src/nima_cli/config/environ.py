@@ -1,19 +1,14 @@
-"""The one place that reads environment variables: a layer of the configuration, and the folder for nima's own files.
-
-It knows nothing of the other layers. `NIMA_TRAINING__LEARNING_RATE` sets `training.learning_rate`.
-"""
+"""The one place that reads environment variables: those that set keys, and the folder for nima's own files."""
 
 import os
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nima_cli.config.diagnostics import unknown_variable
 from nima_cli.config.keys import KeyPath, leaves
-from nima_cli.config.layers import Layer, Problem
+from nima_cli.config.origins import Diagnostic
 from nima_cli.config.schema import Config
-from nima_cli.config.strict_yaml import parse_value
+from nima_cli.config.synonyms import closest
 from nima_cli.errors import ConfigError, ResourceError
 
 PREFIX, SEPARATOR = "NIMA_", "__"
@@ -46,49 +41,51 @@ def home(environ: Mapping[str, str] | None = None) -> Path:
     return folder
 
 
-def read(environ: Mapping[str, str] | None = None) -> tuple[Layer, list[Problem]]:
-    """The layer of all `NIMA_SECTION__KEY` variables, and a problem for each that names no section."""
-    variables = {
-        name.upper(): value
-        for name, value in sorted((os.environ if environ is None else environ).items())
-        if name.upper().startswith(PREFIX)
-    }
-    paths = {name: tuple(name.removeprefix(PREFIX).lower().split(SEPARATOR)) for name in variables}
-    settings = {name: path for name, path in paths.items() if len(path) > 1 and path[0] in Config.model_fields}
-    problems = [
-        unknown_variable(name, path) for name, path in paths.items() if len(path) > 1 and name not in settings
-    ] + [problem for name, path in paths.items() if len(path) == 1 and (problem := _near_miss(name))]
-    values = _through_settings({name: variables[name] for name in settings}) if settings else {}
-    places: dict[KeyPath, str] = {path: name for name, path in settings.items()}
-    return Layer(values, places, "environment"), problems
+def variables(environ: Mapping[str, str] | None = None) -> Iterator[tuple[str, KeyPath, str] | Diagnostic]:
+    """Name, key and text of each variable that sets one, as `NIMA_TRAINING__EPOCHS` does; what only looks like it."""
+    given = os.environ if environ is None else environ
+    ours = {name.upper(): text for name, text in sorted(given.items()) if name.upper().startswith(PREFIX)}
+    known = {name: text for name, text in ours.items() if _words(name)[0] in Config.model_fields and SEPARATOR in name}
+    for path in _leaves(_through_settings(known)) if known else ():
+        name = PREFIX + SEPARATOR.join(map(str, path)).upper()
+        yield name, path, known[name]
+    for name in (name for name in ours if name not in known):
+        if SEPARATOR in name:
+            yield name, tuple(_words(name)), ours[name]  # of a section that there is not: validation says so
+        elif near_miss := _near_miss(name):
+            yield near_miss
 
 
-def _near_miss(name: str) -> Problem | None:
-    """A variable that would set a key if its underscores were right: it must not be ignored without a word."""
-    if name.removeprefix(PREFIX).lower() in Config.model_fields:
-        return Problem(name, "names a whole section", f"set one key, as in `{name}{SEPARATOR}KEY`")
-    proper = {(PREFIX + "_".join(path)).upper(): (PREFIX + SEPARATOR.join(path)).upper() for path in leaves()}
-    if near := get_close_matches(name, proper, n=1, cutoff=0.95):
-        return Problem(name, "names no key", f"did you mean `{proper[near[0]]}`, with two underscores?")
-    return None
+def _words(name: str) -> list[str]:
+    return name.removeprefix(PREFIX).lower().split(SEPARATOR)
+
+
+def _leaves(values: Mapping[str, Any], path: KeyPath = ()) -> Iterator[KeyPath]:
+    for key, value in values.items():
+        yield from _leaves(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
 
 
 def _through_settings(variables: Mapping[str, str]) -> dict[str, Any]:
-    """The variables as nested values, read by pydantic-settings; values stay text where the schema reads text."""
+    """The variables as nested text, read by pydantic-settings."""
     from pydantic import create_model
     from pydantic_settings import BaseSettings, EnvSettingsSource  # slow to import, and rarely needed
 
-    class Source(EnvSettingsSource):
+    class Texts(EnvSettingsSource):
         def _load_env_vars(self) -> Mapping[str, str | None]:
-            return {name.lower(): None if value == "null" else value for name, value in variables.items()}
+            return {name.lower(): text for name, text in variables.items()}
 
         def decode_complex_value(self, field_name: str, field: Any, value: Any) -> Any:
-            try:
-                return parse_value(value)
-            except ConfigError:
-                return value  # the validation that follows says what was expected
+            return value  # parsed like the text of a flag
 
     fields: dict[str, Any] = {name: (field.annotation, field) for name, field in Config.model_fields.items()}
-    settings = create_model("Settings", __base__=BaseSettings, **fields)
-    source = Source(settings, env_prefix=PREFIX, env_nested_delimiter=SEPARATOR)
-    return source()
+    settings = create_model("Variables", __base__=BaseSettings, **fields)
+    return Texts(settings, env_prefix=PREFIX, env_nested_delimiter=SEPARATOR)()
+
+
+def _near_miss(name: str) -> Diagnostic | None:
+    """A variable that would set a key if its underscores were right: it must not be ignored without a word."""
+    if name.removeprefix(PREFIX).lower() in Config.model_fields:
+        return Diagnostic(name, "names a whole section", f"set one key, as in `{name}{SEPARATOR}KEY`")
+    proper = {(PREFIX + "_".join(path)).upper(): (PREFIX + SEPARATOR.join(path)).upper() for path in leaves()}
+    near = closest(name, proper, cutoff=0.95)
+    return Diagnostic(name, "names no key", f"did you mean `{proper[near]}`, with two underscores?") if near else None

@@ -1,4 +1,4 @@
-"""Walks the schema: which keys exist, under which section, and what each may hold; knows nothing of files or layers."""
+"""Walks the schema: which keys exist, under which section, and what each may hold."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -83,9 +83,7 @@ def leaves() -> dict[tuple[str, ...], FieldInfo]:
 
 def allowed(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     """What a key may hold, as words: `a number above 0 and at most 10`, `` `min`, `max` or `null` ``."""
-    annotation, metadata = _unwrap(annotation, metadata)
-    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    words = [word for member in members for word in _words(*_unwrap(member, metadata))]
+    words = [word for member in _members(annotation, metadata) for word in _words(*member)]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
@@ -98,10 +96,7 @@ def choices(annotation: Any) -> list[str]:
 
 def takes_text(annotation: Any) -> bool:
     """Whether free text is a valid value."""
-    annotation, _ = _unwrap(annotation, ())
-    return annotation is str or (
-        get_origin(annotation) in (Union, UnionType) and any(takes_text(member) for member in get_args(annotation))
-    )
+    return any(member is str for member, _ in _members(annotation, ()))
 
 
 def _words(annotation: Any, metadata: Sequence[Any]) -> list[str]:
@@ -124,22 +119,19 @@ def _words(annotation: Any, metadata: Sequence[Any]) -> list[str]:
 
 def _range(metadata: Sequence[Any]) -> str:
     kinds = {"ge": "of at least", "gt": "above", "le": "at most", "lt": "below"}
-    bounds = {kind: getattr(item, kind) for kind in kinds for item in metadata if hasattr(item, kind)}
+    found = {kind: getattr(item, kind) for kind in kinds for item in metadata if hasattr(item, kind)}
+    bounds = {kind: f"{bound:g}" if isinstance(bound, float) else bound for kind, bound in found.items()}
     if bounds.keys() == {"ge", "le"}:
-        return f" from {_number(bounds['ge'])} to {_number(bounds['le'])}"
-    limits = [f"{kinds[kind]} {_number(bound)}" for kind, bound in bounds.items()]
-    return f" {' and '.join(limits)}" if limits else ""
+        return f" from {bounds['ge']} to {bounds['le']}"
+    return f" {' and '.join(f'{kinds[kind]} {bound}' for kind, bound in bounds.items())}" if bounds else ""
 
 
-def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _unwrap(annotation: Any, metadata: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """Strip `Annotated`, keeping the bounds that it carries, also those inside a nested `Field(...)`."""
+def _members(annotation: Any, metadata: Sequence[Any]) -> list[tuple[Any, list[Any]]]:
+    """The members of a union, or the annotation itself, without `Annotated`; with the bounds that it carries."""
     found = list(metadata)
     while get_origin(annotation) is Annotated:
         annotation, *extra = get_args(annotation)
-        for item in extra:
-            found += item.metadata if isinstance(item, FieldInfo) else [item]
-    return annotation, found
+        found += [bound for item in extra for bound in (item.metadata if isinstance(item, FieldInfo) else [item])]
+    if get_origin(annotation) in (Union, UnionType):
+        return [inner for member in get_args(annotation) for inner in _members(member, found)]
+    return [(annotation, found)]

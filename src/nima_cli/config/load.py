@@ -1,4 +1,4 @@
-"""Defaults, preset, YAML, environment, flags and `--set` become one validated Config; knows nothing of what uses it."""
+"""Defaults, preset, YAML, environment, flags and `--set` become one validated Config."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,27 +7,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nima_cli.config import environ as environment
 from nima_cli.config import strict_yaml
 from nima_cli.config.diagnostics import explain, refusal
-from nima_cli.config.keys import KeyPath, dotted, leaves
-from nima_cli.config.layers import Layer, Problem, highest, merge, named, nest, shaped
+from nima_cli.config.environ import variables
+from nima_cli.config.keys import KeyPath, dotted, find, leaves, takes_text
+from nima_cli.config.origins import Diagnostic, Origin, Settings
 from nima_cli.config.schema import PRESETS, Config, ModelConfig
 from nima_cli.errors import ConfigError
 
 # Flags that are not the last part of their key.
 _FLAGS = {
-    "model.preset": "--preset",
-    "data.dir": "--data",
-    "data.dedupe": "--dedup",
-    "data.sources": "command line",
+    "model.preset": "--preset", "data.dir": "--data", "data.dedupe": "--dedup", "data.sources": "command line",
     "data.fields": "--field",
-}
-_PRESET: KeyPath = ("model", "preset")
+}  # fmt: skip
 # Keys whose null says `as below`: what a preset gives, or what the recipe chose when the run began.
-_LEFT_OPEN: dict[str, set[str]] = {
-    "model": {key for preset in PRESETS.values() for key in preset["model"]},
-    "training": {"epochs", "batch_size", "learning_rate", "weight_decay", "embedding_weight_decay"},
+_LEFT_OPEN: set[KeyPath] = {("model", key) for preset in PRESETS.values() for key in preset["model"]} | {
+    ("training", key) for key in ("epochs", "batch_size", "learning_rate", "weight_decay", "embedding_weight_decay")
 }
 
 
@@ -35,12 +30,12 @@ _LEFT_OPEN: dict[str, set[str]] = {
 class Resolved:
     """A configuration, and where each of its values comes from.
 
-    `sources` has every dotted key: `default`, `preset gpt-tiny`, `file.yaml:12`, `NIMA_TRAINING__EPOCHS`, `--epochs`,
+    `origins` has every dotted key: `default`, `preset gpt-tiny`, `file.yaml:12`, `NIMA_TRAINING__EPOCHS`, `--epochs`,
     `--set` or `checkpoint`.
     """
 
     config: Config
-    sources: dict[str, str]
+    origins: dict[str, str]
 
 
 def load_config(
@@ -52,40 +47,43 @@ def load_config(
     base: dict[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Resolved:
-    """Lay the layers over each other, weakest first, and validate the result once.
+    """Lay the settings over each other, weakest first, and validate the result once.
 
     Args:
         path: the YAML file.
         overrides: values of named flags by dotted key; None means that the flag was not given.
-        set_: `section.key=value`, as typed after `--set`; the strongest layer, a later one wins.
+        set_: `section.key=value`, as typed after `--set`; the strongest, a later one wins.
         preset: the value of `--preset`.
         base: the resolved values of a checkpoint, in place of defaults and preset.
         environ: the environment; by default that of the process.
 
     Raises:
-        ConfigError: anything wrong in any layer, a line for each problem.
+        ConfigError: anything wrong in any of them, a line for each.
         ResourceError: the file cannot be read.
     """
-    variables, problems = environment.read(environ)
-    flags = {"model.preset": preset, **(overrides or {})}
-    given = [_file(path)] if path else []
-    given += [variables, _flags(flags), _set(set_, problems)]
-    upper: list[Layer] = []
-    for layer in given:
-        fitted, found = shaped(layer)
-        upper.append(fitted)
-        problems += found
-    layers = _with_foundation(upper, base)
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged = merge(merged, layer.values)
-    try:
-        config = Config.model_validate(merged)
-    except ValidationError as error:
-        problems += explain(error, layers)
-    if problems:
-        raise refusal(problems)
-    return Resolved(config, {dotted(key): _source(key, layers) for key in leaves()})
+    given = Settings()
+    if path is not None:
+        values, lines = strict_yaml.read(path)
+        given.set((), values, Origin(str(path), lines=lines))
+    for variable in variables(environ):
+        if isinstance(variable, Diagnostic):
+            given.diagnostics.append(variable)
+        else:
+            name, key, text = variable
+            _set_text(given, key, text, Origin(name, "environment"))
+    for dotted_key, value in {"model.preset": preset, **(overrides or {})}.items():
+        if value is not None:
+            flag = _FLAGS.get(dotted_key) or "--" + dotted_key.split(".")[-1].replace("_", "-")
+            given.set(tuple(dotted_key.split(".")), value, Origin(flag, "command line"))
+    for assignment in set_:
+        dotted_key, equals, text = assignment.partition("=")
+        key = tuple(dotted_key.strip().split("."))
+        if equals and len(key) > 1:
+            _set_text(given, key, text, Origin("--set", "command line"))
+        else:  # what was typed may hold a secret, so it is not repeated here
+            hint = "for example `training.epochs=3`"
+            given.diagnostics.append(Diagnostic("--set", "expected `section.key=value`", hint))
+    return _validated(_over_foundation(given, base))
 
 
 def dump_yaml(config: Config) -> str:
@@ -93,61 +91,47 @@ def dump_yaml(config: Config) -> str:
     return strict_yaml.dump(config.model_dump(mode="json"))
 
 
-def _file(path: Path) -> Layer:
-    values, lines = strict_yaml.read(path)
-    return Layer(values, {(): str(path), **{key: f"{path}:{line}" for key, line in lines.items()}})
+def _set_text(settings: Settings, path: KeyPath, text: str, origin: Origin) -> None:
+    """Set what was typed as text; where the key holds text, a number or a bracket in it means itself."""
+    found = find(path)
+    holds_text = found is not None and takes_text(found[0])
+    try:
+        value = text if holds_text and text.startswith(("[", "{")) else strict_yaml.parse_value(text)
+    except ConfigError as error:
+        settings.diagnostics.append(Diagnostic(origin.name, f"`{dotted(path)}`: {error.message}", error.hint))
+    else:
+        settings.set(path, text if holds_text and isinstance(value, int | float) else value, origin)
 
 
-def _flags(overrides: Mapping[str, Any]) -> Layer:
-    given: dict[KeyPath, Any] = {tuple(key.split(".")): value for key, value in overrides.items() if value is not None}
-    places = {path: _FLAGS.get(dotted(path), "--" + str(path[-1]).replace("_", "-")) for path in given}
-    return Layer(nest(given), places, "command line")
-
-
-def _set(assignments: Sequence[str], problems: list[Problem]) -> Layer:
-    given: dict[KeyPath, Any] = {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        path = tuple(key.strip().split("."))
-        if not equals or len(path) < 2:
-            # What was typed may hold a secret, so it is not repeated here.
-            problems.append(Problem("--set", "expected `section.key=value`", "for example `training.epochs=3`"))
-            continue
-        try:
-            value = strict_yaml.parse_value(text)
-        except ConfigError as error:
-            problems.append(Problem("--set", f"`{key.strip()}`: {error.message}", error.hint))
-            continue
-        given.pop(path, None)  # so that the later one is also merged later
-        given[path] = value
-    return Layer(nest(given), {(): "--set"}, "command line")
-
-
-def _with_foundation(upper: Sequence[Layer], base: dict[str, Any] | None) -> list[Layer]:
-    """The layers with the checkpoint or the preset below them; pydantic supplies the defaults.
+def _over_foundation(given: Settings, base: dict[str, Any] | None) -> Settings:
+    """What was given over the checkpoint or the preset; pydantic supplies the defaults.
 
     Over a checkpoint a preset counts only when it is another one: sizes of the checkpoint that differ from its own
     preset stay as they are.
     """
+    settings = Settings()
     own = ModelConfig.model_fields["preset"].default if base is None else base.get("model", {}).get("preset")
-    strongest = highest(upper, _PRESET)
-    chosen = strongest.values["model"]["preset"] if strongest else own
-    foundation = [] if base is None else [named(base, "checkpoint")]
+    if base is not None:
+        settings.set((), base, Origin("checkpoint"))
+    chosen = given.get(("model", "preset"), own)
     if (base is None or chosen != own) and isinstance(chosen, str) and chosen in PRESETS:
-        foundation.append(named(dict(PRESETS[chosen]), f"preset {chosen}"))
-    return [*foundation, *(_without_nulls(layer) if foundation else layer for layer in upper)]
+        settings.set((), PRESETS[chosen], Origin(f"preset {chosen}"))
+    has_foundation = any(settings)
+    for path, value, origin in given:
+        if value is not None or path not in _LEFT_OPEN or not has_foundation:
+            settings.set(path, value, origin)
+    settings.diagnostics += given.diagnostics
+    return settings
 
 
-def _without_nulls(layer: Layer) -> Layer:
-    """The layer without keys that are left open by a null, which must not hide what is below."""
-    values = dict(layer.values)
-    for section, names in _LEFT_OPEN.items():
-        if section in values:
-            given = values[section].items()
-            values[section] = {key: value for key, value in given if value is not None or key not in names}
-    return Layer(values, layer.places, layer.style)
-
-
-def _source(key: tuple[str, ...], layers: Sequence[Layer]) -> str:
-    layer = highest(layers, key)
-    return layer.place(key) if layer else "default"
+def _validated(settings: Settings) -> Resolved:
+    diagnostics = settings.diagnostics
+    try:
+        config = Config.model_validate(settings.nested())
+    except ValidationError as error:
+        raise refusal([*diagnostics, *explain(error, settings)]) from None
+    if diagnostics:
+        raise refusal(diagnostics)
+    set_by = {key[:end]: origin for key, _, origin in settings for end in range(1, len(key) + 1)}
+    origins = {dotted(path): set_by[path].place(path) if path in set_by else "default" for path in leaves()}
+    return Resolved(config, origins)

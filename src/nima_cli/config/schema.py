@@ -7,12 +7,11 @@ default means "chosen from the rest of the run"; the description says how, and `
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from nima_cli.config.data_schema import DataConfig
 from nima_cli.config.sampling import SamplingConfig
-from nima_cli.config.section import Section
-from nima_cli.config.values import Float, Int, Name
+from nima_cli.config.section import Float, Int, Name, Section, setting
 
 PresetName = Literal["gpt-tiny", "gpt-small", "gpt-medium"]
 
@@ -20,25 +19,21 @@ PresetName = Literal["gpt-tiny", "gpt-small", "gpt-medium"]
 class ModelConfig(Section):
     """The shape of the network: a preset, numbers of your own, or a preset with some numbers changed."""
 
-    preset: PresetName | None = Field(
-        "gpt-tiny", description="A ready-made shape; `null` means that the sizes below are all given by hand."
+    preset: PresetName | None = setting(
+        "gpt-tiny", "A ready-made shape; `null` means that the sizes below are all given by hand."
     )
-    n_layers: Int | None = Field(None, ge=1, le=256, description="Transformer blocks. From the preset.")
-    d_model: Int | None = Field(None, ge=8, le=16384, description="Width of the residual stream. From the preset.")
-    n_heads: Int | None = Field(None, ge=1, le=256, description="Attention heads; must divide `d_model`.")
-    n_kv_heads: Int | None = Field(
-        None, ge=1, le=256, description="Key/value heads (grouped-query attention); must divide `n_heads`."
+    n_layers: Int | None = setting(None, "Transformer blocks. From the preset.", ge=1, le=256)
+    d_model: Int | None = setting(None, "Width of the residual stream. From the preset.", ge=8, le=16384)
+    n_heads: Int | None = setting(None, "Attention heads; must divide `d_model`.", ge=1, le=256)
+    n_kv_heads: Int | None = setting(
+        None, "Key/value heads (grouped-query attention); must divide `n_heads`.", ge=1, le=256
     )
-    d_ff: Int | None = Field(None, ge=8, le=65536, description="Hidden width of the SwiGLU MLP. From the preset.")
-    context_length: Int | None = Field(
-        None, ge=8, le=131072, description="Tokens the model can look back on. From the preset."
-    )
-    dropout: Float = Field(0.0, ge=0.0, lt=1.0, description="Dropout on the residual branches while training.")
-    qk_norm: bool = Field(
-        True, description="RMS-normalise queries and keys per head (Qwen3); off gives Llama's layout."
-    )
-    rope_theta: Float = Field(10000.0, gt=1.0, description="Base of the rotary position frequencies.")
-    tie_embeddings: bool = Field(True, description="Use the token embedding as the output head too.")
+    d_ff: Int | None = setting(None, "Hidden width of the SwiGLU MLP. From the preset.", ge=8, le=65536)
+    context_length: Int | None = setting(None, "Tokens the model can look back on. From the preset.", ge=8, le=131072)
+    dropout: Float = setting(0.0, "Dropout on the residual branches while training.", ge=0.0, lt=1.0)
+    qk_norm: bool = setting(True, "RMS-normalise queries and keys per head (Qwen3); off gives Llama's layout.")
+    rope_theta: Float = setting(10000.0, "Base of the rotary position frequencies.", gt=1.0)
+    tie_embeddings: bool = setting(True, "Use the token embedding as the output head too.")
 
     @model_validator(mode="after")
     def _check_sizes(self) -> "ModelConfig":
@@ -56,34 +51,28 @@ class ModelConfig(Section):
 
 
 METRIC_MODES = {
-    "val_loss": "min",
-    "val_perplexity": "min",
-    "val_bits_per_byte": "min",
-    "val_accuracy": "max",
-    "train_loss": "min",
-    "train_perplexity": "min",
-}
+    "val_loss": "min", "val_perplexity": "min", "val_bits_per_byte": "min", "val_accuracy": "max",
+    "train_loss": "min", "train_perplexity": "min",
+}  # fmt: skip
 
 
 class EarlyStoppingConfig(Section):
     """When to stop because validation no longer improves."""
 
-    enabled: bool = Field(True, description="Stop when the metric has not improved for `patience` evaluations.")
-    patience: Int = Field(
-        5,
-        ge=1,
-        description="Evaluations without improvement before stopping; none counts before the learning rate falls.",
+    enabled: bool = setting(True, "Stop when the metric has not improved for `patience` evaluations.")
+    patience: Int = setting(
+        5, "Evaluations without improvement before stopping; none counts before the learning rate falls.", ge=1
     )
-    min_delta: Float = Field(0.0, ge=0.0, description="Smallest change that counts as an improvement.")
+    min_delta: Float = setting(0.0, "Smallest change that counts as an improvement.", ge=0.0)
     metric: Literal[
         "val_loss", "val_perplexity", "val_bits_per_byte", "val_accuracy", "train_loss", "train_perplexity"
-    ] = Field(
+    ] = setting(
         "val_loss",
-        description="What is watched; it also decides which checkpoint is the best. "
+        "What is watched; it also decides which checkpoint is the best. "
         "Training's own are means since the evaluation before.",
     )
-    mode: Literal["min", "max"] | None = Field(
-        None, description="Whether lower or higher is better; by default what fits the metric."
+    mode: Literal["min", "max"] | None = setting(
+        None, "Whether lower or higher is better; by default what fits the metric."
     )
 
     @model_validator(mode="after")
@@ -99,100 +88,92 @@ class EarlyStoppingConfig(Section):
 class TrainingConfig(Section):
     """How long, how fast and with which optimizer."""
 
-    epochs: Float | None = Field(
+    epochs: Float | None = setting(
         None,
+        "Passes over the train split; may be a fraction. By default 1 to 5: more, the less text there is "
+        "for the size of the model.",
         gt=0.0,
         le=10000.0,
-        description="Passes over the train split; may be a fraction. By default 1 to 5: more, the less text there is "
-        "for the size of the model.",
     )
-    max_steps: Int | None = Field(None, ge=1, description="Stop after this many optimizer steps if epochs are longer.")
-    batch_size: Int | None = Field(
+    max_steps: Int | None = setting(None, "Stop after this many optimizer steps if epochs are longer.", ge=1)
+    batch_size: Int | None = setting(
         None,
+        "Rows of `context_length` tokens in one forward pass. By default as many as make steps of 2,048 to "
+        "16,384 tokens: more, the longer the run.",
         ge=1,
         le=65536,
-        description="Rows of `context_length` tokens in one forward pass. By default as many as make steps of 2,048 to "
-        "16,384 tokens: more, the longer the run.",
     )
-    gradient_accumulation_steps: Int = Field(
-        1, ge=1, le=65536, description="Forward passes per optimizer step; the effective batch is the product."
+    gradient_accumulation_steps: Int = setting(
+        1, "Forward passes per optimizer step; the effective batch is the product.", ge=1, le=65536
     )
-    learning_rate: Float | None = Field(
+    learning_rate: Float | None = setting(
         None,
+        "Peak learning rate; for `muon` on AdamW's scale. By default lower, the wider the model and the "
+        "longer the run.",
         gt=0.0,
         le=10.0,
-        description="Peak learning rate; for `muon` on AdamW's scale. By default lower, the wider the model and the "
-        "longer the run.",
     )
-    warmup_steps: Int | None = Field(
+    warmup_steps: Int | None = setting(
+        None, "Steps of linear warm-up; by default a fiftieth of the run, with adamw a tenth, at most 100.", ge=0
+    )
+    lr_scheduler: Literal["cosine", "wsd", "linear", "constant"] = setting(
+        "cosine", "Shape after the warm-up: cosine, warmup-stable-decay, linear decay, or constant."
+    )
+    min_lr: Float = setting(0.0, "Learning rate at the end of the schedule.", ge=0.0)
+    optimizer: Literal["muon", "adamw"] = setting(
+        "muon", "Muon for hidden matrices with AdamW for the rest, or AdamW for all."
+    )
+    weight_decay: Float | None = setting(
         None,
-        ge=0,
-        description="Steps of linear warm-up; by default a fiftieth of the run, with adamw a tenth, at most 100.",
-    )
-    lr_scheduler: Literal["cosine", "wsd", "linear", "constant"] = Field(
-        "cosine", description="Shape after the warm-up: cosine, warmup-stable-decay, linear decay, or constant."
-    )
-    min_lr: Float = Field(0.0, ge=0.0, description="Learning rate at the end of the schedule.")
-    optimizer: Literal["muon", "adamw"] = Field(
-        "muon", description="Muon for hidden matrices with AdamW for the rest, or AdamW for all."
-    )
-    weight_decay: Float | None = Field(
-        None,
-        ge=0.0,
-        le=10.0,
-        description="Decoupled weight decay on the blocks' matrices. By default 0.1 with adamw; with muon up to 1: "
+        "Decoupled weight decay on the blocks' matrices. By default 0.1 with adamw; with muon up to 1: "
         "less, the longer the run, and more, the more often it reads the text.",
-    )
-    embedding_weight_decay: Float | None = Field(
-        None,
         ge=0.0,
         le=10.0,
-        description="The same on the embeddings and the head. By default `weight_decay` with adamw; with muon "
-        "none for text that is read once, and more, the more often it is read.",
     )
-    max_grad_norm: Float = Field(
-        1.0, ge=0.0, description="Clip the global gradient norm to this; 0 turns clipping off."
-    )
-    ema_decay: Float | None = Field(
+    embedding_weight_decay: Float | None = setting(
         None,
+        "The same on the embeddings and the head. By default `weight_decay` with adamw; with muon "
+        "none for text that is read once, and more, the more often it is read.",
+        ge=0.0,
+        le=10.0,
+    )
+    max_grad_norm: Float = setting(1.0, "Clip the global gradient norm to this; 0 turns clipping off.", ge=0.0)
+    ema_decay: Float | None = setting(
+        None,
+        "Keep an average of the weights that moves by this slowly, such as 0.999, evaluate it too, and use "
+        "the better of both; `null` keeps none.",
         ge=0.0,
         lt=1.0,
-        description="Keep an average of the weights that moves by this slowly, such as 0.999, evaluate it too, and use "
-        "the better of both; `null` keeps none.",
     )
-    use_mixed_precision: bool | Literal["bf16", "fp16", "int8"] = Field(
+    use_mixed_precision: bool | Literal["bf16", "fp16", "int8"] = setting(
         True,
-        description="Compute in what the device is fastest with (`true`): 16 bit, and on a CPU with AVX512-VNNI and "
+        "Compute in what the device is fastest with (`true`): 16 bit, and on a CPU with AVX512-VNNI and "
         "without AMX matrix products of training in 8 bit. `false` is float32; a named type is that, `int8` also with "
         "AMX, or an error where it cannot be. Weights are kept in float32 always.",
     )
-    eval_steps: Int | None = Field(
-        None, ge=1, description="Steps between evaluations; by default a tenth of the run, at most 500."
+    eval_steps: Int | None = setting(
+        None, "Steps between evaluations; by default a tenth of the run, at most 500.", ge=1
     )
-    log_steps: Int = Field(10, ge=1, description="Steps between logged metrics.")
-    save_steps: Int | None = Field(
-        None, ge=1, description="Steps between `checkpoint_last.pt`; by default `eval_steps`."
-    )
-    save_total_limit: Int = Field(
+    log_steps: Int = setting(10, "Steps between logged metrics.", ge=1)
+    save_steps: Int | None = setting(None, "Steps between `checkpoint_last.pt`; by default `eval_steps`.", ge=1)
+    save_total_limit: Int = setting(
         2,
-        ge=2,
-        description="Last checkpoints to keep: the newest, and the ones before it as `checkpoint_step_<n>.pt`. "
+        "Last checkpoints to keep: the newest, and the ones before it as `checkpoint_step_<n>.pt`. "
         "The best comes on top.",
+        ge=2,
     )
-    auto_batch: bool = Field(
-        True,
-        description="Where memory does not suffice, compute each batch in smaller pieces: the same rows, the same "
-        "learning.",
+    auto_batch: bool = setting(
+        True, "Where memory does not suffice, compute each batch in smaller pieces: the same rows, the same learning."
     )
-    max_rollbacks: Int = Field(
+    max_rollbacks: Int = setting(
         0,
+        "When the run diverges, go back to the last good checkpoint with half the learning rate, so many "
+        "times; 0 ends the run.",
         ge=0,
         le=100,
-        description="When the run diverges, go back to the last good checkpoint with half the learning rate, so many "
-        "times; 0 ends the run.",
     )
-    seed: Int = Field(42, ge=0, lt=2**63, description="Seed of initial weights, data order and dropout.")
-    early_stopping: EarlyStoppingConfig = Field(default_factory=EarlyStoppingConfig, description="Early stopping.")
+    seed: Int = setting(42, "Seed of initial weights, data order and dropout.", ge=0, lt=2**63)
+    early_stopping: EarlyStoppingConfig = setting(EarlyStoppingConfig, "Early stopping.")
 
     @model_validator(mode="after")
     def _check_rates(self) -> "TrainingConfig":
@@ -204,84 +185,80 @@ class TrainingConfig(Section):
 class GenerationConfig(SamplingConfig):
     """Text samples drawn at each evaluation, so that you can watch the model learn to write."""
 
-    enabled: bool = Field(True, description="Draw samples at each evaluation.")
-    prompts: list[Annotated[str, Field(min_length=1)]] = Field(
-        default=["The module", "To create a", "How do I"], description="Beginnings to continue."
+    enabled: bool = setting(True, "Draw samples at each evaluation.")
+    prompts: list[Annotated[str, Field(min_length=1)]] = setting(
+        ["The module", "To create a", "How do I"], "Beginnings to continue."
     )
-    max_length: Int = Field(32, ge=1, le=131072, description="New tokens per sample.")
-    num_samples: Int = Field(1, ge=1, le=64, description="Samples per prompt.")
+    max_length: Int = setting(32, "New tokens per sample.", ge=1, le=131072)
+    num_samples: Int = setting(1, "Samples per prompt.", ge=1, le=64)
 
 
 class EvaluationConfig(Section):
     """Evaluation while training; `nima eval` always reads the whole split."""
 
-    max_tokens: Int | None = Field(
-        32768, ge=1, description="Validation tokens per evaluation, spread evenly over the split; `null` takes all."
+    max_tokens: Int | None = setting(
+        32768, "Validation tokens per evaluation, spread evenly over the split; `null` takes all.", ge=1
     )
-    generation: GenerationConfig = Field(default_factory=GenerationConfig, description="Text samples.")
+    generation: GenerationConfig = setting(GenerationConfig, "Text samples.")
 
 
 class WandbConfig(Section):
     """Weights & Biases (extra `wandb`); the key comes from WANDB_API_KEY or `wandb login`, never from here."""
 
-    enabled: bool = Field(False, description="Send metrics to Weights & Biases.")
-    project: Name = Field("nima", description="Project name.")
-    entity: Name | None = Field(None, description="User or team.")
-    name: Name | None = Field(None, description="Name of the run; by default that of the run directory.")
-    tags: list[Name] = Field(default_factory=list, description="Tags of the run.")
+    enabled: bool = setting(False, "Send metrics to Weights & Biases.")
+    project: Name = setting("nima", "Project name.")
+    entity: Name | None = setting(None, "User or team.")
+    name: Name | None = setting(None, "Name of the run; by default that of the run directory.")
+    tags: list[Name] = setting([], "Tags of the run.")
 
 
 class MonitoringConfig(Section):
     """Where metrics go, besides `metrics.jsonl`, which is always written."""
 
-    tensorboard: bool = Field(True, description="Write TensorBoard event files to `tensorboard/`.")
-    plots: bool = Field(True, description="Draw PNG plots of loss, perplexity and learning rate to `plots/`.")
-    wandb: WandbConfig = Field(default_factory=WandbConfig, description="Weights & Biases.")
+    tensorboard: bool = setting(True, "Write TensorBoard event files to `tensorboard/`.")
+    plots: bool = setting(True, "Draw PNG plots of loss, perplexity and learning rate to `plots/`.")
+    wandb: WandbConfig = setting(WandbConfig, "Weights & Biases.")
+
+
+def _no_gpu_twice(ids: list[int]) -> list[int]:
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"{ids} names a GPU twice")
+    return ids
 
 
 class HardwareConfig(Section):
     """The machine."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="Where to compute; `auto` takes `cuda` where there is one, else `cpu`; `mps` is untested."
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting(
+        "auto", "Where to compute; `auto` takes `cuda` where there is one, else `cpu`; `mps` is untested."
     )
-    distributed: bool = Field(
-        False, description="Train with several processes on this machine, one per entry of `gpu_ids`."
+    distributed: bool = setting(False, "Train with several processes on this machine, one per entry of `gpu_ids`.")
+    gpu_ids: Annotated[list[Annotated[Int, Field(ge=0)]], AfterValidator(_no_gpu_twice)] = setting(
+        [], "GPUs to use; empty means the first, or with `distributed` all. On a CPU, one process per entry."
     )
-    gpu_ids: list[Annotated[Int, Field(ge=0)]] = Field(
-        default_factory=list,
-        description="GPUs to use; empty means the first, or with `distributed` all. On a CPU, one process per entry.",
-    )
-    compiler: Literal["auto", "torch", "none"] = Field(
+    compiler: Literal["auto", "torch", "none"] = setting(
         "auto",
-        description="Train with programs that are compiled for this machine: `auto` where that pays, on a CPU nima's "
+        "Train with programs that are compiled for this machine: `auto` where that pays, on a CPU nima's "
         "own kernels, on a GPU the layers by torch.compile when the run takes some minutes; `torch` the layers by "
         "torch.compile in any case; `none` nothing.",
     )
-    backend: Literal["auto", "nccl", "gloo"] = Field(
-        "auto", description="How processes talk; `auto` takes nccl for GPUs and gloo for CPUs; one alone does not."
+    backend: Literal["auto", "nccl", "gloo"] = setting(
+        "auto", "How processes talk; `auto` takes nccl for GPUs and gloo for CPUs; one alone does not."
     )
-    check_memory: bool = Field(
-        True, description="Refuse a run that needs far more memory than there is, before anything is built."
+    check_memory: bool = setting(
+        True, "Refuse a run that needs far more memory than there is, before anything is built."
     )
-
-    @field_validator("gpu_ids")
-    @classmethod
-    def _check_gpu_ids(cls, value: list[int]) -> list[int]:
-        if len(set(value)) != len(value):
-            raise ValueError(f"{value} names a GPU twice")
-        return value
 
 
 class Config(Section):
     """Everything that defines a run."""
 
-    model: ModelConfig = Field(default_factory=ModelConfig, description="The network.")
-    data: DataConfig = Field(default_factory=DataConfig, description="The data.")
-    training: TrainingConfig = Field(default_factory=TrainingConfig, description="The training.")
-    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="Evaluation while training.")
-    monitoring: MonitoringConfig = Field(default_factory=MonitoringConfig, description="Monitoring.")
-    hardware: HardwareConfig = Field(default_factory=HardwareConfig, description="The machine.")
+    model: ModelConfig = setting(ModelConfig, "The network.")
+    data: DataConfig = setting(DataConfig, "The data.")
+    training: TrainingConfig = setting(TrainingConfig, "The training.")
+    evaluation: EvaluationConfig = setting(EvaluationConfig, "Evaluation while training.")
+    monitoring: MonitoringConfig = setting(MonitoringConfig, "Monitoring.")
+    hardware: HardwareConfig = setting(HardwareConfig, "The machine.")
 
 
 # A preset is a layer between defaults and YAML; its sizes are for the default vocabularies below.

@@ -1,9 +1,49 @@
-"""What every group of settings has in common; knows no setting."""
+"""What settings are made of: sections, the declaration of a setting, and the kinds of value with what is refused."""
 
-from pydantic import BaseModel, ConfigDict
+import contextlib
+import unicodedata
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Section(BaseModel):
     """A group of keys: unknown keys are errors, values never change after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def setting(default: Any, description: str, **bounds: Any) -> Any:
+    """A key with its default and description; `bounds` are `ge`, `gt`, `le` and `lt`. A class stands for its values."""
+    if isinstance(default, type | list):
+        factory = default if isinstance(default, type) else default.copy
+        return Field(default_factory=factory, description=description)
+    return Field(default, description=description, **bounds)
+
+
+def _no_bool(value: Any) -> Any:
+    """Refuse `true` where a number is meant: pydantic's lax mode would read it as 1."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number, got true or false")
+    return value
+
+
+def _whole(value: Any) -> Any:
+    """As `_no_bool`; `1e5` as text is whole too, because YAML makes a number of it and a variable does not."""
+    if isinstance(value, str) and "e" in value.lower():
+        with contextlib.suppress(ValueError):
+            number = float(value)
+            return int(number) if number.is_integer() else value
+    return _no_bool(value)
+
+
+def _printable(value: str) -> str:
+    """Refuse control characters: no path or name has them, and some, such as NUL, break the system's calls."""
+    if any(unicodedata.category(character) == "Cc" for character in value):
+        raise ValueError("control characters are not allowed")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_whole)]
+Float = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1), AfterValidator(_printable)]

@@ -1,4 +1,4 @@
-"""Reads YAML strictly, with the line of every key, and writes it back; knows nothing of which keys nima has.
+"""Reads YAML strictly, with the line of every key, and writes it back.
 
 Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema): `3e-4` is a number, `no` and
 `2024-01-01` are text. Refused: duplicate keys, anchors and aliases (they can expand without bound), tags, large files.
@@ -29,7 +29,14 @@ _SCALARS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
     ),
 }
 _TAG = "tag:yaml.org,2002:"
-_VALUE = "invalid value"  # stands for the file where a single value is read
+_TYPED = "invalid value"  # stands for the file where a single value is read
+# What the parser says -> what to do about it.
+_SYNTAX_HINTS = {
+    "\\t": "indent with spaces, not tabs",
+    "alias": "put quotes round text that starts with `*` or `&`; write repeated values out",
+    "mapping values are not allowed": "put quotes round text that holds `: `, and check the indentation of this line "
+    "and the one before",
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -111,11 +118,7 @@ def parse(text: str, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{name}:{node.start_mark.line + 1}: expected sections such as `training:` at the top")
     lines: dict[KeyPath, int] = {}
-    problems: list[str] = []
-    values = _build(node, (), lines, problems, name)
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return values, lines
+    return _value(node, (), lines, name), lines
 
 
 def parse_value(text: str) -> Any:
@@ -127,21 +130,10 @@ def parse_value(text: str) -> Any:
         ConfigError: a bracket or quote is opened and what follows is not valid.
     """
     text = text.strip()
-    if text[:1] not in ("[", "{", '"', "'"):
-        return _plain(text)
-    node = _compose(text, _VALUE)
-    problems: list[str] = []
-    value = _build(node, (), {}, problems, _VALUE) if node is not None else None
-    if problems:
-        raise ConfigError(problems[0])
-    return value
-
-
-def _plain(text: str) -> Any:
-    for pattern, convert in _SCALARS.values():
-        if pattern.match(text):
-            return convert(text)
-    return text
+    if text.startswith(("[", "{", '"', "'")):
+        node = _compose(text, _TYPED)
+        return None if node is None else _value(node, (), {}, _TYPED)
+    return next((convert(text) for pattern, convert in _SCALARS.values() if pattern.match(text)), text)
 
 
 def _compose(text: str, name: str) -> yaml.Node | None:
@@ -152,55 +144,39 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         raise ConfigError(f"{name}:{line}: character U+{ord(text[error.position]):04X} is not allowed") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark and name != _VALUE else name
+        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark and name != _TYPED else name
         problem = ", ".join(part for part in (error.context, error.problem) if part)
-        raise ConfigError(f"{place}: {problem}", hint=_syntax_hint(error)) from None
+        hint = next((hint for words, hint in _SYNTAX_HINTS.items() if words in problem), None)
+        raise ConfigError(f"{place}: {problem}", hint=hint) from None
     except RecursionError:
         raise ConfigError(f"{name}: nested too deep") from None
 
 
-def _syntax_hint(error: yaml.MarkedYAMLError) -> str | None:
-    problem, context = error.problem or "", error.context or ""
-    if "\\t" in problem:
-        return "indent with spaces, not tabs"
-    if "alias" in problem + context:
-        return "put quotes round text that starts with `*` or `&`; write repeated values out"
-    if "mapping values are not allowed" in problem:
-        return "put quotes round text that holds `: `, and check the indentation of this line and the one before"
-    return None
+def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name: str) -> Any:
+    """The plain value of a node; fills `lines`.
 
-
-def _build(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], problems: list[str], name: str) -> Any:
-    """The plain value of a node; fills `lines`, and `problems` with what YAML allows and a config does not."""
-    here = f"{name}:{node.start_mark.line + 1}"
+    Raises:
+        ConfigError: what YAML allows and a config does not: duplicate keys, keys that are not words, tags.
+    """
     if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
-        return _build_mapping(node, path, lines, problems, name)
+        values = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(f"{name}:{line}: a key must be one word")
+            key = (*path, key_node.value)
+            if key in lines:
+                raise ConfigError(f"{name}:{line}: `{dotted(key)}` is given twice, first in line {lines[key]}")
+            lines[key] = line
+            values[key_node.value] = _value(value_node, key, lines, name)
+        return values
     if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
-        for index, item in enumerate(node.value):
-            lines[*path, index] = item.start_mark.line + 1
-        return [_build(item, (*path, index), lines, problems, name) for index, item in enumerate(node.value)]
+        lines.update({(*path, index): item.start_mark.line + 1 for index, item in enumerate(node.value)})
+        return [_value(item, (*path, index), lines, name) for index, item in enumerate(node.value)]
     kind = node.tag.removeprefix(_TAG)
     if isinstance(node, yaml.ScalarNode) and kind == "str":
         return node.value
     if isinstance(node, yaml.ScalarNode) and kind in _SCALARS and _SCALARS[kind][0].match(node.value):
         return _SCALARS[kind][1](node.value)
-    problems.append(f"{here}: `{dotted(path)}`: tag `{node.tag.replace(_TAG, '!!')}` is not allowed here")
-    return None
-
-
-def _build_mapping(
-    node: yaml.MappingNode, path: KeyPath, lines: dict[KeyPath, int], problems: list[str], name: str
-) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        line = key_node.start_mark.line + 1
-        if not isinstance(key_node, yaml.ScalarNode):
-            problems.append(f"{name}:{line}: a key must be one word")
-            continue
-        key = (*path, key_node.value)
-        if key_node.value in values:
-            problems.append(f"{name}:{line}: `{dotted(key)}` is given twice, first in line {lines[key]}")
-            continue
-        lines[key] = line
-        values[key_node.value] = _build(value_node, key, lines, problems, name)
-    return values
+    tag, line = node.tag.replace(_TAG, "!!"), node.start_mark.line + 1
+    raise ConfigError(f"{name}:{line}: `{dotted(path)}`: tag `{tag}` is not allowed here")

@@ -1,60 +1,57 @@
 """Words that other programs use for our settings and values, and the nearest of ours to a word; needs no pydantic."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
-
-# Spelled without dashes and underscores, in lower case.
-KEYS: Mapping[str, str] = {
-    "lr": "learning_rate", "maxlr": "learning_rate", "peaklr": "learning_rate", "minlearningrate": "min_lr",
-    "bs": "batch_size", "batch": "batch_size", "microbatchsize": "batch_size", "perdevicetrainbatchsize": "batch_size",
-    "accumulation": "gradient_accumulation_steps", "gradaccum": "gradient_accumulation_steps",
-    "gradientaccumulation": "gradient_accumulation_steps", "gradaccumsteps": "gradient_accumulation_steps",
-    "wd": "weight_decay", "decay": "weight_decay", "gradclip": "max_grad_norm", "clipgrad": "max_grad_norm",
-    "gradientclipping": "max_grad_norm", "clip": "max_grad_norm",
-    "steps": "max_steps", "iters": "max_steps", "maxiters": "max_steps", "iterations": "max_steps",
-    "numsteps": "max_steps", "totalsteps": "max_steps", "numepochs": "epochs", "numtrainepochs": "epochs",
-    "warmup": "warmup_steps", "warmupiters": "warmup_steps", "scheduler": "lr_scheduler",
-    "schedule": "lr_scheduler", "lrschedule": "lr_scheduler", "lrschedulertype": "lr_scheduler",
-    "optim": "optimizer", "optimiser": "optimizer", "ema": "ema_decay",
-    "amp": "use_mixed_precision", "fp16": "use_mixed_precision", "bf16": "use_mixed_precision",
-    "mixedprecision": "use_mixed_precision", "precision": "use_mixed_precision", "dtype": "use_mixed_precision",
-    "evalevery": "eval_steps", "evalinterval": "eval_steps", "logevery": "log_steps", "loginterval": "log_steps",
-    "loggingsteps": "log_steps", "saveevery": "save_steps", "saveinterval": "save_steps",
-    "layers": "n_layers", "nlayer": "n_layers", "numlayers": "n_layers", "numhiddenlayers": "n_layers",
-    "depth": "n_layers", "heads": "n_heads", "nhead": "n_heads", "numheads": "n_heads",
-    "numattentionheads": "n_heads", "kvheads": "n_kv_heads", "numkeyvalueheads": "n_kv_heads",
-    "dim": "d_model", "nembd": "d_model", "embdim": "d_model", "hiddensize": "d_model", "width": "d_model",
-    "ffdim": "d_ff", "intermediatesize": "d_ff", "blocksize": "context_length", "seqlen": "context_length",
-    "maxseqlen": "context_length", "sequencelength": "context_length", "contextsize": "context_length",
-    "ctx": "context_length", "nctx": "context_length", "vocab": "vocab_size", "temp": "temperature",
-    "topk": "top_k", "topp": "top_p", "compile": "compiler", "ddp": "distributed", "gpus": "gpu_ids",
-}  # fmt: skip
-
-VALUES: Mapping[str, str] = {
-    "gpu": "cuda", "nvidia": "cuda", "cuda:0": "cuda", "metal": "mps", "apple": "mps", "mac": "mps",
-    "half": "float16", "fp16": "float16", "f16": "float16", "bf16": "bfloat16", "fp32": "float32", "f32": "float32",
-    "full": "float32", "float": "float32", "8bit": "int8", "q8": "int8",
-    "tiny": "gpt-tiny", "small": "gpt-small", "medium": "gpt-medium", "adam": "adamw", "exact-match": "exact",
-    "validation": "val", "valid": "val", "dev": "val", "training": "train", "testing": "test",
-    "sentencepiece": "bpe", "byte": "bpe", "character": "char", "chars": "char",
-}  # fmt: skip
 
 
 def plain(word: str) -> str:
-    """A word as the tables above spell it."""
+    """A word as the tables spell it: lower case, without dashes and underscores."""
     return word.lower().replace("-", "").replace("_", "")
+
+
+def inverted(words: Mapping[str, str]) -> dict[str, str]:
+    """Each of the words that stand in a line -> the key of that line."""
+    return {word: ours for ours, line in words.items() for word in line.split()}
+
+
+# Our key: what others call it, as `plain` spells it.
+_KEYS = inverted({
+    "learning_rate": "lr maxlr peaklr", "min_lr": "minlearningrate", "weight_decay": "wd decay",
+    "batch_size": "bs batch microbatchsize perdevicetrainbatchsize", "optimizer": "optim optimiser",
+    "gradient_accumulation_steps": "accumulation gradaccum gradientaccumulation gradaccumsteps", "ema_decay": "ema",
+    "max_grad_norm": "gradclip clipgrad gradientclipping clip", "epochs": "numepochs numtrainepochs",
+    "max_steps": "steps iters maxiters iterations numsteps totalsteps", "warmup_steps": "warmup warmupiters",
+    "lr_scheduler": "scheduler schedule lrschedule lrschedulertype", "eval_steps": "evalevery evalinterval",
+    "use_mixed_precision": "amp fp16 bf16 mixedprecision precision dtype", "save_steps": "saveevery saveinterval",
+    "log_steps": "logevery loginterval loggingsteps", "n_layers": "layers nlayer numlayers numhiddenlayers depth",
+    "n_heads": "heads nhead numheads numattentionheads", "n_kv_heads": "kvheads numkeyvalueheads",
+    "d_model": "dim nembd embdim hiddensize width", "d_ff": "ffdim intermediatesize", "vocab_size": "vocab",
+    "context_length": "blocksize seqlen maxseqlen sequencelength contextsize ctx nctx", "temperature": "temp",
+    "top_k": "topk", "top_p": "topp", "compiler": "compile", "distributed": "ddp", "gpu_ids": "gpus",
+})  # fmt: skip
+_VALUES = inverted({
+    "cuda": "gpu nvidia cuda:0", "mps": "metal apple mac",
+    "float16": "half fp16 f16", "bfloat16": "bf16", "float32": "fp32 f32 full float", "int8": "8bit q8",
+    "gpt-tiny": "tiny", "gpt-small": "small", "gpt-medium": "medium", "adamw": "adam", "exact": "exact-match",
+    "val": "validation valid dev", "train": "training", "test": "testing",
+    "bpe": "sentencepiece byte", "char": "character chars",
+    "qa": "alpaca dolly instruction instruct faq sft", "doc": "text plain markdown pretrain",
+    "chat": "sharegpt openai chatml messages conversations conversation",
+})  # fmt: skip
 
 
 def key_for(word: str, keys: Collection[str]) -> str | None:
     """The one of `keys` that the field calls `word`."""
-    found = KEYS.get(plain(word))
+    found = _KEYS.get(plain(word))
     return found if found in keys else None
+
+
+def closest(word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of `names` that `word` is most like, if any is like it."""
+    return next(iter(get_close_matches(word, list(names), n=1, cutoff=cutoff)), None)
 
 
 def nearest(value: str, choices: Collection[str]) -> str | None:
     """The one of `choices` that is meant by `value`: by another name, or misspelled."""
-    meant = VALUES.get(value.lower())
-    if meant in choices:
-        return meant
-    near = get_close_matches(value.lower(), choices, n=1)
-    return near[0] if near else None
+    meant = _VALUES.get(value.lower())
+    return meant if meant in choices else closest(value.lower(), choices)

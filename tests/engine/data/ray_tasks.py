@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nima_cli.cli.cluster import set_environment
+from nima_cli.cli.commands.data_flags import set_ray_environment
 from nima_cli.engine.data.ray_mapper import ray_mapper
 from nima_cli.errors import DataError, NimaError
 
@@ -45,7 +45,7 @@ def failure(folder: Path, number: int) -> list[object]:
 
 
 def main() -> None:
-    set_environment(alone=True)
+    set_ray_environment(alone=True)
     handler = signal.getsignal(signal.SIGTERM)
     with ray_mapper("local", 2, [Path.cwd()]) as run:
         results = run(double, endless())

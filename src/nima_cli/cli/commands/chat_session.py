@@ -1,8 +1,9 @@
-"""What the commands of a chat do to its conversation and settings; knows no terminal."""
+"""What the commands of a chat do to its conversation and settings."""
 
 import dataclasses
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,28 +19,27 @@ OPTIONS = {
     "temperature": float, "top_k": int, "top_p": float, "min_p": float, "repetition_penalty": float,
     "max_new_tokens": int, "seed": int,
 }  # fmt: skip
+# What the argument of a command may begin with; None stands for the name of a file.
+ARGUMENTS = {"/set": tuple(f"{name}=" for name in OPTIONS), "/save": None, "/save!": None, "/load": None}
 
 
+@dataclasses.dataclass
 class ChatSession:
     """A conversation, how its answers are drawn, and how fast they came."""
 
-    def __init__(
-        self,
-        conversation: "Conversation",
-        sampling: "SamplingParams",
-        *,
-        max_new_tokens: int,
-        seed: int,
-        stop: tuple[str, ...],
-    ) -> None:
-        self.conversation = conversation
-        self.sampling = sampling
-        self.max_new_tokens = max_new_tokens
-        self.seed = seed
-        self.stop = stop
-        self._told = False
-        self._speed = ""
-        self._file: Path | None = None
+    conversation: "Conversation"
+    sampling: "SamplingParams"
+    max_new_tokens: int
+    seed: int
+    stop: tuple[str, ...]
+    _told: bool = False
+    _speed: str = ""
+    _file: Path | None = None
+
+    def commands(self) -> Mapping[str, Callable[[str], str | Iterator[str] | None]]:
+        """Name with its slash -> what it does with the rest of the line."""
+        methods = (self.reset, self.retry, self.undo, self.system, self.set, self.stats, self.save, self.load)
+        return {f"/{method.__name__}": method for method in methods} | {"/save!": self.replace}
 
     def answer(self, message: str) -> Iterator[str]:
         """The pieces of the answer; says at once what does not fit the context, of old turns only the first time."""
@@ -78,13 +78,13 @@ class ChatSession:
         """Take back the last question and its answer."""
         return "nothing to take back" if self.conversation.undo() is None else "taken back"
 
-    def set_system(self, text: str) -> str:
+    def system(self, text: str) -> str:
         """Show the system text, or change it: /system Be brief. A lone - removes it."""
         if text:
             self.conversation.set_system("" if text == "-" else text)
         return f"system: {self.conversation.system or '(none)'}"
 
-    def set_option(self, assignment: str) -> str:
+    def set(self, assignment: str) -> str:
         """Show the settings, or change one: /set temperature=0.5."""
         if assignment:
             name, separator, value = assignment.replace(" ", "=", 1).partition("=")
@@ -94,30 +94,46 @@ class ChatSession:
         values = {**dataclasses.asdict(self.sampling), "max_new_tokens": self.max_new_tokens, "seed": self.seed}
         return "  ".join(f"{name}={value}" for name, value in values.items())
 
+    def _change(self, name: str, text: str) -> None:
+        from nima_cli.engine.inference.sampling import check_seed
+
+        try:
+            value = OPTIONS[name](text)
+        except ValueError as error:
+            raise InputError(f"`{text}` is not a value for {name}") from error
+        if name == "max_new_tokens" and value < 1:
+            raise InputError("max_new_tokens must be at least 1")
+        if name == "seed":
+            check_seed(int(value))
+        if name in ("max_new_tokens", "seed"):
+            setattr(self, name, value)
+        else:
+            self.sampling = dataclasses.replace(self.sampling, **{name: value})
+
     def stats(self, _: str) -> str:
         """Show how full the context is and how fast the last answer came."""
-        next_one = self.conversation.prompt("", self.max_new_tokens)
+        prompt = self.conversation.prompt("", self.max_new_tokens)
         turns = len(self.conversation.turns)
-        text = f"{len(next_one.ids)} of {self.conversation.context_length} tokens of context, "
-        text += "" if next_one.turns == turns else f"{next_one.turns} of "
-        text += formatting.many(turns, "turn")
-        return text + self._speed
+        kept = "" if prompt.turns == turns else f"{prompt.turns} of "
+        used = f"{len(prompt.ids)} of {self.conversation.context_length} tokens of context"
+        return f"{used}, {kept}{formatting.many(turns, 'turn')}{self._speed}"
 
     def save(self, file: str) -> str:
         """Write the conversation to a new JSON file, or again to the one it was last kept in."""
         path = _path(file, "/save")
-        if path.exists() and not self._is_ours(path):
+        ours = self._file is not None and self._file.exists() and path.exists() and self._file.samefile(path)
+        if path.exists() and not ours:
             raise InputError(f"{path}: exists", hint=f"`/save! {file}` replaces it")
         return self.replace(file)
 
     def replace(self, file: str) -> str:
         """Write the conversation to a JSON file, in place of the one that is there."""
         path = _path(file, "/save!")
-        existed = path.exists()
+        done = "replaced" if path.exists() else "saved to"
         self.conversation.save(path)
         self._file = path
         reads = command("nima", "data", "prepare", "--output-dir", "data/mine", "--json-files", path)
-        return f"{'replaced' if existed else 'saved to'} {path}; {reads} reads it"
+        return f"{done} {path}; {reads} reads it"
 
     def load(self, file: str) -> str:
         """Go on from a saved conversation."""
@@ -126,9 +142,6 @@ class ChatSession:
         self._file = path
         self._told = False
         return f"{formatting.many(len(self.conversation.turns), 'turn')} loaded"
-
-    def _is_ours(self, path: Path) -> bool:
-        return self._file is not None and self._file.exists() and self._file.samefile(path)
 
     def _timed(self, pieces: Iterator[str]) -> Iterator[str]:
         generator = self.conversation.generator.generator
@@ -143,35 +156,11 @@ class ChatSession:
             self._speed = f"; last answer: {tokens} tokens, {tokens / seconds:.0f} tokens/s"
             self._speed += f", the first after {first:.2f} s" if first else ""
 
-    def _change(self, name: str, text: str) -> None:
-        from nima_cli.engine.inference.sampling import check_seed
-
-        try:
-            value = OPTIONS[name](text)
-        except ValueError as error:
-            raise InputError(f"`{text}` is not a value for {name}") from error
-        if name == "max_new_tokens":
-            if value < 1:
-                raise InputError("max_new_tokens must be at least 1")
-            self.max_new_tokens = int(value)
-        elif name == "seed":
-            check_seed(int(value))
-            self.seed = int(value)
-        else:
-            self.sampling = dataclasses.replace(self.sampling, **{name: value})
-
 
 def _path(text: str, command: str) -> Path:
-    """The file that a command names; `~` is the user's own folder.
-
-    Raises:
-        InputError: none is named, or no file can have that name.
-    """
+    """The file that a command names; `~` is the user's own folder."""
     if not text:
         raise InputError(f"{command} needs a file name")
     if "\0" in text:
         raise InputError(f"{command}: a file name cannot hold a NUL")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # no such user
-        return Path(text)
+    return Path(os.path.expanduser(text))  # where the user is unknown, it leaves the name as it is

@@ -1,53 +1,64 @@
-"""What an evaluation found as one plain object, which `--json` prints and the views draw; prints nothing itself."""
+"""What an evaluation found as one plain object, which `--json` prints and the views draw."""
 
-import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nima_cli.engine.evaluation.answers import Answers
-    from nima_cli.engine.evaluation.baselines import Baseline
     from nima_cli.engine.evaluation.continuations import Writing
     from nima_cli.engine.evaluation.run import Evaluation
     from nima_cli.engine.training.evaluator import Metrics
 
 
-def found_fields(found: "Evaluation") -> dict[str, Any]:
+def result_fields(found: "Evaluation") -> dict[str, Any]:
     """The figures of the split, and one field for each further thing that was asked for.
 
     Where there are baselines, `behind` names those that need no more bits per byte than the model.
     """
-    overall = {one.name: one.bits_per_byte for one in found.baselines}
-    fields = _figures(found.total)
-    if found.baselines:
+    fields, baselines = _figures(found.total), found.baselines
+    if baselines:
         fields["baselines"] = [
-            {"name": one.name, "bits_per_byte": one.bits_per_byte, "note": one.note} for one in found.baselines
+            {name: getattr(one, name) for name in ("name", "bits_per_byte", "note")} for one in baselines
         ]
-        fields["behind"] = _behind(fields["bits_per_byte"], overall)
+        fields["behind"] = _behind(fields, {one.name: one.bits_per_byte for one in baselines})
     if found.by:
-        fields["by"] = {
-            dimension: [_row(name, row, dimension, found.baselines) for name, row in rows.items()]
-            for dimension, rows in found.by.items()
-        }
-    if found.baselines:
+        fields["by"] = {dimension: [] for dimension in found.by}
+    for dimension, rows in found.by.items():
+        for name, row in rows.items():
+            figures = {"name": name, **_figures(row)}
+            if baselines:
+                figures["baselines"] = {one.name: one.by.get(dimension, {}).get(name) for one in baselines}
+                figures["behind"] = _behind(figures, figures["baselines"])
+            fields["by"][dimension].append(figures)
+    if baselines:
         fields["verdict"] = _verdict(fields)
     if found.writing is not None:
         fields["writing"] = _writing(found.writing)
     if found.answers is not None:
-        fields["answers"] = _answers(found.answers)
+        fields["answers"] = {
+            "asked": len(found.answers.asked),
+            "held_out": found.answers.held_out,
+            "f1": found.answers.f1,
+            "exact_match": found.answers.exact,
+            "samples": [asdict(one) for one in found.answers.asked],
+        }
     return fields
 
 
-def _row(name: str, row: "Metrics", dimension: str, baselines: Sequence["Baseline"]) -> dict[str, Any]:
-    figures = _figures(row)
-    if not baselines:
-        return {"name": name, **figures}
-    theirs = {one.name: one.by.get(dimension, {}).get(name) for one in baselines}
-    return {"name": name, **figures, "baselines": theirs, "behind": _behind(figures["bits_per_byte"], theirs)}
+def _figures(row: "Metrics") -> dict[str, Any]:
+    return {
+        "loss": row.loss,
+        "perplexity": row.perplexity if math.isfinite(row.perplexity) else None,
+        "accuracy": row.accuracy,
+        "bits_per_byte": row.bits_per_byte if row.bytes else None,
+        "tokens": row.tokens,
+        "bytes": row.bytes,
+    }
 
 
-def _behind(bits: float | None, baselines: Mapping[str, float | None]) -> list[str]:
+def _behind(figures: Mapping[str, Any], baselines: Mapping[str, float | None]) -> list[str]:
+    bits = figures["bits_per_byte"]
     return [name for name, other in baselines.items() if bits is not None and other is not None and other <= bits]
 
 
@@ -62,25 +73,15 @@ def _verdict(fields: Mapping[str, Any]) -> str:
     return "the model is ahead of every baseline" + (" everywhere" if rows else "")
 
 
-def _figures(row: "Metrics") -> dict[str, Any]:
-    return {
-        "loss": row.loss,
-        "perplexity": row.perplexity if math.isfinite(row.perplexity) else None,
-        "accuracy": row.accuracy,
-        "bits_per_byte": row.bits_per_byte if row.bytes else None,
-        "tokens": row.tokens,
-        "bytes": row.bytes,
-    }
-
-
 def _writing(writing: "Writing") -> dict[str, Any]:
     from nima_cli.engine.evaluation.memorization import RUN_TOKENS
 
-    blocks = [(block, one.finished) for one in writing.texts for block in one.blocks]
+    texts = writing.texts
+    blocks = [(block, one.finished) for one in texts for block in one.blocks]
     return {
-        "texts": len(writing.texts),
-        "tokens": sum(one.tokens for one in writing.texts),
-        "finished": sum(one.finished for one in writing.texts),
+        "texts": len(texts),
+        "tokens": sum(one.tokens for one in texts),
+        "finished": sum(one.finished for one in texts),
         "fences": {
             "opened": len(blocks),
             "closed": sum(block.closed for block, _ in blocks),
@@ -103,17 +104,6 @@ def _writing(writing: "Writing") -> dict[str, Any]:
             "held_out_longest": writing.human_copies.longest,
         },
         "samples": [
-            {name: getattr(one, name) for name in ("prompt", "text", "seed", "tokens", "finished")}
-            for one in writing.texts
+            {name: getattr(one, name) for name in ("prompt", "text", "seed", "tokens", "finished")} for one in texts
         ],
-    }
-
-
-def _answers(answers: "Answers") -> dict[str, Any]:
-    return {
-        "asked": len(answers.asked),
-        "held_out": answers.held_out,
-        "f1": answers.f1,
-        "exact_match": answers.exact,
-        "samples": [dataclasses.asdict(one) for one in answers.asked],
     }

@@ -2,97 +2,49 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from nima_cli.cli.options import (
-    CheckpointArgument,
-    CheckpointPath,
-    Debug,
-    Device,
-    Dtype,
-    Json,
-    Quiet,
-    Seed,
-    examples,
-    path_of,
-)
+from nima_cli.cli import options
+from nima_cli.cli.options import option, path_option, require_choice, switch
 from nima_cli.errors import CheckpointError, DataError, InputError, ResourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from nima_cli.engine.checkpoint.file import Checkpoint
-    from nima_cli.engine.evaluation.run import Evaluation
-    from nima_cli.events import Progress
 
-EXAMPLES = examples(
+EXAMPLES = options.examples(
     "nima eval",
     "nima eval --by source,kind --baselines",
     "nima eval --checkpoint experiments/technical --samples 50 --questions 200 --report report.html",
     "nima eval --checkpoint best.pt --data data/k8s --split val --json",
     note="best.pt is a checkpoint file, data/k8s a folder that `nima data prepare` made.",
 )
-SPLITS = ("test", "val", "train")
-_MOST_TEXTS = 1000
 
 
 def evaluate(
-    path: CheckpointArgument = None,
-    checkpoint: CheckpointPath = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            help="A prepared dataset; by default the one it was trained on.",
-            metavar="DIR",
-            parser=path_of,
-            show_default=False,
-        ),
-    ] = None,
-    split: Annotated[str, typer.Option("--split", help="test, val or train.", metavar="NAME")] = "test",
-    by: Annotated[
-        str, typer.Option("--by", help="Break the figures down: source, kind, or source,kind.", metavar="NAMES")
-    ] = "",
-    baselines: Annotated[
-        bool, typer.Option("--baselines", help="Measure unigram, 5-gram, xz and zstd on the same text.")
-    ] = False,
-    samples: Annotated[
-        int,
-        typer.Option(
-            "--samples", help="Continue this many held-out beginnings and check what was written.", metavar="N"
-        ),
-    ] = 0,
-    questions: Annotated[
-        int, typer.Option("--questions", help="Ask this many held-out questions and score the answers.", metavar="N")
-    ] = 0,
-    seed: Seed = 0,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            "--report",
-            help="Write all of it to one HTML file too.",
-            metavar="FILE.html",
-            parser=path_of,
-            show_default=False,
-        ),
-    ] = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    debug: Debug = False,
-    quiet: Quiet = False,
-    json: Json = False,
+    path: options.CheckpointArgument = None,
+    checkpoint: options.CheckpointPath = None,
+    data: Path | None = path_option(None, "DIR", "A prepared dataset; by default the one it was trained on."),
+    split: str = option("test", "NAME", "test, val or train."),
+    by: str = option("", "NAMES", "Break the figures down: source, kind, or source,kind."),
+    baselines: bool = switch("--baselines", "Measure unigram, 5-gram, xz and zstd on the same text."),
+    samples: int = option(
+        0, "N", "Continue this many held-out beginnings and check what was written.", min=0, max=1000
+    ),
+    questions: int = option(0, "N", "Ask this many held-out questions and score the answers.", min=0, max=1000),
+    seed: options.Seed = 0,
+    report: Path | None = path_option(None, "FILE.html", "Write all of it to one HTML file too."),
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    debug: options.Debug = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Measure a checkpoint on a split: every token once, exactly."""
-    for flag, number in (("--samples", samples), ("--questions", questions)):
-        if not 0 <= number <= _MOST_TEXTS:
-            raise InputError(f"`{flag} {number}`: give a number from 0 to {_MOST_TEXTS}")
+    from nima_cli.cli.inference import chosen_checkpoint
+
     wanted = {"by": _dimensions(by), "baselines": baselines, "samples": samples, "questions": questions, "seed": seed}
     if report is not None:
         _refuse_report(report)
-    from nima_cli.cli.inference import chosen_checkpoint
-
     where = chosen_checkpoint(path, checkpoint, quiet=quiet)
     evaluate_checkpoint(
         where, data=data, split=split, json=json, device=device, dtype=dtype, quiet=quiet, report=report, **wanted
@@ -111,84 +63,72 @@ def evaluate_checkpoint(
     report: Path | None = None,
     **wanted: Any,
 ) -> None:
-    """Print the figures of one checkpoint over one split.
-
-    Args:
-        report: where to write the HTML page, if anywhere.
-        wanted: fields of `engine.evaluation.run.Wanted`.
-
-    Raises:
-        NimaError: the checkpoint, dataset, split or device cannot be used.
-    """
-    if split not in SPLITS:
-        from nima_cli.config.synonyms import nearest
-
-        near = nearest(split, SPLITS)
-        hint = f"did you mean `{near}`?" if near else f"use {', '.join(SPLITS)}"
-        raise InputError(f"`--split {split}`: no such split", hint=hint)
-    from nima_cli.cli.commands.eval_result import found_fields
+    """Print the figures of one checkpoint over one split; `wanted` are fields of `engine.evaluation.run.Wanted`."""
+    require_choice("--split", split, ("test", "val", "train"))
+    from nima_cli.cli.commands.eval_result import result_fields
+    from nima_cli.cli.event_handlers import print_json, run
     from nima_cli.cli.inference import load_model
     from nima_cli.engine.data.store.dataset import open_dataset
     from nima_cli.engine.evaluation.run import Wanted, evaluate_split
+    from nima_cli.ui.console import out, say
+    from nima_cli.ui.eval_view import eval_view
+    from nima_cli.ui.phase_view import PhaseView
 
     loaded = load_model(path, device=device, dtype=dtype, batched=True, quiet=quiet)
-    folder = data if data is not None else _dataset_of(loaded.checkpoint, loaded.path)
-    dataset = open_dataset(folder)
+    header = loaded.checkpoint.header
+    dataset = open_dataset(data if data is not None else _dataset_of(loaded.checkpoint, loaded.path))
     if dataset.tokenizer.sha256 != loaded.tokenizer.sha256:
         raise DataError(
-            f"{folder}: its tokenizer is not the one that {loaded.path} was trained with",
+            f"{dataset.folder}: its tokenizer is not the one that {loaded.path} was trained with",
             hint="give the dataset it was trained on, or prepare this one with --tokenizer-from",
         )
     asked = Wanted(**wanted)
     backend = loaded.backend() if asked.samples or asked.questions else None
-    found = _follow(evaluate_split(loaded.model, dataset, split, asked, backend), quiet=quiet)
+    found = run(evaluate_split(loaded.model, dataset, split, asked, backend), [PhaseView(quiet=quiet)])
     dataset.verification.require()
     result: dict[str, Any] = {
         "checkpoint": str(loaded.path),
-        "data": str(folder),
+        "data": str(dataset.folder),
         "split": split,
         "dtype": loaded.dtype,
-        "step": loaded.checkpoint.header.get("step"),
+        "step": header.get("step"),
         "parameters": loaded.checkpoint.shape.parameters(),
-        **found_fields(found),
+        **result_fields(found),
     }
     if report is not None:
         from nima_cli.loggers.eval_report import write_report
 
         write_report(report, result)
-    _print(result, json=json)
-    if not json and not quiet:
-        from nima_cli.ui.console import say
-
-        say(_what_next(result, path, config=loaded.checkpoint.header.get("config", {})), "hint")
+    if json:
+        print_json(result)
+        return
+    out().print(eval_view(result))
+    if not quiet:
+        say(_what_next(result, path, config=header.get("config", {})), "hint")
 
 
 def _what_next(result: dict[str, Any], path: Path, *, config: dict[str, Any]) -> str:
     """What one does with these figures."""
     from nima_cli.ui.console import command
 
+    talk = f"talk to it with {command('nima', 'chat', path)}"
     if "behind" not in result:
         compare = command("nima", "eval", "--checkpoint", path, "--baselines")
-        return f"compare it with simple predictors by {compare}, talk to it with {command('nima', 'chat', path)}"
+        return f"compare it with simple predictors by {compare}, {talk}"
     if not result["behind"]:
-        return f"talk to it with {command('nima', 'chat', path)}"
+        return talk
+    longer = "more text or more epochs bring it ahead"
     if not path.is_dir():
-        return "more text or more epochs bring it ahead"
+        return longer
     epochs = 2 * float(config.get("training", {}).get("epochs") or 1)
-    longer = command("nima", "train", "--resume", path, "--epochs", f"{epochs:g}")
-    return f"more text or more epochs bring it ahead: {longer}"
+    return f"{longer}: {command('nima', 'train', '--resume', path, '--epochs', f'{epochs:g}')}"
 
 
 def _dimensions(text: str) -> tuple[str, ...]:
-    """The names in `--by`, each once.
-
-    Raises:
-        InputError: an unknown name.
-    """
+    """The names in `--by`, each once."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text else ()
     for name in names:
-        if name not in ("source", "kind"):
-            raise InputError(f"`--by {text}`: no such name `{name}`", hint="use source, kind, or source,kind")
+        require_choice("--by", name, ("source", "kind"))
     return names
 
 
@@ -202,33 +142,6 @@ def _refuse_report(path: Path) -> None:
         raise InputError(f"`--report {path}`: it is a folder")
     if not os.access(path.parent, os.W_OK):
         raise ResourceError(f"{path}: cannot write: permission denied")
-
-
-def _follow(steps: "Generator[Progress, None, Evaluation]", *, quiet: bool) -> "Evaluation":
-    """Show the phases; returns what the steps return."""
-    from nima_cli.ui.phase_view import PhaseView
-
-    view = PhaseView(quiet=quiet)
-    try:
-        while True:
-            view(next(steps))
-    except StopIteration as ended:
-        found: Evaluation = ended.value
-        return found
-    finally:
-        view.close()
-
-
-def _print(result: dict[str, Any], *, json: bool) -> None:
-    if json:
-        from nima_cli.cli.event_handlers import print_json
-
-        print_json(result)
-        return
-    from nima_cli.ui.console import out
-    from nima_cli.ui.eval_view import eval_view
-
-    out().print(eval_view(result))
 
 
 def _dataset_of(checkpoint: "Checkpoint", path: Path) -> Path:

@@ -1,11 +1,9 @@
 """`nima export`: a checkpoint in the formats of other programs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-
-from nima_cli.cli.options import CheckpointArgument, CheckpointPath, Debug, Json, Quiet, examples, path_of
+from nima_cli.cli.options import CheckpointArgument, CheckpointPath, Debug, Json, Quiet, examples, option, path_option
 
 if TYPE_CHECKING:
     from nima_cli.events import Exported
@@ -20,30 +18,11 @@ EXAMPLES = examples(
 
 def export(
     path: CheckpointArgument = None,
-    *,
     checkpoint: CheckpointPath = None,
-    format: Annotated[  # noqa: A002
-        str,
-        typer.Option(
-            "--format", help="hf (transformers), gguf (llama.cpp) or safetensors.", metavar="NAME", show_default=False
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            help="A folder for hf, else a file; an earlier export is replaced.",
-            metavar="PATH",
-            parser=path_of,
-            show_default=False,
-        ),
-    ],
-    dtype: Annotated[
-        str, typer.Option("--dtype", help="Type of the weights: float32, bfloat16 or float16.", metavar="TYPE")
-    ] = "float32",
-    licence: Annotated[
-        str, typer.Option("--license", help="For the model card, such as mit or cc-by-4.0.", metavar="ID")
-    ] = "unknown",
+    format: str = option(..., "NAME", "hf (transformers), gguf (llama.cpp) or safetensors."),  # noqa: A002
+    output: Path = path_option(..., "PATH", "A folder for hf, else a file; an earlier export is replaced."),
+    dtype: str = option("float32", "TYPE", "Type of the weights: float32, bfloat16 or float16."),
+    licence: str = option("unknown", "ID", "For the model card, such as mit or cc-by-4.0.", "--license"),
     debug: Debug = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -52,39 +31,34 @@ def export(
 
     It is proved by reading it back.
     """
-    from nima_cli.cli.event_handlers import follow
+    from nima_cli.cli.event_handlers import dispatch, print_json
     from nima_cli.cli.inference import chosen_checkpoint
     from nima_cli.engine.export.run import export_checkpoint
     from nima_cli.events import Exported
+    from nima_cli.ui.console import say
     from nima_cli.ui.phase_view import PhaseView
 
     where = chosen_checkpoint(path, checkpoint, quiet=quiet)
     events = export_checkpoint(where, output, format=format, dtype=dtype, licence=licence)
-    exported = follow(events, [PhaseView(quiet=quiet)])
+    exported = dispatch(events, [PhaseView(quiet=quiet)])
     assert isinstance(exported, Exported), "an export ends with it, or raises"
     if json:
-        from nima_cli.cli.event_handlers import print_json
-
-        print_json(_result(exported, format, dtype))
+        print_json(
+            {
+                "output": str(exported.path),
+                "format": format,
+                "dtype": dtype,
+                "parameters": exported.parameters,
+                "files": [str(path) for path in exported.files],
+                "bytes": exported.bytes,
+                "verified": exported.verified,
+                "unverified": exported.unverified,
+            }
+        )
         return
     _print(exported, format, dtype)
     if not quiet:
-        from nima_cli.ui.console import say
-
         say(_what_next(exported, format), "hint")
-
-
-def _result(exported: "Exported", format: str, dtype: str) -> dict[str, Any]:  # noqa: A002
-    return {
-        "output": str(exported.path),
-        "format": format,
-        "dtype": dtype,
-        "parameters": exported.parameters,
-        "files": [str(path) for path in exported.files],
-        "bytes": exported.bytes,
-        "verified": list(exported.verified),
-        "unverified": list(exported.unverified),
-    }
 
 
 def _print(exported: "Exported", format: str, dtype: str) -> None:  # noqa: A002

@@ -1,41 +1,22 @@
 """`nima generate`: continues prompts."""
 
-import dataclasses
 import io
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Any
 
-import typer
-
+from nima_cli.cli import options
 from nima_cli.cli.compiled import compile_decoder_meanwhile
 from nima_cli.cli.inference import chosen_checkpoint, load_model, require_text, sampling, say_unreachable_top_k
-from nima_cli.cli.options import (
-    CheckpointArgument,
-    CheckpointPath,
-    Debug,
-    Device,
-    Dtype,
-    Json,
-    MaxNewTokens,
-    MinP,
-    Quiet,
-    RepetitionPenalty,
-    Seed,
-    Stop,
-    Temperature,
-    TopK,
-    TopP,
-    examples,
-    path_of,
-)
+from nima_cli.cli.options import option, path_option
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from nima_cli.engine.inference.sampling import SamplingParams
-    from nima_cli.engine.inference.text import Completion, TextGenerator
+    from nima_cli.engine.inference.text import TextGenerator
 
-EXAMPLES = examples(
+EXAMPLES = options.examples(
     'nima generate --prompt "Kubernetes is"',
     'nima generate --prompt "def main" "class App" --num-samples 3 --temperature 0.7',
     "nima generate --checkpoint best.pt --prompt-file question.txt --json",
@@ -44,87 +25,54 @@ EXAMPLES = examples(
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Options:
-    """How each continuation is made."""
-
-    sampling: "SamplingParams"
-    max_new_tokens: int
-    seed: int
-    num_samples: int
-    stop: tuple[str, ...]
-
-
 def generate(
-    path: CheckpointArgument = None,
-    checkpoint: CheckpointPath = None,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option("--prompt", help="Text to continue; takes several.", metavar="TEXT...", show_default=False),
-    ] = None,
-    prompt_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--prompt-file",
-            help="A file with the prompt; - for stdin.",
-            metavar="FILE",
-            parser=path_of,
-            show_default=False,
-        ),
-    ] = None,
-    max_new_tokens: MaxNewTokens = 128,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    min_p: MinP = None,
-    repetition_penalty: RepetitionPenalty = None,
-    num_samples: Annotated[int, typer.Option("--num-samples", help="Continuations of each prompt.", metavar="N")] = 1,
-    seed: Seed = 0,
-    stop: Stop = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    debug: Debug = False,
-    quiet: Quiet = False,
-    json: Json = False,
+    path: options.CheckpointArgument = None,
+    checkpoint: options.CheckpointPath = None,
+    prompt: list[str] | None = option(None, "TEXT...", "Text to continue; takes several."),
+    prompt_file: Path | None = path_option(None, "FILE", "A file with the prompt; - for stdin."),
+    max_new_tokens: options.MaxNewTokens = 128,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    repetition_penalty: options.RepetitionPenalty = None,
+    num_samples: int = option(1, "N", "Continuations of each prompt.", min=1),
+    seed: options.Seed = 0,
+    stop: options.Stop = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    debug: options.Debug = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Continue one or more prompts; the text goes to stdout.
 
     A continuation depends on its prompt and its seed alone, not on what else is asked for.
     """
     prompts = _prompts(prompt or [], prompt_file)
-    if max_new_tokens < 1 or num_samples < 1:
-        name = "--max-new-tokens" if max_new_tokens < 1 else "--num-samples"
-        raise InputError(f"`{name}` must be at least 1")
     where = chosen_checkpoint(path, checkpoint, quiet=quiet)
     compile_decoder_meanwhile(device)
-    from nima_cli.engine.inference.sampling import check_seed
-
+    seeds = range(seed, seed + num_samples)
     drawn = sampling(
-        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+        seeds, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
     )
-    check_seed(seed)
-    check_seed(seed + num_samples - 1)
-    options = _Options(drawn, max_new_tokens, seed, num_samples, tuple(stop or ()))
+    how: dict[str, Any] = {"sampling": drawn, "max_new_tokens": max_new_tokens, "stop": tuple(stop or ())}
     loaded = load_model(where, device=device, dtype=dtype, quiet=quiet)
     generator = loaded.generator()
     if not quiet:
         say_unreachable_top_k(drawn.top_k, loaded.tokenizer.vocab_size)
+        _say_what_was_cut(generator, prompts, max_new_tokens)
     if json:
         from nima_cli.cli.event_handlers import print_json
 
-        found = [_complete(generator, prompts, number, options, quiet=quiet) for number in range(len(prompts))]
-        print_json({"completions": [dataclasses.asdict(one) for several in found for one in several]})
-        return
-    for number in range(len(prompts)):
-        _print(generator, prompts, number, options, quiet=quiet)
+        found = [generator.complete(text, seed=seed, num_samples=num_samples, **how) for text in prompts]
+        print_json({"completions": [asdict(one) for several in found for one in several]})
+    else:
+        _stream(generator, prompts, seeds, how)
 
 
 def _prompts(given: list[str], file: Path | None) -> list[str]:
-    """The prompts as text.
-
-    Raises:
-        InputError: none or an empty one was given, or it is not UTF-8.
-    """
+    """The prompts as text."""
     prompts = [_read(Path("-")) if text == "-" else text for text in given]
     if file is not None:
         prompts.append(_read(file))
@@ -156,52 +104,26 @@ def _stdin() -> bytes:
     return stream.buffer.read() if isinstance(stream, io.TextIOWrapper) else b""
 
 
-def _complete(
-    generator: "TextGenerator", prompts: list[str], number: int, options: _Options, *, quiet: bool
-) -> "list[Completion]":
-    """All continuations of one prompt."""
-    found = generator.complete(
-        prompts[number],
-        sampling=options.sampling,
-        max_new_tokens=options.max_new_tokens,
-        seed=options.seed,
-        num_samples=options.num_samples,
-        stop=options.stop,
-    )
-    if not quiet:
-        _say_what_was_cut(found[0].prompt_tokens_dropped, prompts, number)
-    return found
-
-
-def _print(generator: "TextGenerator", prompts: list[str], number: int, options: _Options, *, quiet: bool) -> None:
-    """One prompt and its continuations as they come; a line stands above each where there are several in all."""
+def _stream(generator: "TextGenerator", prompts: Sequence[str], seeds: range, how: dict[str, Any]) -> None:
+    """Each prompt and its continuations, as they come; where there are several in all, a line stands above each."""
     from nima_cli.ui.answer_view import PlainAnswer
     from nima_cli.ui.console import write_out
 
-    ids = generator.encode_prompt(prompts[number])
-    if not quiet:
-        _say_what_was_cut(generator.dropped(ids, options.max_new_tokens), prompts, number)
-    total = len(prompts) * options.num_samples
-    for sample in range(options.num_samples):
-        seed = options.seed + sample
+    total = len(prompts) * len(seeds)
+    for number, (prompt, seed) in enumerate(((prompt, seed) for prompt in prompts for seed in seeds), start=1):
         if total > 1:
-            write_out(f"--- {number * options.num_samples + sample + 1} of {total} (seed {seed}) ---\n")
+            write_out(f"--- {number} of {total} (seed {seed}) ---\n")
         text = PlainAnswer()
-        text.push(prompts[number])
-        for piece in generator.stream(
-            ids,
-            sampling=options.sampling,
-            max_new_tokens=options.max_new_tokens,
-            seed=seed,
-            stop=options.stop,
-        ):
+        text.push(prompt)
+        for piece in generator.stream(generator.encode_prompt(prompt), seed=seed, **how):
             text.push(piece)
         text.finish()
 
 
-def _say_what_was_cut(dropped: int, prompts: list[str], number: int) -> None:
+def _say_what_was_cut(generator: "TextGenerator", prompts: Sequence[str], max_new_tokens: int) -> None:
     from nima_cli.ui.console import say
 
-    if dropped:
-        which = f"prompt {number + 1}" if len(prompts) > 1 else "the prompt"
-        say(f"{which} is longer than the context: its first {dropped} tokens did not fit", "warning")
+    for number, prompt in enumerate(prompts, start=1):
+        if dropped := generator.dropped(generator.encode_prompt(prompt), max_new_tokens):
+            which = "the prompt" if len(prompts) == 1 else f"prompt {number}"
+            say(f"{which} is longer than the context: its first {dropped} tokens did not fit", "warning")

@@ -1,12 +1,13 @@
 """`nima plot`: curves of one or more runs, in the terminal or as a file."""
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from nima_cli.cli.options import Debug, Quiet, examples, path_of
+from nima_cli.cli.options import Debug, Quiet, examples, option, path_of, path_option, require_choice, switch
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,35 +24,17 @@ _LINES_OF_PROMPT = 2  # many prompts have two
 
 
 def plot(
-    runs: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="RUN", parser=path_of, hidden=True),
-    ] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metric",
-            help="loss, perplexity, bits_per_byte, accuracy, learning_rate, grad_norm or tokens_per_second; takes "
-            "several.",
-            metavar="NAME...",
-            show_default="loss",
-        ),
-    ] = None,
-    x: Annotated[str, typer.Option("--x", help="step, tokens or time.", metavar="AXIS")] = "step",
-    smooth: Annotated[
-        float, typer.Option("--smooth", help="0 (none) to below 1: exponential moving average.", metavar="X")
-    ] = 0.0,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            help="Draw into this .png or .svg file instead.",
-            metavar="FILE",
-            parser=path_of,
-            show_default=False,
-        ),
-    ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Draw again whenever the metrics grow; Ctrl-C ends.")] = False,
+    runs: Annotated[list[Path] | None, typer.Argument(metavar="RUN", parser=path_of, hidden=True)] = None,
+    metric: list[str] | None = option(
+        None,
+        "NAME...",
+        "loss, perplexity, bits_per_byte, accuracy, learning_rate, grad_norm or tokens_per_second; takes several.",
+        show_default="loss",
+    ),
+    x: str = option("step", "AXIS", "step, tokens or time."),
+    smooth: float = option(0.0, "X", "0 (none) to below 1: exponential moving average."),
+    output: Path | None = path_option(None, "FILE", "Draw into this .png or .svg file instead."),
+    watch: bool = switch("--watch", "Draw again whenever the metrics grow; Ctrl-C ends."),
     debug: Debug = False,
     quiet: Quiet = False,
 ) -> None:
@@ -59,42 +42,27 @@ def plot(
 
     RUN is a run directory; by default the newest.
     """
+    from nima_cli.cli.inference import newest_run
     from nima_cli.curves import XAxis
     from nima_cli.ui.console import is_rich, say, write_out
 
-    if x not in get_args(XAxis):
-        raise InputError(f"`--x {x}`: no such axis", hint=f"use {', '.join(get_args(XAxis))}")
-    metrics = metric or ["loss"]
-    chosen = runs or [_newest(quiet=quiet)]
+    require_choice("--x", x, get_args(XAxis))
+    axis: XAxis = x  # type: ignore[assignment]  # checked above
+    metrics, chosen = metric or ["loss"], runs or [newest_run("a path", "run", quiet=quiet)]
     if output is not None:
         from nima_cli.loggers.figures import draw_figure
 
-        draw_figure(_read(chosen), metrics, x, smooth, output)  # type: ignore[arg-type]  # checked above
+        draw_figure(_read(chosen), metrics, axis, smooth, output)
         if not quiet:
             say(f"drew {output}")
-        return
-    import sys
-
-    if watch and is_rich(sys.stdout):
-        _watch(chosen, metrics, x, smooth)  # type: ignore[arg-type]
-        return
-    write_out(_picture(chosen, metrics, x, smooth, _height()))  # type: ignore[arg-type]
-
-
-def _newest(*, quiet: bool) -> Path:
-    from nima_cli.cli import rundir
-    from nima_cli.ui.console import say
-
-    run = rundir.newest_run("a path")
-    if not quiet:
-        say(f"no run was named: taking the newest run, {run}")
-    return run
+    elif watch and is_rich(sys.stdout):
+        _watch(chosen, metrics, axis, smooth)
+    else:
+        write_out(_picture(chosen, metrics, axis, smooth, _height()))
 
 
 def _height() -> int:
     """Lines for a picture; on a terminal its title must not leave by the top when the prompt comes back."""
-    import sys
-
     from nima_cli.ui.console import out
 
     return min(24, out().height - _LINES_OF_PROMPT) if sys.stdout is not None and sys.stdout.isatty() else 24
@@ -102,17 +70,14 @@ def _height() -> int:
 
 def _picture(runs: list[Path], metrics: list[str], x: "XAxis", smooth: float, height: int) -> str:
     """Every metric below the other; nothing wider than a screen is worth reading."""
-    import sys
-
     from nima_cli.ui.console import can_show, is_rich, out
     from nima_cli.ui.plots import terminal_plot
 
     rows, width = _read(runs), min(out().width, 120)
     colour, plain = is_rich(sys.stdout), not can_show("┤⠤", sys.stdout)
-    pictures = [
+    return "\n".join(
         terminal_plot(rows, name, x, smooth, width, height, colour=colour, only_ascii=plain) for name in metrics
-    ]
-    return "\n".join(pictures)
+    )
 
 
 def _watch(runs: list[Path], metrics: list[str], x: "XAxis", smooth: float) -> None:
@@ -125,8 +90,7 @@ def _watch(runs: list[Path], metrics: list[str], x: "XAxis", smooth: float) -> N
     with Live(console=console, auto_refresh=False, screen=True) as live:
         while True:
             height = max(12, console.height // len(metrics) - 2)
-            picture = _picture(runs, metrics, x, smooth, height)
-            live.update(Text.from_ansi(picture), refresh=True)
+            live.update(Text.from_ansi(_picture(runs, metrics, x, smooth, height)), refresh=True)
             try:
                 time.sleep(_REFRESH_SECONDS)
             except KeyboardInterrupt:
@@ -134,11 +98,7 @@ def _watch(runs: list[Path], metrics: list[str], x: "XAxis", smooth: float) -> N
 
 
 def _read(runs: list[Path]) -> "list[tuple[str, list[Row]]]":
-    """Name and rows of each run; a run that is named twice is drawn once.
-
-    Raises:
-        InputError: a path is no run directory.
-    """
+    """Name and rows of each run; a run that is named twice is drawn once."""
     from nima_cli.curves import short_names
     from nima_cli.loggers.jsonl import read_metrics
 

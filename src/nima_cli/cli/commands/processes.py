@@ -145,7 +145,7 @@ def _loopback() -> str:
 
 def _train(opened: "OpenSession", ranks: "Ranks", *, quiet: bool, json: bool) -> int:
     """Train; the first process shows the events and prints the result. Returns the exit code."""
-    from nima_cli.cli.event_handlers import follow
+    from nima_cli.cli.event_handlers import dispatch
     from nima_cli.engine.training import session as sessions
     from nima_cli.events import RunEnded
 
@@ -153,7 +153,9 @@ def _train(opened: "OpenSession", ranks: "Ranks", *, quiet: bool, json: bool) ->
     if ended is None:
         events = sessions.train(opened, ranks=ranks, should_stop=stop.requested, should_save=stop.save_requested)
         try:
-            last = follow(_remembered(events), _views(opened, quiet=quiet)) if ranks.is_first else follow(events, [])
+            last = (
+                dispatch(_remembered(events), _views(opened, quiet=quiet)) if ranks.is_first else dispatch(events, [])
+            )
         except DivergedError as error:
             raise DivergedError(error.message, hint=_what_next(opened.session)) from error
         assert isinstance(last, RunEnded), "training ends with it, or raises"
@@ -176,12 +178,14 @@ def _remembered(events: "Iterator[Event]") -> "Iterator[Event]":
 
 
 def _views(opened: "OpenSession", *, quiet: bool) -> "list[View]":
-    from nima_cli.cli.event_handlers import run_views
+    from nima_cli.cli.event_handlers import run_event_handlers
 
     session = opened.session
     resumed = int(opened.resume.header["step"]) if opened.resume is not None else None
     history = session.resume.parent if session.resume is not None else session.run_dir
-    return run_views(session.config.monitoring, session.run_dir, resumed_step=resumed, history=history, quiet=quiet)
+    return run_event_handlers(
+        session.config.monitoring, session.run_dir, resumed_step=resumed, history=history, quiet=quiet
+    )
 
 
 def _say_that_nothing_is_left(session: "Session", ended: "RunEnded") -> None:

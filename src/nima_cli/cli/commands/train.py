@@ -263,14 +263,14 @@ def _load(
 def _prepare(settings: "Config", *, quiet: bool) -> None:
     """Make the dataset when its sources changed."""
     from nima_cli.cli.datasets import ensure_prepared
-    from nima_cli.cli.event_handlers import follow
+    from nima_cli.cli.event_handlers import dispatch
     from nima_cli.engine.cores import cpu_count
     from nima_cli.loggers import guarded
     from nima_cli.ui.console import say
     from nima_cli.ui.prepare_view import prepare_view
 
     view = guarded(prepare_view(quiet=quiet), "the display", say)
-    follow(ensure_prepared(settings.data, workers=cpu_count()), [view])
+    dispatch(ensure_prepared(settings.data, workers=cpu_count()), [view])
 
 
 def _session(
@@ -308,6 +308,6 @@ def _show_sources(resolved: "Resolved") -> None:
     from nima_cli.ui.console import say
 
     values = flatten(resolved.config.model_dump(mode="json"))
-    for key, source in resolved.sources.items():
+    for key, source in resolved.origins.items():
         if source != "default":
             say(f"{key} = {values.get(key)}  ({source})")

@@ -122,7 +122,7 @@ class Generator:
         return device
 
     def _next(self, ids: list[int], n_keep: int) -> torch.Tensor:
-        """Logits `[1, V]` after the newest id; where the context is full, after its first `n_keep` and its newest ones."""
+        """Logits `[1, V]` after the newest id; in a full context, after its first `n_keep` ids and its newest ones."""
         assert self._cache is not None
         if self._cache.length < self._cache.capacity:
             return self._step(ids[-1])

@@ -1,0 +1,116 @@
+"""What the flags of `nima data prepare` mean: its sources, the shapes and keys of records, the Ray cluster."""
+
+import os
+import re
+import secrets
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nima_cli.cli.options import require_choice
+from nima_cli.errors import DataError, InputError
+
+FORMATS = ("qa", "chat", "doc", "auto")
+_MAPPING = re.compile(r"`data\.fields: (\{[^`]*\})`")
+
+
+def named_sources(
+    text_files: Sequence[str],
+    json_files: Sequence[str],
+    jsonl_files: Sequence[str],
+    record_format: str,
+    sources: Sequence[str],
+) -> list[dict[str, Any]]:
+    """The sources that the command line names, as values of `data.sources`."""
+    _check_format(record_format, applies=bool(json_files or jsonl_files))
+    plain = [path for path in text_files if Path(path).is_file()]
+    # What a shell made out of `docs/*.md` is one source, named after the folder.
+    shared = {"name": _common_folder(plain)} if len(plain) > 1 else {}
+    named = [{"path": path, "container": "text", **(shared if path in plain else {})} for path in text_files]
+    named += [{"path": path, "container": "json", "format": record_format} for path in json_files]
+    named += [{"path": path, "container": "jsonl", "format": record_format} for path in jsonl_files]
+    return named + [_parsed_source(text) for text in sources]
+
+
+def _check_format(record_format: str, *, applies: bool) -> None:
+    require_choice("--format", record_format, FORMATS, "leave it out: `auto` goes by the keys of the records")
+    if record_format != "auto" and not applies:
+        raise InputError(
+            f"--format {record_format}: applies to no file; it is for `--json-files` and `--jsonl-files`",
+            hint=f"a source may have a format of its own: `--source PATH,format={record_format}`",
+        )
+
+
+def _common_folder(files: Sequence[str]) -> str:
+    return Path(os.path.commonpath([Path(file).resolve().parent for file in files])).name or "text-files"
+
+
+def _parsed_source(text: str) -> dict[str, Any]:
+    """`PATH[,format=qa][,container=json][,weight=2.0][,name=k8s]` as a source; a comma in PATH is fine."""
+    path, settings = text, dict[str, str]()
+    while found := re.fullmatch(r"(.*),([^,=]*)=([^,]*)", path, re.DOTALL):
+        path, key, value = found.groups()
+        if key not in ("format", "container", "weight", "name"):
+            hint = "the settings are `format`, `container`, `weight` and `name`"
+            raise InputError(f"--source {text}: no setting `{key}`", hint=hint)
+        if key in settings:
+            raise InputError(f"--source {text}: `{key}` is given twice")
+        settings[key] = value
+    return {"path": path, **settings}
+
+
+def fields(assignments: Sequence[str]) -> dict[str, str] | None:
+    """The mapping that `--field` flags make, if any."""
+    found: dict[str, str] = {}
+    for assignment in assignments:
+        key, _, name = assignment.partition("=")
+        if not (key and name):
+            hint = "for example `--field question=Question`"
+            raise InputError(f"--field {assignment}: expected `KEY=NAME`", hint=hint)
+        if key in found:
+            raise InputError(f"--field {assignment}: `{key}` is given twice")
+        found[key] = name
+    return found or None
+
+
+@contextmanager
+def naming_field_flags() -> Iterator[None]:
+    """Say in hints that speak of the setting `data.fields` which flags would make it."""
+    try:
+        yield
+    except DataError as error:
+        if error.hint:
+            error.hint = _MAPPING.sub(_with_flags, error.hint)
+        raise
+
+
+def _with_flags(match: re.Match[str]) -> str:
+    from nima_cli.config.strict_yaml import parse_value
+
+    flags = " ".join(f"--field {shlex.quote(f'{key}={name}')}" for key, name in parse_value(match[1]).items())
+    return f"`{flags}` (in a config: {match[0]})"
+
+
+def ray_cluster(engine: str, address: str | None, workers: int | None) -> str | None:
+    """The Ray cluster to prepare on, as the engine takes it; None without one."""
+    require_choice("--engine", engine, ("local", "ray"))
+    if address is not None and engine != "ray":
+        raise InputError("--ray-address: only `--engine ray` uses it")
+    if address is not None and workers is not None:
+        raise InputError("--workers: a running Ray cluster has its own", hint="leave out `--workers`")
+    if engine == "local":
+        return None
+    set_ray_environment(alone=address is None)
+    return address or "local"
+
+
+def set_ray_environment(*, alone: bool) -> None:
+    """Set what Ray reads when it is imported and started here; `alone`: on this machine, for this process."""
+    # Nothing is reported to the makers of Ray, and no GPU is hidden.
+    os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"})
+    if alone:  # it listens on the loopback address, to who knows the token; Ray would keep one in the home folder
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
