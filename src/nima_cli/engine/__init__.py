@@ -1,4 +1,4 @@
-"""The library under the commands: data, model, training, inference; prints nothing and knows no terminal.
+"""The library under the commands: data, model, training, inference. It prints nothing.
 
 The names below are imported when they are first used, so that preparing data never waits for torch.
 """

@@ -47,11 +47,11 @@ class Conversation:
         """Begin with nothing said.
 
         Args:
-            in_turns: whether the model has learnt from conversations. One that has not knows no turns: what is said
-                to it is a text that it continues.
+            in_turns: whether the model has learnt from conversations. To one that has not, what is said is a text
+                to continue.
 
         Raises:
-            InputError: the system text is too long, or no text.
+            InputError: the system text is too long, or not valid Unicode.
         """
         self.generator = generator
         self.in_turns = in_turns
@@ -195,7 +195,7 @@ class Conversation:
         return [self.generator.tokenizer.role_ids["assistant"]] if self.in_turns else []
 
     def _ids(self, turn: Turn) -> list[int]:
-        """One turn between its symbols, as `render.py` frames it; or a text whose answers end paragraphs."""
+        """One turn between its symbols, as it is framed in training; or a text whose answers end paragraphs."""
         tokenizer = self.generator.tokenizer
         content = tokenizer.encode(with_line_feeds(turn.content))
         if self.in_turns:

@@ -1,4 +1,4 @@
-"""Compiles C++ once for each machine and keeps the result; knows neither models nor Python's side of it."""
+"""Compiles C++ once for each machine and keeps the result; torch-free, so that a command begins with it at once."""
 
 import hashlib
 import os
@@ -136,7 +136,7 @@ def _library(program: Program, folder: Path, until: float) -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder that none but this user may write, or see that it is one."""
+    """Make a folder that only this user may write, or check that it is one."""
     if not folder.is_dir():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.name != "posix":

@@ -6,6 +6,7 @@ compile. `quantize_` is for inference.
 """
 
 import logging
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
@@ -106,14 +107,16 @@ def compile_blocks(model: GPT) -> None:
 
 
 def _compiled_forward(block: Block, program: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """What stands in the place of a block's `forward`."""
-    plain, drop = block.forward, block.drop
+    """What stands in the place of a block's `forward`; the block holds it, so that it must not hold the block."""
+    found, drop = weakref.ref(block), block.drop
 
     def forward(
         x_BTC: torch.Tensor, cos_TE: torch.Tensor, sin_TE: torch.Tensor, cache: KVCache | None, layer: int
     ) -> torch.Tensor:
+        block = found()
+        assert block is not None, "who calls it holds it"
         if cache is not None or not torch.is_grad_enabled():
-            return plain(x_BTC, cos_TE, sin_TE, cache, layer)
+            return Block.forward(block, x_BTC, cos_TE, sin_TE, cache, layer)
         return program(block, x_BTC, cos_TE, sin_TE, drop.mask(x_BTC), drop.mask(x_BTC))
 
     return forward

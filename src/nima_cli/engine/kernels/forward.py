@@ -7,6 +7,7 @@ Axis letters: B batch · T time · C width · H heads · D head width · E half 
 P outputs of several projections, side by side
 """
 
+import weakref
 from typing import Any, cast
 
 import torch
@@ -32,14 +33,15 @@ class NativeForward:
     """Stands in the place of a model's `hidden` while it trains; parameters stay where they are."""
 
     def __init__(self, model: GPT, kernels: Kernels) -> None:
-        self._model, self._kernels = model, kernels
-        self._plain = model.hidden
+        # The model holds this object: a circle of both would keep its memory after a run that goes back has let it go.
+        self._model = cast(GPT, weakref.proxy(model))
+        self._kernels = kernels
         self._weights = Int8WeightCache(kernels)
 
     def __call__(self, ids_BT: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
         """See `GPT.hidden`, which evaluation and inference still run: what they find depends on no compiler."""
         if cache is not None or not torch.is_grad_enabled():
-            return self._plain(ids_BT, cache)
+            return GPT.hidden(self._model, ids_BT, cache)
         time, branch_BTC = ids_BT.shape[1], None
         angles_TE = self._model.rotary.cos_TE[:time], self._model.rotary.sin_TE[:time]
         x_BTC = self._model.embed(ids_BT)

@@ -22,7 +22,7 @@ def orthogonalize(matrices_KMN: torch.Tensor, dtype: torch.dtype, kernels: Kerne
     Singular values end between about 0.7 and 1.2, which the method tolerates.
 
     Args:
-        matrices_KMN: any, none of them zero.
+        matrices_KMN: any but zero.
         dtype: to compute in.
         kernels: where these multiply 8-bit integers, products of large matrices are made so.
     """
@@ -48,7 +48,7 @@ def _steps(x: torch.Tensor) -> torch.Tensor:
 
 
 def _quantized_steps_of_all_(x_KMN: torch.Tensor, kernels: Kernels) -> None:
-    """A matrix to each thread: what one works on stays in its core's caches, and none waits for another."""
+    """A matrix to each thread: what one works on stays in its core's caches, and no thread waits for another."""
     if len(x_KMN) >= kernels.threads:
         with ThreadPoolExecutor(kernels.threads) as pool:
             list(pool.map(_quantized_steps_, x_KMN, repeat(kernels.alone())))

@@ -1,4 +1,4 @@
-"""Cross-entropy from hidden states without ever holding all logits; knows no model and no data.
+"""Cross-entropy from hidden states without ever holding all logits.
 
 The logits of a batch are its largest tensor: at 8192 tokens of vocabulary and 8192 tokens a step, 268 MB in float32.
 Here a few hundred positions at a time are projected, turned into loss and into gradients at once, and forgotten, in the
