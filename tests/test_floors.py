@@ -20,7 +20,6 @@ ENGINE_LADDER: dict[str, float] = {
     "checkpoint.files": 1, "inference": 4, "training": 5, "export": 5, "evaluation": 6,
     # What puts kernels into a model from outside stands above both.
     "kernels.forward": 2.5, "kernels.convert": 3, "kernels.trust": 3.5, "kernels.decoder": 4.5,
-    "kernels.decoder.program": 0,
 }  # fmt: skip
 # Modules of one floor that stand beside each other, and which of them may still use which.
 BESIDE = {

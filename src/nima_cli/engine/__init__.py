@@ -1,4 +1,4 @@
-"""The library under the commands: data, model, training, inference; prints nothing and knows no terminal.
+"""The library under the commands: data, model, training, inference. It prints nothing.
 
 The names below are imported when they are first used, so that preparing data never waits for torch.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
     from nima_cli.engine.device import pick_device
     from nima_cli.engine.export.run import export_checkpoint
-    from nima_cli.engine.inference.sampling import Sampling
+    from nima_cli.engine.inference.sampling import SamplingParams
     from nima_cli.engine.inference.text import TextGenerator
     from nima_cli.engine.model.gpt import GPT
     from nima_cli.engine.training.evaluator import evaluate
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "DataSource": "data.data_source",
     "GPT": "model.gpt",
-    "Sampling": "inference.sampling",
+    "SamplingParams": "inference.sampling",
     "TextGenerator": "inference.text",
     "Tokenizer": "data.tokenizer.tokenizer",
     "Trainer": "training.trainer",
@@ -39,7 +39,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022
     "DataSource",
     "GPT",
-    "Sampling",
+    "SamplingParams",
     "TextGenerator",
     "Tokenizer",
     "Trainer",

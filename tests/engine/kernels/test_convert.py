@@ -1,5 +1,7 @@
 """Layers that torch compiles compute what they computed before, and only runs that are long enough are compiled for."""
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +11,7 @@ import torch
 from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.files import LAST
 from nima_cli.engine.kernels.convert import compile_problems, convert, worth_compiling
+from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.session import Session, open_session, train
 from nima_cli.events import StepDone
@@ -105,3 +108,22 @@ def test_without_a_compiler_a_cpu_trains_with_attention_in_blocks() -> None:
     assert any(not torch.equal(found[name], expected[name]) for name in expected)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["kernels", "torch", None])
+def test_a_converted_model_is_freed_with_the_last_reference_to_it(
+    how: Literal["kernels", "torch"] | None, request: pytest.FixtureRequest
+) -> None:
+    """Not when memory happens to be swept: a run that goes back builds another one at once."""
+    kernels: Kernels | None = request.getfixturevalue("compiled_kernels") if how == "kernels" else None
+    model = random_model(small_shape())
+    assert convert(model, kernels or ("torch" if how == "torch" else None)).compiled == how
+    if how != "torch":
+        gradients(model)
+    parts = [weakref.ref(part) for part in (model, model.layers[0], model.norm.weight)]
+    gc.disable()
+    try:
+        del model
+        assert [part() for part in parts] == [None] * 3
+    finally:
+        gc.enable()

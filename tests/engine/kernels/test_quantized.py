@@ -1,6 +1,5 @@
 """Layers whose products are made of 8-bit integers compute what others do, but for rounding."""
 
-from copy import copy
 from pathlib import Path
 
 import pytest
@@ -49,19 +48,6 @@ def test_products_and_gradients(int8_kernels: Kernels, dtype: torch.dtype) -> No
     for one, other in zip(found, wanted, strict=True):
         assert one.shape == other.shape
         assert distance(one, other) < ONE_PERCENT
-
-
-def test_both_ways_to_multiply_give_the_same_to_the_bit(int8_kernels: Kernels) -> None:
-    """Torch's product of integers and ours: processors differ in the one that is faster."""
-    by_torch, by_us = copy(int8_kernels), copy(int8_kernels)
-    by_torch.packs, by_us.packs = False, True
-
-    def learn(kernels: Kernels) -> list[torch.Tensor]:
-        x_BTC, weights, grad_BTP = problem(torch.bfloat16)
-        y_BTP = project(x_BTC, kernels, weights)
-        return [y_BTP, *torch.autograd.grad(y_BTP, [x_BTC, *weights], grad_BTP)]
-
-    assert all(map(torch.equal, learn(by_torch), learn(by_us)))
 
 
 @torch.no_grad()

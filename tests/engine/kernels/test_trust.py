@@ -11,8 +11,8 @@ import torch
 from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.files import LAST
 from nima_cli.engine.device import Device, pick_device
+from nima_cli.engine.kernels.integers import PackedMatrix
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.packed_matrix import Factor
 from nima_cli.engine.kernels.trust import (
     Trusted,
     gains_from_int8,
@@ -32,16 +32,15 @@ METHODS = [
     for name in dir(Kernels)
     if not name.startswith("_")
     and callable(getattr(Kernels, name))
-    and name not in ("supports", "alone", "empty_factor")
+    and name not in ("supports", "alone", "empty_packed")
 ]
-TO_TORCHS_PRODUCTS = ("dequantize", "quantized_cross_entropy")
 
 
 def kernels_with(name: str, kernels: Kernels, int8_kernels: Kernels) -> Kernels:
-    """Some that compute with this method: where there are two ways, processors differ in the one they take."""
+    """Some that compute with this method."""
     with_int8 = "quantize" in name or name in ("multiply", "linear_cross_entropy")
     chosen = copy(int8_kernels if with_int8 else kernels)
-    chosen.packs, chosen.attends = name not in TO_TORCHS_PRODUCTS, name.startswith("attention")
+    chosen.attends = name.startswith("attention")
     return chosen
 
 
@@ -57,7 +56,7 @@ def tensors_in(given: Any) -> Iterator[torch.Tensor]:
     """Of factors, their scales."""
     if isinstance(given, torch.Tensor):
         yield given
-    elif isinstance(given, Factor):
+    elif isinstance(given, PackedMatrix):
         yield from tensors_in(given.scales)
     elif isinstance(given, (tuple, list)):
         for part in given:
@@ -105,7 +104,7 @@ def test_where_only_int8_is_wrong_the_other_kernels_are_used(
     assert not found.kernels.int8
     assert precision("bfloat16", found.kernels) == "bfloat16"
     (note,) = found.notes
-    assert note.message == "training in bfloat16: products of int8 are wrong on this machine"
+    assert note.message == "training in bfloat16, about a third slower: products of int8 are wrong on this machine"
     with pytest.raises(DeviceError, match="compute something else than torch"):
         trusted(compiled, "int8")
 

@@ -83,8 +83,8 @@ def evaluate_checkpoint(
             hint="give the dataset it was trained on, or prepare this one with --tokenizer-from",
         )
     asked = Wanted(**wanted)
-    stepper = loaded.stepper() if asked.samples or asked.questions else None
-    found = run(evaluate_split(loaded.model, dataset, split, asked, stepper), [PhaseView(quiet=quiet)])
+    backend = loaded.backend() if asked.samples or asked.questions else None
+    found = run(evaluate_split(loaded.model, dataset, split, asked, backend), [PhaseView(quiet=quiet)])
     dataset.verification.require()
     result: dict[str, Any] = {
         "checkpoint": str(loaded.path),

@@ -9,7 +9,7 @@ from nima_cli.engine.data.store.dataset_files import SplitArrays
 from nima_cli.engine.evaluation.code_validity import CodeBlock, bash_path, code_blocks
 from nima_cli.engine.evaluation.groups import document_bounds
 from nima_cli.engine.evaluation.memorization import Copies, TrainingText
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import DataError
 from nima_cli.events import Progress
@@ -77,7 +77,7 @@ def write_on(
         raise DataError("`--samples`: this split holds no document to go on with, only conversations")
     for number, one in enumerate(beginnings):
         yield Progress("writing", number, len(beginnings), "texts")
-        (found,) = generator.complete(one.prompt, sampling=Sampling(), max_new_tokens=room, seed=seed + number)
+        (found,) = generator.complete(one.prompt, sampling=SamplingParams(), max_new_tokens=room, seed=seed + number)
         checked = code_blocks(one.prompt + found.text, after=len(one.prompt), bash=bash)
         written.append(Written(one.prompt, found.text, found.seed, found.tokens, found.finished, tuple(checked)))
         theirs.append(generator.tokenizer.encode(one.rest)[:room])

@@ -14,7 +14,7 @@ from nima_cli.engine.evaluation.baselines import Baseline, measure_baselines
 from nima_cli.engine.evaluation.continuations import Writing, write_on
 from nima_cli.engine.evaluation.groups import find_groups
 from nima_cli.engine.evaluation.scoring import score
-from nima_cli.engine.inference.decode_backend import Stepper
+from nima_cli.engine.inference.decode_backend import DecodeBackend
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.evaluator import Metrics
@@ -51,9 +51,9 @@ class Evaluation:
 
 
 def evaluate_split(
-    model: GPT, dataset: PreparedDataset, split: str, wanted: Wanted, stepper: Stepper | None = None
+    model: GPT, dataset: PreparedDataset, split: str, wanted: Wanted, backend: DecodeBackend | None = None
 ) -> Generator[Progress, None, Evaluation]:
-    """Evaluate `model` on a split of the dataset whose tokenizer it has; it writes with `stepper`, or with torch.
+    """Evaluate `model` on a split of the dataset whose tokenizer it has; it writes with `backend`, or with torch.
 
     Raises:
         InputError: baselines on the split that they learn from.
@@ -69,7 +69,7 @@ def evaluate_split(
     baselines: list[Baseline] = []
     if wanted.baselines:
         baselines = yield from measure_baselines(dataset.arrays("train"), arrays, groups, tokenizer)
-    generator = TextGenerator(model, tokenizer, stepper)
+    generator = TextGenerator(model, tokenizer, backend)
     writing = answers = None
     if wanted.samples:
         writing = yield from write_on(

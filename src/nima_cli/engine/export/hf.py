@@ -8,7 +8,7 @@ from nima_cli.engine.data.tokenizer.sentencepiece_file import BOS, CONTROL_SYMBO
 from nima_cli.engine.export import hf_check, places, safetensors_file
 from nima_cli.engine.export.chat_template import CHAT_TEMPLATE
 from nima_cli.engine.export.source import Source
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.model.gpt import NORM_EPSILON
 from nima_cli.errors import CheckpointError
 from nima_cli.files import write_json, write_text
@@ -82,7 +82,7 @@ def _config(source: Source) -> dict[str, Any]:
 
 def _generation_config(source: Source) -> dict[str, Any]:
     """nima's own defaults; every special symbol ends a text, as it does there."""
-    sampling = Sampling()
+    sampling = SamplingParams()
     return {
         "bos_token_id": source.tokenizer.bos_id,
         "eos_token_id": [source.tokenizer.eos_id, *_end_ids(source)],

@@ -1,11 +1,14 @@
 """Converters: what makes a plain model faster, put into it from outside, as torchtitan does.
 
-A converted model computes the same function up to rounding, has the same parameters under the same names, and is
-converted for training only: evaluation and inference run the plain forward pass, whatever this machine can compile.
+A converted model computes the same function up to rounding, and has the same parameters under the same names. What
+`convert` puts in acts in training only: evaluation and inference run the plain forward pass, whatever this machine can
+compile. `quantize_` is for inference.
 """
 
 import logging
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -104,14 +107,16 @@ def compile_blocks(model: GPT) -> None:
 
 
 def _compiled_forward(block: Block, program: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """What stands in the place of a block's `forward`."""
-    plain, drop = block.forward, block.drop
+    """What stands in the place of a block's `forward`; the block holds it, so that it must not hold the block."""
+    found, drop = weakref.ref(block), block.drop
 
     def forward(
         x_BTC: torch.Tensor, cos_TE: torch.Tensor, sin_TE: torch.Tensor, cache: KVCache | None, layer: int
     ) -> torch.Tensor:
+        block = found()
+        assert block is not None, "who calls it holds it"
         if cache is not None or not torch.is_grad_enabled():
-            return plain(x_BTC, cos_TE, sin_TE, cache, layer)
+            return Block.forward(block, x_BTC, cos_TE, sin_TE, cache, layer)
         return program(block, x_BTC, cos_TE, sin_TE, drop.mask(x_BTC), drop.mask(x_BTC))
 
     return forward
@@ -154,3 +159,29 @@ def compile_problems() -> list[Note]:
     if not first:
         return []
     return [Note("warning", f"torch cannot compile the layers, and runs them a fifth slower: {first[:_REASON]}")]
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Rows:
+    """A matrix `[rows, columns]`: `values` int8, `scales` float32 `[rows]`."""
+
+    values: torch.Tensor
+    scales: torch.Tensor
+
+
+@torch.no_grad()
+def quantize_(model: GPT) -> dict[str, Int8Rows]:
+    """Round every matrix of a model to what 8 bits can say, in place; returns those bits by parameter name.
+
+    The model then computes what a program computes that reads the bytes, up to the rounding of its own type. So what
+    the loss of precision costs can be measured with the model itself. Gains of norms stay as they are.
+    """
+    found = {}
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2:
+            exact = parameter.float()
+            scales = exact.abs().amax(dim=1) / 127
+            values = (exact / scales.clamp_min(torch.finfo(torch.float32).tiny).unsqueeze(1)).round().to(torch.int8)
+            parameter.copy_(values.float() * scales.unsqueeze(1))
+            found[name] = Int8Rows(values.contiguous(), scales.contiguous())
+    return found

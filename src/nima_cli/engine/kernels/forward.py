@@ -7,6 +7,7 @@ Axis letters: B batch · T time · C width · H heads · D head width · E half 
 P outputs of several projections, side by side
 """
 
+import weakref
 from typing import Any, cast
 
 import torch
@@ -17,12 +18,11 @@ from nima_cli.engine.kernels.functions import (
     Drop,
     JoinHeads,
     NativeAttention,
-    Norm,
     PackedLinear,
     SplitHeads,
     SwiGLU,
 )
-from nima_cli.engine.kernels.heads import HeadForm
+from nima_cli.engine.kernels.heads import HeadTransform
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.kernels.quantized import Int8WeightCache, QuantizedLinear, QuantizedMLP
 from nima_cli.engine.model.cache import KVCache
@@ -33,14 +33,15 @@ class NativeForward:
     """Stands in the place of a model's `hidden` while it trains; parameters stay where they are."""
 
     def __init__(self, model: GPT, kernels: Kernels) -> None:
-        self._model, self._kernels = model, kernels
-        self._plain = model.hidden
+        # The model holds this object: a circle of both would keep its memory after a run that goes back has let it go.
+        self._model = cast(GPT, weakref.proxy(model))
+        self._kernels = kernels
         self._weights = Int8WeightCache(kernels)
 
     def __call__(self, ids_BT: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
         """See `GPT.hidden`, which evaluation and inference still run: what they find depends on no compiler."""
         if cache is not None or not torch.is_grad_enabled():
-            return self._plain(ids_BT, cache)
+            return GPT.hidden(self._model, ids_BT, cache)
         time, branch_BTC = ids_BT.shape[1], None
         angles_TE = self._model.rotary.cos_TE[:time], self._model.rotary.sin_TE[:time]
         x_BTC = self._model.embed(ids_BT)
@@ -57,7 +58,7 @@ class NativeForward:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The residual stream with the last layer's branch, and that normalised: one pass over memory for both."""
         if branch_BTC is None:
-            return x_BTC, _call(Norm, x_BTC, gain_C, NORM_EPSILON, self._kernels)
+            return x_BTC, _call(AddNorm, x_BTC, None, gain_C, NORM_EPSILON, self._kernels)
         total_BTC, normed_BTC = _call(AddNorm, x_BTC, branch_BTC, gain_C, NORM_EPSILON, self._kernels)
         return total_BTC, normed_BTC
 
@@ -67,9 +68,9 @@ class NativeForward:
         kernels = self._kernels
         gains = [getattr(norm, "weight", None) for norm in (attention.q_norm, attention.k_norm)]
         forms = (
-            HeadForm(gains[0], angles_TE, attention.head_dim**-0.5, NORM_EPSILON),
-            HeadForm(gains[1], angles_TE, 1.0, NORM_EPSILON),
-            HeadForm(),
+            HeadTransform(gains[0], angles_TE, attention.head_dim**-0.5, NORM_EPSILON),
+            HeadTransform(gains[1], angles_TE, 1.0, NORM_EPSILON),
+            HeadTransform(),
         )
         heads = (attention.n_heads, attention.n_kv_heads, attention.n_kv_heads)
         packed_BTP = self._project(x_BTC, attention.q_proj, attention.k_proj, attention.v_proj)

@@ -8,10 +8,9 @@ import torch
 
 from nima_cli.config.schema import Config
 from nima_cli.engine.device import Device, cpu_features
-from nima_cli.engine.kernels.build import NoProgramError
+from nima_cli.engine.kernels.build import KERNELS, NoProgramError
 from nima_cli.engine.kernels.convert import convert
 from nima_cli.engine.kernels.kernels import Kernels, load_kernels
-from nima_cli.engine.kernels.program import KERNELS
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import DeviceError
@@ -90,13 +89,13 @@ def _trusted(compiled: Path, device: Device, loss: Loss, *, int8: bool) -> Trust
     if not int8:
         raise NoProgramError("nima's kernels compute something else than torch on this machine")
     plain = _trusted(compiled, device, loss, int8=False)
-    told = f"training in {device.dtype_name}: products of int8 are wrong on this machine"
+    told = f"training in {device.dtype_name}, about a third slower: products of int8 are wrong on this machine"
     return plain._replace(notes=(Note("warning", told),))
 
 
 def multiplies_int8(features: Mapping[str, bool]) -> bool:
-    """Whether a processor with these features does so in hardware, and torch has a function for it."""
-    return hasattr(torch, "_int_mm") and bool(features.get("amx_int8") or features.get("avx512_vnni"))
+    """Whether a processor with these features does so in hardware."""
+    return bool(features.get("amx_int8") or features.get("avx512_vnni"))
 
 
 def gains_from_int8(features: Mapping[str, bool]) -> bool:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.quantized_loss import quantized_cross_entropy
+from nima_cli.engine.kernels.quantized import quantized_cross_entropy
 
 IGNORE = -100  # target of a position that carries no loss
 CPU_CHUNK = 512  # positions; larger ones fall out of the processor's caches and are slower (benchmarked 128 to 2048)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from nima_cli.config.sampling import SamplingConfig
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.training.state import RunState
 from nima_cli.events import SampleDrawn
@@ -17,7 +17,7 @@ def draw_samples(state: RunState, *, should_stop: Callable[[], bool]) -> Iterato
     """
     config, was_training = state.config.evaluation.generation, state.model.training
     generator = TextGenerator(state.model, state.dataset.tokenizer)
-    sampling = Sampling(**config.model_dump(include=set(SamplingConfig.model_fields)))
+    sampling = SamplingParams(**config.model_dump(include=set(SamplingConfig.model_fields)))
     try:
         for prompt in config.prompts:
             ids = generator.encode_prompt(prompt)
