@@ -39,7 +39,8 @@ def data_dir(data: "DataConfig") -> Path:
 
 def ensure_prepared(data: "DataConfig", *, workers: int) -> Iterator[Event]:
     """Prepare the dataset when it is missing or its sources changed; of one that is kept, repeat its warnings."""
-    from nima_cli.engine.data.prepare import prepare, staleness
+    from nima_cli.engine.data.prepare import prepare
+    from nima_cli.engine.data.staleness import staleness
 
     folder = data_dir(data)
     reason = staleness(data, folder) if data.sources else None
@@ -52,10 +53,10 @@ def ensure_prepared(data: "DataConfig", *, workers: int) -> Iterator[Event]:
 
 def _oddities(folder: Path) -> Iterator[Event]:
     """What preparing the dataset warned of, as far as it matters for training."""
-    from nima_cli.engine.data.dedup.contamination_report import leak_warning
+    from nima_cli.engine.data.dedup.contamination_report import contamination_warning
     from nima_cli.engine.data.store.dataset_files import read_metadata
 
-    warning = leak_warning(read_metadata(folder))
+    warning = contamination_warning(read_metadata(folder))
     if warning is not None:
         yield Note("warning", f"{folder}: {warning}")
 

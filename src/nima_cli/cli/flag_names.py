@@ -1,40 +1,61 @@
 """Commands in whose errors the engine's names of options are flags: `overwrite=True` reads `--overwrite`."""
 
+import os
 import re
-from collections.abc import Collection, Iterator
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
-from nima_cli.errors import NimaError
+from nima_cli.errors import NimaError, NotPreparedError
+from nima_cli.events import Event, Note
 
 # The engine names a parameter with its value: `min_length=`, `resume=auto`. The key of a setting stays what it is.
 _NAMED = re.compile(r"`(?P<name>[a-z_]+)=(?P<value>[^`\n]*)`")
 
 
-def in_flags(text: str, flags: Collection[str]) -> str:
-    """`text` with each option that is among `flags` named as on the command line, and all else as it is."""
+def in_flags(text: str, flags: Mapping[str, str]) -> str:
+    """`text` with each option that is a key of `flags` named as on the command line, and all else as it is."""
 
     def flag(match: re.Match[str]) -> str:
-        name = f"--{match['name'].replace('_', '-')}"
-        if name not in flags:
+        name = flags.get(match["name"])
+        if name is None:
             return match[0]
         return f"`{name}`" if match["value"] in ("", "True") else f"`{name} {match['value']}`"
 
     return _NAMED.sub(flag, text)
 
 
+def flags_of(parameters: Sequence[Any]) -> dict[str, str]:
+    """The flags of a command by their own names and by those of its parameters (`--dedup` is `dedupe`)."""
+    flags = [flag for parameter in parameters for flag in parameter.opts]
+    own = {flag.lstrip("-").replace("-", "_"): flag for flag in flags}
+    return {parameter.name or "": parameter.opts[0] for parameter in parameters} | own
+
+
+def notes_in_flags(events: Iterator[Event], context: typer.Context) -> Iterator[Event]:
+    """`events`, whose notes name options as the command of `context` does."""
+    flags = flags_of(context.command.params)
+    for event in events:
+        yield replace(event, message=in_flags(event.message, flags)) if isinstance(event, Note) else event
+
+
 @contextmanager
-def flags_named(flags: Collection[str]) -> Iterator[None]:
-    """Word the engine's errors in these flags, and in those of `nima data prepare` that hints send the user to."""
+def flags_named(flags: Mapping[str, str]) -> Iterator[None]:
+    """Word the engine's errors in these flags, and in that of `nima data prepare` that hints send the user to."""
     try:
         yield
     except NimaError as error:
-        known = {*flags, "--tokenizer-from"}
+        known = {"tokenizer_from": "--tokenizer-from", **flags}
         error.message = in_flags(error.message, known)
         error.hint = in_flags(error.hint, known) if error.hint is not None else None
+        if isinstance(error, NotPreparedError):
+            error.hint = _how_to_prepare(error.folder)
         raise
 
 
@@ -43,5 +64,14 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run it."""
-        with flags_named({flag for parameter in self.params for flag in parameter.opts}):
+        with flags_named(flags_of(self.params)):
             return super().invoke(ctx)
+
+
+def _how_to_prepare(folder: Path) -> str:
+    """The command that makes a dataset in `folder`, or of what is in it: a dataset has a folder of its own."""
+    listed = folder.iterdir() if folder.is_dir() and os.access(folder, os.R_OK) else iter(())
+    if all(entry.name.startswith(".") for entry in listed):
+        return f"make one with `nima data prepare --output-dir {shlex.quote(str(folder))} --text-files ...`"
+    made = shlex.quote(str(Path("data") / folder.absolute().name))
+    return f"make one of it with `nima data prepare --output-dir {made} --text-files {shlex.quote(str(folder))}`"

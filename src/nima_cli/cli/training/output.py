@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from nima_cli.cli import rundir, stop
 from nima_cli.cli.event_handlers import dispatch, print_json, run_event_handlers
 from nima_cli.errors import DivergedError
-from nima_cli.events import Event, RunEnded, RunStarted, View
+from nima_cli.events import Event, EventHandler, RunEnded, RunStarted
 
 if TYPE_CHECKING:
     from nima_cli.engine.training.distributed.ranks import Ranks
@@ -49,7 +49,7 @@ def _remember(events: Iterator[Event]) -> Iterator[Event]:
         yield event
 
 
-def _handlers(opened: "OpenSession", *, quiet: bool) -> list[View]:
+def _handlers(opened: "OpenSession", *, quiet: bool) -> list[EventHandler]:
     session = opened.session
     resumed = int(opened.resume.header["step"]) if opened.resume is not None else None
     history = session.resume.parent if session.resume is not None else session.run_dir

@@ -72,7 +72,7 @@ def _worker(session: str, quiet: bool, json: bool) -> None:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)  # nobody outside has business with these processes
     env = find_dist_env(os.environ)
     assert env is not None, "the elastic launcher sets its variables"
-    flags = {f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)}
+    flags = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)}
     with error_handler(debug=False), flags_named(flags):
         program = lambda: Start(Session.from_json(session), None, None)  # noqa: E731
         code = _run_rank(env, program, quiet=quiet, json=json, ours=True)

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from nima_cli.engine.checkpoint.pickle_reader import NotOursError, Storage, StoredTensor, read_pickle
 from nima_cli.errors import CheckpointError
-from nima_cli.files import explain
+from nima_cli.files import explaining
 
 _MAX_PICKLE = 8 << 20  # bytes; that of the largest model that a config allows, with optimizer, is about 1 MB
 _CHUNK = 1 << 20  # bytes
@@ -61,11 +61,7 @@ class Archive:
         self.values: dict[str, Any] = value
 
     def read_into(self, storage: Storage, buffer: memoryview) -> None:
-        """Read the bytes of a storage into a buffer of its size.
-
-        Raises:
-            CheckpointError: they are not as they were written.
-        """
+        """Read the bytes of a storage into a buffer of its size."""
         with self._reading(), self._zip.open(f"{self._folder}/data/{storage.entry}") as entry:
             for start in range(0, len(buffer), _CHUNK):
                 chunk = buffer[start : start + _CHUNK]
@@ -74,11 +70,7 @@ class Archive:
             entry.read(1)  # at the end, the checksum is compared
 
     def check(self) -> None:
-        """Compare every byte of the file with its checksum.
-
-        Raises:
-            CheckpointError: one differs.
-        """
+        """Compare every byte of the file with its checksum."""
         with self._reading():
             corrupt = self._zip.testzip()
             if corrupt is not None:
@@ -108,14 +100,12 @@ def open_archive(path: Path) -> Iterator[Archive]:
         CheckpointError: missing, not such a file, damaged, or asking for anything beyond plain values and tensors.
         ResourceError: it cannot be read.
     """
-    try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+    with explaining(path, "read"):
+        if not path.exists():
+            raise CheckpointError(f"{path}: no such checkpoint")
+        if not path.is_file():  # opening a pipe would wait for ever
             raise CheckpointError(f"{path}: not a nima checkpoint: it is no regular file")
         stream = path.open("rb")
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such checkpoint") from error
-    except OSError as error:
-        raise explain(error, path, "read") from error
     with stream:
         yield Archive(path, stream)
 

@@ -1,4 +1,4 @@
-"""Saves and loads one self-contained file: weights, tokenizer, optimizer and facts; knows no training loop.
+"""Saves and loads one self-contained file: weights, tokenizer, optimizer and facts.
 
 Format version 1, documented in `docs/checkpoint_format.md`. A checkpoint alone is enough to evaluate, generate, chat
 and resume. Only plain values and dense CPU tensors are in it; the facts are JSON text, so that no class of ours or of a
@@ -22,7 +22,7 @@ from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import CheckpointError, ResourceError
-from nima_cli.files import atomic_write, explain, write_json
+from nima_cli.files import atomic_write, explaining, write_json
 
 _DTYPES = {"float32", "bfloat16", "float16"}
 
@@ -228,11 +228,9 @@ def newest_valid(run_dir: Path) -> tuple[Path, Checkpoint, list[str]]:
         CheckpointError: none loads.
     """
     refused: list[str] = []
-    try:
+    with explaining(run_dir, "look for a checkpoint there"):
         steps = {path: step for step, path in step_files(run_dir).items()}
         files = checkpoint_files(run_dir)
-    except OSError as error:
-        raise explain(error, run_dir, "look for a checkpoint there") from error
     for path in [path for path in files if path not in steps]:
         try:
             steps[path] = int(read_header(path).get("step", 0))
@@ -247,7 +245,7 @@ def newest_valid(run_dir: Path) -> tuple[Path, Checkpoint, list[str]]:
         if checkpoint.optimizer is not None:
             return path, checkpoint, refused
     problem = "; ".join(refused) or f"{run_dir}: no checkpoint to resume from"
-    raise CheckpointError(problem, hint="start again without --resume")
+    raise CheckpointError(problem, hint="start a new run, without `resume=auto`")
 
 
 def build_model(checkpoint: Checkpoint, *, compute_dtype: torch.dtype = torch.float32, dropout: float = 0.0) -> GPT:

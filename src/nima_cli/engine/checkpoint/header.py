@@ -66,11 +66,7 @@ def step_of(path: Path) -> int | None:
 
 
 def with_header(path: Path, values: Facts) -> tuple[Facts, Facts]:
-    """The values of a checkpoint and its header, both as in the newest format.
-
-    Raises:
-        CheckpointError: no checkpoint of nima, of a newer format, or with facts of the wrong kind.
-    """
+    """The values of a checkpoint and its header, both as in the newest format."""
     version = values.get("nima_format")
     if type(version) is not int:
         found = ", ".join(f"`{shown(key)}`" for key in list(values)[:3])

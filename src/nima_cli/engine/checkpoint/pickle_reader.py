@@ -46,12 +46,12 @@ class NotOursError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """The bytes under one or more tensors: torch's name of their type, the archive's entry, and how many they are."""
+    """The elements under one or more tensors: torch's name of their type, the archive's entry, how many, and bytes."""
 
     dtype: str
     entry: str
+    elements: int
     nbytes: int
-    itemsize: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def read_pickle(data: bytes, sizes: Mapping[str, int]) -> Any:
 
     Raises:
         NotOursError: it holds something that no checkpoint of ours does.
-        ValueError, IndexError, KeyError, UnicodeDecodeError: it is no pickle.
+        ValueError, IndexError, KeyError, UnicodeDecodeError: damaged, or not a pickle.
     """
     machine = _Machine(sizes)
     for opcode, argument, _ in pickletools.genops(data):
@@ -146,7 +146,7 @@ class _Machine:
 
     def _append(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], list):
-            raise NotOursError(_other_program("its pickle appends to what is no list"))
+            raise NotOursError(_other_program("its pickle appends to something else than a list"))
         self.stack[-1].extend(items)
 
 
@@ -175,9 +175,9 @@ def _storage(reference: Any, sizes: Mapping[str, int]) -> Storage:
     match reference:
         case ("storage", _Function(name), str(entry), str(), int(elements)) if name in _STORAGES:
             dtype, itemsize = _STORAGES[name]
-            if sizes[entry] != elements * itemsize:
-                raise ValueError(f"`{entry}` has {sizes[entry]} bytes, its pickle says {elements * itemsize}")
-            return Storage(dtype, entry, sizes[entry], itemsize)
+            if sizes.get(entry, 0) != elements * itemsize:
+                raise ValueError(f"`{entry}` has {sizes.get(entry, 0)} bytes, its pickle says {elements * itemsize}")
+            return Storage(dtype, entry, elements, elements * itemsize)
     raise NotOursError(_other_program("its pickle names a storage in a way of its own"))
 
 
@@ -188,8 +188,8 @@ def _tensor(storage: Storage, offset: int, size: tuple[Any, ...], stride: tuple[
     elements = math.prod(size)
     in_order = tuple(math.prod(size[axis + 1 :]) for axis in range(len(size)))
     if elements and any(n > 1 and given != due for n, given, due in zip(size, stride, in_order, strict=True)):
-        raise ValueError("the elements of a tensor are not in order")
-    if (offset + elements) * storage.itemsize > storage.nbytes:
+        raise NotOursError(_other_program("it holds a view whose elements are not in order"))
+    if offset + elements > storage.elements:
         raise ValueError("a tensor lies beyond its bytes")
     return StoredTensor(storage, offset, size, in_order)
 
