@@ -147,7 +147,7 @@ from pathlib import Path
 from nima_cli.cli.commands import train as command
 from nima_cli.cli.training import output, processes, start
 from nima_cli.engine.training import session
-import nima_cli.cli.datasets, nima_cli.config.load, nima_cli.engine.data.prepare, nima_cli.ui.prepare_view
+import nima_cli.cli.datasets, nima_cli.config.load, nima_cli.engine.data.prepare, nima_cli.ui.progress_view
 options = start.TrainOptions(
     config=None, preset=None, data=Path(sys.argv[2]), device=None, output_dir=None, overrides={"training.max_steps": 4},
     set_=[], resume=sys.argv[1], init_from=None, allow_data_change=False, quiet=True, verbose=False, json=False,
