@@ -84,7 +84,7 @@ def test_groups_add_up_to_the_total_exactly_at_any_batch_size(
     for dimension in DIMENSIONS:
         rows = groups.rows(dimension, sums).values()
         assert len(rows) > 1
-        for figure in ("nats", "tokens", "hits", "bytes"):
+        for figure in ("loss_sum", "tokens", "n_correct", "bytes"):
             assert sum(getattr(row, figure) for row in rows) == getattr(total, figure), figure
     split = dataset.metadata["splits"]["train"]
     assert (total.tokens, total.bytes) == (split["target_tokens"], split["target_bytes"])
