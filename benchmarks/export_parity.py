@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from readable_view import read_view
 from rich.console import Console
 from rich.table import Table
 
 from nima_cli.config.environ import home
 from nima_cli.engine.checkpoint.file import load_for_inference
-from nima_cli.engine.data.store.text_view import parse_entries
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.export.run import export_checkpoint
 from nima_cli.engine.inference.generator import StoppingCriteria
@@ -66,11 +66,9 @@ def split_texts(data: Path, split: str) -> list[str]:
     """Every document and every turn of a split.
 
     Raises:
-        NimaError: the view cannot be read back.
         OSError: there is no such file.
     """
-    path = data / f"{split}.txt"
-    entries = parse_entries(path.read_bytes().decode("utf-8"), where=str(path))
+    entries = read_view((data / f"{split}.txt").read_bytes().decode("utf-8"))
     return [text for entry in entries for text in (entry.text, *(turn.content for turn in entry.turns)) if text]
 
 

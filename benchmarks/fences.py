@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from readable_view import read_view
 
 from nima_cli.engine.data.cleaning.markdown import blocks
 from nima_cli.engine.data.diagnostics import printable
 from nima_cli.engine.data.ingest.contents import MARKDOWN_SUFFIXES
 from nima_cli.engine.data.store.dataset_files import SPLITS, read_dataset
-from nima_cli.engine.data.store.text_view import parse_entries
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 
@@ -66,7 +66,7 @@ def decoded_prose(dataset: Path) -> Iterator[str]:
     """The text of every document of prose, after its ids were compared with it; exits if they differ."""
     tokenizer = Tokenizer.load(dataset)
     for split in SPLITS:
-        view = parse_entries((dataset / f"{split}.txt").read_text("utf-8"), where=split)
+        view = read_view((dataset / f"{split}.txt").read_bytes().decode("utf-8"))
         for number, (entry, pieces) in enumerate(zip(view, samples(dataset, split, tokenizer), strict=True)):
             if entry.turns:
                 continue

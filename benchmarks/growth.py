@@ -28,7 +28,7 @@ from rich.table import Table
 
 from nima_cli.engine.data.store.dataset_files import INDEX_DTYPE, SPLITS, read_dataset, token_dtype
 from nima_cli.engine.data.store.dataset_writer import locked_folder, staged
-from nima_cli.engine.data.store.encode_shard import EncodedShard
+from nima_cli.engine.data.store.encode_shard import EncodedShard, SplitCounts
 from nima_cli.events import Event, Progress
 
 SAMPLE = 400  # tokens
@@ -70,7 +70,7 @@ def shards(tokens: int, vocabulary: int, bos_id: int) -> Iterator[EncodedShard]:
         index = np.zeros(count, dtype=INDEX_DTYPE)
         index["offset"], index["document"] = SAMPLE, np.arange(count)
         targets = count * (SAMPLE - 1)
-        yield EncodedShard(ids.tobytes(), b"", b"", index, count, targets, targets, targets, targets, 0)
+        yield EncodedShard(ids.tobytes(), b"", b"", index, SplitCounts(count, count, count * SAMPLE, *[targets] * 4), 0)
 
 
 def write(template: Path, folder: Path, size: float) -> None:

@@ -1,4 +1,4 @@
-"""What watching a run costs: events, logging and sinks, on against off in turns within one run of gpt-tiny.
+"""What watching a run costs: events, logging and loggers, on against off in turns within one run of gpt-tiny.
 
     python benchmarks/overhead.py DATASET [--block 100] [--blocks 6] [--check 2.0]
 
@@ -29,7 +29,7 @@ from nima_cli.engine.device import keep_freed_memory, pick_device
 from nima_cli.engine.kernels.trust import trusted_kernels
 from nima_cli.engine.training.loss import linear_cross_entropy
 from nima_cli.engine.training.trainer import Trainer
-from nima_cli.events import EvalDone, Event, RunStarted, SampleDrawn, Saved, View
+from nima_cli.events import EvalDone, Event, EventHandler, RunStarted, SampleDrawn, Saved
 
 NEVER = 10**9
 
@@ -87,7 +87,7 @@ def measure(
     )
 
 
-def show(event: Event, views: list[View], spent: dict[str, float]) -> float:
+def show(event: Event, views: list[EventHandler], spent: dict[str, float]) -> float:
     """Give an event to every view; returns the seconds that it took."""
     began = last = time.perf_counter()
     for view in views:
@@ -98,7 +98,7 @@ def show(event: Event, views: list[View], spent: dict[str, float]) -> float:
     return last - began
 
 
-def name_of(view: View) -> str:
+def name_of(view: EventHandler) -> str:
     """What a view is, also inside its guard."""
     return type(getattr(view, "_view", view)).__name__
 

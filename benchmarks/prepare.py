@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from generated import write_documents
-
-from nima_cli.engine.data.store.text_view import parse_entries
+from readable_view import read_view
 
 _PEER = """
 import sys, time
@@ -106,7 +105,7 @@ def texts_of(folder: Path) -> list[str]:
     entries = (
         entry
         for split in ("train", "val", "test")
-        for entry in parse_entries((folder / f"{split}.txt").read_text("utf-8"), where=split)
+        for entry in read_view((folder / f"{split}.txt").read_bytes().decode("utf-8"))
     )
     return [entry.text or "\n".join(turn.content for turn in entry.turns) for entry in entries]
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from nima_cli.config.schema import PRESET_VOCAB_SIZES, PRESETS, ModelConfig
+from nima_cli.engine.checkpoint.archive import check_archive
 from nima_cli.engine.checkpoint.file import Checkpoint, save
-from nima_cli.engine.checkpoint.scan import check_untrusted
 from nima_cli.engine.model.shape import resolve
 
 
@@ -73,7 +73,7 @@ def _parts(checkpoint: Checkpoint, folder: Path) -> dict[str, float]:
         "copy": _timed(lambda: _copy(checkpoint)),
         "write": write,
         "sync": sync,
-        "check": _timed(lambda: check_untrusted(path)),
+        "check": _timed(lambda: check_archive(path)),
         "whole": whole,
         "write alone": _timed(lambda: _write_alone(folder / "alone", path.stat().st_size)),
     }

@@ -14,11 +14,12 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from readable_view import read_view
 from rich.console import Console
 from rich.table import Table
 
@@ -28,8 +29,6 @@ from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.config.schema import PRESETS, Config
 from nima_cli.engine import Tokenizer, Trainer, open_dataset, pick_device, prepare
 from nima_cli.engine.data.store.dataset import PreparedDataset
-from nima_cli.engine.data.store.text_view import parse_entries
-from nima_cli.engine.data.tokenizer.tokenizer import PIECE_RULES, PieceRules
 from nima_cli.engine.kernels.trust import trusted_kernels
 from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.loss import linear_cross_entropy
@@ -47,7 +46,7 @@ class Setting:
 
     kind: str
     vocab_size: int
-    rules: PieceRules = PIECE_RULES
+    options: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +73,9 @@ class Found:
 def settings(vocab_size: int) -> dict[str, Setting]:
     """All rows by name; the ones that are not about the vocabulary's size have `vocab_size` tokens."""
     rows = {f"bpe-{size}": Setting("bpe", size) for size in _VOCAB_SIZES}
-    rows["no-runs-of-spaces"] = Setting("bpe", vocab_size, PieceRules(runs_of_spaces=False, split_digits=True))
-    rows["whole-numbers"] = Setting("bpe", vocab_size, PieceRules(runs_of_spaces=True, split_digits=False))
-    rows["neither"] = Setting("bpe", vocab_size, PieceRules(runs_of_spaces=False, split_digits=False))
+    rows["no-runs-of-spaces"] = Setting("bpe", vocab_size, {"allow_whitespace_only_pieces": False})
+    rows["whole-numbers"] = Setting("bpe", vocab_size, {"split_digits": False})
+    rows["neither"] = Setting("bpe", vocab_size, {"allow_whitespace_only_pieces": False, "split_digits": False})
     rows["unigram"] = Setting("unigram", vocab_size)
     rows["char"] = Setting("char", vocab_size)
     return rows
@@ -97,7 +96,7 @@ def prepared(sources: Sequence[str], folder: Path, tokenizer: Path | None) -> Pr
 
 def train_texts(folder: Path) -> list[str]:
     """Every text of the train split, in the dataset's order."""
-    entries = parse_entries((folder / "train.txt").read_bytes().decode("utf-8"), where="train.txt")
+    entries = read_view((folder / "train.txt").read_bytes().decode("utf-8"))
     return [text for entry in entries for text in (entry.text, *(turn.content for turn in entry.turns)) if text]
 
 
@@ -173,7 +172,7 @@ def compare(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
         if arguments.rows and name not in arguments.rows:
             continue
         tokenizer = Tokenizer.train(
-            texts, kind=setting.kind, vocab_size=setting.vocab_size, exact=False, rules=setting.rules
+            texts, kind=setting.kind, vocab_size=setting.vocab_size, exact=False, **setting.options
         )
         row = measure(name, tokenizer, arguments.sources, work, flops=flops, seed=arguments.seed)
         print(f"{row.name}: {row.bits_per_byte:.4f} bits per byte after {row.seconds:.0f} s", file=sys.stderr)

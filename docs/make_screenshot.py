@@ -22,8 +22,8 @@ from nima_cli.config.schema import Config
 from nima_cli.engine.cores import cpu_count
 from nima_cli.engine.training.session import Session, open_session, train
 from nima_cli.events import Event, StepDone
-from nima_cli.ui.train_live import picture
 from nima_cli.ui.train_state import TrainState
+from nima_cli.ui.train_view import picture
 
 IMAGE = Path(__file__).resolve().parent / "images" / "training.svg"
 WIDTH, HEIGHT = 96, 30

@@ -1,4 +1,4 @@
-"""A training run as events, for tests of views and sinks; each event is made here and nowhere else."""
+"""A training run as events, for tests of views and loggers; each event is made here and nowhere else."""
 
 import json
 import math

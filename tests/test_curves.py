@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nima_cli.curves import XAxis, curves, metric_label, short_names, time_unit
+from nima_cli.curves import Curve, XAxis, curves, metric_label, short_names, x_axis
 from nima_cli.errors import InputError
 from nima_cli.loggers.jsonl import metrics_row
 from tests import recorded_run as run
@@ -78,7 +78,10 @@ def test_a_run_without_values_is_an_error_that_names_it() -> None:
 def test_labels_carry_units() -> None:
     assert metric_label("val_loss") == "val loss (nats per token)"
     assert metric_label("bits_per_byte") == "bits per byte"
-    assert [time_unit(seconds)[0] for seconds in (60, 600, 60000)] == ["s", "min", "h"]
+    lines = {seconds: [Curve("a", "val", [0.0, seconds], [1.0, 1.0])] for seconds in (60.0, 600.0, 60000.0)}
+    assert [x_axis(line, "time") for line in lines.values()] == [
+        ("training time (s)", 1.0), ("training time (min)", 60.0), ("training time (h)", 3600.0),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_danger_is_seen(line: str) -> None:
     assert list(dangers(ast.parse(line)))
 
 
-def test_only_the_scanning_module_reads_torch_files() -> None:
+def test_torch_itself_reads_no_file() -> None:
     def uses(tree: ast.AST) -> bool:
         named = any(
             isinstance(node, ast.ImportFrom) and node.module == "torch" and any(a.name == "load" for a in node.names)
@@ -90,7 +90,7 @@ def test_only_the_scanning_module_reads_torch_files() -> None:
         )
         return named or any(isinstance(n, ast.Attribute) and ast.unparse(n) == "torch.load" for n in ast.walk(tree))
 
-    assert [name for name, tree in SOURCES.items() if uses(tree)] == [str(Path("engine", "checkpoint", "scan.py"))]
+    assert [name for name, tree in SOURCES.items() if uses(tree)] == []
 
 
 def test_signal_handlers_only_set_a_flag() -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from nima_cli.cli.app import app
-from nima_cli.loggers.jsonl import JsonlSink
+from nima_cli.loggers.jsonl import JsonlLogger
 from tests.recorded_run import whole_run
 
 # Each costs from a tenth of a second to several seconds.
@@ -108,10 +108,10 @@ def test_completion_is_light(tmp_path: Path) -> None:
 
 
 def test_plotting_a_run_needs_only_what_draws(tmp_path: Path) -> None:
-    sink = JsonlSink(tmp_path / "metrics.jsonl", keep_until_step=None)
+    logger = JsonlLogger(tmp_path / "metrics.jsonl", keep_until_step=None)
     for event in whole_run(tmp_path):
-        sink(event)
-    sink.close()
+        logger(event)
+    logger.close()
     ((code, heavy),) = heavy_imports(tmp_path, ["plot", str(tmp_path)])
     assert code == 0
     assert "plotext" in heavy, "the probe does not see what is imported"

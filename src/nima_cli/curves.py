@@ -1,4 +1,4 @@
-"""Rows of metrics as lines to draw, x against y; knows no file, no terminal and no drawing library."""
+"""Rows of `metrics.jsonl` as lines to draw, x against y."""
 
 import bisect
 import math
@@ -22,7 +22,7 @@ METRICS = {
     "grad_norm": "",
     "tokens_per_second": "tokens per second",
 }
-X_LABELS: dict[XAxis, str] = {"step": "step", "tokens": "training tokens", "time": "training time"}
+_X_LABELS: dict[XAxis, str] = {"step": "step", "tokens": "training tokens", "time": "training time"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +90,13 @@ def curves(runs: Sequence[tuple[str, Sequence[Row]]], metric: str, x: XAxis, smo
     return [_smoothed(curve, smooth) if curve.kind == "train" else curve for curve in found]
 
 
-def time_unit(seconds: float) -> tuple[str, float]:
-    """The unit in which a span reads best, and its length in seconds."""
-    if seconds >= 3 * 3600:
-        return "h", 3600.0
-    return ("min", 60.0) if seconds >= 180 else ("s", 1.0)
+def x_axis(lines: Sequence[Curve], x: XAxis) -> tuple[str, float]:
+    """The label of the x axis, and how much of `x` is one on it: time is in the unit in which it reads best."""
+    if x != "time":
+        return _X_LABELS[x], 1.0
+    seconds = max(at for line in lines for at in line.xs)
+    name, unit = ("h", 3600.0) if seconds >= 3 * 3600 else ("min", 60.0) if seconds >= 180 else ("s", 1.0)
+    return f"{_X_LABELS[x]} ({name})", unit
 
 
 def _split_metric(metric: str) -> tuple[str | None, str]:

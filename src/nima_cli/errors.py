@@ -4,6 +4,8 @@ The engine raises these for anything that comes from outside (files, config, mac
 code can break. Exit codes are a promise to scripts: 2 bad input, 3 checkpoint or tokenizer, 4 environment, 5 diverged.
 """
 
+from pathlib import Path
+
 
 class NimaError(Exception):
     """An expected failure: one line of what went wrong, and optionally one line of what to do.
@@ -33,6 +35,18 @@ class ConfigError(InputError):
 
 class DataError(InputError):
     """Documents or a prepared dataset that cannot be used."""
+
+
+class NotPreparedError(DataError):
+    """A folder was taken for a prepared dataset and is none.
+
+    Args:
+        folder: it.
+    """
+
+    def __init__(self, folder: Path, message: str) -> None:
+        super().__init__(message, hint="prepare one, in a folder of its own")
+        self.folder = folder
 
 
 class CheckpointError(NimaError):

@@ -1,4 +1,4 @@
-"""What happened, as plain numbers: the only thing the engine tells the outside; knows nothing of who listens.
+"""What happened, as plain numbers: all that the engine tells the outside.
 
 Every event is a frozen dataclass of int, float, str, bool and Path. No tensor and no drawing object crosses it.
 Losses are nats per token. Seconds are wall-clock: `train_seconds` counts optimizer steps only, `elapsed_seconds`
@@ -221,11 +221,12 @@ Event = (
 )
 
 
-class View(Protocol):
-    """Whatever takes events in: a live table, a log, a metrics file, a plot."""
+class EventHandler(Protocol):
+    """Whatever takes events: a view on the terminal, or a logger to a file or a service."""
 
     def __call__(self, event: Event, /) -> None:
         """Take one event."""
 
     def close(self) -> None:
-        """Finish what is open; called once, also after a failure."""
+        """Finish what is open; called once, also after a failure. By default nothing is."""
+        return

@@ -1,4 +1,4 @@
-"""The one atomic write for every artefact and the lock of a run directory; knows nothing of what the files mean.
+"""The one atomic write for every file that nima makes, and the lock of a folder.
 
 A write is all or nothing: temp file in the same folder, flush, fsync, optional verification, `os.replace`, fsync of the
 folder. A reader sees the old file or the new one, never half of one (pillai et al., "All File Systems Are Not Created
@@ -33,7 +33,7 @@ _REASONS = {
 }
 # The file system, not the disk's state, is why a hard link cannot be made.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
-# What `atomic_write` and `_probe` call their temporary files: the name, the process, the ending.
+# What `_temporary` calls files: the name, the process, the ending.
 _TEMPORARY = re.compile(r"\..+\.\d+(\.done)?\.tmp")
 
 
@@ -45,7 +45,16 @@ def explain(error: OSError, path: Path, doing: str) -> ResourceError:
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path, *, verify: Callable[[Path], None] | None = None) -> Iterator[IO[bytes]]:
+def explaining(path: Path, doing: str) -> Iterator[None]:
+    """Raise what the operating system refuses inside as a `ResourceError`; see `explain`."""
+    try:
+        yield
+    except OSError as error:
+        raise explain(error, path, doing) from error
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, *, verify: Callable[[Path], object] | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` for binary writing; on success it becomes `path` in one step.
 
     Args:
@@ -55,22 +64,15 @@ def atomic_write(path: Path, *, verify: Callable[[Path], None] | None = None) ->
     Raises:
         ResourceError: the disk, quota or permissions refused; `path` is then as it was before.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            with part.open("wb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            if verify is not None:
-                verify(part)
-            _replace(part, path)
-            fsync_folder(path.parent)
-        except OSError as error:
-            raise explain(error, path, "write") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    with explaining(path, "write"), _temporary(path) as part:
+        with part.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        if verify is not None:
+            verify(part)
+        _replace(part, path)
+        fsync_folder(path.parent)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -79,20 +81,27 @@ def link_or_copy(source: Path, target: Path) -> None:
     Raises:
         ResourceError: the disk or permissions refused; `target` is then as it was before.
     """
-    part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        try:
+        with _temporary(target) as part:
             os.link(source, part)
             _replace(part, target)  # does nothing where both already are the same file
             fsync_folder(target.parent)
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise explain(error, target, "write") from error
         with atomic_write(target) as stream, source.open("rb") as original:
             shutil.copyfileobj(original, stream)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A name beside `path`, which is gone afterwards."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield part
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -164,28 +173,19 @@ def check_writable(folder: Path) -> None:
     Raises:
         ResourceError: it is a file, or cannot be written.
     """
-    existing = _existing(folder)
-    try:
-        _probe(existing)
-    except OSError as error:
-        raise explain(error, folder, "write in this folder") from error
+    with explaining(folder, "write in this folder"):
+        _probe(_existing(folder))
 
 
 def _probe(folder: Path) -> None:
     """Every call that an atomic write makes, once."""
-    part, whole = (folder / f".probe.{os.getpid()}.{suffix}" for suffix in ("tmp", "done.tmp"))
-    try:
+    with _temporary(folder / "probe") as part, _temporary(folder / "probe.done") as whole:
         with part.open("wb") as stream:
             stream.write(b"nima")
             stream.flush()
             os.fsync(stream.fileno())
         with contextlib.suppress(FileNotFoundError):  # the folder's holder has swept it: writing works
             _replace(part, whole)
-            whole.unlink()
-    finally:
-        for path in (part, whole):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
 
 
 def _existing(folder: Path) -> Path:
@@ -207,7 +207,7 @@ def check_free_space(folder: Path, needed: int) -> None:
     if free is not None and free < needed:
         raise ResourceError(
             f"{folder}: {needed / 1e6:,.0f} MB are needed for checkpoints, {free / 1e6:,.0f} MB are free",
-            hint="free some space or choose another --output-dir",
+            hint="free some space or choose another `output_dir=`",
         )
 
 
@@ -250,7 +250,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
     except Timeout as error:
         held_by = _read_owner(owner)
         raise ResourceError(
-            f"{folder}: in use by {held_by}", hint="wait for it, stop it, or choose another --output-dir"
+            f"{folder}: in use by {held_by}", hint="wait for it, stop it, or choose another `output_dir=`"
         ) from error
     except OSError as error:
         raise explain(error, folder, "lock this folder") from error

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.readable_view import ViewedDocument, read_view
 
-from nima_cli.engine.data.store.text_view import Entry, parse_entries
 from tests.conftest import RunCli
 
 QA = {"question": "What is a pod in this system?", "answer": "A group of containers that share a host."}
@@ -369,9 +369,9 @@ def dataset(folder: Path) -> dict[str, Any]:
     return loaded
 
 
-def entries(folder: Path) -> list[Entry]:
+def entries(folder: Path) -> list[ViewedDocument]:
     views = [(folder / f"{split}.txt").read_text("utf-8") for split in ("train", "val", "test")]
-    return [entry for view in views for entry in parse_entries(view, where="view")]
+    return [entry for view in views for entry in read_view(view)]
 
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case.row)

@@ -91,7 +91,7 @@ def test_what_is_there_stays(kind: str, tiny_run: TinyRun, nima: Nima, tmp_path:
     before = contents(tmp_path)
     ran = nima("export", "--checkpoint", taken, "--format", kind, "--output", output)
     assert str(output) in refused(ran, 2)
-    assert "hint: choose another --output" in ran.stderr
+    assert "hint: choose another `--output`" in ran.stderr
     assert contents(tmp_path) == before
 
 

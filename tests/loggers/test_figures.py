@@ -11,7 +11,7 @@ import pytest
 
 from nima_cli.errors import InputError
 from nima_cli.events import Event, RolledBack
-from nima_cli.loggers.figures import FiguresSink, draw_figure
+from nima_cli.loggers.figures import FiguresLogger, draw_figure
 from nima_cli.loggers.jsonl import metrics_row
 from tests import recorded_run as run
 
@@ -36,10 +36,10 @@ def svg_texts(path: Path) -> str:
 
 
 def test_the_figures_of_a_run(tmp_path: Path) -> None:
-    sink = FiguresSink(tmp_path / "plots")
+    logger = FiguresLogger(tmp_path / "plots")
     for event in run.whole_run():
-        sink(event)
-    sink.close()
+        logger(event)
+    logger.close()
     assert {path.name: png_size(path) for path in (tmp_path / "plots").iterdir()} == {
         "loss.png": (1200, 750),
         "perplexity.png": (1200, 750),
@@ -60,15 +60,15 @@ class Clock:
 
 def test_redrawing_takes_half_a_percent_of_the_time_at_most_but_the_end_is_always_drawn(tmp_path: Path) -> None:
     clock = Clock()
-    sink = FiguresSink(tmp_path, clock=clock)
+    logger = FiguresLogger(tmp_path, clock=clock)
     loss = tmp_path / "loss.png"
 
     def redrawn(event: Event) -> bool:
         loss.unlink(missing_ok=True)
-        sink(event)
+        logger(event)
         return loss.exists()
 
-    sink(run.step(10))
+    logger(run.step(10))
     assert redrawn(run.evaluation(10))
     assert not redrawn(run.evaluation(20))
     clock.now += 1.0 / 0.005
@@ -79,25 +79,25 @@ def test_redrawing_takes_half_a_percent_of_the_time_at_most_but_the_end_is_alway
 
 def test_a_resumed_run_draws_what_came_before(tmp_path: Path) -> None:
     for name, earlier in (("fresh", []), ("resumed", RUN)):
-        sink = FiguresSink(tmp_path / name, rows=earlier)
-        sink(run.step(110))
-        sink(run.ended(110))
+        logger = FiguresLogger(tmp_path / name, rows=earlier)
+        logger(run.step(110))
+        logger(run.ended(110))
     assert (tmp_path / "fresh" / "loss.png").read_bytes() != (tmp_path / "resumed" / "loss.png").read_bytes()
 
 
 def test_a_run_that_went_back_draws_each_step_once(tmp_path: Path) -> None:
     kept, given_up, again = run.step(10, 3.0), run.step(20, 9.0), run.step(20, 2.0)
     for name, events in (("straight", [kept, again]), ("back", [kept, given_up, RolledBack(10), again])):
-        sink = FiguresSink(tmp_path / name)
+        logger = FiguresLogger(tmp_path / name)
         for event in (*events, run.ended(20)):
-            sink(event)
+            logger(event)
     assert (tmp_path / "straight" / "loss.png").read_bytes() == (tmp_path / "back" / "loss.png").read_bytes()
 
 
 def test_a_run_without_a_finite_number_draws_what_it_can(tmp_path: Path) -> None:
-    sink = FiguresSink(tmp_path)
-    sink(run.step(1, math.nan))
-    sink(run.ended(1, "diverged"))
+    logger = FiguresLogger(tmp_path)
+    logger(run.step(1, math.nan))
+    logger(run.ended(1, "diverged"))
     assert [path.name for path in tmp_path.iterdir()] == ["learning_rate.png"]
 
 

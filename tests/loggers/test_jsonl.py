@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from nima_cli.errors import DataError, ResourceError
-from nima_cli.events import DatasetReady, Event, Progress, RolledBack
-from nima_cli.loggers.jsonl import JsonlSink, read_metrics, samples_row
+from nima_cli.events import DatasetReady, Dropped, Event, Progress, RolledBack
+from nima_cli.loggers.jsonl import DropsLogger, JsonlLogger, read_metrics, samples_row
 from tests import recorded_run as run
 
 STEP_FIELDS = {
@@ -25,10 +25,10 @@ EVAL_FIELDS = {
 
 
 def write(path: Path, events: Iterable[Event], *, keep_until_step: int | None = None) -> None:
-    sink = JsonlSink(path, keep_until_step=keep_until_step)
+    logger = JsonlLogger(path, keep_until_step=keep_until_step)
     for event in events:
-        sink(event)
-    sink.close()
+        logger(event)
+    logger.close()
 
 
 def strict(line: str) -> Any:
@@ -75,10 +75,10 @@ def test_numbers_that_are_not_finite_become_null_and_are_listed(tmp_path: Path) 
 
 
 def test_each_row_is_on_disk_at_once(tmp_path: Path) -> None:
-    sink = JsonlSink(tmp_path / "m.jsonl", keep_until_step=None)
-    sink(run.step(1))
+    logger = JsonlLogger(tmp_path / "m.jsonl", keep_until_step=None)
+    logger(run.step(1))
     assert [row["step"] for row in read_metrics(tmp_path / "m.jsonl")] == [1]
-    sink.close()
+    logger.close()
 
 
 def test_preparation_leaves_no_row(tmp_path: Path) -> None:
@@ -154,10 +154,10 @@ def test_a_folder_in_the_way_is_an_error_of_the_environment(tmp_path: Path) -> N
 def test_samples_are_kept_exactly(tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
     text = "é 日本 🙂\n\tcode\x1b[0m\u2028 \ud800"
-    sink = JsonlSink(path, keep_until_step=None, to_row=samples_row)
+    logger = JsonlLogger(path, keep_until_step=None, to_row=samples_row)
     for event in (run.step(1), run.sample(1, text), run.sample(2)):
-        sink(event)
-    sink.close()
+        logger(event)
+    logger.close()
     rows = read_metrics(path)
     assert [(row["step"], row["prompt"]) for row in rows] == [(1, "The module"), (2, "The module")]
     assert rows[0]["text"] == text
@@ -169,22 +169,22 @@ def test_what_a_full_disk_refuses_is_written_when_there_is_room(tmp_path: Path) 
     resource = pytest.importorskip("resource", reason="limits the size of files, which POSIX systems can")
     path = tmp_path / "metrics.jsonl"
     heard: list[str] = []
-    sink = JsonlSink(path, keep_until_step=None, tell=heard.append)
+    logger = JsonlLogger(path, keep_until_step=None, tell=heard.append)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        sink(run.step(1))
+        logger(run.step(1))
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, hard))
         for number in (2, 3, 4):  # the first fits in part
-            sink(run.step(number))
+            logger(run.step(number))
         assert [row["step"] for row in read_metrics(path)] == [1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        sink(run.step(5))
+        logger(run.step(5))
         assert [row["step"] for row in read_metrics(path)] == [1, 2, 3, 4, 5]
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, hard))
-        sink(run.step(6))
+        logger(run.step(6))
         with pytest.raises(ResourceError, match="cannot write the last 1 rows"):
-            sink.close()
+            logger.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
@@ -200,3 +200,35 @@ def test_a_run_that_went_back_tells_each_step_once(tmp_path: Path) -> None:
     steps = [(row["step"], row["loss"]) for row in read_metrics(path) if row["event"] == "step"]
     assert steps == [(1, 5.0), (2, 4.0), (3, 3.5), (4, 3.0)]
     assert not [row for row in read_metrics(path) if row["event"] == "eval"]
+
+
+DROP = Dropped("docs", "docs/ä.md", "too_short", (("characters", 3.0),))
+
+
+def test_the_file_appears_when_the_dataset_is_ready(tmp_path: Path) -> None:
+    logger = DropsLogger(tmp_path / "r.jsonl")
+    logger(Progress("read", 1, 1, "bytes"))
+    logger(DROP)
+    assert not (tmp_path / "r.jsonl").exists()
+    logger(DatasetReady(tmp_path, 1, 1, 1, 1))
+    logger.close()
+    assert logger.written
+    row = {"source": "docs", "where": "docs/ä.md", "reason": "too_short", "figures": {"characters": 3.0}}
+    assert [json.loads(line) for line in (tmp_path / "r.jsonl").read_text("utf-8").splitlines()] == [row]
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_without_a_new_dataset_an_old_file_stays(tmp_path: Path, prepared: bool) -> None:
+    (tmp_path / "r.jsonl").write_text("old")
+    logger = DropsLogger(tmp_path / "r.jsonl")
+    logger(DROP)
+    logger(Progress("read", 1, 1, "bytes") if prepared else DatasetReady(tmp_path, 1, 1, 1, 1))
+    logger.close()
+    assert not logger.written
+    assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
+    assert (tmp_path / "r.jsonl").read_text() == "old"
+
+
+def test_a_place_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError):
+        DropsLogger(tmp_path / "missing" / "r.jsonl")

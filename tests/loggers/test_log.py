@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nima_cli.errors import ResourceError
-from nima_cli.loggers.log import LogSink
+from nima_cli.loggers.log import LogFile
 from tests import recorded_run as run
 
 
@@ -19,10 +19,10 @@ def lines(folder: Path) -> list[str]:
 
 
 def test_what_one_asks_for_later_is_there(tmp_path: Path) -> None:
-    sink = LogSink(tmp_path / "logs")
+    logger = LogFile(tmp_path / "logs")
     for event in run.whole_run(tmp_path, steps=40):
-        sink(event)
-    sink.close()
+        logger(event)
+    logger.close()
     first, *middle, last = lines(tmp_path / "logs")
     assert re.fullmatch(
         r"started  pid \d+, nima 0\.1\.0, step 1 of 40, 4570624 parameters, cpu bfloat16, compiled kernels, seed 42, "
@@ -37,27 +37,27 @@ def test_what_one_asks_for_later_is_there(tmp_path: Path) -> None:
 
 def test_a_later_process_adds_to_it(tmp_path: Path) -> None:
     for first_step in (1, 21):
-        sink = LogSink(tmp_path)
-        sink(run.started(tmp_path, first_step=first_step))
-        sink.close()
+        logger = LogFile(tmp_path)
+        logger(run.started(tmp_path, first_step=first_step))
+        logger.close()
     assert [re.sub(r".*step (\d+) of.*", r"\1", line) for line in lines(tmp_path)] == ["1", "21"]
 
 
-def fail(sink: LogSink, error: Exception) -> None:
+def fail(logger: LogFile, error: Exception) -> None:
     """What a program does whose view is closed on the way out."""
-    sink(run.started())
+    logger(run.started())
     try:
         raise error
     finally:
-        sink.close()
+        logger.close()
 
 
 def test_an_expected_failure_is_a_line_and_a_bug_its_traceback(tmp_path: Path) -> None:
     with pytest.raises(ResourceError):
-        fail(LogSink(tmp_path), ResourceError("disk: full", hint="free some"))
+        fail(LogFile(tmp_path), ResourceError("disk: full", hint="free some"))
     assert lines(tmp_path)[-1] == "error    disk: full (hint: free some)"
     with pytest.raises(ZeroDivisionError):
-        fail(LogSink(tmp_path), ZeroDivisionError("1/0\nor so"))
+        fail(LogFile(tmp_path), ZeroDivisionError("1/0\nor so"))
     text = "\n".join(lines(tmp_path))
     assert "Traceback (most recent call last)" in text
     assert text.endswith("ZeroDivisionError: 1/0\n    or so")

@@ -1,4 +1,4 @@
-"""TensorBoard's own reader sees what the sink wrote, once per step after a resume."""
+"""TensorBoard's own reader sees what the logger wrote, once per step after a resume."""
 
 import math
 import time
@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from nima_cli.events import Event, RolledBack
-from nima_cli.loggers.tensorboard import TensorboardSink
+from nima_cli.loggers.tensorboard import TensorboardLogger
 from tests import recorded_run as run
 
 
 def write(folder: Path, events: Iterable[Event], *, keep_until_step: int | None = None) -> None:
-    sink = TensorboardSink(folder, keep_until_step=keep_until_step)
+    logger = TensorboardLogger(folder, keep_until_step=keep_until_step)
     for event in events:
-        sink(event)
-    sink.close()
+        logger(event)
+    logger.close()
 
 
 def read(folder: Path) -> Any:
@@ -60,10 +60,10 @@ def test_samples_and_the_config_are_texts_kept_as_they_are(tmp_path: Path) -> No
 
 
 def test_what_is_written_can_be_read_while_training_goes_on(tmp_path: Path) -> None:
-    sink = TensorboardSink(tmp_path, keep_until_step=None)
-    sink(run.step(1, 4.0))
+    logger = TensorboardLogger(tmp_path, keep_until_step=None)
+    logger(run.step(1, 4.0))
     assert scalars(tmp_path, "train/loss") == {1: 4.0}
-    sink.close()
+    logger.close()
 
 
 def test_after_a_resume_later_steps_of_the_first_process_are_gone(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from nima_cli.config.schema import WandbConfig
 from nima_cli.errors import ResourceError
-from nima_cli.loggers.wandb import WandbSink, has_credentials
+from nima_cli.loggers.wandb import WandbLogger
 from tests import recorded_run as run
 
 CANARY = "c0ffee" * 6 + "cafe"
@@ -28,25 +28,25 @@ def watch(name, args):
 
 sys.addaudithook(watch)
 from nima_cli.config.schema import WandbConfig
-from nima_cli.loggers.wandb import WandbSink
+from nima_cli.loggers.wandb import WandbLogger
 from tests import recorded_run as run
 
-sink = WandbSink(WandbConfig(enabled=True, project="docs", tags=["a"]), tell=lambda text: print("TOLD", text))
+logger = WandbLogger(WandbConfig(enabled=True, project="docs", tags=["a"]), tell=lambda text: print("TOLD", text))
 for event in run.whole_run(Path(sys.argv[1])):
-    sink(event)
-sink.close()
+    logger(event)
+logger.close()
 print("FILES", [m for m in ("torch", "tensorflow") if m in sys.modules])
 """
 
 
 @pytest.fixture(autouse=True)
 def _same_environment_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sink sets this variable for the client when it is unset."""
+    """The logger sets this variable for the client when it is unset."""
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
 
 
 def train(run_dir: Path, home: Path, **variables: str) -> tuple[str, str]:
-    """What a run with the sink prints on stdout and stderr."""
+    """What a run with the logger prints on stdout and stderr."""
     keep = {key: value for key, value in os.environ.items() if not key.startswith("WANDB") and key != "NETRC"}
     command = [sys.executable, "-c", PROGRAM, str(run_dir), "--secret-argument"]
     done = subprocess.run(
@@ -79,6 +79,19 @@ def test_without_a_key_the_run_is_kept_offline_and_nobody_is_asked(tmp_path: Pat
         assert part in data
 
 
+def test_a_server_out_of_reach_keeps_the_run_offline(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    told, stderr = train(
+        run_dir, tmp_path, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY=CANARY, WANDB_HTTP_TIMEOUT="1"
+    )
+    first, *rest = told.splitlines()
+    assert first.startswith("TOLD wandb: ")
+    assert first.endswith(f"metrics are kept in {run_dir / 'wandb'}, `wandb sync` sends them later")
+    assert (rest, stderr) == (["FILES []"], "")
+    assert b"train/loss" in contents(run_dir)
+    assert CANARY.encode() not in contents(tmp_path)
+
+
 def test_no_secret_and_nothing_of_the_machine_is_written(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     told, stderr = train(run_dir, tmp_path, WANDB_MODE="offline", WANDB_API_KEY=CANARY)
@@ -107,10 +120,10 @@ def test_a_switched_off_client_writes_no_record(tmp_path: Path) -> None:
 
 def test_a_missing_package_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    sink = WandbSink(WandbConfig(), tell=pytest.fail)
-    sink(run.started(tmp_path))
+    logger = WandbLogger(WandbConfig(), tell=pytest.fail)
+    logger(run.started(tmp_path))
     with pytest.raises(ResourceError, match="`wandb` is missing") as failure:
-        sink.close()
+        logger.close()
     assert "pip install" in (failure.value.hint or "")
 
 
@@ -118,42 +131,26 @@ def test_a_client_that_hangs_delays_neither_training_nor_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stuck = types.ModuleType("wandb")
-    stuck.Settings = types.SimpleNamespace(model_fields={})  # type: ignore[attr-defined]
+    stuck.Settings = type("Settings", (), {"model_fields": {}})  # type: ignore[attr-defined]
     stuck.setup = stuck.init = lambda **_: time.sleep(20)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "wandb", stuck)
-    sink = WandbSink(WandbConfig(), tell=pytest.fail, patience=0.2)
+    logger = WandbLogger(WandbConfig(), tell=pytest.fail, patience=0.2)
     for event in run.whole_run(tmp_path):
-        sink(event)
+        logger(event)
     with pytest.raises(ResourceError, match=r"not done after 0\.2 s"):
-        sink.close()
+        logger.close()
 
 
 def test_a_client_that_fails_is_heard_at_the_next_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = types.ModuleType("wandb")
     monkeypatch.setitem(sys.modules, "wandb", broken)  # has no Settings
-    sink = WandbSink(WandbConfig(), tell=pytest.fail)
-    sink(run.started(tmp_path))
+    logger = WandbLogger(WandbConfig(), tell=pytest.fail)
+    logger(run.started(tmp_path))
 
     def go_on() -> None:
         for _ in range(500):
             time.sleep(0.01)
-            sink(run.step(1))
+            logger(run.step(1))
 
     with pytest.raises(AttributeError):
         go_on()
-
-
-@pytest.mark.parametrize(
-    ("environ", "entry", "found"),
-    [
-        ({}, "", False),
-        ({"WANDB_API_KEY": "x"}, "", True),
-        ({}, "machine api.wandb.ai login user password x\n", True),
-        ({}, "machine elsewhere.org login user password x\n", False),
-        ({}, "not a netrc file {\n", False),
-    ],
-)
-def test_credentials_are_found_without_asking(environ: dict[str, str], entry: str, found: bool, tmp_path: Path) -> None:
-    (tmp_path / "netrc").write_text(entry, "utf-8")
-    environ = {**environ, "NETRC": str(tmp_path / "netrc")}
-    assert has_credentials("https://api.wandb.ai", environ) is found

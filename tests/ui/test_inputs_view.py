@@ -7,7 +7,7 @@ from rich.console import Console
 
 from nima_cli.events import DatasetReady, InputsCounted, Progress
 from nima_cli.ui.inputs_view import how_to_have_more, inputs_lines, inputs_table
-from nima_cli.ui.prepare_view import prepare_view
+from nima_cli.ui.progress_view import prepare_view
 
 READ = InputsCounted("read", "", ".md", 1204, 9_800_000, "docs/long.md")
 DATASET = InputsCounted("left_out", "dataset", "", 1, 0, "data/mine")

@@ -11,9 +11,8 @@ import pytest
 from rich.console import Console
 
 from nima_cli.events import Event, Note, Progress
-from nima_cli.ui.train_live import LiveTrainView, picture
 from nima_cli.ui.train_state import TrainState
-from nima_cli.ui.train_view import LineTrainView, train_view
+from nima_cli.ui.train_view import LiveTrainView, picture, train_view
 from tests import recorded_run as run
 
 if sys.platform != "win32":
@@ -208,7 +207,7 @@ def test_a_short_terminal_shows_fewer_evaluations() -> None:
 def test_the_live_display_draws_at_most_ten_times_a_second() -> None:
     def written(tick: float) -> int:
         console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24)
-        view = LiveTrainView(console, after=LineTrainView(console, clock=Clock(tick=0)), clock=Clock(tick=tick))
+        view = LiveTrainView(console, clock=Clock(tick=tick))
         view(run.started(total_steps=1000))
         for number in range(1, 1000):
             view(run.step(number))

@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from nima_cli.events import Event, View
+from nima_cli.events import Event, EventHandler
 
 if TYPE_CHECKING:
     from nima_cli.config.schema import MonitoringConfig
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-def dispatch(events: Iterable[Event], handlers: Sequence[View]) -> Event | None:
+def dispatch(events: Iterable[Event], handlers: Sequence[EventHandler]) -> Event | None:
     """Give every event to every handler, then close them; returns the last event, which says what came out."""
     event = None
     with ExitStack() as closing:  # one that fails to close does not keep the others open
@@ -28,7 +28,7 @@ def dispatch(events: Iterable[Event], handlers: Sequence[View]) -> Event | None:
     return event
 
 
-def run(steps: Generator[Event, None, Result], handlers: Sequence[View]) -> Result:
+def run(steps: Generator[Event, None, Result], handlers: Sequence[EventHandler]) -> Result:
     """As `dispatch`, for work that returns its result when its events end."""
     results: list[Result] = []
 
@@ -41,16 +41,16 @@ def run(steps: Generator[Event, None, Result], handlers: Sequence[View]) -> Resu
 
 def run_event_handlers(
     monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: int | None, history: Path, quiet: bool
-) -> list[View]:
+) -> list[EventHandler]:
     """The views of a training run: the terminal, `metrics.jsonl`, the log, and what `monitoring` switches on.
 
     Args:
         resumed_step: what lies after this step is from a future that was given up; None for a new run.
         history: the run directory that the earlier rows are in, which may be another.
     """
-    from nima_cli.loggers import guarded
-    from nima_cli.loggers.jsonl import JsonlSink, metrics_row, read_metrics, samples_row, until_step
-    from nima_cli.loggers.log import LogSink
+    from nima_cli.loggers import Guarded
+    from nima_cli.loggers.jsonl import JsonlLogger, metrics_row, read_metrics, samples_row, until_step
+    from nima_cli.loggers.log import LogFile
     from nima_cli.ui.console import say
     from nima_cli.ui.train_view import train_view
 
@@ -58,32 +58,32 @@ def run_event_handlers(
         with suppress(OSError, ValueError):  # stderr itself may be what failed
             say(message, "warning")
 
-    def rows(name: str, to_row: "Callable[[Event], MetricsRow | None]") -> JsonlSink:
+    def rows(name: str, to_row: "Callable[[Event], MetricsRow | None]") -> JsonlLogger:
         path = run_dir / name
-        return JsonlSink(path, keep_until_step=resumed_step, history=history / name, to_row=to_row, tell=tell)
+        return JsonlLogger(path, keep_until_step=resumed_step, history=history / name, to_row=to_row, tell=tell)
 
     metrics = history / "metrics.jsonl"
-    views: list[View] = [
-        guarded(train_view(quiet=quiet), "the display", tell),  # a closed terminal must not end the run
+    views: list[EventHandler] = [
+        Guarded(train_view(quiet=quiet), "the display", tell),  # a closed terminal must not end the run
         rows("metrics.jsonl", metrics_row),
         rows("samples.jsonl", samples_row),
-        guarded(LogSink(run_dir / "logs"), "the log file", tell),
+        Guarded(LogFile(run_dir / "logs"), "the log file", tell),
     ]
     if monitoring.tensorboard:
-        from nima_cli.loggers.tensorboard import TensorboardSink
+        from nima_cli.loggers.tensorboard import TensorboardLogger
 
-        sink = TensorboardSink(run_dir / "tensorboard", keep_until_step=resumed_step)
-        views.append(guarded(sink, "TensorBoard", tell))
+        logger = TensorboardLogger(run_dir / "tensorboard", keep_until_step=resumed_step)
+        views.append(Guarded(logger, "TensorBoard", tell))
     if monitoring.plots:
-        from nima_cli.loggers.figures import FiguresSink
+        from nima_cli.loggers.figures import FiguresLogger
 
         known = resumed_step is not None and metrics.is_file()
         earlier = until_step(read_metrics(metrics), resumed_step) if known and resumed_step is not None else []
-        views.append(guarded(FiguresSink(run_dir / "plots", rows=earlier), "plots", tell))
+        views.append(Guarded(FiguresLogger(run_dir / "plots", rows=earlier), "plots", tell))
     if monitoring.wandb.enabled:
-        from nima_cli.loggers.wandb import WandbSink
+        from nima_cli.loggers.wandb import WandbLogger
 
-        views.append(guarded(WandbSink(monitoring.wandb, tell=tell), "Weights & Biases", tell))
+        views.append(Guarded(WandbLogger(monitoring.wandb, tell=tell), "Weights & Biases", tell))
     return views
 
 

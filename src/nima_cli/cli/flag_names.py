@@ -1,13 +1,16 @@
 """Commands in whose errors the engine's names of options are flags: `overwrite=True` reads `--overwrite`."""
 
+import os
 import re
+import shlex
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
-from nima_cli.errors import NimaError
+from nima_cli.errors import NimaError, NotPreparedError
 
 # The engine names a parameter with its value: `min_length=`, `resume=auto`. The key of a setting stays what it is.
 _NAMED = re.compile(r"`(?P<name>[a-z_]+)=(?P<value>[^`\n]*)`")
@@ -36,4 +39,15 @@ class Command(TyperCommand):
             flags = {flag for parameter in self.params for flag in parameter.opts}
             error.message = in_flags(error.message, flags)
             error.hint = in_flags(error.hint, flags) if error.hint is not None else None
+            if isinstance(error, NotPreparedError):
+                error.hint = _how_to_prepare(error.folder)
             raise
+
+
+def _how_to_prepare(folder: Path) -> str:
+    """The command that makes a dataset in `folder`, or of what is in it: a dataset has a folder of its own."""
+    listed = folder.iterdir() if folder.is_dir() and os.access(folder, os.R_OK) else iter(())
+    if all(entry.name.startswith(".") for entry in listed):
+        return f"make one with `nima data prepare --output-dir {shlex.quote(str(folder))} --text-files ...`"
+    made = shlex.quote(str(Path("data") / folder.absolute().name))
+    return f"make one of it with `nima data prepare --output-dir {made} --text-files {shlex.quote(str(folder))}`"

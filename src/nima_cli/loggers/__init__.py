@@ -1,23 +1,20 @@
-"""Where events go to be kept, and the guard that lets training outlive a sink; knows nothing of the engine."""
+"""Loggers keep events: in files, figures and dashboards. Here is what several of them need."""
 
 import contextlib
 from collections.abc import Callable
 
 from nima_cli.errors import NimaError
-from nima_cli.events import Event, View
+from nima_cli.events import EvalDone, Event, EventHandler, StepDone, perplexity
 
 
-def guarded(view: View, name: str, on_failure: Callable[[str], None]) -> View:
-    """A view that never fails: at the first exception of `view` it is switched off and `on_failure` is told why.
+class Guarded:
+    """A handler that never fails: at the first exception it is switched off, and training goes on.
 
-    For optional sinks. `on_failure` gets one sentence and is called at most once.
+    For what is optional. `on_failure` gets one sentence that says why, at most once.
     """
-    return _Guarded(view, name, on_failure)
 
-
-class _Guarded:
-    def __init__(self, view: View, name: str, on_failure: Callable[[str], None]) -> None:
-        self._view = view
+    def __init__(self, handler: EventHandler, name: str, on_failure: Callable[[str], None]) -> None:
+        self._handler = handler
         self._name = name
         self._on_failure = on_failure
         self._alive = True
@@ -25,24 +22,31 @@ class _Guarded:
     def __call__(self, event: Event, /) -> None:
         if self._alive:
             try:
-                self._view(event)
+                self._handler(event)
             except Exception as error:
                 self._switch_off(error)
                 with contextlib.suppress(Exception):
-                    self._view.close()
+                    self._handler.close()
 
     def close(self) -> None:
         if self._alive:
             try:
-                self._view.close()
+                self._handler.close()
             except Exception as error:
                 self._switch_off(error)
 
     def _switch_off(self, error: Exception) -> None:
         self._alive = False
+        reason = f"{type(error).__name__}: {error}"
         if isinstance(error, NimaError):
             reason = error.message if error.hint is None else f"{error.message} ({error.hint})"
-        else:
-            reason = f"{type(error).__name__}: {error}"
-        first_line = reason.split("\n", 1)[0]
-        self._on_failure(f"{self._name} is switched off for this run: {first_line}")
+        self._on_failure(f"{self._name} is switched off for this run: {reason.splitlines()[0]}")
+
+
+def dashboard_scalars(event: StepDone | EvalDone) -> dict[str, float]:
+    """The numbers of a step or an evaluation under the names that dashboards show."""
+    side = "train" if isinstance(event, StepDone) else event.split
+    fields = ("learning_rate", "grad_norm", "tokens_per_second", "bits_per_byte", "accuracy")
+    numbers = {field: getattr(event, field) for field in fields if hasattr(event, field)}
+    numbers |= {"loss": event.loss, "perplexity": perplexity(event.loss)}
+    return {f"{side}/{field}": value for field, value in numbers.items()}

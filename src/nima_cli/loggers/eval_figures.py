@@ -1,10 +1,10 @@
-"""Charts of an evaluation as SVG text; knows nothing of the page they stand on."""
+"""Charts of an evaluation as SVG text, for its HTML report."""
 
-import io
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from nima_cli.loggers.figures import rendered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,8 @@ def visible(text: str) -> str:
 
 def overall_chart(result: Mapping[str, Any]) -> str:
     """Bits per byte of the model and of each baseline, as bars."""
-    rows = [("this model", result["bits_per_byte"]), *((one["name"], one["bits_per_byte"]) for one in _known(result))]
+    rows = [(one["name"], one["bits_per_byte"]) for one in result["baselines"] if one["bits_per_byte"] is not None]
+    rows.insert(0, ("this model", result["bits_per_byte"]))
     figure, axes = _chart(len(rows))
     colours = [_MODEL] + ["#b8c4cc"] * (len(rows) - 1)
     bars = axes.barh(range(len(rows)), [bits for _, bits in rows], color=colours, height=0.62)
@@ -58,10 +59,6 @@ def breakdown_chart(rows: Sequence[Mapping[str, Any]]) -> str:
     return _svg(figure)
 
 
-def _known(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [one for one in result["baselines"] if one["bits_per_byte"] is not None]
-
-
 def _chart(rows: int) -> tuple["Figure", "Axes"]:
     from matplotlib.figure import Figure
 
@@ -83,11 +80,4 @@ def _finish(axes: "Axes", names: Sequence[str], most: float) -> None:
 
 
 def _svg(figure: "Figure") -> str:
-    """The picture without dates, so that equal figures give equal files."""
-    import matplotlib
-
-    data = io.StringIO()
-    with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "nima"}):
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(data, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return data.getvalue()
+    return rendered(figure, "svg", transparent=True).decode("utf-8")

@@ -1,18 +1,26 @@
-"""An evaluation as one HTML page that loads nothing: styles and pictures are in it; knows nothing of a terminal.
+"""An evaluation as one HTML page that loads nothing: styles and pictures are in it.
 
 Every text that is not ours (names, paths, what a model wrote) goes through `_text`.
 """
 
 import base64
 import html
-from collections.abc import Iterator, Mapping, Sequence
+import string
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nima_cli.files import write_text
 from nima_cli.loggers.eval_figures import breakdown_chart, overall_chart, visible
 
-_STYLE = """
+_PAGE = string.Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>$title</title>
+<style>
 :root { color-scheme: light; --ink: #1f2933; --soft: #66717d; --line: #e4e7eb; --model: #0072B2; --good: #00734f;
   --bad: #a94600; }
 * { box-sizing: border-box; }
@@ -38,36 +46,31 @@ details { border-top: 1px solid var(--line); padding: .5rem 0; } summary { curso
 pre { background: #f9fafb; border: 1px solid var(--line); border-radius: 6px; padding: .8rem; overflow-x: auto;
   white-space: pre-wrap; overflow-wrap: anywhere; font: .82rem/1.45 ui-monospace, monospace; }
 pre i { color: var(--soft); font-style: normal; }
-""".strip()
+</style>
+</head>
+<body>
+<main>
+<h1>$title</h1>
+$sections
+</main>
+</body>
+</html>
+""")
 _LANGUAGES = {"yaml": "YAML that parses", "json": "JSON that parses", "shell": "shell that bash -n accepts"}
 _SUMMARY_CHARACTERS = 90
 
+_Cell = str | tuple[str, str]  # a text, or a text and the class of its cell
+
 
 def write_report(path: Path, result: Mapping[str, Any]) -> None:
-    """Write the page, all or nothing.
-
-    Args:
-        result: what `nima eval --json` prints.
-
-    Raises:
-        ResourceError: the file cannot be written.
-    """
+    """Write what `nima eval --json` prints as a page, all or nothing; raises ResourceError."""
     write_text(path, report_page(result))
 
 
 def report_page(result: Mapping[str, Any]) -> str:
-    """The whole page."""
     file = "/".join(Path(result["checkpoint"]).parts[-2:])
-    title = f"{file} on the {result['split']} split"
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\">\n"
-        f"<title>{_text(title)}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join([f"<h1>{_text(title)}</h1>", *_sections(result)])
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    title = _text(f"{file} on the {result['split']} split")
+    return _PAGE.substitute(title=title, sections="\n".join(_sections(result)))
 
 
 def _sections(result: Mapping[str, Any]) -> Iterator[str]:
@@ -77,107 +80,122 @@ def _sections(result: Mapping[str, Any]) -> Iterator[str]:
     )
     yield f'<div class="facts">{_text(facts)}</div>'
     yield _cards(
-        [
-            (_number(result["bits_per_byte"]), "bits per byte"),
-            (_number(result["loss"]), "loss, nats per token"),
-            (_number(result["perplexity"], 2), "perplexity"),
-            (_percent(result["accuracy"]), "next-token accuracy"),
-            (f"{result['tokens']:,}", "tokens, each measured once"),
-        ]
+        (_number(result["bits_per_byte"]), "bits per byte"),
+        (_number(result["loss"]), "loss, nats per token"),
+        (_number(result["perplexity"], 2), "perplexity"),
+        (_percent(result["accuracy"]), "next-token accuracy"),
+        (f"{result['tokens']:,}", "tokens, each measured once"),
     )
     if "baselines" in result:
-        yield _baselines(result)
+        yield from _baselines(result)
     for dimension, rows in result.get("by", {}).items():
-        yield _section(f"By {dimension}", _picture(breakdown_chart(rows), f"bits per byte by {dimension}"), _rows(rows))
+        picture = _picture(breakdown_chart(rows), f"bits per byte by {dimension}")
+        yield _section(f"By {dimension}", picture, _breakdown(rows))
     if "writing" in result:
         yield _writing(result["writing"])
     if "answers" in result:
         yield _answers(result["answers"])
 
 
-def _baselines(result: Mapping[str, Any]) -> str:
+def _baselines(result: Mapping[str, Any]) -> Iterator[str]:
     behind = result["behind"] or any(row["behind"] for rows in result.get("by", {}).values() for row in rows)
-    rows = [[one["name"], _number(one["bits_per_byte"]), one["note"]] for one in result["baselines"]]
-    body = "".join(
-        f'<tr><td>{_text(name)}</td><td>{_text(bits)}</td><td class="left">{_text(note)}</td></tr>'
-        for name, bits, note in rows
-    )
-    return (
-        f'<section class="verdict{" behind" if behind else ""}">{_text(_sentence(result["verdict"]))}</section>\n'
-        + _section(
-            "Did it learn anything?",
-            _picture(overall_chart(result), "bits per byte of the model and of simple predictors"),
-            f'<table><tr><th>baseline</th><th>bits per byte</th><th class="left">how</th></tr>{body}</table>',
-        )
+    verdict = result["verdict"]
+    yield f'<section class="verdict{" behind" if behind else ""}">{_text(verdict[:1].upper() + verdict[1:])}.</section>'
+    rows = [(one["name"], _number(one["bits_per_byte"]), (one["note"], "left")) for one in result["baselines"]]
+    yield _section(
+        "Did it learn anything?",
+        _picture(overall_chart(result), "bits per byte of the model and of simple predictors"),
+        _table(("baseline", "bits per byte", ("how", "left")), rows),
     )
 
 
-def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
+def _breakdown(rows: Sequence[Mapping[str, Any]]) -> str:
     names = [name for name in rows[0].get("baselines", {}) if any(row["baselines"][name] is not None for row in rows)]
-    headings = ["", "bytes", "tokens", "loss", "accuracy", "bits per byte", *names]
-    lines = [f"<tr>{''.join(f'<th>{_text(heading)}</th>' for heading in headings)}</tr>"]
-    for row in rows:
-        style = "" if not names else ' class="lost"' if row["behind"] else ' class="ahead"'
-        plain = [
+    cells = [
+        (
             row["name"],
             f"{row['bytes']:,}",
             f"{row['tokens']:,}",
             _number(row["loss"]),
             _percent(row["accuracy"]),
-        ]
-        cells = "".join(f"<td>{_text(value)}</td>" for value in plain)
-        others = "".join(f"<td>{_number(row['baselines'][name])}</td>" for name in names)
-        lines.append(f"<tr>{cells}<td{style}>{_number(row['bits_per_byte'])}</td>{others}</tr>")
-    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
+            (_number(row["bits_per_byte"]), "" if not names else "lost" if row["behind"] else "ahead"),
+            *(_number(row["baselines"][name]) for name in names),
+        )
+        for row in rows
+    ]
+    return _table(("", "bytes", "tokens", "loss", "accuracy", "bits per byte", *names), cells)
 
 
 def _writing(writing: Mapping[str, Any]) -> str:
     fences, copies = writing["fences"], writing["copies"]
-    cards = [
+    blocks = []
+    for language, name in _LANGUAGES.items():
+        found, checked = writing["blocks"][language], language != "shell" or writing["shell_checked"]
+        blocks.append((f"{found['valid']} of {found['checked']}" if checked else "no bash", name))
+    cards = _cards(
         (f"{writing['finished']} of {writing['texts']}", "texts ended by themselves"),
         (f"{fences['closed']} of {fences['opened'] - fences['cut']}", "code blocks closed"),
-    ]
-    for language, name in _LANGUAGES.items():
-        counts = writing["blocks"][language]
-        checked = language != "shell" or writing["shell_checked"]
-        cards.append((f"{counts['valid']} of {counts['checked']}" if checked else "no bash", name))
-    cards.append((_percent(copies["share"]), f"copied from training in runs of {copies['at_least']} tokens or more"))
-    cards.append((f"{copies['longest']} tokens", "the longest copy"))
-    real = f"{_percent(copies['held_out_share'])} copied, the longest {copies['held_out_longest']} tokens"
-    cut = f" {fences['cut']} more code blocks were cut off by the limit." if fences["cut"] else ""
-    note = f"The real text goes on with {real}.{cut}"
-    samples = "".join(
-        _details(one["prompt"], f"<pre><i>{_text(one['prompt'])}</i>{_text(one['text'])}</pre>")
-        for one in writing["samples"]
+        *blocks,
+        (_percent(copies["share"]), f"copied from training in runs of {copies['at_least']} tokens or more"),
+        (f"{copies['longest']} tokens", "the longest copy"),
     )
-    longest = _details("The longest copy", f"<pre>{_text(copies['longest_text'])}</pre>") if copies["longest"] else ""
-    return _section("What it writes", _cards(cards), f'<p class="note">{_text(note)}</p>', longest, samples)
+    note = f"The real text goes on with {_percent(copies['held_out_share'])} copied, "
+    note += f"the longest {copies['held_out_longest']} tokens."
+    note += f" {fences['cut']} more code blocks were cut off by the limit." if fences["cut"] else ""
+    return _section(
+        "What it writes",
+        cards,
+        _note(note),
+        _details("The longest copy", f"<pre>{_text(copies['longest_text'])}</pre>") if copies["longest"] else "",
+        *(
+            _details(one["prompt"], f"<pre><i>{_text(one['prompt'])}</i>{_text(one['text'])}</pre>")
+            for one in writing["samples"]
+        ),
+    )
 
 
 def _answers(answers: Mapping[str, Any]) -> str:
-    cards = [
+    cards = _cards(
         (f"{answers['asked']} of {answers['held_out']}", "questions asked"),
         (_percent(answers["f1"]), "token F1"),
         (_percent(answers["exact_match"]), "exact match"),
-    ]
-    samples = "".join(
+    )
+    samples = [
         _details(
             f"{one['f1']:.2f}  {one['question']}",
-            f'<p class="note">the model</p><pre>{_text(one["answer"])}</pre>'
-            f'<p class="note">expected</p><pre>{_text(one["expected"])}</pre>',
+            f"{_note('the model')}<pre>{_text(one['answer'])}</pre>"
+            f"{_note('expected')}<pre>{_text(one['expected'])}</pre>",
         )
         for one in answers["samples"]
-    )
-    return _section("What it answers", _cards(cards), samples)
+    ]
+    return _section("What it answers", cards, *samples)
 
 
 def _section(title: str, *parts: str) -> str:
-    return "\n".join([f"<section>\n<h2>{_text(title)}</h2>", *(part for part in parts if part), "</section>"])
+    return "\n".join(["<section>", f"<h2>{_text(title)}</h2>", *filter(None, parts), "</section>"])
 
 
-def _cards(cards: Sequence[tuple[str, str]]) -> str:
+def _cards(*cards: tuple[str, str]) -> str:
     inner = "".join(f'<div class="card"><b>{_text(value)}</b><span>{_text(name)}</span></div>' for value, name in cards)
     return f'<div class="cards">{inner}</div>'
+
+
+def _table(headings: Sequence[_Cell], rows: Iterable[Sequence[_Cell]]) -> str:
+    lines = [_row("th", headings), *(_row("td", row) for row in rows)]
+    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
+
+
+def _row(tag: str, cells: Sequence[_Cell]) -> str:
+    row = ""
+    for cell in cells:
+        text, style = (cell, "") if isinstance(cell, str) else cell
+        attribute = f' class="{style}"' if style else ""
+        row += f"<{tag}{attribute}>{_text(text)}</{tag}>"
+    return f"<tr>{row}</tr>"
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{_text(text)}</p>'
 
 
 def _details(summary: str, content: str) -> str:
@@ -195,10 +213,6 @@ def _picture(svg: str, alternative: str) -> str:
 def _text(text: str) -> str:
     """Foreign text for HTML: markup escaped, controls made visible."""
     return html.escape(visible(text))
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""Curves as PNG and SVG files; knows nothing of a screen and keeps no global state of matplotlib's."""
+"""Curves as PNG and SVG files, drawn without the global state of matplotlib."""
 
 import contextlib
 import io
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nima_cli.curves import X_LABELS, Curve, Row, XAxis, curves, is_logarithmic, metric_label, metric_title, time_unit
+from nima_cli.curves import Curve, Row, XAxis, curves, is_logarithmic, metric_label, metric_title, x_axis
 from nima_cli.errors import InputError
-from nima_cli.events import EvalDone, Event, RolledBack, RunEnded
+from nima_cli.events import EvalDone, Event, EventHandler, RolledBack, RunEnded
 from nima_cli.files import atomic_write, make_folder
 from nima_cli.loggers.jsonl import metrics_row, until_step
 
@@ -27,7 +27,7 @@ RUN_FIGURES = {"loss.png": "loss", "perplexity.png": "perplexity", "learning_rat
 _DRAWING_SHARE = 0.005
 
 
-class FiguresSink:
+class FiguresLogger(EventHandler):
     """Keeps `loss.png`, `perplexity.png` and `learning_rate.png` of a run fresh.
 
     They are drawn at the first evaluation, at each later one as far as drawing takes no more than 0.5% of the time, and
@@ -35,13 +35,7 @@ class FiguresSink:
     """
 
     def __init__(self, folder: Path, *, rows: Iterable[Row] = (), clock: Callable[[], float] = time.monotonic) -> None:
-        """Start with what an earlier process saw.
-
-        Args:
-            folder: the `plots/` of the run.
-            rows: on resume, the rows of `metrics.jsonl` up to the checkpoint.
-            clock: seconds.
-        """
+        """Draw into `folder`; on resume, `rows` are those of `metrics.jsonl` up to the checkpoint."""
         self._folder = folder
         self._rows = [dict(row) for row in rows]
         self._clock = clock
@@ -56,9 +50,6 @@ class FiguresSink:
             self._rows = until_step(self._rows, event.step)
         if isinstance(event, RunEnded) or (isinstance(event, EvalDone) and self._clock() >= self._not_before):
             self._draw()
-
-    def close(self) -> None:
-        """Nothing is open."""
 
     def _draw(self) -> None:
         started = self._clock()
@@ -88,32 +79,29 @@ def draw_figure(
     if kind not in ("png", "svg"):
         raise InputError(f"{path}: cannot draw this kind of file", hint="end the name in `.png` or `.svg`")
     metrics = [metric] if isinstance(metric, str) else metric
-    figure = _figure([(name, curves(runs, name, x, smooth)) for name in metrics], x, many_runs=len(runs) > 1)
-    data = _rendered(figure, kind)
-    with atomic_write(path) as stream:
-        stream.write(data)
-
-
-def _figure(panels: Sequence[tuple[str, Sequence[Curve]]], x: XAxis, *, many_runs: bool) -> "Figure":
+    panels = [curves(runs, name, x, smooth) for name in metrics]
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_INCHES[0], _INCHES[1] * len(panels)), dpi=_DPI, layout="constrained")
-    for axes, (metric, lines) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
-        _panel(axes, metric, lines, x, many_runs=many_runs)
-    return figure
+    all_axes = figure.subplots(len(panels), squeeze=False)[:, 0]
+    for axes, name, lines in zip(all_axes, metrics, panels, strict=True):
+        _panel(axes, name, lines, x, many_runs=len(runs) > 1)
+    data = rendered(figure, kind)
+    with atomic_write(path) as stream:
+        stream.write(data)
 
 
 def _panel(axes: "Axes", metric: str, lines: Sequence[Curve], x: XAxis, *, many_runs: bool) -> None:
     from matplotlib.ticker import EngFormatter
 
-    unit, per_unit = time_unit(max(at for line in lines for at in line.xs)) if x == "time" else ("", 1.0)
+    label, unit = x_axis(lines, x)
     runs = list(dict.fromkeys(line.run for line in lines))
     handles = []
     for line in lines:
         colour = _COLOURS[(runs.index(line.run) if many_runs else line.kind != "train") % len(_COLOURS)]
-        xs = [at / per_unit for at in line.xs]
+        xs = [at / unit for at in line.xs]
         handles += axes.plot(xs, line.ys, color=colour, **_stroke(line))
-    axes.set_xlabel(X_LABELS[x] + (f" ({unit})" if unit else ""))
+    axes.set_xlabel(label)
     axes.set_ylabel(metric_label(metric))
     axes.set_title(metric_title(metric), loc="left", fontweight="bold")
     if is_logarithmic(metric):
@@ -136,13 +124,13 @@ def _stroke(line: Curve) -> dict[str, Any]:
     return {"linewidth": 2.0, "marker": "o", "markersize": 4.5}
 
 
-def _rendered(figure: "Figure", kind: str) -> bytes:
-    """The file's bytes, free of dates, so that equal curves give equal files."""
+def rendered(figure: "Figure", kind: str, **options: Any) -> bytes:
+    """The bytes of a `png` or `svg` file, free of dates, so that equal figures give equal files."""
     import matplotlib
 
     data = io.BytesIO()
-    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "nima"}):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(data, format=kind, metadata=metadata)
+        figure.savefig(data, format=kind, metadata=metadata, **options)
     return data.getvalue()

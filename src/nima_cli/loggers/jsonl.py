@@ -1,6 +1,7 @@
-"""`metrics.jsonl` and `samples.jsonl`: one strict JSON object a line, each step once; knows nothing of drawing."""
+"""`metrics.jsonl`, `samples.jsonl` and the report of a preparation: one strict JSON object a line."""
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -12,9 +13,12 @@ from typing import Any
 
 from nima_cli.errors import DataError
 from nima_cli.events import (
+    DatasetReady,
+    Dropped,
     EvalDone,
     Event,
     Note,
+    Progress,
     RolledBack,
     RunEnded,
     RunStarted,
@@ -26,31 +30,32 @@ from nima_cli.events import (
 from nima_cli.files import atomic_write, explain, make_folder
 
 MetricsRow = dict[str, Any]
+_NAMES = {
+    RunStarted: "run_started",
+    StepDone: "step",
+    EvalDone: "eval",
+    Saved: "saved",
+    Note: "note",
+    RunEnded: "run_ended",
+}
 
 
 def metrics_row(event: Event) -> MetricsRow | None:
     """The row of `metrics.jsonl` for an event, or None where it has none. Numbers may still be non-finite."""
+    if type(event) not in _NAMES:
+        return None
+    row = {"event": _NAMES[type(event)], **asdict(event)}
     match event:
         case RunStarted():
-            fields = asdict(event)
-            del fields["run_dir"]
-            fields.update(data=str(event.data), sources=dict(event.sources))
-            fields["config"] = json.loads(fields.pop("config_json"))
-            fields["tokens"] = fields.pop("train_tokens")
-            return {"event": "run_started", **fields}
-        case StepDone():
-            return {"event": "step", **asdict(event), "perplexity": perplexity(event.loss)}
-        case EvalDone():
-            return {"event": "eval", **asdict(event), "perplexity": perplexity(event.loss)}
+            del row["run_dir"]
+            row.update(data=str(event.data), sources=dict(event.sources))
+            row["config"] = json.loads(row.pop("config_json"))
+            row["tokens"] = row.pop("train_tokens")
+        case StepDone() | EvalDone():
+            row["perplexity"] = perplexity(event.loss)
         case Saved():
-            # The name alone: a run directory may be moved.
-            return {"event": "saved", **asdict(event), "path": event.path.name}
-        case Note():
-            return {"event": "note", **asdict(event)}
-        case RunEnded():
-            return {"event": "run_ended", **asdict(event)}
-        case _:
-            return None
+            row["path"] = event.path.name  # the name alone: a run directory may be moved
+    return row
 
 
 def samples_row(event: Event) -> MetricsRow | None:
@@ -58,7 +63,7 @@ def samples_row(event: Event) -> MetricsRow | None:
     return asdict(event) if isinstance(event, SampleDrawn) else None
 
 
-class JsonlSink:
+class JsonlLogger:
     """Appends a row for each event that has one, written at once.
 
     A disk that is full for a while costs no row and no training: what cannot be written waits, and goes out with the
@@ -96,77 +101,67 @@ class JsonlSink:
         self._told = False
 
     def __call__(self, event: Event, /) -> None:
-        """Take one event.
-
-        Raises:
-            ResourceError: the file cannot be made.
-            DataError: the file to go on with is damaged.
-        """
-        row = self._to_row(event)
-        if self._stream is None:
-            self._open()
+        """Take one event; raises ResourceError if the file cannot be made, DataError if it is damaged."""
+        stream = self._stream or self._open(self._history, self._keep_until_step)
         if isinstance(event, RolledBack):
-            self._forget_after(event.step)
+            # Rows that wait are of later steps, or would be lost all the same.
+            stream.close()
+            self._waiting.clear()
+            stream = self._open(self._path, event.step)
+        row = self._to_row(event)
         if row is not None:
             self._waiting.append(encode_row(row))
-        problem = self._write() if self._waiting else None
-        if problem is not None and not self._told:
-            self._told = True
-            self._tell(f"{explain(problem, self._path, 'write').message}; its rows wait until they can be written")
+        try:
+            self._write(stream)
+        except OSError as error:
+            if not self._told:
+                self._told = True
+                self._tell(f"{explain(error, self._path, 'write').message}; its rows wait until they can be written")
 
     def close(self) -> None:
-        """Close the file.
-
-        Raises:
-            ResourceError: rows were waiting and still cannot be written.
-        """
+        """Close the file; raises ResourceError if rows were waiting and still cannot be written."""
         if self._stream is None:
             return
-        problem = self._write() if self._waiting else None
-        with contextlib.suppress(OSError):
-            self._stream.close()
-        if problem is not None:
-            raise explain(problem, self._path, f"write the last {len(self._waiting)} rows") from problem
-
-    def _write(self) -> OSError | None:
-        """Write all that waits, or nothing of it."""
-        assert self._stream is not None
-        data = b"".join(self._waiting)
         try:
-            self._stream.seek(self._written)
-            self._stream.truncate()
-            view = memoryview(data)
-            while view:
-                view = view[self._stream.write(view) :]
+            self._write(self._stream)
         except OSError as error:
+            raise explain(error, self._path, f"write the last {len(self._waiting)} rows") from error
+        finally:
             with contextlib.suppress(OSError):
-                self._stream.truncate(self._written)
-            return error
-        self._written += len(data)
-        self._waiting.clear()
-        return None
+                self._stream.close()
 
-    def _forget_after(self, step: int) -> None:
-        """Begin anew with the rows up to `step`; those that wait are of later steps, or would be lost all the same."""
-        assert self._stream is not None
-        self._stream.close()
+    def _write(self, stream: FileIO) -> None:
+        """Write all that waits, or nothing of it."""
+        rest = memoryview(b"".join(self._waiting))
+        if not rest:
+            return
+        size = len(rest)
+        try:
+            stream.seek(self._written)
+            stream.truncate()
+            while rest:
+                rest = rest[stream.write(rest) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                stream.truncate(self._written)
+            raise
+        self._written += size
         self._waiting.clear()
-        self._keep_until_step = step
-        self._open()
 
-    def _open(self) -> None:
+    def _open(self, history: Path, keep_until_step: int | None) -> FileIO:
+        """Begin anew with the rows of `history` up to a step; None takes no row."""
         make_folder(self._path.parent)
         kept: Iterable[MetricsRow] = ()
-        if self._keep_until_step is not None and self._history.exists():
-            kept = until_step(read_metrics(self._history), self._keep_until_step)
-        self._history = self._path
-        with atomic_write(self._path) as stream:
-            stream.writelines(encode_row(row) for row in kept)
+        if keep_until_step is not None and history.exists():
+            kept = until_step(read_metrics(history), keep_until_step)
+        with atomic_write(self._path) as whole:
+            whole.writelines(encode_row(row) for row in kept)
         try:
             self._stream = self._path.open("r+b", buffering=0)
             self._written = self._stream.seek(0, os.SEEK_END)
         except OSError as error:
             raise explain(error, self._path, "write") from error
+        return self._stream
 
 
 def encode_row(row: Mapping[str, Any]) -> bytes:
@@ -180,35 +175,27 @@ def encode_row(row: Mapping[str, Any]) -> bytes:
 
 def until_step(rows: Iterable[MetricsRow], step: int) -> list[MetricsRow]:
     """The rows before the first one of a later step, with the notes and starts among them."""
-    kept = []
-    for row in rows:
-        if row.get("step", 0) > step:
-            break
-        kept.append(row)
-    return kept
+    return list(itertools.takewhile(lambda row: row.get("step", 0) <= step, rows))
 
 
 def read_metrics(path: Path) -> list[MetricsRow]:
-    """The rows of a file that `JsonlSink` wrote; a last line that a crash cut short is left out.
+    """The rows of a file that `JsonlLogger` wrote; a last line that a crash cut short is left out.
 
     Raises:
         DataError: the file cannot be read, or another line is not a JSON object.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = path.read_bytes().split(b"\n")[:-1]
     except OSError as error:
         raise DataError(explain(error, path, "read").message) from error
-    rows = []
-    for number, line in enumerate(lines[:-1], start=1):
-        row = _parse(line)
-        if row is None and number == len(lines) - 1:
-            break
+    rows = [_parse(line) for line in lines]
+    if rows and rows[-1] is None:
+        rows.pop()
+    for number, row in enumerate(rows, start=1):
         if row is None:
-            raise DataError(
-                f"{path}:{number}: not a JSON object", hint="the file was changed by something else than nima"
-            )
-        rows.append(row)
-    return rows
+            hint = "the file was changed by something else than nima"
+            raise DataError(f"{path}:{number}: not a JSON object", hint=hint)
+    return [row for row in rows if row is not None]
 
 
 def _parse(line: bytes) -> MetricsRow | None:
@@ -217,3 +204,40 @@ def _parse(line: bytes) -> MetricsRow | None:
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
+
+
+class DropsLogger:
+    """Writes what was left out of a dataset to a file that appears, whole, when the dataset is ready.
+
+    Attributes:
+        written: whether the file is there; where no new dataset was prepared it never is.
+
+    Raises:
+        ResourceError: the file cannot be written; when it is made, or on an event.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.written = False
+        self._open = contextlib.ExitStack()
+        self._stream = self._open.enter_context(atomic_write(path))
+        self._prepared = False
+
+    def __call__(self, event: Event, /) -> None:
+        match event:
+            case Dropped():
+                self._stream.write(encode_row({**asdict(event), "figures": dict(event.figures)}))
+            case Progress():
+                self._prepared = True
+            case DatasetReady() if self._prepared:
+                self._open.close()
+                self.written = True
+
+    def close(self) -> None:
+        """Give up what is not complete."""
+        if not self.written:
+            with contextlib.suppress(_NotReadyError), self._open:
+                raise _NotReadyError
+
+
+class _NotReadyError(Exception):
+    """Leaves `atomic_write` without the file."""

@@ -1,7 +1,6 @@
-"""`logs/train.log`: what happened when, in plain lines that are only ever added to; knows nothing of a screen.
+"""`logs/train.log`: what happened when, in plain lines, over all processes of a run.
 
-It is a run's diary over all its processes. Unlike the metrics it is never cut after a resume: what was given up did
-happen, and the diary is where one looks for why.
+Unlike the metrics it is never cut after a resume: what was given up did happen, and here one looks for why.
 """
 
 import os
@@ -17,7 +16,7 @@ from nima_cli.files import make_folder
 LOG_NAME = "train.log"
 
 
-class LogSink:
+class LogFile:
     """Adds a line for each event that a person would ask about later, and the reason when the run fails."""
 
     def __init__(self, folder: Path) -> None:
@@ -27,8 +26,7 @@ class LogSink:
 
     def __call__(self, event: Event, /) -> None:
         """Take one event; raises OSError or ResourceError when the file cannot be written."""
-        line = _line(event)
-        if line is not None:
+        if line := _line(event):
             self._add(line)
 
     def close(self) -> None:

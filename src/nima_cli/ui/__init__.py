@@ -1,1 +1,1 @@
-"""What a person sees in the terminal; knows events and plain values, never the engine."""
+"""What a person sees in the terminal, made of events and plain values."""

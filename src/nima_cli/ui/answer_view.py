@@ -1,21 +1,15 @@
-"""Prints one answer as it comes, exactly or formatted as Markdown; knows nothing of prompts and models."""
+"""Prints one answer as it comes, exactly or formatted as Markdown."""
 
 import contextlib
 import re
 import sys
 from collections.abc import Iterator
-from typing import Protocol
 
 from rich.cells import cell_len
+from rich.segment import Segment, Segments
 
 from nima_cli.errors import NimaError
 from nima_cli.ui.console import is_rich, out, safe_text, write_out
-
-
-class _Printer(Protocol):
-    def push(self, piece: str) -> None: ...
-
-    def finish(self) -> None: ...
 
 
 def show_answer(pieces: Iterator[str], *, markdown: bool = False) -> None:
@@ -25,7 +19,7 @@ def show_answer(pieces: Iterator[str], *, markdown: bool = False) -> None:
         pieces: closed when printing is stopped, so that nothing goes on computing behind the next prompt.
         markdown: format paragraph by paragraph, where the terminal takes styles; elsewhere the text stays as it is.
     """
-    printer: _Printer = MarkdownAnswer() if markdown and is_rich(sys.stdout) else PlainAnswer()
+    printer = MarkdownAnswer() if markdown and is_rich(sys.stdout) else PlainAnswer()
     begun = False
     try:
         for piece in pieces:
@@ -52,7 +46,7 @@ class PlainAnswer:
         self._column = 0
         self._gap = ""
         self._word = ""
-        self._goes_on = False
+        self._goes_on = False  # the word began before what is in `_word`, and is longer than a line
 
     def push(self, piece: str) -> None:
         """Take a piece; print what can no longer change its place."""
@@ -82,10 +76,9 @@ class PlainAnswer:
 
     def _placed(self) -> str:
         """The word so far behind the gap before it, or at the beginning of a new line."""
-        gap, word, self._gap, self._word = self._gap.expandtabs(4), self._word, "", ""
-        if not word:
-            self._gap = gap
+        if not self._word:
             return ""
+        gap, word, self._gap, self._word = self._gap.expandtabs(4), self._word, "", ""
         length, width = cell_len(word), out().width
         if self._column and not self._goes_on and self._column + len(gap) + length > width:
             self._column = length
@@ -132,12 +125,25 @@ class MarkdownAnswer:
 
     def _show(self) -> None:
         text, self._block = "\n".join(self._block), []
-        if not text.strip():
-            return
-        from nima_cli.ui.markdown_text import MarkdownText
+        if text.strip():
+            if self._shown:
+                out().print()
+            self._shown = True
+            out().print(_formatted(text))
+            out().file.flush()
 
-        if self._shown:
-            out().print()
-        self._shown = True
-        out().print(MarkdownText(text))
-        out().file.flush()
+
+def _formatted(text: str) -> Segments:
+    """Foreign Markdown, formatted and as harmless as plain text.
+
+    Rich's own Markdown leaves out what looks like a tag, as `<name>` does in many a command line, and decodes `&#27;`
+    to the character that steers a terminal. Here tags are text, and characters are made safe after decoding, too.
+    """
+    from markdown_it import MarkdownIt
+    from rich.markdown import Markdown
+
+    markdown = Markdown("", hyperlinks=False)
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
+    markdown.parsed = parser.parse(safe_text(text))
+    rendered = (segment for segment in out().render(markdown) if not segment.control)
+    return Segments(Segment(safe_text(segment.text), segment.style) for segment in rendered)

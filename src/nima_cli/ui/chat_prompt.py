@@ -1,4 +1,4 @@
-"""The editable prompt of `nima chat` on a terminal: keys, completion, history; knows nothing of answers."""
+"""The editable prompt of `nima chat` on a terminal: keys, completion, history."""
 
 import contextlib
 import shutil
@@ -102,11 +102,12 @@ class _ShowSteering(Processor):
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         """One character for one, so that the cursor stays where it is."""
-        return Transformation([(style, _harmless(text)) for style, text, *_ in transformation_input.fragments])
-
-
-def _harmless(text: str) -> str:
-    return "".join("\N{REPLACEMENT CHARACTER}" if char > "\x9f" and safe_text(char) != char else char for char in text)
+        return Transformation(
+            [
+                (style, "".join("\ufffd" if char > "\x9f" and safe_text(char) != char else char for char in text))
+                for style, text, *_ in transformation_input.fragments
+            ]
+        )
 
 
 def _history(path: Path | None) -> History:

@@ -1,5 +1,6 @@
-"""The loop of `nima chat`: lines in, streamed text out; knows nothing of models, tokens or conversations."""
+"""The loop of `nima chat`: lines in, streamed text out."""
 
+import functools
 import io
 import re
 import sys
@@ -52,15 +53,21 @@ def chat_loop(
         NimaError: what `answer` or a command failed with (without a terminal).
     """
     loop = _Loop(answer, commands, markdown=markdown)
-    if is_rich(_stdin()) and is_rich(sys.stdout):
+    stdin: IO[str] | None = sys.stdin  # None where its descriptor was closed when Python started
+    if stdin is None or not stdin.isatty():
+        while (line := _read_line(stdin)) and loop.turn(line):
+            pass
+        return
+    read: Callable[[], str] = functools.partial(_ask_plainly, stdin)
+    greeting = PLAIN_WELCOME
+    if is_rich(stdin) and is_rich(sys.stdout):
         from nima_cli.ui.chat_prompt import prompt_reader
 
-        _at_terminal(loop, prompt_reader(loop.helps(), arguments or {}, history_file), WELCOME if welcome else None)
-    elif _is_terminal(_stdin()):
-        _at_terminal(loop, _ask_plainly, PLAIN_WELCOME if welcome else None)
-    else:
-        while (line := _read_line()) and loop.turn(line):
-            pass
+        read, greeting = prompt_reader(loop.helps(), arguments or {}, history_file), WELCOME
+    if welcome:
+        say(greeting)
+    while _goes_on(loop, read):
+        pass
 
 
 class _Loop:
@@ -116,56 +123,37 @@ class _Loop:
         self.answering = False
 
 
-def _at_terminal(loop: _Loop, read: Callable[[], str], welcome: str | None) -> None:
-    """Messages of somebody who sees the answers, and who means to go on after a failure."""
-    if welcome is not None:
-        say(welcome)
-    while True:
-        try:
-            if loop.answering:  # the answer before this was stopped
-                loop.answering = False
-                say("\n(stopped)")
-            if not loop.turn(read()):
-                return
-        except KeyboardInterrupt:
-            continue
-        except EOFError:
-            return
-        except NimaError as error:
+def _goes_on(loop: _Loop, read: Callable[[], str]) -> bool:
+    """One message of somebody who sees the answers, and who means to go on after a failure."""
+    try:
+        if loop.answering:  # the answer before this was stopped
             loop.answering = False
-            say_error(error.message, hint=error.hint)
+            say("\n(stopped)")
+        return loop.turn(read())
+    except KeyboardInterrupt:
+        return True
+    except EOFError:
+        return False
+    except NimaError as error:
+        loop.answering = False
+        say_error(error.message, hint=error.hint)
+        return True
 
 
-def _ask_plainly() -> str:
-    """One line from a terminal without escape codes.
-
-    Raises:
-        EOFError: there are no more.
-    """
+def _ask_plainly(stdin: IO[str]) -> str:
+    """One line from a terminal without escape codes; raises EOFError where there are no more."""
     talk = err().file
     talk.write("\n> ")
     talk.flush()
-    line = _read_line()
+    line = _read_line(stdin)
     if not line:
         talk.write("\n")
         raise EOFError
     return line
 
 
-def _read_line() -> str:
-    """The next line of stdin, empty at its end; what is not UTF-8 comes as surrogates, which a turn refuses."""
-    stdin = _stdin()
-    if stdin is None:
-        return ""
+def _read_line(stdin: IO[str] | None) -> str:
+    """The next line, empty at the end; what is not UTF-8 comes as surrogates, which a turn refuses."""
     if isinstance(stdin, io.TextIOWrapper) and stdin.errors != "surrogateescape":
         stdin.reconfigure(errors="surrogateescape")
-    return stdin.readline()
-
-
-def _stdin() -> IO[str] | None:
-    """Stdin, or None where its descriptor was closed when Python started."""
-    return sys.stdin
-
-
-def _is_terminal(stream: IO[str] | None) -> bool:
-    return stream is not None and stream.isatty()
+    return stdin.readline() if stdin is not None else ""

@@ -1,4 +1,4 @@
-"""The two consoles (data: stdout, talk: stderr) and the guard for foreign text; knows nothing of what is said."""
+"""The two consoles (data: stdout, talk: stderr), and foreign text made safe for them."""
 
 import contextlib
 import functools
@@ -42,12 +42,13 @@ def _visible(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def is_rich(stream: IO[str] | None, environ: Mapping[str, str] | None = None) -> bool:
-    """Whether escape codes and redrawing are welcome on `stream`: a terminal, not a dumb one, and no NO_COLOR."""
-    environ = os.environ if environ is None else environ
-    if stream is None:  # the descriptor was closed when Python started
-        return False
-    return stream.isatty() and environ.get("TERM") != "dumb" and not environ.get("NO_COLOR")
+def is_rich(stream: IO[str] | None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether escape codes and redrawing are welcome on `stream`: a terminal, not a dumb one, and no NO_COLOR.
+
+    A stream is None where its descriptor was closed when Python started.
+    """
+    welcome = environ.get("TERM") != "dumb" and not environ.get("NO_COLOR")
+    return stream is not None and stream.isatty() and welcome
 
 
 def can_show(text: str, stream: IO[str] | None) -> bool:
@@ -65,11 +66,7 @@ def command(*words: str | Path) -> str:
 
 
 def write_out(text: str) -> None:
-    """Write a result on stdout as it is, and at once.
-
-    Raises:
-        ResourceError: stdout is closed, or a file that cannot take it.
-    """
+    """Write a result on stdout as it is, and at once; raises ResourceError where stdout cannot take it."""
     stream = out().file
     try:
         stream.write(text)
@@ -81,11 +78,7 @@ def write_out(text: str) -> None:
 
 
 def out() -> Console:
-    """The console for data: stdout.
-
-    Raises:
-        ResourceError: stdout is closed, so that nobody could see a result.
-    """
+    """The console for data: stdout; raises ResourceError where it is closed, so that nobody could see a result."""
     if sys.stdout is None:  # the descriptor was closed when Python started
         raise ResourceError("stdout: cannot write: it is closed")
     _accept_any_character(sys.stdout)

@@ -1,69 +1,73 @@
-"""An evaluation as tables for the terminal; knows nothing of how it was computed."""
+"""An evaluation as tables for the terminal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from nima_cli.ui import formatting
 from nima_cli.ui.console import safe_text
-from nima_cli.ui.tables import eval_table
+from nima_cli.ui.tables import stacked, table
 
 _BEST, _BEHIND = "bold green", "bold yellow"
 _LANGUAGES = {"yaml": "YAML that parses", "json": "JSON that parses", "shell": "shell that `bash -n` accepts"}
 
 
-def eval_view(result: Mapping[str, Any]) -> RenderableType:
-    """Everything that an evaluation found, as far as it was asked for.
+def _bits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
-    Args:
-        result: what `nima eval --json` prints.
-    """
-    parts: list[RenderableType] = [eval_table(result)]
+
+_FIGURES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("loss", "loss (nats per token)", formatting.loss),
+    ("perplexity", "perplexity", formatting.ratio),
+    ("bits_per_byte", "bits per byte", _bits),
+    ("accuracy", "next-token accuracy", formatting.percent),
+    ("tokens", "tokens evaluated", lambda value: f"{value:,}"),
+)
+
+
+def eval_view(result: Mapping[str, Any]) -> RenderableType:
+    """The tables of what `nima eval --json` prints; a figure that is absent or None is left out."""
+    figures = [(name, show(result[field])) for field, name, show in _FIGURES if result.get(field) is not None]
+    parts: list[RenderableType] = [table(("", f">{result['split']} split"), figures, styles=("", "bold"))]
     baselines = result.get("baselines", [])
     if baselines:
-        parts += [Text(), _baselines(result)]
+        parts.append(_baselines(result))
     for dimension, rows in result.get("by", {}).items():
-        parts += [Text(), _breakdown(dimension, rows, [one["name"] for one in baselines])]
+        parts.append(_breakdown(dimension, rows, [one["name"] for one in baselines]))
     if baselines:
-        parts += [Text(), Text(safe_text(result["verdict"]))]
-    if "writing" in result:
-        parts += [Text(), _pairs("what it writes", _writing(result["writing"]))]
-    if "answers" in result:
-        parts += [Text(), _pairs("what it answers", _answers(result["answers"]))]
-    return Group(*parts)
+        parts.append(Text(safe_text(result["verdict"])))
+    for field, title, facts in (("writing", "what it writes", _writing), ("answers", "what it answers", _answers)):
+        if field in result:
+            parts.append(table((title, ""), facts(result[field]), styles=("", "bold"), gap=2))
+    return stacked(*parts)
 
 
 def _baselines(result: Mapping[str, Any]) -> Table:
-    table = _table(("did it learn?", "left"), ("bits per byte", "right"), ("", "left"))
-    table.add_row("this model", Text(_bits(result["bits_per_byte"]), _BEHIND if result["behind"] else _BEST), "")
-    for one in result["baselines"]:
-        table.add_row(one["name"], _bits(one["bits_per_byte"]), Text(safe_text(one["note"]), "dim"))
-    return table
+    model = Text(_bits(result["bits_per_byte"]), _BEHIND if result["behind"] else _BEST)
+    others = [(one["name"], _bits(one["bits_per_byte"]), one["note"]) for one in result["baselines"]]
+    headings = ("did it learn?", ">bits per byte", "")
+    return table(headings, [("this model", model, ""), *others], styles=("", "", "dim"), gap=2)
 
 
 def _breakdown(dimension: str, rows: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> Table:
     """One line per name; baselines that say nothing along this dimension have no column."""
     shown = [name for name in baselines if any(row["baselines"][name] is not None for row in rows)]
-    headings = ("size", "loss", "accuracy", "bits/byte", *shown)
-    table = _table((dimension, "left"), *((heading, "right") for heading in headings))
-    for row in rows:
-        style = "bold" if not shown else _BEHIND if row["behind"] else _BEST
-        table.add_row(
-            Text(safe_text(row["name"]), "bold"),
+    lines = [
+        (
+            row["name"],
             formatting.size(row["bytes"]),
             formatting.loss(row["loss"]),
             formatting.percent(row["accuracy"]),
-            Text(_bits(row["bits_per_byte"]), style),
+            Text(_bits(row["bits_per_byte"]), "bold" if not shown else _BEHIND if row["behind"] else _BEST),
             *(_bits(row["baselines"][name]) for name in shown),
         )
-    return table
-
-
-def _bits(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+        for row in rows
+    ]
+    headings = (dimension, ">size", ">loss", ">accuracy", ">bits/byte", *(f">{name}" for name in shown))
+    return table(headings, lines, styles=("bold",), gap=2)
 
 
 def _writing(writing: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -84,17 +88,3 @@ def _answers(answers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "questions asked", f"{answers['asked']} of {answers['held_out']}"
     yield "token F1", formatting.percent(answers["f1"])
     yield "exact match", formatting.percent(answers["exact_match"])
-
-
-def _pairs(title: str, rows: Iterator[tuple[str, str]]) -> Table:
-    table = _table((title, "left"), ("", "left"))
-    for name, value in rows:
-        table.add_row(name, Text(safe_text(value), "bold"))
-    return table
-
-
-def _table(*columns: tuple[str, str]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for heading, side in columns:
-        table.add_column(heading, justify="right" if side == "right" else "left")
-    return table

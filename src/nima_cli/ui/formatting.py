@@ -1,4 +1,4 @@
-"""Numbers as people read them; knows nothing of where they come from."""
+"""Numbers as people read them."""
 
 import math
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from nima_cli.events import InputsCounted
 from nima_cli.ui import formatting
 from nima_cli.ui.console import safe_text
+from nima_cli.ui.tables import Cell, table
 
-# How many suffixes or reasons have a line of their own; the rest are added up.
+# How many suffixes have a line of their own; the rest are added up.
 _SHOWN = 8
-# One of them, several, of what is counted by another reason than its suffix.
+# What is counted by another reason than its suffix: one of them, several.
 _REASONS = {
     "embedded": ("embedded document", "embedded documents"),
     "stdin": ("document on standard input", "documents on standard input"),
@@ -32,65 +32,61 @@ _REASONS = {
 }
 # Files of records, which `--text-files` leaves in a folder.
 _RECORDS = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv")
-_BY_DEFAULT = ("dependencies", "build", "generated")
+_BY_DEFAULT = {"dependencies", "build", "generated"}
 
 
-def inputs_table(inputs: Sequence[InputsCounted]) -> RenderableType:
-    """One line a suffix or reason, with the largest named."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("input")
-    table.add_column("count", justify="right", no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("the largest, or the first", overflow="fold")
+def inputs_table(inputs: Sequence[InputsCounted]) -> Table:
+    """One line per suffix or reason, with the largest named."""
+    lines: list[Sequence[Cell]] = []
     for title, rows in _sections(inputs):
-        table.add_row(Text(title, "bold"))
-        for label, row in _shortened(rows):
+        lines.append((Text(title, "bold"),))
+        for row in rows:
             size = formatting.size(row.bytes) if row.bytes else ""
-            example = Text(safe_text(row.example), "dim", overflow="fold")
-            table.add_row(Text(f"  {safe_text(label)}"), f"{row.count:,}", size, example)
-    return table
+            lines.append((f"  {_label(row)}", f"{row.count:,}", size, row.example))
+    headings = ("input", ">count", ">size", "the largest, or the first")
+    return table(headings, lines, styles=("", "", "", "dim"), gap=2)
 
 
 def inputs_lines(inputs: Sequence[InputsCounted]) -> Iterator[str]:
-    """The same as plain lines, one for each way in which files fared."""
+    """The same as plain lines, one for each section."""
     for title, rows in _sections(inputs):
-        yield f"{title}: {', '.join(_clause(label, row) for label, row in _shortened(rows))}"
+        yield safe_text(f"{title}: {', '.join(map(_clause, rows))}")
 
 
 def how_to_have_more(inputs: Sequence[InputsCounted]) -> str | None:
     """How to read what no user asked to leave out; None where nothing was."""
-    reasons = {row.reason for row in inputs if row.outcome == "left_out"}
-    by_default = [row for row in inputs if row.outcome == "left_out" and row.reason in _BY_DEFAULT]
-    ways = ["what is left out by default with `data.default_excludes: false`"] if by_default else []
+    left_out = [row for row in inputs if row.outcome == "left_out"]
+    reasons = {row.reason for row in left_out}
+    ways = ["what is left out by default with `data.default_excludes: false`"] if reasons & _BY_DEFAULT else []
     ways += ["what git ignores with `data.respect_gitignore: false`"] if "gitignore" in reasons else []
     ways = [f"{', '.join(ways)}, or one thing of it with `!PATTERN` in `data.exclude`"] if ways else []
-    records = [row for row in inputs if row.reason == "kind" and row.suffix in _RECORDS]
-    ways += ["records of a folder with `--source FOLDER`"] if records else []
+    if any(row.reason == "kind" and row.suffix in _RECORDS for row in inputs):
+        ways.append("records of a folder with `--source FOLDER`")
     return f"read {'; '.join(ways)}" if ways else None
 
 
-def _sections(inputs: Sequence[InputsCounted]) -> Iterator[tuple[str, list[InputsCounted]]]:
-    """What belongs together, with its heading; nothing that is empty."""
-    of_kind = [row for row in inputs if row.outcome == "left_out" and row.reason == "kind"]
-    of_rule = [row for row in inputs if row.outcome == "left_out" and row.reason != "kind"]
-    sections = {
-        "read": [row for row in inputs if row.outcome == "read"],
-        "not of a kind that is read": of_kind,
-        "left out": of_rule,
-        "dropped after reading": [row for row in inputs if row.outcome == "dropped"],
+def _sections(inputs: Sequence[InputsCounted]) -> Iterator[tuple[str, Sequence[InputsCounted]]]:
+    """What belongs together, with its heading; empty sections are left out."""
+    sections: dict[str, list[InputsCounted]] = {
+        "read": [],
+        "not of a kind that is read": [],
+        "left out": [],
+        "dropped after reading": [],
     }
-    return ((title, rows) for title, rows in sections.items() if rows)
+    titles = {"read": "read", "dropped": "dropped after reading"}
+    for row in inputs:
+        kind = "not of a kind that is read" if row.reason == "kind" else "left out"
+        sections[titles.get(row.outcome, kind)].append(row)
+    return ((title, _shortened(rows)) for title, rows in sections.items() if rows)
 
 
-def _shortened(rows: Sequence[InputsCounted]) -> Iterator[tuple[str, InputsCounted]]:
-    """What each of the first rows is called, with it, and one row for all others of suffixes."""
-    by_suffix = any(row.reason in ("", "kind") for row in rows)
-    shown = _SHOWN if by_suffix and len(rows) > _SHOWN + 1 else len(rows)
-    yield from ((_label(row), row) for row in rows[:shown])
-    rest = rows[shown:]
-    if rest:
-        count, size = sum(row.count for row in rest), sum(row.bytes for row in rest)
-        yield f"files of {len(rest)} more kinds", InputsCounted(rest[0].outcome, rest[0].reason, "", count, size, "")
+def _shortened(rows: Sequence[InputsCounted]) -> Sequence[InputsCounted]:
+    """The rows as they are; of many suffixes the first ones, and one row for all others."""
+    if len(rows) <= _SHOWN + 1 or not any(row.reason in ("", "kind") for row in rows):
+        return rows
+    rest = rows[_SHOWN:]
+    count, size = sum(row.count for row in rest), sum(row.bytes for row in rest)
+    return [*rows[:_SHOWN], InputsCounted("", "", f"files of {len(rest)} more kinds", count, size, "")]
 
 
 def _label(row: InputsCounted) -> str:
@@ -102,11 +98,10 @@ def _label(row: InputsCounted) -> str:
     return one if row.count == 1 else several
 
 
-def _clause(label: str, row: InputsCounted) -> str:
-    if row.reason in ("embedded", "stdin"):
-        return f"{row.count:,} {label} ({formatting.size(row.bytes)})"
-    if row.reason in ("", "kind"):
-        largest = f", the largest {row.example}" if row.reason and row.example else ""
-        return safe_text(f"{row.count:,} {label} ({formatting.size(row.bytes)}{largest})")
+def _clause(row: InputsCounted) -> str:
+    counted = f"{row.count:,} {_label(row)}"
+    if row.reason in ("", "kind", "embedded", "stdin"):
+        largest = f", the largest {row.example}" if row.reason == "kind" and row.example else ""
+        return f"{counted} ({formatting.size(row.bytes)}{largest})"
     more = f" and {row.count - 1:,} more" if row.count > 1 else ""
-    return safe_text(f"{row.count:,} {label}" + (f" ({row.example}{more})" if row.example else ""))
+    return counted + (f" ({row.example}{more})" if row.example else "")

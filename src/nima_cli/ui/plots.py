@@ -1,9 +1,9 @@
-"""Curves drawn with characters; knows nothing of files or of how the terminal shows them."""
+"""Curves drawn with characters."""
 
 import math
 from collections.abc import Sequence
 
-from nima_cli.curves import X_LABELS, Curve, Row, XAxis, curves, is_logarithmic, metric_label, time_unit
+from nima_cli.curves import Row, XAxis, curves, is_logarithmic, metric_label, x_axis
 from nima_cli.ui import formatting
 from nima_cli.ui.console import safe_text
 
@@ -39,28 +39,28 @@ def terminal_plot(
         InputError: an unknown metric, a bad `smooth`, or nothing to draw.
     """
     lines = curves(runs, metric, x, smooth)
-    unit, per_unit = time_unit(max(at for line in lines for at in line.xs)) if x == "time" else ("", 1.0)
-    legend = _legend(lines, width, many_runs=len(runs) > 1, colour=colour, only_ascii=only_ascii)
+    label, unit = x_axis(lines, x)
+    known = _ASCII_MARKERS if only_ascii else _MARKERS
+    markers = [known[0 if colour else number % len(known)] for number in range(len(lines))]
+    legend = _legend([line.label(many_runs=len(runs) > 1) for line in lines], markers, width, colour=colour)
     headline = f"{metric_label(metric)}\n{legend}\n"
     height = max(8, height - headline.count("\n") - 1)
-    plot = _draw(lines, per_unit, width, height, metric, colour=colour, only_ascii=only_ascii)
-    label = X_LABELS[x] + (f" ({unit})" if unit else "")
+    logarithmic = is_logarithmic(metric)
+    points = [
+        # plotext's own logarithmic scale misplaces given ticks, so logarithms are drawn on a linear one.
+        ([at / unit for at in line.xs], [math.log10(y) for y in line.ys] if logarithmic else line.ys)
+        for line in lines
+    ]
+    plot = _draw(points, markers, width, height, logarithmic=logarithmic, colour=colour)
     plot = plot.translate(_FRAME) if only_ascii else plot
     return f"{headline}{plot.rstrip()}\n{label.center(width).rstrip()}\n"
 
 
-def _marker(number: int, *, colour: bool, only_ascii: bool) -> str:
-    """What curve `number` is drawn with."""
-    markers = _ASCII_MARKERS if only_ascii else _MARKERS
-    return markers[0] if colour else markers[number % len(markers)]
-
-
-def _legend(lines: Sequence[Curve], width: int, *, many_runs: bool, colour: bool, only_ascii: bool) -> str:
+def _legend(names: Sequence[str], markers: Sequence[str], width: int, *, colour: bool) -> str:
     """The curves' names behind samples of their strokes, in as many lines as needed."""
     rows, used = [""], 0
-    for number, line in enumerate(lines):
-        name = safe_text(line.label(many_runs=many_runs))
-        marker = _marker(number, colour=colour, only_ascii=only_ascii)
+    for number, (foreign, marker) in enumerate(zip(names, markers, strict=True)):
+        name = safe_text(foreign)
         stroke = _BRAILLE_SAMPLE if marker == "braille" else marker * 2
         painted = f"\x1b[38;5;{_COLOURS[number % len(_COLOURS)]}m{stroke}\x1b[0m" if colour else stroke
         length = len(name) + 6
@@ -73,35 +73,29 @@ def _legend(lines: Sequence[Curve], width: int, *, many_runs: bool, colour: bool
 
 
 def _draw(
-    lines: Sequence[Curve],
-    per_unit: float,
+    points: Sequence[tuple[list[float], list[float]]],
+    markers: Sequence[str],
     width: int,
     height: int,
-    metric: str,
     *,
+    logarithmic: bool,
     colour: bool,
-    only_ascii: bool,
 ) -> str:
     """The axes and the curves, drawn by plotext."""
     import plotext
 
-    logarithmic = is_logarithmic(metric)
     plotext.terminal.limit(False, False)
     figure = plotext.figure.clear()
     figure.plot_size(width, height)
     figure.theme("simple")
     figure.canvas("default")
-    for number, line in enumerate(lines):
-        xs = [at / per_unit for at in line.xs]
-        # plotext's own logarithmic scale misplaces given ticks, so logarithms are drawn on a linear one.
-        ys = [math.log10(y) for y in line.ys] if logarithmic else line.ys
-        symbol = _marker(number, colour=colour, only_ascii=only_ascii)
+    for number, ((xs, ys), symbol) in enumerate(zip(points, markers, strict=True)):
         marker = plotext.marker(symbol, plotext.pixel(_COLOURS[number % len(_COLOURS)]))
         figure.draw(figure.signal(xs, ys, marker=marker).lines(True))
-    xs = [at / per_unit for line in lines for at in line.xs]
-    ys = [y for line in lines for y in line.ys]
-    figure.ruler("x").ticks(*_ticks(min(xs), max(xs), width // 12))
-    figure.ruler("y").ticks(*(_log_ticks(min(ys), max(ys)) if logarithmic else _ticks(min(ys), max(ys), height // 3)))
+    all_xs, all_ys = ([value for curve in points for value in curve[axis]] for axis in (0, 1))
+    y_ticks = _log_ticks if logarithmic else _ticks
+    figure.ruler("x").ticks(*_ticks(min(all_xs), max(all_xs), width // 12))
+    figure.ruler("y").ticks(*y_ticks(min(all_ys), max(all_ys), height // 3))
     return str(figure.build().string(colorless=not colour))
 
 
@@ -116,12 +110,11 @@ def _ticks(low: float, high: float, wanted: int) -> tuple[list[float], list[str]
     return positions, [_tick_label(position, step) for position in positions]
 
 
-def _log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
-    """Round values between two positive ones, 1-2-5 over a short range and powers of ten else, as logarithms."""
-    factors = (1, 2, 5) if high / low < 300 else (1,)
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    values = [factor * 10.0**power for power in powers for factor in factors]
-    values = [value for value in values if low <= value <= high] or [low]
+def _log_ticks(low: float, high: float, _: int) -> tuple[list[float], list[str]]:
+    """Round values between two logarithms, 1-2-5 over a short range and powers of ten else."""
+    factors = (1, 2, 5) if high - low < math.log10(300) else (1,)
+    values = [factor * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for factor in factors]
+    values = [value for value in values if low <= math.log10(value) <= high] or [10.0**low]
     return [math.log10(value) for value in values], [formatting.count(value) for value in values]
 
 

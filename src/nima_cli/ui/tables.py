@@ -1,90 +1,53 @@
-"""Results as tables for the terminal; knows nothing of how they were computed."""
+"""The one way to build a table for the terminal: rows as data."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nima_cli.ui import formatting
 from nima_cli.ui.console import safe_text
 
-_EVAL_ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("loss", "loss (nats per token)", formatting.loss),
-    ("perplexity", "perplexity", formatting.ratio),
-    ("bits_per_byte", "bits per byte", lambda value: f"{value:.3f}"),
-    ("accuracy", "next-token accuracy", formatting.percent),
-    ("tokens", "tokens evaluated", lambda value: f"{value:,}"),
-)
-_SPLIT_COLUMNS = ("documents", "samples", "tokens", "characters", "bytes")
+Cell = str | Text
 
 
-def eval_table(result: Mapping[str, Any]) -> RenderableType:
-    """What an evaluation found, one line per number.
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, styles: Sequence[str] = (), gap: int = 3
+) -> Table:
+    """A table without lines.
 
     Args:
-        result: fields of an `eval` row of `metrics.jsonl`; a number that is absent or None is left out.
+        headings: one for each column; `>` before it sets a column of numbers on the right. All empty: no headings.
+        rows: strings may be foreign; a `Text` is shown as it is.
+        styles: of the columns, from the first one on.
+        gap: blanks between columns.
     """
-    table = _table("", safe_text(f"{result['split']} split"))
-    for field, name, show in _EVAL_ROWS:
-        if result.get(field) is not None:
-            table.add_row(name, Text(show(result[field]), "bold"))
-    return table
-
-
-def dataset_table(metadata: Mapping[str, Any]) -> RenderableType:
-    """A prepared dataset: its tokenizer, its splits, its sources and what was dropped.
-
-    Args:
-        metadata: the contents of `dataset_metadata.json`.
-    """
-    tokenizer = metadata["tokenizer"]
-    line = Text.assemble(
-        ("tokenizer ", "dim"),
-        safe_text(str(tokenizer["type"])),
-        ("  vocabulary ", "dim"),
-        f"{tokenizer['vocab_size']:,}",
+    grid = Table(
+        box=None,
+        padding=(0, gap, 0, 0),
+        pad_edge=False,
+        show_header=any(headings),
+        header_style="dim",
     )
-    splits = _table("split", *_SPLIT_COLUMNS)
-    for name, split in metadata["splits"].items():
-        splits.add_row(Text(safe_text(name), "bold"), *(f"{split[column]:,}" for column in _SPLIT_COLUMNS))
-    sources = _table("source", "weight", "documents", "kept")
-    sources.add_column("format")
-    sources.add_column("dropped")
-    for source in metadata["sources"]:
-        sources.add_row(
-            Text(safe_text(source["name"]), "bold"),
-            f"{source['weight']:g}",
-            f"{source['documents']:,}",
-            f"{source['kept']:,}",
-            safe_text(source["format"]),
-            _drops(source["dropped"]),
-        )
-    return Group(line, Text(), splits, Text(), sources)
+    for heading, style in zip_longest(headings, styles, fillvalue=""):
+        numbers = heading.startswith(">")
+        title = Text(safe_text(heading.removeprefix(">")))
+        if numbers:
+            grid.add_column(title, style=style, justify="right", no_wrap=True)
+        else:
+            grid.add_column(title, style=style, overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(safe_text(cell)) if isinstance(cell, str) else cell for cell in row))
+    return grid
+
+
+def stacked(*parts: RenderableType) -> Group:
+    """Parts below each other, with an empty line between them."""
+    spaced = [item for part in parts for item in (Text(), part)]
+    return Group(*spaced[1:])
 
 
 def plan_table(rows: Iterable[tuple[str, str, str]]) -> RenderableType:
-    """What a run is going to do.
-
-    Args:
-        rows: (what, value, remark); the remark may be empty.
-    """
-    table = Table.grid(padding=(0, 3, 0, 0))
-    for what, value, remark in rows:
-        table.add_row(Text(safe_text(what), "dim"), Text(safe_text(value), "bold"), safe_text(remark))
-    return table
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column(first)
-    for heading in others:
-        table.add_column(heading, justify="right")
-    return table
-
-
-def _drops(dropped: Mapping[str, int]) -> str:
-    total = sum(dropped.values())
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in dropped.items() if count)
-    return safe_text(f"{total:,} ({reasons})" if total else "0")
+    """What a run is going to do: (what, value, remark); the remark may be empty."""
+    return table(("", "", ""), rows, styles=("dim", "bold"))

@@ -1,4 +1,4 @@
-"""What a view of training remembers between events, and the sentences it is told in; draws nothing."""
+"""What a view of training remembers between events, and the sentences in which it says them."""
 
 import json
 import math
@@ -10,20 +10,12 @@ from nima_cli.ui import formatting
 from nima_cli.ui.console import command
 
 _SOURCES = 4
-REASONS = {
+_REASONS = {
     "completed": "done",
     "early_stopped": "stopped early, validation no longer improves",
     "interrupted": "interrupted",
     "diverged": "diverged",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """An evaluation beside where training stood at that step."""
-
-    event: EvalDone
-    epoch: float
 
 
 @dataclass(slots=True)
@@ -43,7 +35,7 @@ class TrainState:
     began: float = 0.0
     first_step_at: float | None = None
     last_at: float = 0.0
-    evals: list[Evaluation] = field(default_factory=list)
+    evals: list[EvalDone] = field(default_factory=list)
     best: EvalDone | None = None
     sample: SampleDrawn | None = None
 
@@ -51,18 +43,15 @@ class TrainState:
         """Remember what later lines need; `now` is the time of the view's clock."""
         match event:
             case RunStarted():
-                self.started = event
-                self.step = event.first_step - 1
-                self.began = now
+                self.started, self.step, self.began = event, event.first_step - 1, now
             case Progress():
                 self.step = event.done
                 self.first_step_at = now if self.first_step_at is None else self.first_step_at
             case StepDone():
                 self.first = self.first or event
-                self.last, self.last_at = event, now
-                self.step = event.step
+                self.last, self.step, self.last_at = event, event.step, now
             case EvalDone():
-                self.evals.append(Evaluation(event, self.epoch_at(event.step)))
+                self.evals.append(event)
                 self.best = event if event.best else self.best
             case SampleDrawn():
                 self.sample = event
@@ -84,30 +73,22 @@ class TrainState:
         """Seconds to the last step, from the pace since this process's first step; infinite while it is unknown."""
         if self.started is None:
             return math.inf
-        left = self.total_steps - self.step
-        if self.first is None or self.last is None:
-            steps = self.step - self.started.first_step
-            return (
-                left * (now - self.first_step_at) / steps if steps > 0 and self.first_step_at is not None else math.inf
-            )
-        steps = self.last.step - self.first.step
-        if steps > 0:
-            return left * (self.last.elapsed_seconds - self.first.elapsed_seconds) / steps
-        if self.last.tokens_per_second > 0:
-            return left * self.started.tokens_per_step / self.last.tokens_per_second
-        return math.inf
+        if self.first and self.last and self.last.step > self.first.step:
+            seconds, steps = self.last.elapsed_seconds - self.first.elapsed_seconds, self.last.step - self.first.step
+        elif self.last and self.last.tokens_per_second > 0:
+            seconds, steps = self.started.tokens_per_step / self.last.tokens_per_second, 1
+        elif self.first_step_at is not None and self.step > self.started.first_step:
+            seconds, steps = now - self.first_step_at, self.step - self.started.first_step
+        else:
+            return math.inf
+        return (self.total_steps - self.step) * seconds / steps
 
-
-def model_name(started: RunStarted) -> str:
-    """The preset of the run, or `custom`."""
-    model = json.loads(started.config_json).get("model", {})
-    return str(model.get("preset") or "custom")
-
-
-def first_figures(started: RunStarted) -> int:
-    """The step at which there will be a loss to show."""
-    every = json.loads(started.config_json).get("training", {}).get("log_steps", 1)
-    return int(min(-(-started.first_step // every) * every, started.total_steps))
+    def first_figures(self) -> int:
+        """The step at which there will be a loss to show."""
+        if self.started is None:
+            return 0
+        every = json.loads(self.started.config_json).get("training", {}).get("log_steps", 1)
+        return int(min(-(-self.started.first_step // every) * every, self.total_steps))
 
 
 def data_line(started: RunStarted) -> str:
@@ -120,10 +101,11 @@ def data_line(started: RunStarted) -> str:
     return f"{started.data} ({', '.join(names)})"
 
 
-def facts(started: RunStarted) -> list[str]:
+def run_facts(started: RunStarted) -> list[str]:
     """The headline facts of a run, each short enough to stay on one line."""
+    preset = json.loads(started.config_json).get("model", {}).get("preset") or "custom"
     return [
-        f"{model_name(started)}, {formatting.count(started.parameters)} parameters",
+        f"{preset}, {formatting.count(started.parameters)} parameters",
         f"{formatting.count(started.train_tokens)} training tokens",
         f"{started.total_steps} steps of {formatting.count(started.tokens_per_step)} tokens",
         f"{started.device} {started.dtype}, {started.compiled}",
@@ -155,7 +137,7 @@ def eval_facts(event: EvalDone) -> list[str]:
 def ending(event: RunEnded) -> str:
     """One line that says how a run ended."""
     best = f"; best val loss {formatting.loss(event.best_loss)} at step {event.best_step}"
-    return f"{REASONS[event.reason]} at step {event.step}{best if math.isfinite(event.best_loss) else ''}"
+    return f"{_REASONS[event.reason]} at step {event.step}{best if math.isfinite(event.best_loss) else ''}"
 
 
 def next_step(event: RunEnded, run_dir: Path) -> str | None:

@@ -1,6 +1,7 @@
 """One file that holds a whole run: exact, self-contained, plain inside, and never half written."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 
 from nima_cli import __version__
 from nima_cli.config.data_schema import DataConfig, SourceConfig
+from nima_cli.engine.checkpoint.archive import open_archive
 from nima_cli.engine.checkpoint.file import (
     Checkpoint,
     build_model,
@@ -24,7 +26,7 @@ from nima_cli.engine.checkpoint.file import (
     save_best,
 )
 from nima_cli.engine.checkpoint.files import BEST, LAST, find
-from nima_cli.engine.checkpoint.scan import load_untrusted
+from nima_cli.engine.checkpoint.pickle_reader import StoredTensor
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import CheckpointError, ResourceError
@@ -76,14 +78,12 @@ def walk(value: Any) -> Iterator[Any]:
 
 def test_only_plain_values_are_inside(checkpoint: Checkpoint, tmp_path: Path) -> None:
     save(tmp_path / "a.pt", checkpoint)
-    payload = load_untrusted(tmp_path / "a.pt")
-    assert {type(value) for value in walk(payload)} == {dict, str, int, torch.Tensor}
-    assert isinstance(json.loads(payload["header"]), dict)
-    for tensor in (value for value in walk(payload) if isinstance(value, torch.Tensor)):
-        assert tensor.device.type == "cpu"
-        assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size(), (
-            "a view's storage came along"
-        )
+    with open_archive(tmp_path / "a.pt") as archive:
+        values = archive.values
+    assert {type(value) for value in walk(values)} == {dict, str, int, StoredTensor}
+    assert isinstance(json.loads(values["header"]), dict)
+    for tensor in (value for value in walk(values) if isinstance(value, StoredTensor)):
+        assert tensor.storage.elements == math.prod(tensor.size), "a view's storage came along"
 
 
 def test_a_view_does_not_drag_its_storage_into_the_file(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -311,3 +311,45 @@ def test_the_facts_can_be_read_without_torch(checkpoint: Checkpoint, tmp_path: P
 
 def test_the_shape_of_small_models_is_what_these_tests_think() -> None:
     assert small_shape().parameters() == sum(p.numel() for p in random_model(small_shape()).parameters())
+
+
+BYTES_READ = """
+import sys
+from pathlib import Path
+from nima_cli.engine.checkpoint.file import newest_valid
+from nima_cli.engine.checkpoint.header import step_of
+def read():
+    return int(Path("/proc/self/io").read_text().split()[1])
+start = read()
+steps = [step_of(path) for path in sorted(Path(sys.argv[1]).glob("*.pt"))]
+headers = read()
+newest_valid(Path(sys.argv[1]))
+print(steps, headers - start, read() - headers)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts bytes as Linux does")
+def test_a_resume_reads_the_tensors_of_one_checkpoint_once(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    checkpoint = small_checkpoint(tokenizer, d_ff=4096)
+    for step, name in {2: BEST, 3: "checkpoint_step_3.pt", 4: LAST}.items():
+        checkpoint.header["step"] = step
+        size = save(tmp_path / name, checkpoint)
+    done = subprocess.run(
+        [sys.executable, "-c", BYTES_READ, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True
+    )
+    steps, headers, resumed = done.stdout.rsplit(maxsplit=2)
+    assert steps == "[2, 4, 3]"
+    assert int(headers) < size / 10
+    assert size <= int(resumed) < size * 1.1
+
+
+def test_the_header_is_read_without_torch(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    save(tmp_path / "a.pt", checkpoint)
+    script = (
+        "import sys; from pathlib import Path; from nima_cli.engine.checkpoint.header import step_of;"
+        "print(step_of(Path(sys.argv[1])), 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "a.pt")], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "7 False\n"

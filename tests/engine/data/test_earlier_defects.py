@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.readable_view import ViewedDocument, read_view
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.prepare import prepare
-from nima_cli.engine.data.store.text_view import Entry, parse_entries
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import DataError
 
@@ -26,8 +26,8 @@ def make(out: Path, sources: list[dict[str, Any]], **options: Any) -> Path:
     return out
 
 
-def views(out: Path) -> dict[str, list[Entry]]:
-    return {split: list(parse_entries((out / f"{split}.txt").read_text("utf-8"), where=split)) for split in SPLITS}
+def views(out: Path) -> dict[str, list[ViewedDocument]]:
+    return {split: list(read_view((out / f"{split}.txt").read_text("utf-8"))) for split in SPLITS}
 
 
 def decoded(out: Path, split: str) -> list[str]:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.readable_view import ViewedDocument, read_view
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.prepare import prepare, staleness
-from nima_cli.engine.data.store.text_view import Entry, parse_entries
 from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
 from nima_cli.engine.data.tokenizer.samples import encode_document
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
@@ -45,8 +45,8 @@ def hashes(out: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def entries(out: Path, split: str) -> list[Entry]:
-    return list(parse_entries((out / f"{split}.txt").read_text("utf-8"), where=split))
+def entries(out: Path, split: str) -> list[ViewedDocument]:
+    return list(read_view((out / f"{split}.txt").read_text("utf-8")))
 
 
 def decoded(out: Path, split: str) -> list[str]:

@@ -9,8 +9,7 @@ import pytest
 
 from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.evaluation import baselines as module
-from nima_cli.engine.evaluation.baselines import Baseline, measure_baselines
-from nima_cli.engine.evaluation.compressors import xz_bytes, zstd_with_dictionary
+from nima_cli.engine.evaluation.baselines import Baseline, measure_baselines, xz_bytes, zstd_with_dictionary
 from nima_cli.engine.evaluation.groups import find_groups
 from tests.engine.evaluation.test_groups import result_of
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.engine.evaluation.code_validity import CodeBlock, bash_path, code_blocks
+from nima_cli.engine.evaluation.code_validity import CodeBlock, code_blocks
 
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 
 
 def blocks(text: str, after: int = 0) -> list[CodeBlock]:
-    return code_blocks(text, after=after, bash=bash_path())
+    return code_blocks(text, after=after, bash=shutil.which("bash"))
 
 
 @pytest.mark.parametrize(

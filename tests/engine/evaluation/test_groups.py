@@ -11,9 +11,8 @@ import torch
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
-from nima_cli.engine.evaluation.groups import DIMENSIONS, Groups, find_groups
-from nima_cli.engine.evaluation.metric_sums import Tally
-from nima_cli.engine.evaluation.scoring import score
+from nima_cli.engine.evaluation.groups import DIMENSIONS, Groups, MetricSums, find_groups
+from nima_cli.engine.evaluation.run import score
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.evaluator import evaluate
 from nima_cli.errors import DivergedError
@@ -56,7 +55,7 @@ def model(dataset: PreparedDataset) -> GPT:
     return random_model(small_shape(vocab_size=dataset.tokenizer.vocab_size))
 
 
-def tally_of(dataset: PreparedDataset, groups: Groups, batch_tokens: int) -> Tally:
+def sums_of(dataset: PreparedDataset, groups: Groups, batch_tokens: int) -> MetricSums:
     lengths = dataset.tokenizer.byte_lengths()
     return result_of(score(model(dataset), dataset.split("train"), groups, lengths, batch_tokens=batch_tokens))
 
@@ -66,7 +65,7 @@ def test_each_token_is_of_the_source_and_the_kind_of_its_text(dataset: PreparedD
     assert sorted(groups.names["source"]) == ["articles", "records"]
     text: dict[tuple[str, str], bytes] = {}
     for token, code in zip(arrays.tokens.tolist(), groups.codes_P.tolist(), strict=True):
-        source, kind = (groups.names[one][groups.coarse(one)[code]] for one in DIMENSIONS)
+        source, kind = (groups.names[one][groups.along(one, code)] for one in DIMENSIONS)
         text[source, kind] = text.get((source, kind), b"") + tokenizer.token_bytes(token)
     assert {kind for source, kind in text if source == "records"} == {"prose", "question answering", "conversation"}
     assert {kind for source, kind in text if source == "articles"} == {"prose", "yaml", "command lines"}
@@ -80,10 +79,10 @@ def test_each_token_is_of_the_source_and_the_kind_of_its_text(dataset: PreparedD
 def test_groups_add_up_to_the_total_exactly_at_any_batch_size(
     batch_tokens: int, dataset: PreparedDataset, groups: Groups
 ) -> None:
-    tally = tally_of(dataset, groups, batch_tokens)
-    total = tally.total()
+    sums = sums_of(dataset, groups, batch_tokens)
+    total = sums.total()
     for dimension in DIMENSIONS:
-        rows = groups.rows(dimension, tally).values()
+        rows = groups.rows(dimension, sums).values()
         assert len(rows) > 1
         for figure in ("nats", "tokens", "hits", "bytes"):
             assert sum(getattr(row, figure) for row in rows) == getattr(total, figure), figure
@@ -98,7 +97,7 @@ def test_the_order_of_addition_does_not_matter() -> None:
     generator = np.random.default_rng(0)
     nats, places = generator.exponential(5.0, 999).astype(np.float32), generator.integers(0, 3, 999)
     ones = np.ones(999, dtype=np.int32)
-    forward, backward = Tally(3), Tally(3)
+    forward, backward = MetricSums(3), MetricSums(3)
     forward.add(places, nats, ones)
     for one in range(998, -1, -1):
         backward.add(places[one : one + 1], nats[one : one + 1], ones[one : one + 1])

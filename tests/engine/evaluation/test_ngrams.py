@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from nima_cli.engine.evaluation.ngrams import NgramModel, unigram_nats
+from nima_cli.engine.evaluation.ngrams import NgramModel, unigram_losses
 
 BOS, VOCAB = 1, 9
 
@@ -76,7 +76,7 @@ class ByDefinition:
 def test_each_token_costs_what_the_definition_says(seed: int, count: int, order: int) -> None:
     train, held_out = samples(seed, count), samples(seed, count)[:5] + samples(seed + 100, 5)
     expected = ByDefinition(train, order)
-    found = NgramModel(*flat(train), vocab_size=VOCAB, order=order).nats(*flat(held_out))
+    found = NgramModel(*flat(train), vocab_size=VOCAB, order=order).losses(*flat(held_out))
     wanted = [
         -math.log(expected.probability(tuple(text[max(0, place - order + 1) : place]), text[place]))
         for text in held_out
@@ -91,19 +91,19 @@ def test_the_chances_of_all_tokens_add_up_to_one() -> None:
     for history in ([BOS], [BOS, 3], [BOS, 2, 3, 4], [BOS, 8, 8, 8, 8, 8], samples(7, 100)[0][:5]):
         texts = [[*history, token] for token in range(VOCAB)]
         last = np.cumsum([len(text) for text in texts]) - 1
-        assert np.exp(-model.nats(*flat(texts))[last]).sum() == pytest.approx(1.0, rel=1e-5)
+        assert np.exp(-model.losses(*flat(texts))[last]).sum() == pytest.approx(1.0, rel=1e-5)
 
 
 def test_longer_histories_help_on_text_that_repeats() -> None:
     train, held_out = flat(samples(9, 300)), flat(samples(9, 300)[::7])
     counted = held_out[1] > 0
-    mean = [NgramModel(*train, vocab_size=VOCAB, order=n).nats(*held_out)[counted].mean() for n in (2, 3, 5)]
+    mean = [NgramModel(*train, vocab_size=VOCAB, order=n).losses(*held_out)[counted].mean() for n in (2, 3, 5)]
     assert mean == sorted(mean, reverse=True)
 
 
 def test_unigrams_are_frequencies_and_leave_something_for_what_was_never_seen() -> None:
     train = np.array([BOS, 2, 2, 2, 3, BOS, 2], dtype=np.uint16)
-    nats = unigram_nats(train, np.arange(VOCAB), vocab_size=VOCAB, boundary=BOS)
+    nats = unigram_losses(train, np.arange(VOCAB), vocab_size=VOCAB, boundary=BOS)
     assert np.exp(-nats).sum() == pytest.approx(1.0)
     assert math.exp(-nats[2]) == pytest.approx((4 + 2 / VOCAB) / (5 + 2))
     assert math.exp(-nats[5]) == pytest.approx((2 / VOCAB) / (5 + 2))

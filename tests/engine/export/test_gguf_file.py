@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from nima_cli.engine.checkpoint.file import Checkpoint
+from nima_cli.engine.data.tokenizer.chat_format import CHAT_TEMPLATE
 from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, FIRST_NORMAL_ID
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-from nima_cli.engine.export.chat_template import CHAT_TEMPLATE
-from nima_cli.engine.export.gguf_file import check_tokenizer, rope_layout, tensor_name
+from nima_cli.engine.export.gguf_file import check_tokenizer, rope_layout, tensor_names
 from nima_cli.engine.export.source import read_source
 from nima_cli.engine.model.gpt import Rotary, rotate
 from nima_cli.errors import CheckpointError, ResourceError
@@ -58,7 +58,7 @@ def test_sizes_and_vocabulary_are_those_of_the_checkpoint(layout: str, saved: Sa
 def test_matrices_have_the_type_and_norms_stay_whole(dtype: str, saved: Saved, tmp_path: Path) -> None:
     path, checkpoint = saved()
     export(path, tmp_path / "model.gguf", "gguf", dtype=dtype)
-    names = {tensor_name(name): name for name in checkpoint.model}
+    names = {theirs: ours for ours, theirs in tensor_names(checkpoint.shape).items()}
     short = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}[dtype]
     for tensor in gguf.GGUFReader(tmp_path / "model.gguf").tensors:
         original = checkpoint.model[names.pop(tensor.name)]

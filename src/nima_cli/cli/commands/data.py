@@ -157,12 +157,12 @@ def _show(events: Iterator["Event"], folder: Path, report: Path | None, *, quiet
     """Prepare, with the events on the terminal and in the report; then say what there is."""
     from nima_cli.cli.event_handlers import dispatch, print_json
     from nima_cli.events import DatasetReady
-    from nima_cli.loggers.drops import DropsSink
+    from nima_cli.loggers.jsonl import DropsLogger
     from nima_cli.ui.console import command, out, safe_text, say
     from nima_cli.ui.formatting import many
-    from nima_cli.ui.prepare_view import prepare_view
+    from nima_cli.ui.progress_view import prepare_view
 
-    drops = DropsSink(report) if report is not None else None
+    drops = DropsLogger(report) if report is not None else None
     ready = dispatch(events, [prepare_view(quiet=quiet), *([drops] if drops else [])])
     if drops is not None and not drops.written and not quiet:
         say("nothing was read, so there is no report; pass `--overwrite` to prepare again", "warning")
@@ -198,16 +198,20 @@ def inspect(
     from nima_cli.engine.data.store.dataset_files import read_dataset
     from nima_cli.engine.data.store.inspection import length_histogram, source_mix, view_samples
     from nima_cli.ui.console import out
-    from nima_cli.ui.inspect_view import dataset_report, sample_text
+    from nima_cli.ui.dataset_view import dataset_view, sample_view
 
     files = read_dataset(folder)
-    histogram, mix, views = length_histogram(files), source_mix(files), view_samples(files, samples)
+    result = {
+        **files.metadata,
+        "mix": [asdict(one) for one in source_mix(files)],
+        "lengths": [
+            {"from": least, "to": greatest, "samples": count} for least, greatest, count in length_histogram(files)
+        ],
+        "shown": [asdict(sample) for sample in view_samples(files, samples)],
+    }
     if json:
-        lengths = [{"from": least, "to": greatest, "samples": count} for least, greatest, count in histogram]
-        mixed = [asdict(one) for one in mix]
-        print_json({**files.metadata, "mix": mixed, "lengths": lengths, "shown": [asdict(view) for view in views]})
+        print_json(result)
     elif not quiet:
-        out().print(dataset_report(files.metadata, mix, histogram, verbose=verbose))
-        for view in views:
-            head = f"{view.split} sample {view.number}, {view.kind} from {view.source}: {view.tokens} tokens"
-            out().print(sample_text(f"{head}, {view.loss_tokens} with loss", view.segments), soft_wrap=True)
+        out().print(dataset_view(result, verbose=verbose))
+        for sample in result["shown"]:
+            out().print(sample_view(sample), soft_wrap=True)

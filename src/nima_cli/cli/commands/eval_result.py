@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nima_cli.engine.evaluation.continuations import Writing
+    from nima_cli.engine.evaluation.continuations import Continuations
     from nima_cli.engine.evaluation.run import Evaluation
     from nima_cli.engine.training.evaluator import Metrics
 
@@ -33,8 +33,8 @@ def result_fields(found: "Evaluation") -> dict[str, Any]:
             fields["by"][dimension].append(figures)
     if baselines:
         fields["verdict"] = _verdict(fields)
-    if found.writing is not None:
-        fields["writing"] = _writing(found.writing)
+    if found.continuations is not None:
+        fields["writing"] = _writing(found.continuations)
     if found.answers is not None:
         fields["answers"] = {
             "asked": len(found.answers.asked),
@@ -73,7 +73,7 @@ def _verdict(fields: Mapping[str, Any]) -> str:
     return "the model is ahead of every baseline" + (" everywhere" if rows else "")
 
 
-def _writing(writing: "Writing") -> dict[str, Any]:
+def _writing(writing: "Continuations") -> dict[str, Any]:
     from nima_cli.engine.evaluation.memorization import RUN_TOKENS
 
     texts = writing.texts
@@ -97,11 +97,11 @@ def _writing(writing: "Writing") -> dict[str, Any]:
         "shell_checked": writing.shell_checked,
         "copies": {
             "at_least": RUN_TOKENS,
-            "share": writing.copies.share,
-            "longest": writing.copies.longest,
+            "share": writing.memorized.share,
+            "longest": writing.memorized.longest,
             "longest_text": writing.longest_copy,
-            "held_out_share": writing.human_copies.share,
-            "held_out_longest": writing.human_copies.longest,
+            "held_out_share": writing.held_out_memorized.share,
+            "held_out_longest": writing.held_out_memorized.longest,
         },
         "samples": [
             {name: getattr(one, name) for name in ("prompt", "text", "seed", "tokens", "finished")} for one in texts

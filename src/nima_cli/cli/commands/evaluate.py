@@ -63,16 +63,16 @@ def evaluate_checkpoint(
     report: Path | None = None,
     **wanted: Any,
 ) -> None:
-    """Print the figures of one checkpoint over one split; `wanted` are fields of `engine.evaluation.run.Wanted`."""
+    """Print the figures of one checkpoint over one split; `wanted` is what else `evaluate_split` takes."""
     require_choice("--split", split, ("test", "val", "train"))
     from nima_cli.cli.commands.eval_result import result_fields
     from nima_cli.cli.event_handlers import print_json, run
     from nima_cli.cli.inference import load_model
     from nima_cli.engine.data.store.dataset import open_dataset
-    from nima_cli.engine.evaluation.run import Wanted, evaluate_split
+    from nima_cli.engine.evaluation.run import evaluate_split
     from nima_cli.ui.console import out, say
     from nima_cli.ui.eval_view import eval_view
-    from nima_cli.ui.phase_view import PhaseView
+    from nima_cli.ui.progress_view import PhaseView
 
     loaded = load_model(path, device=device, dtype=dtype, batched=True, quiet=quiet)
     header = loaded.checkpoint.header
@@ -82,9 +82,8 @@ def evaluate_checkpoint(
             f"{dataset.folder}: its tokenizer is not the one that {loaded.path} was trained with",
             hint="give the dataset it was trained on, or prepare this one with --tokenizer-from",
         )
-    asked = Wanted(**wanted)
-    backend = loaded.backend() if asked.samples or asked.questions else None
-    found = run(evaluate_split(loaded.model, dataset, split, asked, backend), [PhaseView(quiet=quiet)])
+    backend = loaded.backend() if wanted.get("samples") or wanted.get("questions") else None
+    found = run(evaluate_split(loaded.model, dataset, split, backend=backend, **wanted), [PhaseView(quiet=quiet)])
     dataset.verification.require()
     result: dict[str, Any] = {
         "checkpoint": str(loaded.path),

@@ -36,7 +36,7 @@ def export(
     from nima_cli.engine.export.run import export_checkpoint
     from nima_cli.events import Exported
     from nima_cli.ui.console import say
-    from nima_cli.ui.phase_view import PhaseView
+    from nima_cli.ui.progress_view import PhaseView
 
     where = chosen_checkpoint(path, checkpoint, quiet=quiet)
     events = export_checkpoint(where, output, format=format, dtype=dtype, licence=licence)

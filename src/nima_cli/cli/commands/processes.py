@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nima_cli.engine.training.distributed.ranks import Ranks
     from nima_cli.engine.training.distributed.rendezvous import Place
     from nima_cli.engine.training.session import OpenSession, Session
-    from nima_cli.events import Event, RunEnded, View
+    from nima_cli.events import Event, EventHandler, RunEnded
 
     Decide = Callable[[], "Session | None"]
 
@@ -177,7 +177,7 @@ def _remembered(events: "Iterator[Event]") -> "Iterator[Event]":
         yield event
 
 
-def _views(opened: "OpenSession", *, quiet: bool) -> "list[View]":
+def _views(opened: "OpenSession", *, quiet: bool) -> "list[EventHandler]":
     from nima_cli.cli.event_handlers import run_event_handlers
 
     session = opened.session

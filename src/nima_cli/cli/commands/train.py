@@ -265,11 +265,11 @@ def _prepare(settings: "Config", *, quiet: bool) -> None:
     from nima_cli.cli.datasets import ensure_prepared
     from nima_cli.cli.event_handlers import dispatch
     from nima_cli.engine.cores import cpu_count
-    from nima_cli.loggers import guarded
+    from nima_cli.loggers import Guarded
     from nima_cli.ui.console import say
-    from nima_cli.ui.prepare_view import prepare_view
+    from nima_cli.ui.progress_view import prepare_view
 
-    view = guarded(prepare_view(quiet=quiet), "the display", say)
+    view = Guarded(prepare_view(quiet=quiet), "the display", say)
     dispatch(ensure_prepared(settings.data, workers=cpu_count()), [view])
 
 

@@ -1,4 +1,4 @@
-"""Saves and loads one self-contained file: weights, tokenizer, optimizer and facts; knows no training loop.
+"""Saves and loads one self-contained file: weights, tokenizer, optimizer and facts.
 
 Format version 1, documented in `docs/checkpoint_format.md`. A checkpoint alone is enough to evaluate, generate, chat
 and resume. Only plain values and dense CPU tensors are in it; the facts are JSON text, so that no class of ours or of a
@@ -14,16 +14,17 @@ from typing import IO, Any, TypeGuard
 import torch
 
 from nima_cli import __version__
+from nima_cli.engine.checkpoint.archive import Archive, check_archive, open_archive, shown
 from nima_cli.engine.checkpoint.files import checkpoint_files, find, step_files
-from nima_cli.engine.checkpoint.header import FORMAT, MIGRATIONS, read_header
-from nima_cli.engine.checkpoint.scan import check_untrusted, load_untrusted, shown
+from nima_cli.engine.checkpoint.header import FORMAT, read_header, with_header
+from nima_cli.engine.checkpoint.pickle_reader import Storage, StoredTensor
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import CheckpointError, ResourceError
-from nima_cli.files import atomic_write, explain, write_json
+from nima_cli.files import atomic_write, explaining, write_json
 
-_DTYPES = {torch.float32, torch.bfloat16, torch.float16}
+_DTYPES = {"float32", "bfloat16", "float16"}
 
 OptimizerState = dict[str, dict[str, torch.Tensor]]
 
@@ -83,7 +84,7 @@ def save(path: Path, checkpoint: Checkpoint) -> int:
         }
     if checkpoint.ema is not None:
         payload["ema"] = {name: _plain(tensor) for name, tensor in checkpoint.ema.items()}
-    with atomic_write(path, verify=check_untrusted) as stream:
+    with atomic_write(path, verify=check_archive) as stream:
         _write(payload, stream)
     return path.stat().st_size
 
@@ -116,125 +117,135 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read and validate a checkpoint file.
+    """Read and validate a checkpoint file; each of its bytes is read once.
 
     Raises:
         CheckpointError: missing, foreign, damaged, hostile, or of a newer format; says what was found.
         ResourceError: it cannot be read.
     """
-    try:
-        payload = load_untrusted(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such checkpoint") from error
-    except OSError as error:
-        raise explain(error, path, "read") from error
-    header = read_header(path, payload)
-    for migrate in MIGRATIONS[payload["nima_format"] - 1 :]:
-        payload, header = migrate(payload, header)
-    try:
-        shape = ModelShape.from_dict(header.get("model_shape", {}))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: unusable: {error}") from error
-    _check_tensors(path, payload.get("model"), shape.tensors())
-    if payload.get("ema") is not None:
-        _check_tensors(path, payload["ema"], shape.tensors())
-    proto = _read_tokenizer(path, payload, header)
-    return Checkpoint(
-        shape=shape,
-        model=payload["model"],
-        tokenizer_proto=proto,
-        header=header,
-        optimizer=_read_optimizer(path, payload, shape),
-        ema=payload.get("ema"),
-    )
-
-
-def _read_tokenizer(path: Path, payload: dict[str, Any], header: dict[str, Any]) -> bytes:
-    tensor = payload.get("tokenizer")
-    if not _is_plain(tensor) or tensor.dtype is not torch.uint8 or tensor.ndim != 1:
-        raise CheckpointError(f"{path}: holds no tokenizer")
-    proto: bytes = tensor.numpy().tobytes()
-    found = hashlib.sha256(proto).hexdigest()
-    if header.get("tokenizer_sha256", found) != found:
-        raise CheckpointError(
-            f"{path}: its tokenizer is not the one that it was trained with: "
-            f"its hash is {found[:12]}, was {shown(header['tokenizer_sha256'][:12])}"
+    with open_archive(path) as archive:
+        values, header = with_header(path, archive.values)
+        try:
+            shape = ModelShape.from_dict(header.get("model_shape", {}))
+        except ValueError as error:
+            raise CheckpointError(f"{path}: unusable: {error}") from error
+        read = _Reader(path, archive, shape.tensors())
+        return Checkpoint(
+            shape=shape,
+            model=read.weights(values.get("model")),
+            tokenizer_proto=read.tokenizer(values.get("tokenizer"), header.get("tokenizer_sha256")),
+            header=header,
+            optimizer=read.optimizer(values.get("optimizer")),
+            ema=read.weights(values["ema"]) if values.get("ema") is not None else None,
         )
-    return proto
 
 
-def _is_plain(tensor: Any) -> TypeGuard[torch.Tensor]:
-    """A dense tensor over bytes of its own: a view of few bytes can claim to be any size, and cost it when used."""
-    if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
-        return False
-    return tensor.is_contiguous() and not tensor.is_neg()
+class _Reader:
+    """Reads tensors out of an archive, after checking that they are those of a model of these sizes."""
+
+    def __init__(self, path: Path, archive: Archive, sizes: dict[str, tuple[int, ...]]) -> None:
+        self._path, self._archive, self._sizes = path, archive, sizes
+        self._read: dict[Storage, torch.UntypedStorage] = {}
+
+    def weights(self, found: Any) -> dict[str, torch.Tensor]:
+        """Exactly the names and shapes that the model has, floating, finite."""
+        if not isinstance(found, dict):
+            raise CheckpointError(f"{self._path}: holds no model")
+        wrong = [f"`{name}` is missing" for name in self._sizes if name not in found]
+        wrong += [f"`{shown(name)}` is not part of this model" for name in found if name not in self._sizes]
+        for name, size in self._sizes.items():
+            if name in found and not _is_floating(found[name]):
+                wrong.append(f"`{name}` is not a plain tensor")
+            elif name in found and found[name].size != size:
+                wrong.append(f"`{name}` is {found[name].size}, expected {size}")
+        tensors = {} if wrong else {name: self._tensor(stored) for name, stored in found.items()}
+        wrong += [
+            f"`{name}` holds values that are not finite" for name, tensor in tensors.items() if not _finite(tensor)
+        ]
+        if wrong:
+            more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+            raise CheckpointError(f"{self._path}: does not fit its own model: {'; '.join(wrong[:5])}{more}")
+        return tensors
+
+    def optimizer(self, found: Any) -> OptimizerState | None:
+        """For parameters of the model only, and of their shapes."""
+        if found is None:
+            return None
+        for name, state in found.items() if isinstance(found, dict) else [("optimizer", None)]:
+            if name not in self._sizes or not isinstance(state, dict):
+                raise CheckpointError(
+                    f"{self._path}: its optimizer state names `{shown(name)}`, which the model does not have"
+                )
+        return {
+            name: {key: self._state_tensor(name, key, stored) for key, stored in state.items()}
+            for name, state in found.items()
+        }
+
+    def _state_tensor(self, name: str, key: Any, stored: Any) -> torch.Tensor:
+        if _is_floating(stored) and stored.size in (self._sizes[name], ()):
+            tensor = self._tensor(stored)
+            if _finite(tensor):
+                return tensor
+        raise CheckpointError(f"{self._path}: its optimizer state `{name}.{shown(key)}` does not fit the model")
+
+    def tokenizer(self, stored: Any, sha256: str | None) -> bytes:
+        """The SentencePiece model, which must be the one that the header names."""
+        if not isinstance(stored, StoredTensor) or stored.dtype != "uint8" or len(stored.size) != 1:
+            raise CheckpointError(f"{self._path}: holds no tokenizer")
+        proto: bytes = self._tensor(stored).numpy().tobytes()
+        found = hashlib.sha256(proto).hexdigest()
+        if sha256 not in (None, found):
+            raise CheckpointError(
+                f"{self._path}: its tokenizer is not the one that it was trained with: "
+                f"its hash is {found[:12]}, was {shown(sha256[:12])}"
+            )
+        return proto
+
+    def _tensor(self, stored: StoredTensor) -> torch.Tensor:
+        storage = stored.storage
+        if storage not in self._read:
+            buffer = torch.empty(storage.nbytes, dtype=torch.uint8)
+            self._archive.read_into(storage, buffer.numpy().data)
+            self._read[storage] = buffer.untyped_storage()
+        tensor = torch.empty(0, dtype=getattr(torch, stored.dtype))
+        return tensor.set_(self._read[storage], stored.offset, stored.size, stored.stride)
 
 
-def _check_tensors(path: Path, tensors: Any, expected: dict[str, tuple[int, ...]]) -> None:
-    """Exactly the names and shapes that the model has, dense, floating, finite."""
-    if not isinstance(tensors, dict):
-        raise CheckpointError(f"{path}: holds no model")
-    wrong = [f"`{name}` is missing" for name in expected if name not in tensors]
-    wrong += [f"`{shown(name)}` is not part of this model" for name in tensors if name not in expected]
-    for name, size in expected.items():
-        tensor = tensors.get(name)
-        if tensor is None:
-            continue
-        if not _is_plain(tensor) or tensor.dtype not in _DTYPES:
-            wrong.append(f"`{name}` is not a plain tensor")
-        elif tuple(tensor.shape) != size:
-            wrong.append(f"`{name}` is {tuple(tensor.shape)}, expected {size}")
-        elif not bool(torch.isfinite(tensor).all()):
-            wrong.append(f"`{name}` holds values that are not finite")
-    if wrong:
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise CheckpointError(f"{path}: does not fit its own model: {'; '.join(wrong[:5])}{more}")
+def _is_floating(stored: Any) -> TypeGuard[StoredTensor]:
+    return isinstance(stored, StoredTensor) and stored.dtype in _DTYPES
 
 
-def _read_optimizer(path: Path, payload: dict[str, Any], shape: ModelShape) -> OptimizerState | None:
-    state: Any = payload.get("optimizer")
-    if state is None:
-        return None
-    sizes = shape.tensors()
-    for name, tensors in state.items() if isinstance(state, dict) else [("optimizer", None)]:
-        if name not in sizes or not isinstance(tensors, dict):
-            raise CheckpointError(f"{path}: its optimizer state names `{shown(name)}`, which the model does not have")
-        for key, tensor in tensors.items():
-            fits = _is_plain(tensor) and tuple(tensor.shape) in (sizes[name], ())
-            if not fits or tensor.dtype not in _DTYPES or not bool(torch.isfinite(tensor).all()):
-                raise CheckpointError(f"{path}: its optimizer state `{name}.{shown(key)}` does not fit the model")
-    found: OptimizerState = state
-    return found
+def _finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
 
 
 def newest_valid(run_dir: Path) -> tuple[Path, Checkpoint, list[str]]:
-    """The furthest checkpoint of a run that loads, and one message for each that did not.
+    """The furthest checkpoint of a run that loads, and one message for each that does not.
+
+    Headers decide which one that is; tensors are read of no other.
 
     Raises:
         CheckpointError: none loads.
     """
-    best: tuple[int, Path, Checkpoint] | None = None
     refused: list[str] = []
-    try:
+    with explaining(run_dir, "look for a checkpoint there"):
         steps = {path: step for step, path in step_files(run_dir).items()}
         files = checkpoint_files(run_dir)
-    except OSError as error:
-        raise explain(error, run_dir, "look for a checkpoint there") from error
-    for path in files:
-        if best is not None and steps.get(path, best[0] + 1) <= best[0]:
-            continue  # an earlier step need not be read
+    for path in [path for path in files if path not in steps]:
+        try:
+            steps[path] = int(read_header(path).get("step", 0))
+        except (CheckpointError, ResourceError) as error:
+            refused.append(error.message)
+    for path in sorted(filter(steps.__contains__, files), key=steps.__getitem__, reverse=True):
         try:
             checkpoint = load(path)
         except (CheckpointError, ResourceError) as error:
             refused.append(error.message)
             continue
-        step = int(checkpoint.header.get("step", 0))
-        if checkpoint.optimizer is not None and (best is None or step > best[0]):
-            best = step, path, checkpoint
-    if best is None:
-        problem = "; ".join(refused) or f"{run_dir}: no checkpoint to resume from"
-        raise CheckpointError(problem, hint="start again without --resume")
-    return best[1], best[2], refused
+        if checkpoint.optimizer is not None:
+            return path, checkpoint, refused
+    problem = "; ".join(refused) or f"{run_dir}: no checkpoint to resume from"
+    raise CheckpointError(problem, hint="start a new run, without `resume=auto`")
 
 
 def build_model(checkpoint: Checkpoint, *, compute_dtype: torch.dtype = torch.float32, dropout: float = 0.0) -> GPT:

@@ -1,10 +1,10 @@
-"""What the checkpoint files of a run are called and which one a path means; opens none of them and needs no torch."""
+"""What the checkpoint files of a run are called and which one a path means, without opening any."""
 
 import re
 from pathlib import Path
 
 from nima_cli.errors import CheckpointError
-from nima_cli.files import explain
+from nima_cli.files import explaining
 
 BEST, LAST = "checkpoint_best.pt", "checkpoint_last.pt"
 _STEP = re.compile(r"checkpoint_step_(0|[1-9][0-9]{0,17})\.pt")
@@ -32,13 +32,13 @@ def checkpoint_files(run_dir: Path) -> list[Path]:
 
 
 def find(path: Path) -> Path:
-    """The checkpoint that `--checkpoint` means: a file, or a run directory's best (else last, else newest).
+    """The checkpoint that a path means: a file, or a run directory's best (else last, else newest).
 
     Raises:
         CheckpointError: neither; lists what the directory holds.
         ResourceError: the system does not let us look.
     """
-    try:
+    with explaining(path, "look for a checkpoint there"):
         if not path.is_dir():
             if path.exists():
                 return path
@@ -47,7 +47,5 @@ def find(path: Path) -> Path:
             if candidate.is_file():
                 return candidate
         inside = sorted(entry.name for entry in path.iterdir())
-    except OSError as error:  # no permission, or a name that the system does not take
-        raise explain(error, path, "look for a checkpoint there") from error
     listed = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "") if inside else "nothing"
     raise CheckpointError(f"{path}: a folder without a nima checkpoint; it holds {listed}")

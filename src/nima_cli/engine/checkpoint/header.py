@@ -1,4 +1,4 @@
-"""Reads the facts of an untrusted checkpoint and refuses those of the wrong kind; knows no tensor and no trainer."""
+"""Reads the facts of a checkpoint from a stranger, without its tensors and without torch."""
 
 import json
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nima_cli import __version__
-from nima_cli.engine.checkpoint.scan import shown
-from nima_cli.errors import CheckpointError
+from nima_cli.engine.checkpoint.archive import open_archive, shown
+from nima_cli.errors import CheckpointError, ResourceError
 
 Facts = dict[str, Any]
 # MIGRATIONS[n - 1] turns the payload and header of format n into those of format n + 1. Every format that was ever
@@ -46,18 +46,33 @@ _KINDS: dict[str, Any] = {
 _MAY_BE_NULL = {"loss_scale"}
 
 
-def read_header(path: Path, payload: dict[str, Any]) -> dict[str, Any]:
-    """The header of a checkpoint's payload, of a format that this version reads.
+def read_header(path: Path) -> Facts:
+    """The header of a checkpoint; no tensor is read.
 
     Raises:
-        CheckpointError: no checkpoint of nima, of a newer format, or with facts of the wrong kind.
+        CheckpointError: missing, foreign, damaged, of a newer format, or with facts of the wrong kind.
+        ResourceError: it cannot be read.
     """
-    version = payload.get("nima_format")
+    with open_archive(path) as archive:
+        return with_header(path, archive.values)[1]
+
+
+def step_of(path: Path) -> int | None:
+    """The step that a checkpoint's header names; None where there is no checkpoint to read."""
+    try:
+        return int(read_header(path)["step"])
+    except (CheckpointError, ResourceError, KeyError):
+        return None
+
+
+def with_header(path: Path, values: Facts) -> tuple[Facts, Facts]:
+    """The values of a checkpoint and its header, both as in the newest format."""
+    version = values.get("nima_format")
     if type(version) is not int:
-        found = ", ".join(f"`{shown(key)}`" for key in list(payload)[:3])
+        found = ", ".join(f"`{shown(key)}`" for key in list(values)[:3])
         raise CheckpointError(f"{path}: not a nima checkpoint: a torch file with {found or 'nothing'}")
     try:
-        header = json.loads(payload.get("header", ""))
+        header = json.loads(values.get("header", ""))
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: damaged: its header is not JSON") from error
     if version > FORMAT:
@@ -71,7 +86,9 @@ def read_header(path: Path, payload: dict[str, Any]) -> dict[str, Any]:
     wrong = [key for key, kind in _KINDS.items() if key in header and not _fits(header[key], kind, key)]
     if wrong:
         raise CheckpointError(f"{path}: damaged: its header has the wrong kind of `{wrong[0]}`")
-    return header
+    for migrate in MIGRATIONS[version - 1 :]:
+        values, header = migrate(values, header)
+    return values, header
 
 
 def _fits(value: Any, kind: Any, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""Asks a model held-out questions and compares its answers with the written ones; knows no terminal."""
+"""Asks a model held-out questions and compares its answers with the written ones."""
 
 import re
 import string
@@ -60,7 +60,7 @@ def ask(generator: TextGenerator, held_out: SplitArrays, *, count: int) -> Gener
     """
     numbers = _answered(held_out, generator.tokenizer)
     if not numbers:
-        raise DataError("`--questions`: this split holds no questions and answers")
+        raise DataError("`questions=`: this split holds no questions and answers")
     wanted = min(count, len(numbers))
     chosen = [numbers[place * len(numbers) // wanted] for place in range(wanted)]
     room = min(_NEW_TOKENS, generator.generator.context_length // 2)

@@ -1,10 +1,13 @@
-"""Simple predictors on the text that the model was measured on, so that its figure means something; knows no model.
+"""Simple predictors on the text that the model was measured on, so that its figure means something.
 
 The two that predict tokens are charged for exactly the tokens that the model is, ends of documents included. The two
-compressors get the bytes of those tokens as one text, and pay for no boundary.
+compressors get the bytes of those tokens as one text, and pay for no boundary; they write raw streams where they can,
+so that a short text does not pay for a container.
 """
 
-from collections.abc import Callable, Generator
+import importlib
+import lzma
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,14 +16,14 @@ import numpy.typing as npt
 
 from nima_cli.engine.data.store.dataset_files import SplitArrays
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-from nima_cli.engine.evaluation.compressors import xz_bytes, zstd_with_dictionary
-from nima_cli.engine.evaluation.groups import DIMENSIONS, Groups, document_bounds
-from nima_cli.engine.evaluation.metric_sums import Tally
-from nima_cli.engine.evaluation.ngrams import NgramModel, unigram_nats
+from nima_cli.engine.evaluation.groups import DIMENSIONS, Groups, MetricSums, document_bounds
+from nima_cli.engine.evaluation.ngrams import NgramModel, unigram_losses
 from nima_cli.events import Progress
 
 MAX_TRAIN_TOKENS = 20_000_000  # of which 5-grams are counted: 85 MB of memory a million
 _MAX_DICTIONARY_TEXT = 12_000_000
+_DICTIONARY_BYTES = 112_640  # what the zstd command line trains
+_ZSTD_LEVEL = 19
 _ORDER = 5
 
 _Ints = npt.NDArray[np.int64]
@@ -46,39 +49,47 @@ def measure_baselines(
     train: SplitArrays, arrays: SplitArrays, groups: Groups, tokenizer: Tokenizer
 ) -> Generator[Progress, None, list[Baseline]]:
     """Train on the train split and measure on another: unigram, 5-gram, xz and zstd, in this order."""
-    targets_P = target_places(arrays, tokenizer.bos_id)
+    targets_P = _target_places(arrays, tokenizer.bos_id)
+    tokens_P = np.asarray(arrays.tokens).astype(np.int64)
+    codes_N, bytes_N = groups.codes_P[targets_P], tokenizer.byte_lengths()[tokens_P[targets_P]]
+
+    def token_baseline(name: str, note: str, loss_P: npt.NDArray[np.float64]) -> Baseline:
+        sums = MetricSums(groups.count)
+        sums.add(codes_N, loss_P[targets_P], bytes_N)
+        rows = {dimension: groups.rows(dimension, sums) for dimension in DIMENSIONS}
+        by = {one: {key: row.bits_per_byte for key, row in found.items() if row.bytes} for one, found in rows.items()}
+        return Baseline(name, note, sums.total().bits_per_byte, by)
+
+    def compressor(name: str, note: str, compress: Callable[[bytes], int]) -> Baseline:
+        def bits_per_byte(chosen_P: _Ints) -> float | None:
+            text = b"".join(map(tokenizer.token_bytes, tokens_P[chosen_P].tolist()))
+            return 8 * compress(text) / len(text) if text else None
+
+        sources_N = groups.along("source", codes_N)
+        found = {
+            one: bits_per_byte(targets_P[sources_N == number]) for number, one in enumerate(groups.names["source"])
+        }
+        by_source = {one: bits for one, bits in found.items() if bits is not None}
+        return Baseline(name, note, bits_per_byte(targets_P), {"source": by_source})
+
     yield Progress("baselines: unigram", 0, 4, "")
     seen_N, places_N, note = _training_tokens(train)
-    bytes_V = tokenizer.byte_lengths()
-    whole = np.asarray(arrays.tokens).astype(np.int64)
-
-    def token_baseline(name: str, note: str, nats_P: npt.NDArray[np.float64]) -> Baseline:
-        tally = Tally(groups.count)
-        tally.add(groups.codes_P[targets_P], nats_P[targets_P], bytes_V[whole[targets_P]])
-        rows = {one: groups.rows(one, tally) for one in DIMENSIONS}
-        by = {one: {key: row.bits_per_byte for key, row in found.items() if row.bytes} for one, found in rows.items()}
-        return Baseline(name, note, tally.total().bits_per_byte, by)
-
     size = tokenizer.vocab_size
-    found = [
-        token_baseline("unigram", note, unigram_nats(seen_N, whole, vocab_size=size, boundary=tokenizer.bos_id)),
-    ]
+    loss_P = unigram_losses(seen_N, tokens_P, vocab_size=size, boundary=tokenizer.bos_id)
+    found = [token_baseline("unigram", note, loss_P)]
     yield Progress("baselines: 5-gram", 1, 4, "")
-    ngrams = NgramModel(seen_N, places_N, vocab_size=size, order=_ORDER)
-    name = f"{_ORDER}-gram"
-    found.append(token_baseline(name, f"modified Kneser-Ney, {note}", ngrams.nats(whole, _count_up(arrays.lengths()))))
-    del ngrams
-    text_of = _texts(arrays, targets_P, groups, tokenizer)
+    loss_P = NgramModel(seen_N, places_N, vocab_size=size, order=_ORDER).losses(tokens_P, _count_up(arrays.lengths()))
+    found.append(token_baseline(f"{_ORDER}-gram", f"modified Kneser-Ney, {note}", loss_P))
     yield Progress("baselines: xz", 2, 4, "")
-    found.append(_compressor("xz", "xz -9e on the text alone", xz_bytes, text_of, groups))
+    found.append(compressor("xz", "xz -9e on the text alone", xz_bytes))
     yield Progress("baselines: zstd", 3, 4, "")
     zstd = zstd_with_dictionary(_dictionary_samples(train, tokenizer))
     note = "zstd -19, dictionary from the train split"
-    found.append(Baseline("zstd", zstd) if isinstance(zstd, str) else _compressor("zstd", note, zstd, text_of, groups))
+    found.append(Baseline("zstd", zstd) if isinstance(zstd, str) else compressor("zstd", note, zstd))
     return found
 
 
-def target_places(arrays: SplitArrays, bos_id: int) -> _Ints:
+def _target_places(arrays: SplitArrays, bos_id: int) -> _Ints:
     """Where in the token file the tokens that carry loss are; the first token of all is never predicted."""
     carries = arrays.tokens != bos_id if arrays.mask is None else arrays.mask != 0
     places: _Ints = np.flatnonzero(carries)
@@ -102,33 +113,38 @@ def _training_tokens(train: SplitArrays) -> tuple[npt.NDArray[Any], _Ints, str]:
     return tokens_N, _count_up(lengths_S[chosen_S]), f"counted on {len(tokens_N):,} of {total:,} training tokens"
 
 
-def _texts(
-    arrays: SplitArrays, targets_P: _Ints, groups: Groups, tokenizer: Tokenizer
-) -> Callable[[int | None], bytes]:
-    """A function that gives the text of a source's targets by its number, or of all."""
-    sources_P = groups.coarse("source")[groups.codes_P[targets_P]]
-
-    def text_of(source: int | None) -> bytes:
-        chosen_P = targets_P if source is None else targets_P[sources_P == source]
-        return b"".join(map(tokenizer.token_bytes, arrays.tokens[chosen_P].tolist()))
-
-    return text_of
-
-
-def _compressor(
-    name: str, note: str, compress: Callable[[bytes], int], text_of: Callable[[int | None], bytes], groups: Groups
-) -> Baseline:
-    def bits_per_byte(source: int | None) -> float | None:
-        text = text_of(source)
-        return 8 * compress(text) / len(text) if text else None
-
-    found = {one: bits_per_byte(number) for number, one in enumerate(groups.names["source"])}
-    by_source = {one: bits for one, bits in found.items() if bits is not None}
-    return Baseline(name, note, bits_per_byte(None), {"source": by_source})
-
-
 def _dictionary_samples(train: SplitArrays, tokenizer: Tokenizer) -> list[bytes]:
     """Whole documents spread evenly over the train split, as many as a dictionary can learn from."""
     bounds = document_bounds(train)
     step = max(1, round(len(train.tokens) * 3 / _MAX_DICTIONARY_TEXT))  # a token is about three bytes
-    return [b"".join(map(tokenizer.token_bytes, train.tokens[start:end].tolist())) for start, end in bounds[::step]]
+    return [b"".join(map(tokenizer.token_bytes, train.tokens[start:end].tolist())) for start, end, _ in bounds[::step]]
+
+
+def xz_bytes(data: bytes) -> int:
+    """Bytes that `xz -9e` needs, without its container (LZMA2)."""
+    window = max(4096, min(len(data), 2**26))
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": window}]
+    return len(lzma.compress(data, format=lzma.FORMAT_RAW, filters=filters))
+
+
+def zstd_with_dictionary(samples: Sequence[bytes]) -> Callable[[bytes], int] | str:
+    """A function that tells the bytes `zstd -19` needs with a dictionary trained on `samples`, or why there is none."""
+    size = min(_DICTIONARY_BYTES, sum(map(len, samples)) // 10)
+    for module in ("compression.zstd", "zstandard"):  # Python's own, from 3.14 on, or the package
+        try:
+            zstd = importlib.import_module(module)
+            break
+        except ImportError:
+            continue
+    else:
+        return "zstandard is not installed: pip install zstandard"
+    try:
+        if module == "compression.zstd":
+            dictionary = zstd.train_dict(samples, size)
+            return lambda data: len(zstd.compress(data, level=_ZSTD_LEVEL, zstd_dict=dictionary))
+        dictionary = zstd.train_dictionary(size, list(samples), level=_ZSTD_LEVEL)
+    except (zstd.ZstdError, ValueError, SystemError):
+        return "too little training text for a dictionary"
+    parameters = {"write_checksum": False, "write_dict_id": False, "write_content_size": False}
+    compressor = zstd.ZstdCompressor(level=_ZSTD_LEVEL, dict_data=dictionary, **parameters)
+    return lambda data: len(compressor.compress(data))

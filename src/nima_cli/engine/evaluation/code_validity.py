@@ -1,11 +1,10 @@
-"""Whether the code blocks of a text are whole and parse; runs nothing of what it reads.
+"""Whether the code blocks of a text are whole and parse. Nothing of what is read is run.
 
-Shell text is given to `bash -n`, which reads without executing, with an empty environment.
+Shell text is given to `bash -n`, which reads without executing, with an empty environment: no file is read before it.
 """
 
 import json
 import re
-import shutil
 import subprocess
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -16,14 +15,11 @@ import yaml
 from nima_cli.engine.data.cleaning.markdown import blocks
 from nima_cli.engine.evaluation.kinds import fence_marks
 
-_LANGUAGES = {
-    **dict.fromkeys(("yaml", "yml"), "yaml"),
-    **dict.fromkeys(("json",), "json"),
-    **dict.fromkeys(("sh", "bash", "shell", "zsh", "console", "shell-session", "shellsession"), "shell"),
-}
+_LANGUAGES = {"yaml": "yaml", "yml": "yaml", "json": "json"} | dict.fromkeys(
+    ("sh", "bash", "shell", "zsh", "console", "shell-session", "shellsession"), "shell"
+)
 _PROMPT = re.compile(r"^\s*\$ ")
 _SECONDS = 10
-_AFTER = "after"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +36,13 @@ class CodeBlock:
     valid: bool | None
 
 
-def bash_path() -> str | None:
-    """The shell that can check shell text, or None."""
-    return shutil.which("bash")
-
-
 def code_blocks(text: str, *, after: int, bash: str | None) -> list[CodeBlock]:
-    """The fences of a text that end behind its first `after` characters, checked.
-
-    Args:
-        bash: a program that understands `-n`; without one, shell text is not checked.
-    """
+    """The fences of a text that end behind its first `after` characters; without `bash`, shell is not checked."""
     lines = text.split("\n")
     first = text.count("\n", 0, after)
     found = []
-    # What follows the text falls into a fence that is still open, and only there.
-    for block in blocks(f"{text}\n\n{_AFTER}"):
+    # A paragraph after the text falls into a fence that is still open, and only there.
+    for block in blocks(f"{text}\n\nafter"):
         # A fence that ends where the part of the model begins was closed by somebody else.
         if block.kind != "fence" or block.end <= first:
             continue
@@ -74,27 +61,15 @@ def _closes(line: str, marks: str) -> bool:
 
 def _is_valid(language: str, lines: Sequence[str], bash: str | None) -> bool | None:
     text = textwrap.dedent("\n".join(lines)) + "\n"
-    if language == "yaml":
-        return _is_yaml(text)
-    if language == "json":
-        return _is_json(text)
-    return _is_shell("\n".join(_commands(lines)) + "\n", bash) if bash is not None else None
-
-
-def _is_yaml(text: str) -> bool:
-    """Only the events are read: nothing is built, so that no alias can grow."""
     try:
-        for _ in yaml.parse(text, Loader=yaml.SafeLoader):
-            pass
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return False
-    return True
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
+        if language == "json":
+            json.loads(text)
+        elif language == "yaml":
+            for _ in yaml.parse(text, Loader=yaml.SafeLoader):  # events only: nothing is built, no alias can grow
+                pass
+        else:
+            return _is_shell("\n".join(_commands(lines)) + "\n", bash)
+    except (ValueError, yaml.YAMLError, RecursionError):
         return False
     return True
 
@@ -109,17 +84,12 @@ def _commands(lines: Sequence[str]) -> Iterator[str]:
             continued = line.endswith("\\")
 
 
-def _is_shell(text: str, bash: str) -> bool | None:
+def _is_shell(text: str, bash: str | None) -> bool | None:
+    if bash is None:
+        return None
+    data = text.encode("utf-8", errors="replace")
     try:
-        done = subprocess.run(
-            [bash, "--norc", "--noprofile", "-n"],
-            input=text.encode("utf-8", errors="replace"),
-            env={},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_SECONDS,
-            check=False,
-        )
+        done = subprocess.run([bash, "-n"], input=data, env={}, capture_output=True, timeout=_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.returncode == 0

@@ -1,14 +1,15 @@
-"""Lets a model go on from held-out beginnings and looks at what it wrote; knows no terminal."""
+"""Lets a model go on from held-out beginnings and looks at what it wrote: code that parses, text that it memorized."""
 
+import shutil
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from nima_cli.engine.data.cleaning.markdown import blocks
-from nima_cli.engine.data.document import KINDS
 from nima_cli.engine.data.store.dataset_files import SplitArrays
-from nima_cli.engine.evaluation.code_validity import CodeBlock, bash_path, code_blocks
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.evaluation.code_validity import CodeBlock, code_blocks
 from nima_cli.engine.evaluation.groups import document_bounds
-from nima_cli.engine.evaluation.memorization import Copies, TrainingText
+from nima_cli.engine.evaluation.memorization import Memorized, TrainingText
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import DataError
@@ -19,16 +20,8 @@ _NEW_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
-    """The beginning of a held-out document, and how its author went on."""
-
-    prompt: str
-    rest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """One continuation.
+class Continuation:
+    """How the model went on after a prompt.
 
     Attributes:
         finished: ended by itself rather than at the limit.
@@ -44,56 +37,59 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Writing:
+class Continuations:
     """What a model wrote.
 
     Attributes:
-        copies: of the training set, in what the model wrote.
-        human_copies: the same measure for how the documents really go on.
+        memorized: of the training set, in what the model wrote.
+        held_out_memorized: the same measure for how the documents really go on.
         longest_copy: the text of the longest copy in what the model wrote.
         shell_checked: whether there is a shell to check shell text with.
     """
 
-    texts: tuple[Written, ...]
-    copies: Copies
-    human_copies: Copies
+    texts: tuple[Continuation, ...]
+    memorized: Memorized
+    held_out_memorized: Memorized
     longest_copy: str
     shell_checked: bool
 
 
-def write_on(
+def continue_documents(
     generator: TextGenerator, held_out: SplitArrays, train: SplitArrays, *, count: int, seed: int
-) -> Generator[Progress, None, Writing]:
+) -> Generator[Progress, None, Continuations]:
     """Continue up to `count` held-out documents, the same ones every time; text n is drawn with `seed` + n.
 
     Raises:
         DataError: the split holds conversations only.
     """
-    context = generator.generator.context_length
+    tokenizer, context = generator.tokenizer, generator.generator.context_length
     room = min(_NEW_TOKENS, context // 2)
-    bash, written, theirs = bash_path(), list[Written](), list[list[int]]()
-    beginnings = list(_beginnings(held_out, generator, count, min(_PROMPT_TOKENS, context // 4)))
+    bash = shutil.which("bash")
+    beginnings = list(_beginnings(held_out, tokenizer, count, min(_PROMPT_TOKENS, context // 4)))
     if not beginnings:
-        raise DataError("`--samples`: this split holds no document to go on with, only conversations")
-    for number, one in enumerate(beginnings):
+        raise DataError("`samples=`: this split holds no document to go on with, only conversations")
+    texts, ours, theirs = list[Continuation](), list[list[int]](), list[list[int]]()
+    for number, (prompt, rest) in enumerate(beginnings):
         yield Progress("writing", number, len(beginnings), "texts")
-        (found,) = generator.complete(one.prompt, sampling=SamplingParams(), max_new_tokens=room, seed=seed + number)
-        checked = code_blocks(one.prompt + found.text, after=len(one.prompt), bash=bash)
-        written.append(Written(one.prompt, found.text, found.seed, found.tokens, found.finished, tuple(checked)))
-        theirs.append(generator.tokenizer.encode(one.rest)[:room])
+        (found,) = generator.complete(prompt, sampling=SamplingParams(), max_new_tokens=room, seed=seed + number)
+        checked = code_blocks(prompt + found.text, after=len(prompt), bash=bash)
+        texts.append(Continuation(prompt, found.text, found.seed, found.tokens, found.finished, tuple(checked)))
+        ours.append(tokenizer.encode(found.text))
+        theirs.append(tokenizer.encode(rest)[:room])
     yield Progress("looking for copies", 0, 1, "")
     training = TrainingText(train.tokens)
-    ours = [generator.tokenizer.encode(one.text) for one in written]
-    copies = training.copies(ours)
-    text, first = copies.longest_at
-    longest = generator.tokenizer.decode(ours[text][first : first + copies.longest])
-    return Writing(tuple(written), copies, training.copies(theirs), longest, bash is not None)
+    memorized = training.memorized(ours)
+    text, first = memorized.longest_at
+    longest = tokenizer.decode(ours[text][first : first + memorized.longest])
+    return Continuations(tuple(texts), memorized, training.memorized(theirs), longest, bash is not None)
 
 
-def _beginnings(arrays: SplitArrays, generator: TextGenerator, count: int, size: int) -> Iterator[Beginning]:
-    """Beginnings of documents spread evenly over the split; every other one ends where a code block opens, if any."""
-    tokenizer = generator.tokenizer
-    prose = _prose_bounds(arrays)
+def _beginnings(arrays: SplitArrays, tokenizer: Tokenizer, count: int, size: int) -> Iterator[tuple[str, str]]:
+    """(beginning, rest) of documents spread evenly over the split.
+
+    Every other beginning ends where a code block opens, if there is one.
+    """
+    prose = [(start, end) for start, end, kind in document_bounds(arrays) if kind in ("text", "markdown")]
     wanted = min(count, len(prose))
     for number in range(wanted):
         start, end = prose[number * len(prose) // wanted]
@@ -108,14 +104,7 @@ def _beginnings(arrays: SplitArrays, generator: TextGenerator, count: int, size:
             cut = len(prompt.rstrip("\ufffd"))
         prompt = prompt.strip("\ufffd")  # half a character at the cut
         if prompt and text[cut:]:
-            yield Beginning(prompt, text[cut:])
-
-
-def _prose_bounds(arrays: SplitArrays) -> list[tuple[int, int]]:
-    first = {
-        int(offset): KINDS[kind] for offset, kind in zip(arrays.index["offset"], arrays.index["kind"], strict=True)
-    }
-    return [(start, end) for start, end in document_bounds(arrays) if first[start] in ("text", "markdown")]
+            yield prompt, text[cut:]
 
 
 def _opening(text: str) -> int:

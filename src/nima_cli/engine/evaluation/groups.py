@@ -1,25 +1,66 @@
-"""Which source and which kind of text every token of a split belongs to; knows no model."""
+"""Which source and which kind of text every token of a split belongs to, and sums over these groups.
+
+Axis letters: P places in the token file, N tokens, G groups
+"""
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nima_cli.engine.data.document import KINDS
+from nima_cli.engine.data.document import KINDS, Kind
 from nima_cli.engine.data.store.dataset_files import SplitArrays
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.evaluation.kinds import CHATS, PROSE, QUESTIONS, line_kinds
-from nima_cli.engine.evaluation.metric_sums import Tally
 from nima_cli.engine.training.evaluator import Metrics
 from nima_cli.events import Progress
 
 DIMENSIONS = ("source", "kind")
+# Losses are added as whole multiples of this part of a nat, the precision of a float32 near 1: addition never rounds,
+# so that groups add up to their total in any order and in any batches.
+_PARTS_PER_NAT = 2**24
+
+
+class MetricSums:
+    """Sums of loss, tokens, right predictions and bytes, for every group."""
+
+    def __init__(self, groups: int) -> None:
+        self._sums_4G: npt.NDArray[np.int64] = np.zeros((4, groups), dtype=np.int64)
+
+    def add(
+        self,
+        groups_N: npt.NDArray[Any],
+        loss_N: npt.NDArray[Any],
+        bytes_N: npt.NDArray[Any],
+        correct_N: npt.NDArray[Any] | None = None,
+    ) -> None:
+        """Add tokens: the group of each, its finite loss in nats, the bytes it stands for, whether it was predicted."""
+        parts_N = np.rint(loss_N.astype(np.float64) * _PARTS_PER_NAT).astype(np.int64)
+        for sums_G, values_N in zip(self._sums_4G, (parts_N, 1, correct_N, bytes_N), strict=True):
+            if values_N is not None:
+                np.add.at(sums_G, groups_N, values_N)
+
+    def total(self) -> Metrics:
+        """The figures of all groups together."""
+        return _metrics(self._sums_4G.sum(axis=1))
+
+    def merged(self, target_G: npt.NDArray[Any], count: int) -> dict[int, Metrics]:
+        """The figures of `count` coarser groups, as far as they hold tokens; `target_G` is where each group belongs."""
+        merged = np.zeros((4, count), dtype=np.int64)
+        np.add.at(merged.T, target_G, self._sums_4G.T)
+        return {group: _metrics(merged[:, group]) for group in range(count) if merged[1, group]}
+
+
+def _metrics(sums_4: npt.NDArray[np.int64]) -> Metrics:
+    parts, tokens, correct, text_bytes = sums_4.tolist()
+    return Metrics(parts / _PARTS_PER_NAT, tokens, correct, text_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Every token of a split in one group; axis letters: P places in the token file, G groups.
+    """Every token of a split in one group.
 
     Attributes:
         codes_P: the group of each token: its source's number times the number of kinds, plus its kind's.
@@ -34,16 +75,15 @@ class Groups:
         """Groups there could be."""
         return len(self.names["source"]) * len(self.names["kind"])
 
-    def coarse(self, dimension: str) -> npt.NDArray[np.int64]:
-        """For each group, its number along one dimension."""
+    def along(self, dimension: str, codes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The numbers of groups along one dimension."""
         kinds = len(self.names["kind"])
-        codes_G = np.arange(self.count)
-        return codes_G // kinds if dimension == "source" else codes_G % kinds
+        return codes // kinds if dimension == "source" else codes % kinds
 
-    def rows(self, dimension: str, tally: Tally) -> dict[str, Metrics]:
+    def rows(self, dimension: str, sums: MetricSums) -> dict[str, Metrics]:
         """The figures along one dimension by name, most bytes first."""
         names = self.names[dimension]
-        found = tally.merged(self.coarse(dimension), len(names))
+        found = sums.merged(self.along(dimension, np.arange(self.count)), len(names))
         return {names[group]: found[group] for group in sorted(found, key=lambda one: (-found[one].bytes, names[one]))}
 
 
@@ -64,10 +104,9 @@ def find_groups(
     kind_P = np.zeros(len(arrays.tokens), dtype=np.int32)
     numbers: dict[str, int] = {PROSE: 0}
     bounds = document_bounds(arrays)
-    for done, (start, end) in enumerate(bounds):
+    for done, (start, end, kind) in enumerate(bounds):
         if done % 64 == 0:
             yield Progress("reading what the text is", done, len(bounds), "documents")
-        kind = KINDS[arrays.index["kind"][np.searchsorted(arrays.index["offset"], start, side="right") - 1]]
         if kind in ("qa", "chat"):
             kind_P[start:end] = numbers.setdefault(QUESTIONS if kind == "qa" else CHATS, len(numbers))
             continue
@@ -80,11 +119,12 @@ def find_groups(
     return Groups(codes_P, {"source": names, "kind": tuple(numbers)})
 
 
-def document_bounds(arrays: SplitArrays) -> list[tuple[int, int]]:
-    """Where in the token file each document begins and ends, all its samples together."""
+def document_bounds(arrays: SplitArrays) -> list[tuple[int, int, Kind]]:
+    """Where in the token file each document begins and ends, all its samples together, and its kind."""
     first_S = np.flatnonzero(np.diff(arrays.index["document"].astype(np.int64), prepend=-1))
     starts = arrays.index["offset"][first_S].astype(int).tolist()
-    return list(zip(starts, [*starts[1:], len(arrays.tokens)], strict=True))
+    kinds = [KINDS[kind] for kind in arrays.index["kind"][first_S]]
+    return list(zip(starts, [*starts[1:], len(arrays.tokens)], kinds, strict=True))
 
 
 def _line_of_each(pieces: list[bytes], text: bytes) -> npt.NDArray[np.int64]:

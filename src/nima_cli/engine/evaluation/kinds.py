@@ -1,4 +1,4 @@
-"""What the lines of a document are: prose, YAML, command lines, or code by language; knows nothing of tokens.
+"""What the lines of a document are: prose, YAML, command lines, or code by language.
 
 Markdown goes through the parser that preparing uses. In plain text the literal blocks of reStructuredText are found:
 what is indented under a line that ends in `::` or under a `code-block` directive.
@@ -49,11 +49,7 @@ def fence_marks(line: str) -> tuple[str, str]:
 
 
 def line_kinds(text: str, kind: Kind) -> list[str]:
-    """The kind of each line of `text.split("\\n")`, for a document of prose.
-
-    Args:
-        kind: `markdown`, or `text` for what is not Markdown.
-    """
+    """The kind of each line of `text.split("\\n")`, for a document of kind `markdown` or `text`."""
     lines = text.split("\n")
     kinds = [PROSE] * len(lines)
     found = _in_markdown(text, lines) if kind == "markdown" else _in_plain_text(lines)

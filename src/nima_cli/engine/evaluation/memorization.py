@@ -21,7 +21,7 @@ _Tokens = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Copies:
+class Memorized:
     """What of some texts stands in the training set.
 
     Attributes:
@@ -49,7 +49,7 @@ class TrainingText:
         """`tokens_P` may be a memory map; at most `stretch` of it is looked at at once."""
         self._tokens_P, self._stretch = tokens_P, stretch
 
-    def copies(self, texts: list[list[int]]) -> Copies:
+    def memorized(self, texts: list[list[int]]) -> Memorized:
         """Compare `texts`, each by itself."""
         runs = [np.asarray(text, dtype=np.int64) for text in texts]
         found, copied = self._found(runs, RUN_TOKENS), 0
@@ -59,7 +59,7 @@ class TrainingText:
             np.add.at(covered, starts + RUN_TOKENS, -1)
             copied += int((np.cumsum(covered)[:-1] > 0).sum())
         longest, at = self._longest(runs, _first(found))
-        return Copies(sum(map(len, runs)), copied, longest, at)
+        return Memorized(sum(map(len, runs)), copied, longest, at)
 
     def _longest(self, runs: list[_Tokens], known: tuple[int, int] | None) -> tuple[int, tuple[int, int]]:
         """The longest run and where it is; `known` is where one of `RUN_TOKENS` is, None where none is."""

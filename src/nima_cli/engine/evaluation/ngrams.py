@@ -1,4 +1,4 @@
-"""A 5-gram model of tokens, the strongest simple predictor there is; knows no text and no files.
+"""A 5-gram model of tokens, the strongest simple predictor there is.
 
 Interpolated modified Kneser-Ney smoothing (Chen and Goodman, "An Empirical Study of Smoothing Techniques for Language
 Modeling", 1999, section 3): the highest order counts occurrences, lower orders count how many different tokens precede,
@@ -63,8 +63,8 @@ class NgramModel:
             ids_N = np.full(len(tokens_N), -1, dtype=np.int64)
             ids_N[ends_N] = of_N
 
-    def nats(self, tokens_N: npt.NDArray[Any], places_N: _Ints) -> _Floats:
-        """The loss of every token; of a boundary symbol too, which the caller leaves out."""
+    def losses(self, tokens_N: npt.NDArray[Any], places_N: _Ints) -> _Floats:
+        """The loss of every token in nats; of a boundary symbol too, which the caller leaves out."""
         probability_N = np.full(len(tokens_N), 1.0 / self.vocab_size)
         ids_N = np.zeros(len(tokens_N), dtype=np.int64)  # before the first order: the empty history
         for length, level in enumerate(self._levels, start=1):
@@ -79,8 +79,8 @@ class NgramModel:
             probability_N[ends_N] = own_N + level.left_H[history_N] * probability_N[ends_N]
             ids_N = np.full(len(tokens_N), -1, dtype=np.int64)
             ids_N[ends_N] = found_N
-        nats_N: _Floats = -np.log(probability_N)
-        return nats_N
+        loss_N: _Floats = -np.log(probability_N)
+        return loss_N
 
 
 def _level(keys_U: _Ints, counts_U: npt.NDArray[Any], histories: int, vocab_size: int) -> _Level:
@@ -113,11 +113,11 @@ def _find(keys_U: _Ints, wanted_N: _Ints) -> _Ints:
     return found_N
 
 
-def unigram_nats(train_N: npt.NDArray[Any], tokens_N: npt.NDArray[Any], *, vocab_size: int, boundary: int) -> _Floats:
+def unigram_losses(train_N: npt.NDArray[Any], tokens_N: npt.NDArray[Any], *, vocab_size: int, boundary: int) -> _Floats:
     """The loss of every token by its frequency alone (Witten and Bell, 1991, interpolated with equal shares)."""
     counts_V = np.bincount(train_N, minlength=vocab_size).astype(np.float64)
     counts_V[boundary] = 0.0
     total, kinds = counts_V.sum(), int((counts_V > 0).sum())
     probability_V = (counts_V + kinds / vocab_size) / (total + kinds)
-    nats_N: _Floats = -np.log(np.maximum(probability_V, np.finfo(np.float64).tiny))[tokens_N]
-    return nats_N
+    loss_N: _Floats = -np.log(np.maximum(probability_V, np.finfo(np.float64).tiny))[tokens_N]
+    return loss_N

@@ -1,42 +1,28 @@
-"""One evaluation of one split: the figures, and whatever else was asked for; prints nothing.
+"""One evaluation of one split: the figures, and whatever else was asked for."""
 
-Axis letters: P places in the token file
-"""
-
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
 
-from nima_cli.engine.data.store.dataset import PreparedDataset
+from nima_cli.engine.data.store.dataset import PreparedDataset, TokenDataset
 from nima_cli.engine.evaluation.answers import Answers, ask
 from nima_cli.engine.evaluation.baselines import Baseline, measure_baselines
-from nima_cli.engine.evaluation.continuations import Writing, write_on
-from nima_cli.engine.evaluation.groups import find_groups
-from nima_cli.engine.evaluation.scoring import score
+from nima_cli.engine.evaluation.continuations import Continuations, continue_documents
+from nima_cli.engine.evaluation.groups import Groups, MetricSums, find_groups
 from nima_cli.engine.inference.decode_backend import DecodeBackend
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.evaluator import Metrics
-from nima_cli.errors import InputError
+from nima_cli.engine.training.loss import IGNORE
+from nima_cli.errors import DivergedError, InputError
 from nima_cli.events import Progress
 
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to find out besides the figures of a whole split.
-
-    Attributes:
-        by: dimensions to break the figures down by: source, kind.
-        samples: documents to continue; `questions`: questions to ask.
-        seed: of the texts.
-    """
-
-    by: tuple[str, ...] = ()
-    baselines: bool = False
-    samples: int = 0
-    questions: int = 0
-    seed: int = 0
+_TOKENS_PER_BATCH = 8192
+_POSITIONS_PER_CHUNK = 512  # whose logits are held at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,38 +30,100 @@ class Evaluation:
     """What was found; `by` has the figures of each name of each dimension, which add up to `total`."""
 
     total: Metrics
-    by: Mapping[str, Mapping[str, Metrics]] = field(default_factory=dict)
-    baselines: tuple[Baseline, ...] = ()
-    writing: Writing | None = None
-    answers: Answers | None = None
+    by: Mapping[str, Mapping[str, Metrics]]
+    baselines: tuple[Baseline, ...]
+    continuations: Continuations | None
+    answers: Answers | None
 
 
 def evaluate_split(
-    model: GPT, dataset: PreparedDataset, split: str, wanted: Wanted, backend: DecodeBackend | None = None
+    model: GPT,
+    dataset: PreparedDataset,
+    split: str,
+    *,
+    by: Sequence[str] = (),
+    baselines: bool = False,
+    samples: int = 0,
+    questions: int = 0,
+    seed: int = 0,
+    backend: DecodeBackend | None = None,
 ) -> Generator[Progress, None, Evaluation]:
-    """Evaluate `model` on a split of the dataset whose tokenizer it has; it writes with `backend`, or with torch.
+    """Evaluate `model` on a split of the dataset whose tokenizer it has.
+
+    Args:
+        by: dimensions to break the figures down by: source, kind.
+        baselines: whether to measure simple predictors as well.
+        samples: documents to continue, drawn with `seed`.
+        questions: questions to ask.
+        backend: what the model writes with; None is torch.
 
     Raises:
         InputError: baselines on the split that they learn from.
         DataError: no such split, or nothing in it to continue or to ask.
         DivergedError: the model's predictions are not finite numbers.
     """
-    if wanted.baselines and split == "train":
-        raise InputError("`--baselines`: they learn from the train split", hint="measure `--split test` or `val`")
+    if baselines and split == "train":
+        raise InputError("`baselines=True`: they learn from the train split", hint="measure `split=test` or `val`")
     tokenizer, arrays = dataset.tokenizer, dataset.arrays(split)
     sources = tuple(str(source["name"]) for source in dataset.metadata["sources"])
-    groups = yield from find_groups(arrays, tokenizer, sources, kinds="kind" in wanted.by)
-    tally = yield from score(model, dataset.split(split), groups, tokenizer.byte_lengths().astype(np.int32))
-    baselines: list[Baseline] = []
-    if wanted.baselines:
-        baselines = yield from measure_baselines(dataset.arrays("train"), arrays, groups, tokenizer)
+    groups = yield from find_groups(arrays, tokenizer, sources, kinds="kind" in by)
+    sums = yield from score(model, dataset.split(split), groups, tokenizer.byte_lengths().astype(np.int32))
+    measured: list[Baseline] = []
+    if baselines:
+        measured = yield from measure_baselines(dataset.arrays("train"), arrays, groups, tokenizer)
     generator = TextGenerator(model, tokenizer, backend)
-    writing = answers = None
-    if wanted.samples:
-        writing = yield from write_on(
-            generator, arrays, dataset.arrays("train"), count=wanted.samples, seed=wanted.seed
-        )
-    if wanted.questions:
-        answers = yield from ask(generator, arrays, count=wanted.questions)
-    by = {dimension: groups.rows(dimension, tally) for dimension in wanted.by}
-    return Evaluation(tally.total(), by, tuple(baselines), writing, answers)
+    continuations = answers = None
+    if samples:
+        train = dataset.arrays("train")
+        continuations = yield from continue_documents(generator, arrays, train, count=samples, seed=seed)
+    if questions:
+        answers = yield from ask(generator, arrays, count=questions)
+    rows = {dimension: groups.rows(dimension, sums) for dimension in by}
+    return Evaluation(sums.total(), rows, tuple(measured), continuations, answers)
+
+
+@torch.no_grad()
+def score(
+    model: GPT,
+    split: TokenDataset,
+    groups: Groups,
+    byte_lengths_V: npt.NDArray[np.int32],
+    *,
+    batch_tokens: int = _TOKENS_PER_BATCH,
+) -> Generator[Progress, None, MetricSums]:
+    """Every token of the split as a target once, in windows of one context side by side.
+
+    Raises:
+        DivergedError: a loss is not a finite number.
+    """
+    context = model.shape.context_length
+    windows, size = split.windows(context), max(1, batch_tokens // context)
+    device = model.embed_tokens.weight.device
+    sums = MetricSums(groups.count)
+    model.eval()
+    for start in range(0, windows, size):
+        yield Progress("evaluating", start, windows, "windows")
+        numbers = np.arange(start, min(start + size, windows))
+        batch = split.window_batch(numbers.tolist(), context)
+        targets_N = batch.targets_BT.flatten()
+        h_BTC = model.hidden(batch.inputs_BT.to(device))
+        loss_N, correct_N = _losses(h_BTC.flatten(0, 1), model.head_weight_VC, targets_N.to(device))
+        valid_N = (targets_N != IGNORE).numpy()
+        places_N = (numbers[:, None] * context + np.arange(1, context + 1)).ravel()[valid_N]
+        bytes_N = byte_lengths_V[targets_N.numpy()[valid_N]]
+        sums.add(groups.codes_P[places_N], loss_N.cpu().numpy()[valid_N], bytes_N, correct_N.cpu().numpy()[valid_N])
+    return sums
+
+
+def _losses(h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss in nats float32 [N] and whether the prediction was right bool [N]; zero where the target carries no loss."""
+    cast_VC = head_VC.to(h_NC.dtype)
+    losses, correct, size = [], [], _POSITIONS_PER_CHUNK
+    for part_NC, part_N in zip(torch.split(h_NC, size), torch.split(targets_N, size), strict=True):
+        logits_NV = F.linear(part_NC, cast_VC).float()
+        losses.append(F.cross_entropy(logits_NV, part_N, ignore_index=IGNORE, reduction="none"))
+        correct.append(logits_NV.argmax(dim=-1) == part_N)
+    loss_N = torch.cat(losses)
+    if not bool(torch.isfinite(loss_N).all()):
+        raise DivergedError("the model's predictions are not finite numbers", hint="use an earlier checkpoint")
+    return loss_N, torch.cat(correct)

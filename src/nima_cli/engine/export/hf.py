@@ -1,12 +1,20 @@
 """A model as a folder that Hugging Face transformers loads without any code of ours."""
 
+import contextlib
 import json
+import warnings
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from nima_cli import __version__
+from nima_cli.engine.data.document import Turn
+from nima_cli.engine.data.tokenizer.chat_format import CHAT_TEMPLATE, chat_prompt, render_conversation
 from nima_cli.engine.data.tokenizer.sentencepiece_file import BOS, CONTROL_SYMBOLS, EOS, PAD, UNKNOWN
-from nima_cli.engine.export import hf_check, places, safetensors_file
-from nima_cli.engine.export.chat_template import CHAT_TEMPLATE
+from nima_cli.engine.export import places, safetensors_file, verify
 from nima_cli.engine.export.source import Source
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.model.gpt import NORM_EPSILON
@@ -18,6 +26,7 @@ NAMES = (
     "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "chat_template.jinja", CARD,
 )  # fmt: skip
+_SPECIAL_TOKENS = {"bos_token": BOS, "eos_token": EOS, "pad_token": PAD, "unk_token": UNKNOWN}
 
 
 def export(source: Source, path: Path, card: str) -> tuple[list[str], list[str]]:
@@ -32,20 +41,19 @@ def export(source: Source, path: Path, card: str) -> tuple[list[str], list[str]]
     tokenizer = _tokenizer(source, str(path))
     with places.new_folder(path) as folder:
         safetensors = {_name(name): tensor for name, tensor in source.tensors.items()}
-        metadata = {"format": "pt", places.SAFETENSORS_MARK: source.facts()["nima_version"]}
         places.write_file(
             folder / "model.safetensors",
-            lambda part: safetensors_file.write(part, safetensors, metadata),
-            verify=lambda part: hf_check.weights(part, source, _name, str(path)),
+            lambda part: safetensors_file.write_tensors(part, safetensors, places.safetensors_metadata(__version__)),
+            verify=lambda part: safetensors_file.read_back(part, source, str(path), _name),
         )
         write_json(folder / "config.json", _config(source))
         write_json(folder / "generation_config.json", _generation_config(source))
         write_json(folder / "tokenizer.json", tokenizer)
         write_json(folder / "tokenizer_config.json", _tokenizer_config(source))
-        write_json(folder / "special_tokens_map.json", _special_tokens())
+        write_json(folder / "special_tokens_map.json", _SPECIAL_TOKENS)
         write_text(folder / "chat_template.jinja", CHAT_TEMPLATE)
         write_text(folder / CARD, card)
-        return hf_check.folder(folder, source, str(path))
+        return _read_back(folder, source, str(path))
 
 
 def _name(name: str) -> str:
@@ -81,12 +89,12 @@ def _config(source: Source) -> dict[str, Any]:
 
 
 def _generation_config(source: Source) -> dict[str, Any]:
-    """nima's own defaults; every special symbol ends a text, as it does there."""
-    sampling = SamplingParams()
+    """nima's own defaults; every special symbol but the pad ends a text, for programs fill rows with that one."""
+    sampling, tokenizer = SamplingParams(), source.tokenizer
     return {
-        "bos_token_id": source.tokenizer.bos_id,
-        "eos_token_id": [source.tokenizer.eos_id, *_end_ids(source)],
-        "pad_token_id": source.tokenizer.pad_id,
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": [tokenizer.eos_id, tokenizer.end_id, *sorted(tokenizer.role_ids.values()), tokenizer.bos_id],
+        "pad_token_id": tokenizer.pad_id,
         "do_sample": True,
         "temperature": sampling.temperature,
         "top_k": sampling.top_k,
@@ -94,25 +102,15 @@ def _generation_config(source: Source) -> dict[str, Any]:
     }
 
 
-def _end_ids(source: Source) -> list[int]:
-    """What ends a text besides `<|eos|>`; the pad symbol may not, for programs fill rows with it."""
-    tokenizer = source.tokenizer
-    return [tokenizer.end_id, *sorted(tokenizer.role_ids.values()), tokenizer.bos_id]
-
-
 def _tokenizer(source: Source, where: str) -> dict[str, Any]:
-    """The JSON twin, which also begins every text with `<|bos|>`, as a prompt to nima begins.
-
-    Raises:
-        CheckpointError: there is no exact twin.
-    """
-    twin = source.tokenizer.json_twin()
-    if twin is None:
+    """The tokenizer's JSON, which also begins every text with `<|bos|>`, as a prompt to nima begins."""
+    exact = source.tokenizer.hf_json()
+    if exact is None:
         raise CheckpointError(
             f"{where}: Hugging Face's tokenizer format cannot say a {source.tokenizer.kind} tokenizer exactly",
-            hint="use --format safetensors, or train with `--tokenizer bpe`",
+            hint="use `format=safetensors`, or train with a bpe tokenizer",
         )
-    found: dict[str, Any] = json.loads(twin)
+    found: dict[str, Any] = json.loads(exact)
     begin: dict[str, Any] = {"SpecialToken": {"id": BOS, "type_id": 0}}
     first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
     found["post_processor"] = {
@@ -122,10 +120,6 @@ def _tokenizer(source: Source, where: str) -> dict[str, Any]:
         "special_tokens": {BOS: {"id": BOS, "ids": [source.tokenizer.bos_id], "tokens": [BOS]}},
     }
     return found
-
-
-def _special_tokens() -> dict[str, str]:
-    return {"bos_token": BOS, "eos_token": EOS, "pad_token": PAD, "unk_token": UNKNOWN}
 
 
 def _tokenizer_config(source: Source) -> dict[str, Any]:
@@ -139,5 +133,76 @@ def _tokenizer_config(source: Source) -> dict[str, Any]:
             str(token_id): {"content": symbol, **plain} for token_id, symbol in enumerate(CONTROL_SYMBOLS, start=1)
         },
         "chat_template": CHAT_TEMPLATE,
-        **_special_tokens(),
+        **_SPECIAL_TOKENS,
     }
+
+
+def _read_back(path: Path, source: Source, where: str) -> tuple[list[str], list[str]]:
+    """Load `path` with transformers, if that is installed: (what was verified, what could not be)."""
+    verified = [f"read back by safetensors: {len(source.tensors)} equal tensors"]
+    if find_spec("transformers") is None:
+        return verified, [
+            "logits, ids and chat format in transformers: it is not installed (pip install transformers, export again)"
+        ]
+    import transformers
+
+    with _quietly(transformers):
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, local_files_only=True).float().eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        verified += [
+            f"loaded by transformers {transformers.__version__}: {_logits(model, source, where)}",
+            _ids(tokenizer, source, where),
+            _chat(tokenizer, source, where),
+        ]
+    return verified, []
+
+
+@contextlib.contextmanager
+def _quietly(transformers: Any) -> Iterator[None]:
+    """No bars and no advice from transformers, whose settings are put back afterwards."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
+
+
+@torch.inference_mode()
+def _logits(model: Any, source: Source, where: str) -> str:
+    rows = verify.sample_rows(source.tokenizer, source.shape.context_length)
+    found = [model(torch.tensor([row])).logits[0] for row in rows]
+    return verify.compare_logits(found, verify.own_logits(source.shape, source.tensors, rows), where)
+
+
+def _ids(tokenizer: Any, source: Source, where: str) -> str:
+    ours = source.tokenizer
+    for text in (*verify.TEXTS, verify.SPELLED_MARK):
+        ids = ours.encode(text)
+        verify.compare(tokenizer(text)["input_ids"], [ours.bos_id, *ids], where, f"the ids of {text!r}")
+        verify.compare(tokenizer.decode(ids), text, where, f"the text of the ids of {text!r}")
+    for text in (*verify.TEXTS, verify.SPELLED_SYMBOLS):
+        found = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        verify.compare(found, ours.encode(text), where, f"the ids of {text!r}")
+    return f"the same ids for {len(verify.TEXTS) + 2} texts"
+
+
+def _chat(tokenizer: Any, source: Source, where: str) -> str:
+    for turns in (verify.CONVERSATION, verify.CONVERSATION[1:]):
+        expected = chat_prompt(turns, source.tokenizer)
+        verify.compare(_apply_template(tokenizer, turns, prompt=True), expected, where, "the ids of a chat prompt")
+        answered = (*turns, Turn("assistant", "Hello.\n"))
+        whole = render_conversation(answered, source.tokenizer).ids
+        verify.compare(_apply_template(tokenizer, answered, prompt=False), whole, where, "the ids of a conversation")
+    return "the same chat format"
+
+
+def _apply_template(tokenizer: Any, turns: tuple[Turn, ...], *, prompt: bool) -> object:
+    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+    return tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=prompt, return_dict=False)

@@ -1,47 +1,16 @@
-"""The model card: what the model is, learned from and reached, and how to load it; knows facts, no weights."""
+"""The model card: what the model is, learned from and reached, and how to load it.
 
-from collections.abc import Iterator, Mapping, Sequence
+The text is in `cards/`; the figures are filled in here.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from nima_cli import __version__
 from nima_cli.engine.export.places import CARD_MARK
 from nima_cli.engine.export.source import Source
 from nima_cli.events import perplexity
-
-_LOAD = {
-    "hf": """With Hugging Face transformers, no code of nima is needed:
-
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("{name}")
-tokenizer = AutoTokenizer.from_pretrained("{name}")
-prompt = tokenizer("To create a", return_tensors="pt")
-print(tokenizer.decode(model.generate(**prompt, max_new_tokens=64)[0], skip_special_tokens=True))
-```
-
-Text from others may spell the model's special symbols. Encoded with `split_special_tokens=True`, it stays text.""",
-    "gguf": """With llama.cpp, or any program built on it:
-
-```sh
-llama-cli -m {name} -p "To create a"
-llama-server -m {name}
-```
-
-In llama.cpp the character U+2581, which SentencePiece uses as its mark for a space, is read as a space.""",
-    "safetensors": """The weights have the names of Hugging Face's `Qwen3Model` or `LlamaModel`; the metadata holds
-the sizes (`model_shape`), the SentencePiece tokenizer (`tokenizer_base64`) and the `facts` of the training:
-
-```python
-import base64, json
-from safetensors import safe_open
-
-with safe_open("{name}", framework="pt") as file:
-    shape = json.loads(file.metadata()["model_shape"])
-    tokenizer = base64.b64decode(file.metadata()["tokenizer_base64"])
-    weights = {{name: file.get_tensor(name) for name in file.keys()}}
-```""",
-}
 
 
 def model_card(source: Source, kind: str, file_name: str, verified: Sequence[str] = ()) -> str:
@@ -52,31 +21,24 @@ def model_card(source: Source, kind: str, file_name: str, verified: Sequence[str
         file_name: of the exported file or folder.
         verified: what was compared after reading the export back, where that is known when the card is written.
     """
-    blocks = [
-        _front_matter(source, kind),
-        CARD_MARK,
-        f"# {_inline(source.name)}",
-        "A small GPT for technical text, trained from scratch with "
-        f"nima {__version__} on the data below. It knows that data and nothing else, and can be wrong about it.",
-        "## Size",
-        _table(("", ""), _size(source)),
-        "## Data",
-        *_data(source),
-        "## Measured",
-        *_measured(source),
-        "## How to load it",
-        _LOAD[kind].format(name=file_name),
-        "## Licence",
-        _licence(source),
-    ]
-    if verified:
-        blocks += ["## Checked after exporting", "\n".join(f"- {clause}" for clause in verified)]
-    return "\n\n".join(blocks) + "\n"
+    checked = "".join(f"- {clause}\n" for clause in verified)
+    return _text("card").format(
+        licence=source.licence,
+        library="library_name: transformers\n" if kind == "hf" else "",
+        mark=CARD_MARK,
+        title=_inline(source.name),
+        version=__version__,
+        size=_table(("", ""), _size(source)),
+        data="\n\n".join(_data(source)),
+        measured=_table(("", ""), _measured(source.header)),
+        load=_text(kind).format(name=file_name).rstrip(),
+        terms=_text("no_licence").rstrip() if source.licence == "unknown" else f"`{source.licence}`",
+        checked=f"\n## Checked after exporting\n\n{checked}" if checked else "",
+    )
 
 
-def _front_matter(source: Source, kind: str) -> str:
-    library = {"hf": "library_name: transformers\n"}.get(kind, "")
-    return f"---\nlicense: {source.licence}\n{library}pipeline_tag: text-generation\ntags:\n- nima\n---"
+def _text(name: str) -> str:
+    return (Path(__file__).parent / "cards" / f"{name}.md").read_text("utf-8")
 
 
 def _size(source: Source) -> Iterator[tuple[str, str]]:
@@ -108,33 +70,20 @@ def _data(source: Source) -> Iterator[str]:
     yield f"SHA-256 of the dataset: `{fingerprint}`."
 
 
-def _measured(source: Source) -> Iterator[str]:
-    header = source.header
-    rows = [
-        (name, f"{header[key]:,}")
-        for key, name in (("step", "steps"), ("tokens", "tokens trained on"))
-        if key in header
-    ]
+def _measured(header: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, name in (("step", "steps"), ("tokens", "tokens trained on")):
+        if key in header:
+            yield name, f"{header[key]:,}"
     best: Mapping[str, Any] = header.get("best", {})
     loss = best.get("loss")
     if loss is not None and best.get("step") == header.get("step"):
-        rows += [
-            ("validation loss", f"{loss:.4f} nats per token"),
-            ("validation perplexity", f"{perplexity(loss):.2f}"),
-        ]
+        yield "validation loss", f"{loss:.4f} nats per token"
+        yield "validation perplexity", f"{perplexity(loss):.2f}"
     elif loss is not None:
-        rows.append(("best validation loss of the run", f"{loss:.4f} nats per token, at step {best.get('step')}"))
-    yield _table(("", ""), rows)
-    yield "`nima eval --split test` gives the figures on documents that neither training nor stopping has seen."
+        yield "best validation loss of the run", f"{loss:.4f} nats per token, at step {best.get('step')}"
 
 
-def _licence(source: Source) -> str:
-    if source.licence == "unknown":
-        return "Not stated. What the documents it learned from permit decides; name one with `nima export --license`."
-    return f"`{source.licence}`"
-
-
-def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]] | Sequence[tuple[str, ...]]) -> str:
+def _table(head: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

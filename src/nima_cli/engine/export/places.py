@@ -1,4 +1,4 @@
-"""Where an export goes: all or nothing, and never over what somebody else put there; knows no file's contents.
+"""Where an export goes: all or nothing, and never over what somebody else put there.
 
 A file is replaced in one step. A folder is made complete under another name and then moved into its place.
 """
@@ -6,43 +6,32 @@ A file is replaced in one step. A folder is made complete under another name and
 import contextlib
 import json
 import os
-import shlex
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from nima_cli.errors import InputError
-from nima_cli.files import atomic_write, explain, make_folder
+from nima_cli.files import atomic_write, explaining, make_folder
 
 CARD_MARK = "<!-- written by nima export -->"
 # A key near the beginning of every GGUF file that nima writes.
 GGUF_MARK = "nima.version"
-SAFETENSORS_MARK = "nima_version"
-_HEADER_LIMIT = 100 * 2**20
-_HINT = "choose another --output, or move it away"
+_HINT = "choose another `output=`, or move it away"
 
 
 def check_file(path: Path) -> None:
-    """Refuse a path for one file that is taken by anything but an earlier export.
-
-    Raises:
-        InputError: it is a folder or a foreign file.
-    """
+    """Refuse a path for one file that is taken by anything but an earlier export."""
     if path.is_dir():
         raise InputError(
             f"{path}: is a folder; this format is one file",
-            hint=f"for example --output {shlex.quote(str(path / 'model'))}",
+            hint=f"for example `output={path / 'model'}`",
         )
     if os.path.lexists(path) and not _is_ours(path):
         raise InputError(f"{path}: exists and is no export of nima", hint=_HINT)
 
 
 def check_folder(path: Path, names: Collection[str]) -> None:
-    """Refuse a path for a folder of `names` that is taken by anything but an earlier export.
-
-    Raises:
-        InputError: it is a file, or holds something else.
-    """
+    """Refuse a path for a folder of `names` that is taken by anything but an earlier export."""
     if not os.path.lexists(path):
         return
     if not path.is_dir():
@@ -59,27 +48,21 @@ def _is_ours(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
             start = stream.read(4096)
-            if start[:4] == b"GGUF":
-                return GGUF_MARK.encode() in start
-            if CARD_MARK.encode() in start:
-                return True
-            size = int.from_bytes(start[:8], "little")
-            if not 2 <= size <= _HEADER_LIMIT:
-                return False
-            stream.seek(8)
-            header = json.loads(stream.read(size))
-    except (OSError, ValueError, RecursionError):
+    except OSError:
         return False
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    return isinstance(metadata, dict) and SAFETENSORS_MARK in metadata
+    if start.startswith(b"GGUF"):
+        return GGUF_MARK.encode() in start
+    own_metadata = json.dumps({"__metadata__": safetensors_metadata("")}, separators=(",", ":"))
+    return start[8:].startswith(own_metadata.removesuffix('"}}').encode()) or CARD_MARK.encode() in start
 
 
-def write_file(path: Path, write: Callable[[Path], None], *, verify: Callable[[Path], None]) -> None:
-    """Let `write` fill a file of another name, `verify` read it, and then give it its name.
+def safetensors_metadata(version: str) -> dict[str, str]:
+    """How the metadata of a safetensors file from nima begins."""
+    return {"format": "pt", "nima_version": version}
 
-    Raises:
-        ResourceError: the disk or permissions refused; `path` is then as it was.
-    """
+
+def write_file(path: Path, write: Callable[[Path], None], *, verify: Callable[[Path], object]) -> None:
+    """Let `write` fill a file of another name, `verify` read it, and then give it its name."""
     make_folder(path.parent)
     with atomic_write(path, verify=verify) as stream:
         write(Path(stream.name))
@@ -87,22 +70,16 @@ def write_file(path: Path, write: Callable[[Path], None], *, verify: Callable[[P
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `path` in one step when the block ends without an error.
-
-    Raises:
-        ResourceError: the disk or permissions refused; `path` is then as it was.
-    """
+    """A folder to fill, which becomes `path` in one step when the block ends without an error."""
     make_folder(path.parent)
     part, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
     try:
-        try:
+        with explaining(path, "write this folder"):
             part.mkdir()
             yield part
             if path.exists():
                 path.rename(old)
             part.rename(path)
-        except OSError as error:
-            raise explain(error, path, "write this folder") from error
     finally:
         if old.exists() and not path.exists():  # it went wrong, or was interrupted, between the two renames
             old.rename(path)

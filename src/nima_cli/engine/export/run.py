@@ -1,17 +1,45 @@
 """Exports a checkpoint: picks the format, writes the card beside it, and says what happened as events."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from nima_cli.engine.export import gguf_file, hf, places, safetensors_file
+import torch
+
+from nima_cli.engine.export import gguf_file, hf, places, safetensors_file, verify
 from nima_cli.engine.export.model_card import model_card
 from nima_cli.engine.export.source import DTYPES, Source, read_source
 from nima_cli.errors import InputError
 from nima_cli.events import Event, Exported, Progress
 from nima_cli.files import write_text
 
-FORMATS = ("hf", "gguf", "safetensors")
+
+@dataclass(frozen=True, slots=True)
+class _FileFormat:
+    """A format that is one file: what refuses a model that it cannot say, writes, reads back, and tells of that."""
+
+    check: Callable[[Source, str], None]
+    write: Callable[[Path, Source], None]
+    read_back: Callable[[Path, Source, str], dict[str, torch.Tensor]]
+    verified: str
+
+
+_FILES = {
+    "gguf": _FileFormat(
+        gguf_file.check_tokenizer,
+        gguf_file.write,
+        gguf_file.read_back,
+        "read back by gguf: {tensors} tensors, {logits} in nima's model, {tokens:,} equal tokens, scores and types",
+    ),
+    "safetensors": _FileFormat(
+        lambda source, where: None,
+        safetensors_file.write,
+        safetensors_file.read_back,
+        "read back by safetensors: {tensors} equal tensors, {logits} in nima's model",
+    ),
+}
+FORMATS = ("hf", *_FILES)
 UNKNOWN_LICENCE = "unknown"
 _SAFE_LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 
@@ -51,19 +79,15 @@ def export_checkpoint(
 
 
 def _check(output: Path, format: str, dtype: str, licence: str) -> None:  # noqa: A002
-    """Refuse what can be refused before a checkpoint is read.
-
-    Raises:
-        InputError: an argument has no such value, or `output` holds something else.
-    """
+    """Refuse what can be refused before a checkpoint is read."""
     if format not in FORMATS:
-        raise InputError(f"`--format {format}`: no such format", hint=f"use {', '.join(FORMATS)}")
+        raise InputError(f"`format={format}`: no such format", hint=f"use {', '.join(FORMATS)}")
     if dtype not in DTYPES:
-        raise InputError(f"`--dtype {dtype}`: no such type", hint=f"use {', '.join(DTYPES)}")
+        raise InputError(f"`dtype={dtype}`: no such type", hint=f"use {', '.join(DTYPES)}")
     if not _SAFE_LICENCE.fullmatch(licence):
-        raise InputError(f"`--license {licence}`: not an identifier", hint="for example mit, apache-2.0 or cc-by-4.0")
+        raise InputError(f"`license={licence}`: not an identifier", hint="for example mit, apache-2.0 or cc-by-4.0")
     if not output.name:
-        raise InputError(f"{output}: not a name for an export", hint="for example --output exports/mine")
+        raise InputError(f"{output}: not a name for an export", hint="for example `output=exports/mine`")
     if format == "hf":
         places.check_folder(output, hf.NAMES)
     else:
@@ -82,10 +106,27 @@ def _exported(source: Source, output: Path, format: str) -> Exported:  # noqa: A
         verified, unverified = hf.export(source, output, model_card(source, format, output.name))
         files = [output / name for name in hf.NAMES]
     else:
-        verified = (gguf_file if format == "gguf" else safetensors_file).export(source, output)
+        verified = [_export_file(source, output, _FILES[format])]
         if format == "gguf":
             unverified = [f"text from llama.cpp itself: nima does not contain it (llama-cli -m {output.name} -p Hello)"]
         files = [output, _card_path(output)]
         write_text(_card_path(output), model_card(source, format, output.name, verified))
     size = sum(file.stat().st_size for file in files)
     return Exported(output, tuple(files), size, source.shape.parameters(), tuple(verified), tuple(unverified))
+
+
+def _export_file(source: Source, path: Path, kind: _FileFormat) -> str:
+    """Write one file, all or nothing, and say what reading it back showed."""
+    verified = ""
+
+    def read_back(part: Path) -> None:
+        nonlocal verified
+        found = kind.read_back(part, source, str(path))
+        logits = verify.compare_logits(verify.own_logits(source.shape, found, rows), expected, str(path))
+        verified = kind.verified.format(tensors=len(found), logits=logits, tokens=source.tokenizer.vocab_size)
+
+    kind.check(source, str(path))
+    rows = verify.sample_rows(source.tokenizer, source.shape.context_length)
+    expected = verify.own_logits(source.shape, source.tensors, rows)
+    places.write_file(path, lambda part: kind.write(part, source), verify=read_back)
+    return verified

@@ -1,4 +1,4 @@
-"""What every format writes: weights in their target type, the tokenizer, and public facts; writes nothing itself."""
+"""What every format writes: weights in their target type, the tokenizer, and public facts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,17 +60,13 @@ def read_source(checkpoint: Path, *, name: str, dtype: str, licence: str, matric
     for key, tensor in model.state_dict().items():
         cast = tensor.to(torch.float32 if matrices_only and tensor.ndim == 1 else DTYPES[dtype]).contiguous()
         if not bool(torch.isfinite(cast).all()):
-            raise CheckpointError(f"{checkpoint}: `{key}` has values beyond {dtype}", hint="use --dtype bfloat16")
+            raise CheckpointError(f"{checkpoint}: `{key}` has values beyond {dtype}", hint="use `dtype=bfloat16`")
         tensors[key] = cast
     return Source(name, loaded.shape, tensors, dtype, tokenizer, loaded.header, licence)
 
 
 def needed(package: str) -> ModuleType:
-    """A package of the extra `export`.
-
-    Raises:
-        ResourceError: it is not installed.
-    """
+    """A package of the extra `export`."""
     try:
         return import_module(package)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Compares what was read back from an export with the checkpoint itself; knows no file format.
+"""Compares what was read back from an export with the checkpoint itself.
 
 Axis letters: T time · V vocabulary
 """
@@ -11,7 +11,6 @@ from nima_cli.engine.data.document import Turn
 from nima_cli.engine.data.tokenizer.chat_format import chat_prompt
 from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, SPACE_MARK
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-from nima_cli.engine.export.source import Source
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import CheckpointError
@@ -22,7 +21,7 @@ TOLERANCE = 1e-4
 # Text of the kinds that models are trained on, and what other tokenizers stumble over.
 TEXTS = (
     "The scheduler assigns pods to nodes.",
-    "Run `kubectl get pods -n kube-system` and wait 30s:\n\n```bash\n$ kubectl get pods --all-namespaces\n```\n",
+    "Run `kubectl get pods -n kube-system` and wait 30s:\n\n```bash\n$ kubectl get pods -A\n```\n",
     "key:\n    - name: a\n\tindented: with a tab\n\n\n",
     "def main() -> None:\n    print(f'{x:>8.3f}')  # 12345\n",
     "  two spaces before, two after  ",
@@ -58,11 +57,7 @@ def own_logits(
 
 
 def compare_logits(found: Iterable[torch.Tensor], expected: Iterable[torch.Tensor], where: str) -> str:
-    """The clause for the report: how far the logits are apart at most.
-
-    Raises:
-        CheckpointError: further than `TOLERANCE`, or not numbers.
-    """
+    """The clause for the report: how far the logits are apart at most."""
     pairs = list(zip(found, expected, strict=True))
     worst = max(float((one - other).abs().max()) for one, other in pairs)
     if not worst <= TOLERANCE:
@@ -71,22 +66,6 @@ def compare_logits(found: Iterable[torch.Tensor], expected: Iterable[torch.Tenso
 
 
 def compare(found: object, expected: object, where: str, what: str) -> None:
-    """Equal, or refused.
-
-    Raises:
-        CheckpointError: they differ; `what` says in what.
-    """
+    """Equal, or refused."""
     if found != expected:
         raise CheckpointError(f"{where}: {what} differ from the checkpoint's; nothing was written")
-
-
-def check_tensors(found: Mapping[str, torch.Tensor], source: Source, where: str) -> None:
-    """Every weight is bit for bit what was meant to be written.
-
-    Raises:
-        CheckpointError: one is missing, added or different.
-    """
-    compare(sorted(found), sorted(source.tensors), where, "the names of tensors")
-    for name, tensor in source.tensors.items():
-        same = found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
-        compare(same, True, where, f"the values of `{name}`")

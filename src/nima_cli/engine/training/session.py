@@ -13,6 +13,7 @@ from nima_cli.config.schema import Config
 from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.checkpoint.files import LAST, checkpoint_files, find
+from nima_cli.engine.checkpoint.header import step_of
 from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import Device, keep_freed_memory, pick_device
 from nima_cli.engine.kernels.convert import compile_problems
@@ -29,7 +30,6 @@ from nima_cli.engine.training.planning.fitting import check_fit, first_parts, fi
 from nima_cli.engine.training.reports import resume_notes
 from nima_cli.engine.training.resume.branching import adopt
 from nima_cli.engine.training.resume.same_run import check_same_run
-from nima_cli.engine.training.resume.saver import step_of
 from nima_cli.engine.training.resume.superseded import set_aside_later
 from nima_cli.engine.training.state import plan_run
 from nima_cli.engine.training.stopping import Best, EarlyStopping

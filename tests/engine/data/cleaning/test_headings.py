@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from nima_cli.engine.data.cleaning.headings import HeadingPaths
 from nima_cli.engine.data.document import Kind
-from nima_cli.engine.data.tokenizer.chunk import Piece, split_text, split_under_headings
+from nima_cli.engine.data.tokenizer.chunk import Chunk, split_text
 
 LINES = ["# A", "## B", "### C", "word " * 6, "", "", "```", "    code", "Title", "=====", "Sub", "---"]
 TEXTS = st.lists(st.sampled_from(LINES), max_size=40).map("\n".join)
@@ -60,12 +60,12 @@ def test_what_has_lines_around_it_and_is_no_title(text: str) -> None:
 def test_pieces_of_a_text_begin_at_overlines() -> None:
     words = "word " * 9
     text = "\n\n".join(f"=======\n Title\n=======\n\n{words}\n\n{words}" for _ in range(3))
-    assert [piece[:8] for piece in split_text(text, "text", len, 160)] == ["=======\n"] * 3
+    assert [piece.text[:8] for piece in split_text(text, "text", len, 160, heading_context=False)] == ["=======\n"] * 3
 
 
 def test_pieces_begin_with_the_headings_they_are_under() -> None:
     text = "# Guide\n\nintro words\n\n## Install\n\n" + "\n\n".join(f"paragraph {n} of it" for n in range(9))
-    pieces = split_under_headings(text, "markdown", len, 80)
+    pieces = split_text(text, "markdown", len, 80)
     assert "".join(piece.text for piece in pieces) == text
     assert pieces[0].context == ""
     assert {piece.context for piece in pieces[1:]} <= {"# Guide\n\n", "# Guide\n## Install\n\n", "## Install\n\n"}
@@ -75,7 +75,7 @@ def test_pieces_begin_with_the_headings_they_are_under() -> None:
 
 def test_a_piece_that_begins_with_a_heading_gets_only_those_above_it() -> None:
     text = "# Guide\n\n## One\n\n" + "a " * 30 + "\n\n## Two\n\n" + "b " * 30
-    pieces = split_under_headings(text, "markdown", len, 90)
+    pieces = split_text(text, "markdown", len, 90)
     assert [piece.context for piece in pieces] == ["", "# Guide\n\n"]
     assert pieces[1].text.startswith("## Two")
 
@@ -83,18 +83,18 @@ def test_a_piece_that_begins_with_a_heading_gets_only_those_above_it() -> None:
 def test_a_fence_that_fits_alone_is_never_cut_for_a_heading() -> None:
     fence = "```\n" + "x" * 80 + "\n```\n"
     text = f"# A long heading of a page\n\nsome words\n\n{fence}\nmore words\n"
-    pieces = split_under_headings(text, "markdown", len, len(fence))
+    pieces = split_text(text, "markdown", len, len(fence))
     assert any(fence in piece.text for piece in pieces)
     assert next(piece for piece in pieces if fence in piece.text).context == ""
 
 
 def test_what_fits_has_no_context() -> None:
-    assert split_under_headings("# A\n\nb", "markdown", len, 9) == [Piece("", "# A\n\nb")]
+    assert split_text("# A\n\nb", "markdown", len, 9) == [Chunk("", "# A\n\nb")]
 
 
 @given(TEXTS, st.sampled_from(PROSE), st.integers(1, 90))
 def test_nothing_is_lost_and_everything_fits(text: str, kind: Kind, limit: int) -> None:
-    pieces = split_under_headings(text, kind, len, limit)
+    pieces = split_text(text, kind, len, limit)
     assert "".join(piece.text for piece in pieces) == text
     assert all(len(piece.context + piece.text) <= limit for piece in pieces)
     assert all(not piece.context or piece.context.endswith("\n\n") for piece in pieces)
@@ -106,12 +106,15 @@ def test_a_count_that_is_not_additive(text: str, limit: int) -> None:
     def count(part: str) -> int:
         return len(part) + 2 + (len(part) // 7 if "#" in part else 0)
 
-    pieces = split_under_headings(text, "markdown", count, limit)
+    pieces = split_text(text, "markdown", count, limit)
     assert "".join(piece.text for piece in pieces) == text
     assert all(count(piece.context + piece.text) <= limit for piece in pieces)
 
 
 def test_contexts_cost_little() -> None:
     text = "# Guide\n\n## Part\n\n" + "\n\n".join(f"paragraph {n} of the guide, with words" for n in range(400))
-    with_context, without = split_under_headings(text, "markdown", len, 512), split_text(text, "markdown", len, 512)
+    with_context, without = (
+        split_text(text, "markdown", len, 512),
+        split_text(text, "markdown", len, 512, heading_context=False),
+    )
     assert len(with_context) <= len(without) * 1.15

@@ -16,7 +16,7 @@ from nima_cli.engine.data.diagnostics import Problem
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.ingest.readers import Reading, read_file
 from nima_cli.engine.data.ingest.records.records import RecordReader
-from nima_cli.engine.data.tokenizer.chunk import split_under_headings
+from nima_cli.engine.data.tokenizer.chunk import split_text
 
 JSON_PARTS = [
     "[",
@@ -137,7 +137,7 @@ def test_markdown_is_refined_and_split_without_loss(text: str, links: bool, limi
     refined = refine(Document("markdown", 0, "x", text=text), config, CleanReport()).text
     assert "\r" not in refined
     assert clean(refined, "markdown") == refined
-    assert "".join(piece.text for piece in split_under_headings(refined, "markdown", len, limit)) == refined
+    assert "".join(piece.text for piece in split_text(refined, "markdown", len, limit)) == refined
 
 
 @given(st.binary(max_size=200))

@@ -201,13 +201,13 @@ def _with_other_parts(parts: list[Part], generator: random.Random) -> list[Part]
 
 
 def refused(data: bytes) -> bool:
-    """Whether nima refuses the file; if it does not, the tokenizer must be lossless and its twin must be made."""
+    """Whether nima refuses the file; if it does not, the tokenizer must be lossless and its JSON must be made."""
     try:
         tokenizer = Tokenizer.from_bytes(data, where="fuzzed")
     except CheckpointError:
         return True
     assert tokenizer.decode(tokenizer.encode(TEXT)) == TEXT
-    tokenizer.json_twin()
+    tokenizer.hf_json()
     return False
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.tokenizer.chat_format import Rendered, chat_prompt, render_conversation, render_prose
+from nima_cli.engine.data.tokenizer.chat_format import Sample, chat_prompt, render_conversation, render_prose
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer.train(["question and answer, user and assistant"] * 3, kind="char", vocab_size=300, exact=False)
@@ -14,11 +14,11 @@ TURNS = (
 )
 
 
-def shown(rendered: Rendered) -> str:
+def shown(rendered: Sample) -> str:
     return "".join(map(TOKENIZER.piece, rendered.ids))
 
 
-def with_loss(rendered: Rendered) -> str:
+def with_loss(rendered: Sample) -> str:
     return "".join(
         TOKENIZER.piece(token_id) for token_id, loss in zip(rendered.ids, rendered.mask, strict=True) if loss
     )
@@ -26,7 +26,7 @@ def with_loss(rendered: Rendered) -> str:
 
 @pytest.mark.parametrize(("last", "end"), [(True, "<|eos|>"), (False, "")])
 def test_prose_ends_with_eos_only_at_its_last_piece(last: bool, end: str) -> None:
-    rendered = render_prose("an answer", TOKENIZER, last=last)
+    rendered = render_prose(TOKENIZER.encode("an answer"), TOKENIZER, last=last)
     assert shown(rendered) == f"<|bos|>an answer{end}"
     assert with_loss(rendered) == f"an answer{end}"
 

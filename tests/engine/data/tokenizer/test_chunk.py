@@ -1,5 +1,7 @@
 """Splitting loses nothing, fits, and cuts at the best seam there is."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,27 +15,32 @@ LINE_POOL = ["# Head", "word " * 9, "", "", "```", "    code", "- item", "x" * 7
 TEXTS = st.lists(st.sampled_from(LINE_POOL), max_size=40).map("\n".join)
 
 
+def texts(text: str, kind: Kind, count: Callable[[str], int], limit: int) -> list[str]:
+    """Chunks without the headings above them."""
+    return [chunk.text for chunk in split_text(text, kind, count, limit, heading_context=False)]
+
+
 def words(text: str) -> int:
     return len(text.split())
 
 
 @given(TEXTS, st.sampled_from(PROSE), st.integers(1, 60))
 def test_nothing_is_lost_and_everything_fits(text: str, kind: Kind, limit: int) -> None:
-    pieces = split_text(text, kind, len, limit)
+    pieces = texts(text, kind, len, limit)
     assert "".join(pieces) == text
     assert all(len(piece) <= limit for piece in pieces)
 
 
 @given(TEXTS, st.integers(4, 60))
 def test_a_count_with_boundary_symbols(text: str, limit: int) -> None:
-    pieces = split_text(text, "markdown", lambda part: len(part) + 2, limit)
+    pieces = texts(text, "markdown", lambda part: len(part) + 2, limit)
     assert "".join(pieces) == text
     assert all(len(piece) + 2 <= limit for piece in pieces)
 
 
 @given(st.text(max_size=50), st.integers(1, 9))
 def test_only_a_single_character_may_be_too_long(text: str, limit: int) -> None:
-    pieces = split_text(text, "text", lambda part: len(part.encode("utf-8", "surrogatepass")), limit)
+    pieces = texts(text, "text", lambda part: len(part.encode("utf-8", "surrogatepass")), limit)
     assert "".join(pieces) == text
     assert all(len(piece.encode("utf-8", "surrogatepass")) <= limit or len(piece) == 1 for piece in pieces)
 
@@ -43,23 +50,23 @@ def test_a_count_that_is_not_additive(text: str, limit: int) -> None:
     def count(part: str) -> int:
         return len(part) + (len(part) // 7 if "#" in part else 0)
 
-    pieces = split_text(text, "markdown", count, limit)
+    pieces = texts(text, "markdown", count, limit)
     assert "".join(pieces) == text
     assert all(count(piece) <= limit for piece in pieces)
 
 
 def test_what_fits_is_one_piece() -> None:
-    assert split_text("# a\n\nb", "markdown", words, 3) == ["# a\n\nb"]
-    assert split_text("", "text", len, 1) == [""]
+    assert texts("# a\n\nb", "markdown", words, 3) == ["# a\n\nb"]
+    assert texts("", "text", len, 1) == [""]
 
 
 def test_headings_come_first_then_paragraphs() -> None:
     text = "# A\n\none two\n\nthree four\n\n# B\n\nfive six\n\n# C\n\nseven\n"
-    assert split_text(text, "markdown", words, 9) == [
+    assert texts(text, "markdown", words, 9) == [
         "# A\n\none two\n\nthree four\n\n",
         "# B\n\nfive six\n\n# C\n\nseven\n",
     ]
-    assert split_text(text, "markdown", words, 4) == [
+    assert texts(text, "markdown", words, 4) == [
         "# A\n\none two\n\n",
         "three four\n\n",
         "# B\n\nfive six\n\n",
@@ -69,24 +76,24 @@ def test_headings_come_first_then_paragraphs() -> None:
 
 def test_a_half_full_piece_ends_before_a_heading() -> None:
     first, second, rest = "# A\n\na b c d\n\n", "# B\n\ne\n\nf g h\n\n", "i j k\n\nl m n\n"
-    assert split_text(first + second + rest, "markdown", words, 10) == [first, second + "i j k\n\n", "l m n\n"]
+    assert texts(first + second + rest, "markdown", words, 10) == [first, second + "i j k\n\n", "l m n\n"]
 
 
 def test_boundary_symbols_are_counted_once_per_piece() -> None:
     text = "a\n\n" * 40
-    pieces = split_text(text, "markdown", lambda part: words(part) + 2, 12)
+    pieces = texts(text, "markdown", lambda part: words(part) + 2, 12)
     assert pieces == ["a\n\n" * 10] * 4
 
 
 def test_titles_of_restructured_text_are_headings() -> None:
     text = "One\n===\n\na b c\n\nd e\n\nTwo\n===\n\nf g\n\nh i\n"
-    assert split_text(text, "text", words, 8) == ["One\n===\n\na b c\n\nd e\n\n", "Two\n===\n\nf g\n\nh i\n"]
+    assert texts(text, "text", words, 8) == ["One\n===\n\na b c\n\nd e\n\n", "Two\n===\n\nf g\n\nh i\n"]
 
 
 def test_a_mark_in_a_fence_is_no_heading() -> None:
     fence = "```sh\n# not a heading\n\nls -l\n```\n"
     text = f"one two three four five\n\n{fence}\nsix seven eight nine\n"
-    assert split_text(text, "markdown", words, 9) == [
+    assert texts(text, "markdown", words, 9) == [
         "one two three four five\n\n",
         f"{fence}\n",
         "six seven eight nine\n",
@@ -98,25 +105,25 @@ def test_a_fence_that_fits_is_never_cut(before: int, inside: int, limit: int, ne
     margin = "  " if nested else ""
     fence = "".join(f"{margin}{line}\n" for line in ["```", *(f"c{n}" for n in range(inside)), "", "# x", "```"])
     text = "- item\n\n" * nested + "w w\n\n" * (0 if nested else before) + fence + "\n" + margin + "z z z\n" * before
-    pieces = split_text(text, "markdown", len, limit)
+    pieces = texts(text, "markdown", len, limit)
     assert len(fence) > limit or any(fence in piece for piece in pieces)
 
 
 def test_a_fence_of_exactly_the_limit_stays_whole() -> None:
     fence = "```\nabc\ndef\n```\n"
-    pieces = split_text(f"x\n\n{fence}\n\n\ny\n", "markdown", len, len(fence))
+    pieces = texts(f"x\n\n{fence}\n\n\ny\n", "markdown", len, len(fence))
     assert fence in pieces
 
 
 def test_pieces_are_well_filled() -> None:
     text = "\n\n".join("word " * (3 + n % 17) for n in range(400))
-    pieces = split_text(text, "markdown", words, 100)
+    pieces = texts(text, "markdown", words, 100)
     assert len(pieces) <= words(text) / 100 * 1.2
 
 
 def test_a_long_line_is_cut_at_white_space() -> None:
     text = "alpha beta gamma delta " * 30
-    for piece in split_text(text, "text", len, 50):
+    for piece in texts(text, "text", len, 50):
         assert piece.endswith(" ")
 
 
@@ -130,10 +137,10 @@ def test_cost_is_near_linear_in_the_length(unit: str) -> None:
         return len(part)
 
     text = unit * (200_000 // len(unit))
-    pieces = split_text(text, "markdown", count, 500)
+    pieces = texts(text, "markdown", count, 500)
     assert "".join(pieces) == text
     assert counted < 9 * len(text)
-    assert_near_linear(lambda size: split_text(text[:size], "markdown", len, 500), 12_500, 200_000)
+    assert_near_linear(lambda size: texts(text[:size], "markdown", len, 500), 12_500, 200_000)
 
 
 def turn(index: int, size: int = 1) -> Turn:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from nima_cli.engine.data.tokenizer.tokenizer import PieceRules, TextStream, Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import TextStream, Tokenizer
 from nima_cli.errors import CheckpointError, DataError, InputError
 from tests.engine.data.small_tokenizers import ANY_TEXT, HOSTILE, KINDS, TEXTS, TRAINED
 
@@ -33,7 +33,7 @@ def test_the_vocabulary_has_the_asked_size_and_pieces_of_the_corpus() -> None:
 
 def test_the_rules_for_pieces_are_followed() -> None:
     tokenizer = Tokenizer.train(
-        TEXTS, kind="bpe", vocab_size=400, rules=PieceRules(runs_of_spaces=False, split_digits=False)
+        TEXTS, kind="bpe", vocab_size=400, allow_whitespace_only_pieces=False, split_digits=False
     )
     pieces = [tokenizer.piece(token_id) for token_id in range(266, 400)]
     assert not any(piece.isspace() and len(piece) > 1 for piece in pieces)

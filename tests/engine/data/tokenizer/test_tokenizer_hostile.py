@@ -19,7 +19,7 @@ from nima_cli.engine.data.tokenizer.sentencepiece_file import (
 )
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from tests.engine.data.small_tokenizers import KINDS, TEXTS, TRAINED
-from tests.engine.data.tokenizer.test_tokenizer_twin import twin_of
+from tests.engine.data.tokenizer.test_hf_tokenizer import hf_tokenizer
 from tests.growth import assert_near_linear
 
 SPELLINGS = [*CONTROL_SYMBOLS, UNKNOWN, "<s>", "</s>", "<pad>", "<0x02>", "<0x0A>"]
@@ -28,7 +28,7 @@ ABOUT = [f"{word}{word} {word} the token {word}\n{word}" for word in SPELLINGS f
 TOKENIZERS = TRAINED | {
     f"{kind} about tokens": Tokenizer.train(ABOUT + TEXTS, kind=kind, vocab_size=420, exact=False) for kind in KINDS
 }
-TWINS = {name: twin_of(one) for name, one in TOKENIZERS.items() if one.kind != "unigram"}
+HF_TOKENIZERS = {name: hf_tokenizer(one) for name, one in TOKENIZERS.items() if one.kind != "unigram"}
 FIRST_OF_TEXT = FIRST_BYTE_ID - len(USER_SYMBOLS)
 
 
@@ -62,8 +62,8 @@ def check(name: str, text: str) -> None:
     assert min(ids) >= FIRST_OF_TEXT
     assert tokenizer.decode(ids) == text
     assert CachingEncoder(tokenizer).encode(text) == ids
-    if name in TWINS:
-        assert TWINS[name].encode(text, add_special_tokens=False).ids == ids
+    if name in HF_TOKENIZERS:
+        assert HF_TOKENIZERS[name].encode(text, add_special_tokens=False).ids == ids
     turns = [Turn("system", text), Turn("user", text), Turn("assistant", text)]
     whole = render_conversation(turns, tokenizer).ids
     roles = [tokenizer.role_ids[turn.role] for turn in turns]
@@ -72,7 +72,7 @@ def check(name: str, text: str) -> None:
     ]  # fmt: skip
     prompt = [one for one in chat_prompt(turns[:1], tokenizer) if one < FIRST_OF_TEXT]
     assert prompt == [tokenizer.bos_id, roles[0], tokenizer.end_id, roles[2]]
-    assert render_prose(text, tokenizer, last=True).ids == [tokenizer.bos_id, *ids, tokenizer.eos_id]
+    assert render_prose(ids, tokenizer, last=True).ids == [tokenizer.bos_id, *ids, tokenizer.eos_id]
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)

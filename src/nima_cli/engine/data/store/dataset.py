@@ -1,4 +1,4 @@
-"""Batches of a prepared dataset, in an order that is a pure function of (seed, row); knows no model and no run.
+"""Batches of a prepared dataset, in an order that is a pure function of (seed, row).
 
 Legend: B batch, T time (context length), S samples.
 
@@ -9,7 +9,7 @@ wrap-around; then the rows are shuffled. All of it comes from a counter-based ge
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,7 @@ import numpy.typing as npt
 import torch
 
 from nima_cli.engine.data.document import KINDS
-from nima_cli.engine.data.store.dataset_files import DatasetFiles, SplitArrays, read_dataset
-from nima_cli.engine.data.store.verification import AGAIN, Verification
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.store.dataset_files import AGAIN, DatasetFiles, SplitArrays, Verification, read_dataset
 from nima_cli.errors import DataError
 
 IGNORED = -100  # the target that cross-entropy leaves out
@@ -63,7 +61,7 @@ class TokenDataset:
     def __init__(
         self, arrays: SplitArrays, *, weights: Sequence[float], bos_id: int, pad_id: int, vocab_size: int
     ) -> None:
-        """Take the mapped files of one split; `weights` is one number a source, all 1 outside the train split."""
+        """Take the mapped files of one split; `weights` has a number for each source, all 1 outside the train split."""
         self._arrays = arrays
         self._bos_id, self._pad_id, self._vocab_size = bos_id, pad_id, vocab_size
         self._weights = np.asarray(weights, dtype=np.float64)
@@ -198,24 +196,17 @@ class TokenDataset:
         return draws
 
 
-class PreparedDataset:
+class PreparedDataset(DatasetFiles):
     """An opened dataset.
 
     Attributes:
-        metadata: the contents of `dataset_metadata.json`.
-        sha256: the fingerprint of the whole dataset.
         verification: of its large files, which goes on; whoever reads them asks it now and then.
     """
 
     def __init__(self, files: DatasetFiles) -> None:
         """Wrap verified files; use `open_dataset` instead."""
+        super().__init__(files.folder, files.metadata, files.tokenizer, files.sha256, files.unchecked)
         self.verification = Verification(files.unchecked)
-        self._files = files
-        self._arrays: dict[str, SplitArrays] = {}
-        self.folder = files.folder
-        self.metadata: Mapping[str, Any] = files.metadata
-        self.tokenizer: Tokenizer = files.tokenizer
-        self.sha256 = files.sha256
 
     @functools.cached_property
     def conversations(self) -> int:
@@ -224,36 +215,15 @@ class PreparedDataset:
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint says of the data that it learned from: sources and splits with their sizes, and no path."""
-        metadata = self.metadata
+        sources, splits = self.metadata["sources"], self.metadata["splits"]
+        of_source, of_split = ("name", "format", "kept", "bytes", "weight"), ("documents", "tokens", "bytes")
         return {
-            "sources": [
-                {key: source[key] for key in ("name", "format", "kept", "bytes", "weight")}
-                for source in metadata["sources"]
-            ],
-            "splits": {
-                name: {key: split[key] for key in ("documents", "tokens", "bytes")}
-                for name, split in metadata["splits"].items()
-            },
+            "sources": [{key: source[key] for key in of_source} for source in sources],
+            "splits": {name: {key: split[key] for key in of_split} for name, split in splits.items()},
         }
 
-    def arrays(self, name: str) -> SplitArrays:
-        """The mapped files of `train`, `val` or `test`: token ids, loss mask and index of samples.
-
-        They are mapped once: whoever reads a large file's pages through several mappings counts them several times.
-
-        Raises:
-            DataError: no such split, or its files contradict the metadata.
-        """
-        if name not in self._arrays:
-            self._arrays[name] = self._files.arrays(name)
-        return self._arrays[name]
-
     def split(self, name: str) -> TokenDataset:
-        """Open `train`, `val` or `test`; the weights of sources act on `train` only.
-
-        Raises:
-            DataError: no such split, or its files contradict the metadata.
-        """
+        """Open `train`, `val` or `test`; the weights of sources act on `train` only."""
         weights = [float(source["weight"]) if name == "train" else 1.0 for source in self.metadata["sources"]]
         tokenizer = self.tokenizer
         return TokenDataset(

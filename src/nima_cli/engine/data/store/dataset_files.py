@@ -1,10 +1,9 @@
-"""The files of a prepared dataset: their names, their formats, and reading them back checked; never imports torch."""
+"""The files of a prepared dataset: their names, their formats, and reading them back checked, without torch."""
 
 import json
-import os
-import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli import __version__
-from nima_cli.engine.data.store.verification import AGAIN, check_file
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-from nima_cli.errors import DataError
+from nima_cli.errors import DataError, NimaError, NotPreparedError
 from nima_cli.files import explain, sha256_file
 
 FORMAT = 1
 SPLITS = ("train", "val", "test")
 METADATA = "dataset_metadata.json"
 
-# One entry per sample, in file order. A sample's tokens end where the next one's begin.
+# One row for each sample, in file order. A sample's tokens end where the next one's begin.
 INDEX_DTYPE = np.dtype([("offset", "<u8"), ("document", "<u4"), ("source", "<u2"), ("kind", "u1")])
 
+AGAIN = "run `nima data prepare` again"
 _LARGE = 64 * 2**20  # bytes: a smaller file is hashed in a moment
 
 
@@ -44,7 +43,7 @@ class SplitArrays:
     Attributes:
         tokens: ids of all samples, one after the other.
         mask: 1 where a token carries loss as a target; None when all do, but `<|bos|>`.
-        index: `INDEX_DTYPE`, one entry per sample.
+        index: `INDEX_DTYPE`, one row for each sample.
     """
 
     tokens: npt.NDArray[Any]
@@ -57,11 +56,12 @@ class SplitArrays:
         return np.diff(offsets, append=len(self.tokens))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class DatasetFiles:
     """A prepared dataset whose files are all there and, but for `unchecked`, unaltered.
 
     Attributes:
+        metadata: the contents of `dataset_metadata.json`.
         sha256: of the metadata file, which holds the hashes of all others: the fingerprint of the whole.
         unchecked: large files, and their hashes, that have not been compared yet.
     """
@@ -72,14 +72,23 @@ class DatasetFiles:
     sha256: str
     unchecked: tuple[tuple[Path, str], ...] = ()
 
+    _mapped: dict[str, SplitArrays] = field(default_factory=dict, init=False, repr=False)
+
     def arrays(self, split: str) -> SplitArrays:
-        """Map one split's files.
+        """The mapped files of `train`, `val` or `test`: token ids, loss mask and index of samples.
+
+        They are mapped once: whoever reads a large file's pages through several mappings counts them several times.
 
         Raises:
             DataError: no such split, or ids and index that contradict the metadata.
         """
         if split not in SPLITS:
             raise DataError(f"{self.folder}: no split `{split}`; there are {', '.join(SPLITS)}")
+        if split not in self._mapped:
+            self._mapped[split] = self._map(split)
+        return self._mapped[split]
+
+    def _map(self, split: str) -> SplitArrays:
         path = self.folder / f"{split}.bin"
         try:
             tokens = np.memmap(path, dtype=token_dtype(self.tokenizer.vocab_size), mode="r")
@@ -107,10 +116,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(
-            f"{folder}: not a prepared dataset: it has no `{METADATA}`",
-            hint=_how_to_make_one(folder),
-        ) from None
+        raise NotPreparedError(folder, f"{folder}: not a prepared dataset: it has no `{METADATA}`") from None
     except OSError as error:
         raise explain(error, path, "read this file") from error
     try:
@@ -127,16 +133,6 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if not isinstance(metadata, dict) or not {"files", "splits", "loss", "options", "sources"} <= set(metadata):
         raise DataError(f"{path}: damaged: some of its fields are missing", hint=AGAIN)
     return metadata
-
-
-def _how_to_make_one(folder: Path) -> str:
-    """The command that makes a dataset in `folder`, or of what is in it: a dataset has a folder of its own."""
-    listed = folder.iterdir() if folder.is_dir() and os.access(folder, os.R_OK) else iter(())
-    holds_files = any(not entry.name.startswith(".") for entry in listed)
-    if not holds_files:
-        return f"make one with `nima data prepare --output-dir {shlex.quote(str(folder))} --text-files ...`"
-    made = shlex.quote(str(Path("data") / folder.absolute().name))
-    return f"make one of it with `nima data prepare --output-dir {made} --text-files {shlex.quote(str(folder))}`"
 
 
 def read_dataset(folder: Path, *, large_later: bool = False, check: bool = True) -> DatasetFiles:
@@ -158,6 +154,41 @@ def read_dataset(folder: Path, *, large_later: bool = False, check: bool = True)
         if large_later and path.is_file() and path.stat().st_size > _LARGE:
             later.append((path, expected))
         else:
-            check_file(path, expected)
+            _check_file(path, expected)
     tokenizer = Tokenizer.load(folder / tokenizer_name(metadata["tokenizer"]["type"]))
     return DatasetFiles(folder, metadata, tokenizer, sha256_file(folder / METADATA), tuple(later))
+
+
+def _check_file(path: Path, expected: str) -> None:
+    """Compare a file with its hash."""
+    try:
+        found = sha256_file(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: missing from this prepared dataset", hint=AGAIN) from None
+    except OSError as error:
+        raise explain(error, path, "read this file") from error
+    if found != expected:
+        raise DataError(f"{path}: altered since the dataset was prepared", hint=AGAIN)
+
+
+class Verification:
+    """Files that a thread of its own compares with their hashes, so that a dataset of any size opens at once."""
+
+    def __init__(self, files: Sequence[tuple[Path, str]]) -> None:
+        """Begin with these files and their hashes; without any there is nothing to do."""
+        self._problem: NimaError | None = None
+        self._thread = threading.Thread(target=self._check, args=(tuple(files),), daemon=True)
+        if files:
+            self._thread.start()
+
+    def _check(self, files: Sequence[tuple[Path, str]]) -> None:
+        try:
+            for path, expected in files:
+                _check_file(path, expected)
+        except NimaError as problem:
+            self._problem = problem
+
+    def require(self) -> None:
+        """Go on unless something has been found by now; waits for nothing."""
+        if self._problem is not None:
+            raise self._problem

@@ -1,6 +1,6 @@
-"""Writes a prepared dataset, all of it or none; knows nothing of where documents come from.
+"""Writes a prepared dataset, all of it or none.
 
-Everything is written into `<folder>/.staging-<pid>` first, the spool of documents too. Then the old metadata goes,
+Everything is written into `<folder>/.staging-<pid>` first, stored documents too. Then the old metadata goes,
 the files move in, and the new metadata moves last: a folder with metadata holds a whole dataset, at any moment. A
 staging folder that a killed process left behind also says that the files around it are a dataset being replaced.
 """
@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,11 +19,11 @@ import numpy.typing as npt
 
 from nima_cli.engine.data.ingest.walk import own_files
 from nima_cli.engine.data.store.dataset_files import METADATA, tokenizer_name
-from nima_cli.engine.data.store.encode_shard import EncodedShard
+from nima_cli.engine.data.store.encode_shard import EncodedShard, SplitCounts
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import DataError
 from nima_cli.events import Event
-from nima_cli.files import explain, folder_lock, fsync_folder
+from nima_cli.files import explain, explaining, folder_lock, fsync_folder
 
 
 @contextlib.contextmanager
@@ -54,10 +53,8 @@ def refuse_foreign_files(folder: Path, *, overwrite: bool) -> None:
         DataError: `folder` holds something else, or a dataset without metadata.
         ResourceError: it cannot be looked into.
     """
-    try:
+    with explaining(folder, "look into this folder"):
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    except OSError as error:
-        raise explain(error, folder, "look into this folder") from error
     if METADATA in names and own_files.kinds_of(folder, names):
         return
     visible = sorted(name for name in names if not name.startswith("."))
@@ -76,33 +73,6 @@ def refuse_foreign_files(folder: Path, *, overwrite: bool) -> None:
         )
 
 
-def _leftovers(folder: Path) -> list[Path]:
-    return sorted(folder.glob(".staging-*"))
-
-
-@dataclass(slots=True)
-class SplitCounts:
-    """What one split holds; see `contract` in the metadata. `target_*` count what carries loss."""
-
-    documents: int = 0
-    samples: int = 0
-    tokens: int = 0
-    characters: int = 0
-    bytes: int = 0
-    target_tokens: int = 0
-    target_bytes: int = 0
-
-    def add(self, shard: EncodedShard) -> None:
-        """Count what a shard holds."""
-        self.documents += shard.documents
-        self.samples += len(shard.index)
-        self.tokens += int(shard.index["offset"].sum())
-        self.characters += shard.characters
-        self.bytes += shard.content_bytes
-        self.target_tokens += shard.target_tokens
-        self.target_bytes += shard.target_bytes
-
-
 class DatasetWriter:
     """Stages the files of one dataset; make it with `staged`, under the folder's lock.
 
@@ -118,11 +88,11 @@ class DatasetWriter:
 
     def write_tokenizer(self, tokenizer: Tokenizer) -> list[str]:
         """Stage the tokenizer's files; returns notes."""
-        self._write(tokenizer_name(tokenizer.kind), [tokenizer.proto])
-        twin = tokenizer.json_twin()
-        if twin is None:
+        self._write(tokenizer_name(tokenizer.kind), tokenizer.proto)
+        hf_json = tokenizer.hf_json()
+        if hf_json is None:
             return [f"no tokenizer_{tokenizer.kind}.json: that format cannot promise the same token ids"]
-        self._write(f"tokenizer_{tokenizer.kind}.json", [twin.encode("utf-8")])
+        self._write(f"tokenizer_{tokenizer.kind}.json", hf_json.encode("utf-8"))
         return []
 
     def write_split(
@@ -139,8 +109,8 @@ class DatasetWriter:
         """
         counts, indexes = SplitCounts(), list[npt.NDArray[np.void]]()
         with contextlib.ExitStack() as stack:
-            ids, view = (stack.enter_context(self._hashed(f"{split}{suffix}")) for suffix in (".bin", ".txt"))
-            mask = stack.enter_context(self._hashed(f"{split}.mask")) if masked else None
+            ids, view = (stack.enter_context(self._staged(f"{split}{suffix}")) for suffix in (".bin", ".txt"))
+            mask = stack.enter_context(self._staged(f"{split}.mask")) if masked else None
             for shard in shards:
                 ids.write(shard.ids)
                 view.write(shard.view)
@@ -148,13 +118,13 @@ class DatasetWriter:
                     mask.write(shard.mask)
                 shard.index["document"] += counts.documents
                 indexes.append(shard.index)
-                counts.add(shard)
+                counts.add(shard.counts)
                 yield tell(shard)
         index = np.concatenate(indexes)
         lengths = index["offset"].astype(np.int64)
         of_documents = np.bincount(index["document"], weights=lengths, minlength=counts.documents).astype(np.int64)
         index["offset"] = np.cumsum(lengths) - lengths
-        with self._hashed(f"{split}.index.npy") as stream:
+        with self._staged(f"{split}.index.npy") as stream:
             np.save(stream, index, allow_pickle=False)
         return counts, of_documents
 
@@ -166,7 +136,7 @@ class DatasetWriter:
         """
         text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         names = [*self.hashes, METADATA]
-        self._write(METADATA, [text.encode("utf-8")])
+        self._write(METADATA, text.encode("utf-8"))
         try:
             (self._folder / METADATA).unlink(missing_ok=True)
             fsync_folder(self._folder)
@@ -183,28 +153,18 @@ class DatasetWriter:
                     (self._folder / name).unlink(missing_ok=True)
             raise explain(error, self._folder, "move the new dataset into this folder") from error
 
-    def _write(self, name: str, parts: Iterable[bytes]) -> None:
-        with self._hashed(name) as stream:
-            for part in parts:
-                stream.write(part)
+    def _write(self, name: str, data: bytes) -> None:
+        with self._staged(name) as stream:
+            stream.write(data)
 
     @contextlib.contextmanager
-    def _hashed(self, name: str) -> Iterator["_HashedStream"]:
-        with self._opened(name) as stream:
+    def _staged(self, name: str) -> Iterator["_HashedStream"]:
+        with explaining(self._folder / name, "write"), (self.staging / name).open("wb") as stream:
             hashed = _HashedStream(stream)
             yield hashed
-        if name != METADATA:
-            self.hashes[name] = hashed.digest.hexdigest()
-
-    @contextlib.contextmanager
-    def _opened(self, name: str) -> Iterator[IO[bytes]]:
-        try:
-            with (self.staging / name).open("wb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise explain(error, self._folder / name, "write") from error
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.hashes[name] = hashed.digest.hexdigest()
 
 
 class _HashedStream:
@@ -221,22 +181,15 @@ class _HashedStream:
 
 @contextlib.contextmanager
 def staged(folder: Path) -> Iterator[DatasetWriter]:
-    """A writer into `folder`, whose lock is held; its staging folder is gone afterwards, whatever happens.
-
-    Raises:
-        ResourceError: the staging folder cannot be made.
-    """
+    """A writer into `folder`, whose lock is held; its staging folder is gone afterwards, whatever happens."""
     writer = DatasetWriter(folder)
-    leftovers = _leftovers(folder)
+    leftovers = set(folder.glob(".staging-*"))
     try:
-        try:
+        with explaining(folder, "write in this folder"):
             writer.staging.mkdir(exist_ok=True)
-        except OSError as error:
-            raise explain(error, folder, "write in this folder") from error
-        for leftover in leftovers:
-            if leftover != writer.staging:
-                shutil.rmtree(leftover, ignore_errors=True)
+        for leftover in leftovers - {writer.staging}:
+            shutil.rmtree(leftover, ignore_errors=True)
         yield writer
     finally:
-        for leftover in _leftovers(folder):
+        for leftover in leftovers | {writer.staging}:
             shutil.rmtree(leftover, ignore_errors=True)

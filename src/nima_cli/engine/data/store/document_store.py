@@ -1,6 +1,6 @@
-"""Keeps documents in a file while a dataset is made, so that memory does not grow with the text; knows no formats.
+"""Keeps documents in a file while a dataset is made, so that memory does not grow with the text.
 
-A document is stored as one JSON value; where it lies is the caller's to remember.
+A document is stored as one JSON value; the caller remembers where it lies.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from nima_cli.engine.data.document import Document, Turn
-from nima_cli.files import explain
+from nima_cli.files import explaining
 
 
 def pack(document: Document) -> bytes:
@@ -32,42 +32,24 @@ class Spool:
     """Writes packed documents one after the other; closing it is the caller's part."""
 
     def __init__(self, path: Path) -> None:
-        """Create the file.
-
-        Raises:
-            ResourceError: it cannot be created.
-        """
+        """Create the file."""
         self.path = path
         self.size = 0
-        try:
+        with explaining(path, "write"):
             self._stream: IO[bytes] = path.open("wb")
-        except OSError as error:
-            raise explain(error, path, "write") from error
 
     def append(self, data: bytes) -> None:
-        """Add packed documents; what was added can be read back from any process.
-
-        Raises:
-            ResourceError: the disk refused.
-        """
-        try:
+        """Add packed documents; what was added can be read back from any process."""
+        with explaining(self.path, "write"):
             self._stream.write(data)
             self._stream.flush()
-        except OSError as error:
-            raise explain(error, self.path, "write") from error
         self.size += len(data)
 
     @contextlib.contextmanager
     def reopened(self) -> Iterator[None]:
-        """Take more documents after it was closed.
-
-        Raises:
-            ResourceError: it cannot be opened.
-        """
-        try:
+        """Take more documents after it was closed."""
+        with explaining(self.path, "write"):
             self._stream = self.path.open("ab")
-        except OSError as error:
-            raise explain(error, self.path, "write") from error
         try:
             yield
         finally:
@@ -79,15 +61,8 @@ class Spool:
 
 
 def read_documents(path: Path, places: Iterable[tuple[int, int]]) -> Iterator[Document]:
-    """The documents at `places`, each (offset, bytes), in that order.
-
-    Raises:
-        ResourceError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as stream:
-            for offset, size in places:
-                stream.seek(offset)
-                yield unpack(stream.read(size))
-    except OSError as error:
-        raise explain(error, path, "read") from error
+    """The documents at `places`, each (offset, bytes), in that order."""
+    with explaining(path, "read"), path.open("rb") as stream:
+        for offset, size in places:
+            stream.seek(offset)
+            yield unpack(stream.read(size))

@@ -1,18 +1,14 @@
-"""What a prepared dataset looks like from inside: sample lengths, and samples as the model sees them; shows nothing."""
+"""What a prepared dataset looks like from inside: sample lengths, and samples as the model sees them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nima_cli.engine.data.document import KINDS
 from nima_cli.engine.data.store.dataset_files import DatasetFiles, SplitArrays
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from nima_cli.engine.data.store.dataset import PreparedDataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +34,7 @@ class SampleView:
 
 
 def length_histogram(files: DatasetFiles) -> list[tuple[int, int, int]]:
-    """(least, greatest, samples) over all splits for lengths in tokens, in steps of powers of two, without empty ends.
-
-    Raises:
-        DataError: the files contradict the metadata.
-    """
+    """(least, greatest, samples) over all splits for lengths in tokens, by powers of two, without empty ends."""
     lengths = np.concatenate([files.arrays(split).lengths() for split in files.metadata["splits"]])
     powers = np.floor(np.log2(np.maximum(lengths, 1))).astype(int)
     return [
@@ -67,12 +59,8 @@ class SourceMix:
     epoch_share: float
 
 
-def source_mix(files: "DatasetFiles | PreparedDataset") -> list[SourceMix]:
-    """What the model will see of each source.
-
-    Raises:
-        DataError: the files contradict the metadata.
-    """
+def source_mix(files: DatasetFiles) -> list[SourceMix]:
+    """What the model will see of each source."""
     arrays, sources = files.arrays("train"), files.metadata["sources"]
     tokens = np.bincount(arrays.index["source"], weights=arrays.lengths(), minlength=len(sources))
     drawn = tokens * np.array([source["weight"] for source in sources])
@@ -83,11 +71,7 @@ def source_mix(files: "DatasetFiles | PreparedDataset") -> list[SourceMix]:
 
 
 def view_samples(files: DatasetFiles, count: int, *, split: str = "train") -> list[SampleView]:
-    """Up to `count` samples, evenly spread over a split.
-
-    Raises:
-        DataError: the files contradict the metadata.
-    """
+    """Up to `count` samples, evenly spread over a split."""
     arrays = files.arrays(split)
     total = len(arrays.index)
     numbers = np.linspace(0, total - 1, num=min(count, total), dtype=np.int64)
@@ -95,17 +79,17 @@ def view_samples(files: DatasetFiles, count: int, *, split: str = "train") -> li
 
 
 def _view(files: DatasetFiles, arrays: SplitArrays, split: str, number: int) -> SampleView:
-    entry = arrays.index[number]
-    start = int(entry["offset"])
+    sample = arrays.index[number]
+    start = int(sample["offset"])
     end = start + int(arrays.lengths()[number])
-    ids = [int(token) for token in arrays.tokens[start:end]]
+    ids = arrays.tokens[start:end].tolist()
     bos = files.tokenizer.bos_id
     mask = [token != bos for token in ids] if arrays.mask is None else arrays.mask[start:end].astype(bool).tolist()
     return SampleView(
         split=split,
         number=number,
-        source=files.metadata["sources"][int(entry["source"])]["name"],
-        kind=KINDS[int(entry["kind"])],
+        source=files.metadata["sources"][int(sample["source"])]["name"],
+        kind=KINDS[int(sample["kind"])],
         tokens=len(ids),
         loss_tokens=sum(mask),
         segments=tuple(_segments(ids, mask, files.tokenizer)),

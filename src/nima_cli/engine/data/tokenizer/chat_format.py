@@ -1,6 +1,6 @@
-"""Where special symbols enter: documents and conversations as token ids with their loss mask; never reads files.
+"""Where special symbols enter: documents and conversations as token ids with their loss mask.
 
-Prose:        `<|bos|>` piece, and `<|eos|>` after the last piece of a document.
+Prose:        `<|bos|>` chunk, and `<|eos|>` after the last chunk of a document.
 Conversation: `<|bos|>` (`<|role|>` content `<|end|>`)* `<|eos|>`.
 
 Under `loss: all` every token but `<|bos|>` carries loss; under `loss: assistant`, of a conversation, only what the
@@ -13,30 +13,44 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nima_cli.engine.data.document import Turn
+from nima_cli.engine.data.tokenizer.sentencepiece_file import BOS, END, EOS, ROLE_SYMBOLS
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 Loss = Literal["all", "assistant"]
 
+_ROLES = ", ".join(f"'{role}'" for role in ROLE_SYMBOLS)
+# The format of conversations as a Jinja template, for other programs: one line, so that no setting for white space
+# changes what it gives.
+CHAT_TEMPLATE = (
+    f"{{{{ '{BOS}' }}}}"
+    "{% for message in messages %}"
+    f"{{% if message['role'] not in [{_ROLES}] %}}"
+    "{{ raise_exception('unknown role ' + message['role']) }}"
+    "{% endif %}"
+    f"{{{{ '<|' + message['role'] + '|>' + message['content'] + '{END}' }}}}"
+    "{% endfor %}"
+    f"{{% if add_generation_prompt %}}{{{{ '{ROLE_SYMBOLS['assistant']}' }}}}{{% else %}}{{{{ '{EOS}' }}}}{{% endif %}}"
+)
+
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class Sample:
     """One sample: its token ids, and for each whether it carries loss as a target."""
 
     ids: list[int]
     mask: list[bool]
 
 
-def render_prose(text: str, tokenizer: Tokenizer, *, last: bool) -> Rendered:
-    """One piece of a document; prose carries loss everywhere but on `<|bos|>`."""
-    return frame_prose(tokenizer.encode(text), tokenizer, last=last)
+def render_prose(content: Iterable[int], tokenizer: Tokenizer, *, last: bool) -> Sample:
+    """One chunk of a document, encoded; prose carries loss everywhere but on `<|bos|>`.
 
-
-def frame_prose(content: Iterable[int], tokenizer: Tokenizer, *, last: bool) -> Rendered:
-    """`render_prose` for a text that is already encoded."""
+    Args:
+        last: it ends the document.
+    """
     ids = [tokenizer.bos_id, *content]
     if last:
         ids.append(tokenizer.eos_id)
-    return Rendered(ids, [False] + [True] * (len(ids) - 1))
+    return Sample(ids, [False] + [True] * (len(ids) - 1))
 
 
 def render_conversation(
@@ -45,7 +59,7 @@ def render_conversation(
     encode: Callable[[str], list[int]] | None = None,
     *,
     loss: Loss = "assistant",
-) -> Rendered:
+) -> Sample:
     """A whole conversation.
 
     Args:
@@ -60,7 +74,7 @@ def render_conversation(
         ids += [tokenizer.role_ids[turn.role], *content]
         mask.append(learnt and loss == "all")
         mask += [learnt and (loss == "all" or turn.role == "assistant")] * len(content)
-    return Rendered([*ids, tokenizer.eos_id], [*mask, learnt])
+    return Sample([*ids, tokenizer.eos_id], [*mask, learnt])
 
 
 def chat_prompt(turns: Iterable[Turn], tokenizer: Tokenizer) -> list[int]:

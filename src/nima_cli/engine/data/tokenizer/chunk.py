@@ -1,8 +1,8 @@
-"""Splits what is too long at its natural seams, losing nothing; knows nothing of tokenizers but a count.
+"""Splits what is too long at its natural seams, losing nothing.
 
 A text is cut into atoms that each fit: at headings, then blank lines and blocks, then lines, then words, then
 characters, each finer cut only inside what does not fit otherwise. Atoms are then packed greedily. A code block that
-fits is one atom. A piece may be told the headings that it is under, as lines before its own.
+fits is one atom. A chunk may be told the headings that it is under, as lines before its own.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ from nima_cli.engine.data.document import TOOL_RESPONSE, Kind, Turn
 
 # How good a line boundary is to cut at; lower is better.
 HEADING, BLOCK, NESTED, LINE, INSIDE = range(5)
-# Headings before a piece may take this share of its room; outer ones give way first.
+# Headings before a chunk may take this share of its room; outer ones give way first.
 CONTEXT_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Chunk:
     """A stretch of a text, and the headings it is under but does not hold, as lines that end with a blank one."""
 
     context: str
@@ -34,36 +34,30 @@ class _Atom:
     line: int
 
 
-def split_text(text: str, kind: Kind, count: Callable[[str], int], max_tokens: int) -> list[str]:
-    """The pieces of `split_under_headings` without the headings."""
-    return [piece.text for piece in _split(text, kind, count, max_tokens, contexts=False)]
+def split_text(
+    text: str, kind: Kind, count: Callable[[str], int], max_tokens: int, *, heading_context: bool = True
+) -> list[Chunk]:
+    """Chunks whose texts joined give `text` again, each with its context of at most `max_tokens`.
 
-
-def split_under_headings(text: str, kind: Kind, count: Callable[[str], int], max_tokens: int) -> list[Piece]:
-    """Pieces whose texts joined give `text` again, each with its context of at most `max_tokens`.
-
-    Only a single character may be too long. A piece has no context when it begins the text, or when only it alone
-    fits. Each stretch of text is counted at most once per level and once more when its piece is done, so the cost is
+    Only a single character may be too long. A chunk has no context when it begins the text, or when only it alone
+    fits. Each stretch of text is counted at most once per level and once more when its chunk is done, so the cost is
     near-linear in the length.
 
     Args:
         count: tokens of a string; nearly additive, as for every subword tokenizer.
         max_tokens: at least 1.
+        heading_context: give chunks the headings that they are under.
     """
-    return _split(text, kind, count, max_tokens, contexts=True)
-
-
-def _split(text: str, kind: Kind, count: Callable[[str], int], max_tokens: int, *, contexts: bool) -> list[Piece]:
     if count(text) <= max_tokens:
-        return [Piece("", text)]
+        return [Chunk("", text)]
     lines = [f"{line}\n" for line in text.split("\n")]
     lines[-1] = lines[-1][:-1]
     ranks = boundary_ranks(text, kind)
     # What `count` adds to every string (boundary symbols) must not be paid once per atom.
     overhead = count("")
-    paths = HeadingPaths(lines, kind) if contexts else None
+    paths = HeadingPaths(lines, kind) if heading_context else None
     cutter = _Cutter(lines, ranks, lambda part: count(part) - overhead, max(max_tokens - overhead, 1), paths)
-    return list(cutter.pieces())
+    return list(cutter.chunks())
 
 
 def boundary_ranks(text: str, kind: Kind) -> list[int]:
@@ -105,7 +99,7 @@ class _Cutter:
     """Cuts one text.
 
     Attributes:
-        paths: the headings over each line; None gives pieces no context.
+        paths: the headings over each line; None gives chunks no context.
     """
 
     lines: list[str]
@@ -114,7 +108,7 @@ class _Cutter:
     limit: int
     paths: HeadingPaths | None
 
-    def pieces(self) -> Iterator[Piece]:
+    def chunks(self) -> Iterator[Chunk]:
         """Greedy packing of the atoms."""
         held: list[_Atom] = []
         size, room = 0, self.limit
@@ -141,13 +135,13 @@ class _Cutter:
         return ""
 
     def _room(self, first: _Atom, size: int) -> int:
-        """Tokens for a piece that begins with `first` and has `size` at least: what fits comes before its context."""
+        """Tokens for a chunk that begins with `first` and has `size` at least: what fits comes before its context."""
         context = self._context(first)
         room = self.limit - self.count(context) if context else self.limit
         return room if size <= room else self.limit
 
     def _best_cut(self, held: list[_Atom], size: int, atom: _Atom) -> int:
-        """How many atoms to let go: all, or up to a better seam if the piece stays half full and the rest fits on."""
+        """How many atoms to let go: all, or up to a better seam if the chunk stays half full and the rest fits on."""
         best, best_rank, total = len(held), atom.rank, size
         for index in range(len(held) - 1, 0, -1):
             size -= held[index].tokens
@@ -158,13 +152,13 @@ class _Cutter:
                 best, best_rank = index, held[index].rank
         return best
 
-    def _verified(self, atoms: list[_Atom]) -> Iterator[Piece]:
-        """The atoms as one piece; in halves where the sum of their counts was too low an estimate."""
+    def _verified(self, atoms: list[_Atom]) -> Iterator[Chunk]:
+        """The atoms as one chunk; in halves where the sum of their counts was too low an estimate."""
         context, text = self._context(atoms[0]), "".join(atom.text for atom in atoms)
         if context and self.count(context + text) <= self.limit:
-            yield Piece(context, text)
+            yield Chunk(context, text)
         elif len(atoms) < 2 or self.count(text) <= self.limit:
-            yield Piece("", text)
+            yield Chunk("", text)
         else:
             middle = len(atoms) // 2
             yield from self._verified(atoms[:middle])
@@ -214,9 +208,9 @@ class _Cutter:
 def split_conversation(
     turns: tuple[Turn, ...], count: Callable[[tuple[Turn, ...]], int], max_tokens: int
 ) -> list[tuple[Turn, ...]]:
-    """Cut a conversation between exchanges (a user turn and what answers it), with the system turn in every piece.
+    """Cut a conversation between exchanges (a user turn and what answers it), with the system turn in every part.
 
-    An exchange that is too long by itself stays whole, as a piece that is too long.
+    An exchange that is too long by itself stays whole, as a part that is too long.
 
     Args:
         turns: an optional system turn, then user and assistant in turn. What tools answered begins no exchange.
@@ -225,14 +219,14 @@ def split_conversation(
     if count(turns) <= max_tokens:
         return [turns]
     system = turns[:1] if turns[0].role == "system" else ()
-    pieces: list[tuple[Turn, ...]] = []
-    piece = system
+    parts: list[tuple[Turn, ...]] = []
+    part = system
     for exchange in _exchanges(turns[len(system) :]):
-        if len(piece) > len(system) and count(piece + exchange) > max_tokens:
-            pieces.append(piece)
-            piece = system
-        piece += exchange
-    return [*pieces, piece]
+        if len(part) > len(system) and count(part + exchange) > max_tokens:
+            parts.append(part)
+            part = system
+        part += exchange
+    return [*parts, part]
 
 
 def _exchanges(turns: tuple[Turn, ...]) -> Iterator[tuple[Turn, ...]]:

@@ -1,4 +1,4 @@
-"""Encodes many texts of one tokenizer quickly, with the very ids that the tokenizer gives; knows no documents.
+"""Encodes many texts of one tokenizer quickly, with the very ids that the tokenizer gives.
 
 Text is mostly words and lines seen before. In a bpe vocabulary no piece spans a line end, a tab, or the place where a
 word ends and a space begins, so merging never crosses these places, and each stretch between them can be encoded once

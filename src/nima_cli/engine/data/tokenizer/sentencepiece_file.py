@@ -1,4 +1,4 @@
-"""Reads and checks SentencePiece files in Python, and writes their JSON twin; never calls native code.
+"""Reads and checks SentencePiece files in Python, without native code.
 
 A tokenizer may come out of somebody else's checkpoint, and SentencePiece's native loader has crashed on crafted files.
 So the protocol buffer is read here first, field by field, and refused unless it is exactly of the kind that nima
@@ -7,12 +7,11 @@ own because the generated module in the sentencepiece package demands one exact 
 Field numbers: sentencepiece_model.proto of sentencepiece 0.2.
 """
 
-import json
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from nima_cli.engine.data.document import Role
 from nima_cli.errors import CheckpointError
@@ -47,16 +46,11 @@ class Vocabulary:
 
     Attributes:
         kind: bpe, unigram or char.
-        pieces: one text a token id; the first `FIRST_NORMAL_ID` are the symbols and bytes that all tokenizers share.
+        pieces: a text for each id; the first `FIRST_NORMAL_ID` are the symbols and bytes that all tokenizers share.
     """
 
     kind: str
     pieces: tuple[str, ...]
-
-
-def byte_piece(value: int) -> str:
-    """SentencePiece's name for one byte, for example `<0x0A>`."""
-    return f"<0x{value:02X}>"
 
 
 def read_vocabulary(proto: bytes, where: str) -> Vocabulary:
@@ -83,7 +77,7 @@ def _read_checked(proto: bytes) -> Vocabulary:
         raise _RefusedError(f"it has {len(proto)} bytes")
     model = _fields(proto, _MAX_PARTS)
     if set(model) - {1, 2, 3, 5} or not {1, 2, 3} <= set(model):
-        raise _RefusedError("it is no SentencePiece model, or holds sections that nima never writes")
+        raise _RefusedError("it is not a SentencePiece model, or holds sections that nima never writes")
     _check_normalizer(_fields(_only(model, 3), _MAX_SETTINGS))
     if 5 in model and any(_fields(_only(model, 5), _MAX_SETTINGS).get(2, [b""])):
         raise _RefusedError("it changes the text when decoding")
@@ -112,12 +106,12 @@ def _check_normalizer(normalizer: _Fields) -> None:
         raise _RefusedError("it normalises text, so it would not be lossless")
 
 
-def _checked_pieces(kind: str, found: Sequence["_Piece"]) -> tuple[str, ...]:
+def _checked_pieces(kind: str, found: Sequence["_StoredPiece"]) -> tuple[str, ...]:
     front = [
         (UNKNOWN, _UNKNOWN_TYPE),
         *((symbol, _CONTROL_TYPE) for symbol in CONTROL_SYMBOLS),
         *((symbol, _USER_TYPE) for symbol in USER_SYMBOLS),
-        *((byte_piece(value), _BYTE_TYPE) for value in range(256)),
+        *((f"<0x{value:02X}>", _BYTE_TYPE) for value in range(256)),
     ]
     if [(piece.text, piece.type) for piece in found[: len(front)]] != front:
         raise _RefusedError("its special symbols or byte pieces are not those of nima")
@@ -133,19 +127,19 @@ def _checked_pieces(kind: str, found: Sequence["_Piece"]) -> tuple[str, ...]:
     return pieces
 
 
-class _Piece(NamedTuple):
+class _StoredPiece(NamedTuple):
     text: str
     type: int
     score: float
 
 
-def _piece(raw: int | float | bytes) -> _Piece:
+def _piece(raw: int | float | bytes) -> _StoredPiece:
     fields = _fields(raw, _MAX_PIECE_FIELDS)
     score = fields.get(2, [0.0])[-1]
     if not isinstance(score, float) or not abs(score) <= _MAX_SCORE:  # written so that it refuses NaN
-        raise _RefusedError("a score is no number, or too large")
+        raise _RefusedError("a score is not a number, or too large")
     try:
-        return _Piece(_only(fields, 1).decode("utf-8"), _integer(fields, 3, default=_NORMAL_TYPE), score)
+        return _StoredPiece(_only(fields, 1).decode("utf-8"), _integer(fields, 3, default=_NORMAL_TYPE), score)
     except UnicodeDecodeError:
         raise _RefusedError("a piece is not UTF-8") from None
 
@@ -160,14 +154,14 @@ def _only(fields: _Fields, number: int) -> bytes:
 def _integer(fields: _Fields, number: int, *, default: int) -> int:
     value = fields.get(number, [default])[-1]
     if not isinstance(value, int):
-        raise _RefusedError(f"setting {number} is no integer")
+        raise _RefusedError(f"setting {number} is not an integer")
     return value
 
 
 def _fields(message: int | float | bytes, at_most: int) -> _Fields:
     """All fields of one protocol buffer message by number, in order of appearance."""
     if not isinstance(message, bytes):
-        raise _RefusedError("a section is no message")
+        raise _RefusedError("a section is not a message")
     fields: _Fields = {}
     for count, (number, value) in enumerate(_walk(message)):
         if count == at_most:
@@ -208,60 +202,3 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
                 break
             return value, position + index + 1
     raise _RefusedError(f"unreadable at byte {position}")
-
-
-def json_twin(vocabulary: Vocabulary) -> str | None:
-    """The same tokenizer in the JSON format of Hugging Face `tokenizers`, giving the same ids; None where it cannot.
-
-    BPE merges are every way to cut a piece into two pieces, in the order of the pieces' scores, which is their id
-    order. A char tokenizer is BPE without merges. Spaces stay spaces: without SentencePiece's mark for them there is
-    nothing that text could be confused with. A unigram model is left out: there the two libraries add up scores in
-    different precision, so that ties fall differently, as in every longer rule of dashes; and that format reads byte
-    pieces that text spells out, such as `<0x41>`, as bytes.
-    """
-    if vocabulary.kind == "unigram":
-        return None
-    model = {
-        "type": "BPE",
-        "dropout": None,
-        "unk_token": UNKNOWN,
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
-        "fuse_unk": False,
-        "byte_fallback": True,
-        "ignore_merges": False,
-        "vocab": {piece: token_id for token_id, piece in enumerate(vocabulary.pieces)},
-        "merges": _merges(vocabulary.pieces),
-    }
-    twin = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": _added_tokens(),
-        "normalizer": None,
-        "pre_tokenizer": None,
-        "post_processor": None,
-        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
-        "model": model,
-    }
-    return json.dumps(twin, ensure_ascii=False, indent=1) + "\n"
-
-
-def _merges(pieces: tuple[str, ...]) -> list[list[str]]:
-    normal = pieces[FIRST_NORMAL_ID:]
-    known = set(normal)
-    return [
-        [piece[:cut], piece[cut:]]
-        for piece in normal
-        for cut in range(1, len(piece))
-        if piece[:cut] in known and piece[cut:] in known
-    ]
-
-
-def _added_tokens() -> list[dict[str, Any]]:
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    symbols = (*CONTROL_SYMBOLS, *USER_SYMBOLS)
-    return [
-        {"id": token_id, "content": symbol, **flags, "special": symbol in CONTROL_SYMBOLS}
-        for token_id, symbol in enumerate(symbols, start=1)
-    ]

@@ -1,7 +1,7 @@
-"""Text to token ids and back, without loss; knows nothing of documents, boundaries or files of a dataset.
+"""Text to token ids and back, without loss.
 
 SentencePiece (Kudo and Richardson, EMNLP 2018) with byte fallback and no normalisation. Special symbols are CONTROL
-symbols: text can never produce them, whatever it spells; only `render.py` inserts them.
+symbols: text can never produce them, whatever it spells; only `chat_format.py` inserts them.
 """
 
 import codecs
@@ -9,39 +9,26 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
 
 from nima_cli.engine.data.document import Role
 from nima_cli.engine.data.tokenizer import sentencepiece_file as layout
+from nima_cli.engine.data.tokenizer.hf_tokenizer import hf_json
 from nima_cli.errors import CheckpointError, DataError, InputError
 from nima_cli.files import explain
 
 MAX_PIECE_CHARACTERS = layout.MAX_PIECE_CHARACTERS
 # The result of unigram training depends on how many threads share the sums, so the number is part of the recipe.
 _TRAINING_THREADS = 4
+# Several spaces, as of an indentation, may be one piece, and a digit is always a piece of its own: chosen by
+# measurement (benchmarks/tokenizer_settings.py, docs/decisions/0011-tokenizer-settings.md).
+_MEASURED_OPTIONS: dict[str, Any] = {"allow_whitespace_only_pieces": True, "split_digits": True}
 _MAX_SENTENCE_CHARACTERS = 4096
 _SENTENCE_BREAK = re.compile("[\n\t\0\u2581\u2585]+")
-
-
-@dataclass(frozen=True, slots=True)
-class PieceRules:
-    """What a piece may be, beside text without line ends and tabs.
-
-    Attributes:
-        runs_of_spaces: several spaces, as of an indentation, may be one piece.
-        split_digits: a digit is always a piece of its own.
-    """
-
-    runs_of_spaces: bool
-    split_digits: bool
-
-
-# Chosen by measurement (benchmarks/tokenizer_settings.py, docs/decisions/0011-tokenizer-settings.md).
-PIECE_RULES = PieceRules(runs_of_spaces=True, split_digits=True)
 
 
 class Tokenizer:
@@ -73,7 +60,7 @@ class Tokenizer:
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], *, kind: str, vocab_size: int, exact: bool = True, rules: PieceRules = PIECE_RULES
+        cls, texts: Iterable[str], *, kind: str, vocab_size: int, exact: bool = True, **trainer_options: bool
     ) -> "Tokenizer":
         """Learn a vocabulary from `texts`; the same texts in the same order give the same bytes on any machine.
 
@@ -82,12 +69,12 @@ class Tokenizer:
             kind: bpe, unigram or char.
             vocab_size: token ids wanted, special symbols and bytes included.
             exact: fail if the texts do not support that size; otherwise take the nearest size that works.
-            rules: what a piece may be; a tokenizer does not remember it, only its pieces.
+            trainer_options: of SentencePiece, in place of those that were chosen by measurement.
 
         Raises:
             DataError: no text, or a size that the texts do not support; names the size that they do.
         """
-        proto = _train(texts, kind, vocab_size, rules, exact=exact)
+        proto = _train(texts, kind, vocab_size, trainer_options, exact=exact)
         return cls.from_bytes(proto, where="the trained tokenizer")
 
     @classmethod
@@ -164,9 +151,9 @@ class Tokenizer:
         """What SentencePiece weighs each piece with: for bpe the order of merges, for unigram a log probability."""
         return [float(self._native.get_score(token_id)) for token_id in range(self.vocab_size)]
 
-    def json_twin(self) -> str | None:
-        """This tokenizer as a Hugging Face `tokenizers` JSON file, or None where that format cannot say the same."""
-        return layout.json_twin(self._vocabulary)
+    def hf_json(self) -> str | None:
+        """This tokenizer as a Hugging Face `tokenizer.json`, or None where that format cannot say the same."""
+        return hf_json(self._vocabulary)
 
 
 class TextStream:
@@ -205,7 +192,7 @@ def _sentences(texts: Iterable[str]) -> Iterator[str]:
                 yield line[start : start + _MAX_SENTENCE_CHARACTERS]
 
 
-def _train(texts: Iterable[str], kind: str, vocab_size: int, rules: PieceRules, *, exact: bool) -> bytes:
+def _train(texts: Iterable[str], kind: str, vocab_size: int, options: dict[str, bool], *, exact: bool) -> bytes:
     sentences = list(_sentences(texts))
     if not sentences:
         raise DataError("cannot train a tokenizer: there is no text")
@@ -213,13 +200,13 @@ def _train(texts: Iterable[str], kind: str, vocab_size: int, rules: PieceRules, 
         sentences.append(" ")
     size = vocab_size
     if kind == "char":
-        proto = _run_trainer(sentences, kind, size, rules, hard=False)
+        proto = _run_trainer(sentences, kind, size, options, hard=False)
         found = len(layout.read_vocabulary(proto, "the trained tokenizer").pieces)
         if exact and found < size:
             raise _size_error(vocab_size, f"at most {found}")
         return proto
     try:
-        return _run_trainer(sentences, kind, size, rules, hard=exact)
+        return _run_trainer(sentences, kind, size, options, hard=exact)
     except RuntimeError as error:
         low, high = _supported_sizes(str(error))
         if high is not None:
@@ -228,13 +215,13 @@ def _train(texts: Iterable[str], kind: str, vocab_size: int, rules: PieceRules, 
             raise DataError(f"cannot train a {kind} tokenizer on this text: {_one_line(error)}") from error
         if exact:
             raise _size_error(vocab_size, f"at least {low}") from error
-    return _run_trainer(sentences, kind, low + vocab_size, rules, hard=False)
+    return _run_trainer(sentences, kind, low + vocab_size, options, hard=False)
 
 
 def _size_error(wanted: int, possible: str) -> DataError:
     return DataError(
         f"`vocab_size` {wanted} does not fit this text: {possible} tokens are possible",
-        hint="give such a `--vocab-size`, or leave it out to let nima choose",
+        hint="give such a `vocab_size=`, or leave it out to let nima choose",
     )
 
 
@@ -245,8 +232,11 @@ def _supported_sizes(message: str) -> tuple[int | None, int | None]:
     return (int(least[1]) if least else None), (int(greatest[1]) if greatest else None)
 
 
-def _run_trainer(sentences: Sequence[str], kind: str, vocab_size: int, rules: PieceRules, *, hard: bool) -> bytes:
+def _run_trainer(
+    sentences: Sequence[str], kind: str, vocab_size: int, options: dict[str, bool], *, hard: bool
+) -> bytes:
     model = io.BytesIO()
+    chosen = _MEASURED_OPTIONS | options
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences),
         model_writer=model,
@@ -258,8 +248,7 @@ def _run_trainer(sentences: Sequence[str], kind: str, vocab_size: int, rules: Pi
         normalization_rule_name="identity",
         add_dummy_prefix=False,
         remove_extra_whitespaces=False,
-        allow_whitespace_only_pieces=rules.runs_of_spaces,
-        split_digits=rules.split_digits,
+        **chosen,
         control_symbols=list(layout.CONTROL_SYMBOLS[3:]),
         user_defined_symbols=list(layout.USER_SYMBOLS),
         unk_id=0,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nima_cli.engine.checkpoint.files import BEST, LAST
-from nima_cli.engine.training.resume.saver import step_of
+from nima_cli.engine.checkpoint.header import step_of
 from nima_cli.files import link_or_copy
 
 

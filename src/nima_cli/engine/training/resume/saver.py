@@ -12,6 +12,7 @@ from pathlib import Path
 from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.checkpoint.files import BEST, LAST, step_files, step_path
+from nima_cli.engine.checkpoint.header import step_of
 from nima_cli.errors import CheckpointError, ResourceError
 from nima_cli.events import Note, Saved
 from nima_cli.files import free_bytes, link_or_copy
@@ -115,11 +116,3 @@ class Saver:
         for path in earlier[self._keep - 1 :]:
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def step_of(path: Path) -> int | None:
-    """The step of a checkpoint; None where there is none that loads."""
-    try:
-        return int(checkpoints.load(path).header["step"])
-    except (CheckpointError, ResourceError, KeyError):
-        return None

@@ -4,9 +4,8 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.files import checkpoint_files, step_files
-from nima_cli.errors import CheckpointError, ResourceError
+from nima_cli.engine.checkpoint.header import step_of
 from nima_cli.events import Note
 from nima_cli.files import explain, fsync_folder
 
@@ -47,10 +46,6 @@ def _later(run_dir: Path, resumed: Path, step: int) -> Iterator[tuple[Path, int]
     for path in checkpoint_files(run_dir):
         if path.resolve() == resumed.resolve():
             continue
-        try:
-            of = named.get(path)
-            of = of if of is not None else int(checkpoints.load(path).header["step"])
-        except (CheckpointError, ResourceError, KeyError):
-            continue  # nothing that could be gone on from
-        if of > step:
+        of = named[path] if path in named else step_of(path)
+        if of is not None and of > step:
             yield path, of

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from nima_cli.engine.data.store.dataset_files import read_dataset
+from nima_cli.engine.data.store.dataset_files import DatasetFiles, read_dataset
 from nima_cli.engine.data.store.inspection import length_histogram, source_mix
-from nima_cli.ui.inspect_view import dataset_report
+from nima_cli.ui.dataset_view import dataset_view
 
 LEAK = {
     "runs": 3,
@@ -21,14 +21,17 @@ LEAK = {
 }
 
 
+def inspected(files: DatasetFiles, **changes: Any) -> dict[str, Any]:
+    mix = [dataclasses.asdict(one) for one in source_mix(files)]
+    lengths = [dict(zip(("from", "to", "samples"), row, strict=True)) for row in length_histogram(files)]
+    return {**files.metadata, "mix": mix, "lengths": lengths, **changes}
+
+
 def shown(folder: Path, width: int, **changes: Any) -> str:
     files = read_dataset(folder)
     console = Console(width=width, record=True, color_system=None, file=None, quiet=False)
     with console.capture() as capture:
-        report = dataset_report(
-            {**files.metadata, **changes}, source_mix(files), length_histogram(files), verbose=False
-        )
-        console.print(report)
+        console.print(dataset_view(inspected(files, **changes), verbose=False))
     return capture.get()
 
 
@@ -45,6 +48,27 @@ def test_everything_is_there_and_fits(tiny_dataset: Path, width: int) -> None:
 
 def test_a_dataset_of_an_earlier_version_has_no_leak_report(tiny_dataset: Path) -> None:
     assert "shared with train" not in shown(tiny_dataset, 80, leaks=None)
+
+
+def test_counts_sources_and_drops(tiny_dataset: Path) -> None:
+    counts = {"documents": 10, "samples": 2000, "tokens": 123456, "characters": 500000, "bytes": 500100}
+    source = {"name": "k8s [/b]\x1b", "format": "markdown", "weight": 1.5, "documents": 12, "kept": 10}
+    text = shown(
+        tiny_dataset,
+        160,
+        tokenizer={"type": "bpe", "vocab_size": 8192},
+        splits={"train": counts},
+        sources=[{**source, "dropped": {"too short": 2, "empty": 0}}, {**source, "name": "b", "dropped": {}}],
+    )
+    lines = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in text.splitlines() if line.strip()]
+    assert lines[:6] == [
+        ["tokenizer bpe", "vocabulary 8,192"],
+        ["split", "documents", "samples", "tokens", "characters", "bytes"],
+        ["train", "10", "2,000", "123,456", "500,000", "500,100"],
+        ["source", "weight", "documents", "kept", "format", "dropped"],
+        ["k8s [/b]\\x1b", "1.5", "12", "10", "markdown", "2 (too short 2)"],
+        ["b", "1.5", "12", "10", "markdown", "0"],
+    ]
 
 
 def test_the_mix_follows_the_weights(tiny_dataset: Path) -> None:

@@ -1,4 +1,4 @@
-"""The JSON twin gives the ids of the SentencePiece file, through Hugging Face `tokenizers`."""
+"""The tokenizer.json gives the ids of the SentencePiece file, through Hugging Face `tokenizers`."""
 
 import os
 import random
@@ -14,15 +14,15 @@ from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from tests.engine.data.small_tokenizers import ANY_TEXT, HOSTILE, TEXTS, TRAINED
 
-TWIN_KINDS = ("bpe", "char")
+HF_KINDS = ("bpe", "char")
 
 
-def twin_of(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
-    text = tokenizer.json_twin()
+def hf_tokenizer(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
+    text = tokenizer.hf_json()
     assert text is not None
-    twin = tokenizers.Tokenizer.from_str(text)
-    twin.encode_special_tokens = True
-    return twin
+    theirs = tokenizers.Tokenizer.from_str(text)
+    theirs.encode_special_tokens = True
+    return theirs
 
 
 def periodic() -> list[str]:
@@ -33,28 +33,28 @@ def periodic() -> list[str]:
 
 
 PERIODIC = Tokenizer.train(periodic(), kind="bpe", vocab_size=560, exact=False)
-TOKENIZERS = {"periodic": PERIODIC, **{kind: TRAINED[kind] for kind in TWIN_KINDS}}
-TWINS = {name: twin_of(tokenizer) for name, tokenizer in TOKENIZERS.items()}
+TOKENIZERS = {"periodic": PERIODIC, **{kind: TRAINED[kind] for kind in HF_KINDS}}
+HF_TOKENIZERS = {name: hf_tokenizer(tokenizer) for name, tokenizer in TOKENIZERS.items()}
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 @settings(max_examples=300)
 @given(text=ANY_TEXT | HOSTILE | st.text("ab ", max_size=60))
-def test_the_twin_gives_the_same_ids_and_text(name: str, text: str) -> None:
-    ids = TWINS[name].encode(text, add_special_tokens=False).ids
+def test_it_gives_the_same_ids_and_text(name: str, text: str) -> None:
+    ids = HF_TOKENIZERS[name].encode(text, add_special_tokens=False).ids
     assert ids == TOKENIZERS[name].encode(text)
-    assert TWINS[name].decode(ids) == text
+    assert HF_TOKENIZERS[name].decode(ids) == text
 
 
-def test_the_twin_agrees_on_whole_documents_and_knows_the_special_symbols() -> None:
+def test_it_agrees_on_whole_documents_and_knows_the_special_symbols() -> None:
     for text in TEXTS:
-        assert TWINS["bpe"].encode(text, add_special_tokens=False).ids == TRAINED["bpe"].encode(text)
+        assert HF_TOKENIZERS["bpe"].encode(text, add_special_tokens=False).ids == TRAINED["bpe"].encode(text)
     for symbol in CONTROL_SYMBOLS:
-        assert TWINS["bpe"].token_to_id(symbol) == CONTROL_SYMBOLS.index(symbol) + 1
+        assert HF_TOKENIZERS["bpe"].token_to_id(symbol) == CONTROL_SYMBOLS.index(symbol) + 1
 
 
-def test_unigram_has_no_twin() -> None:
-    assert TRAINED["unigram"].json_twin() is None
+def test_unigram_has_none() -> None:
+    assert TRAINED["unigram"].hf_json() is None
 
 
 def corpus_texts() -> list[str]:
@@ -72,15 +72,15 @@ def corpus_texts() -> list[str]:
 
 @pytest.mark.corpus
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", TWIN_KINDS)
-def test_the_twin_agrees_on_the_whole_corpus(kind: str) -> None:
+@pytest.mark.parametrize("kind", HF_KINDS)
+def test_it_agrees_on_the_whole_corpus(kind: str) -> None:
     texts = corpus_texts()
     sample = random.Random(0).sample(texts, len(texts) // 20)
     tokenizer = Tokenizer.train(sample, kind=kind, vocab_size=8192, exact=False)
-    twin, encoder = twin_of(tokenizer), CachingEncoder(tokenizer)
+    theirs, encoder = hf_tokenizer(tokenizer), CachingEncoder(tokenizer)
     size = 2000
     for start in range(0, len(texts), size):
         part = texts[start : start + size]
-        others = twin.encode_batch_fast(part, add_special_tokens=False)
+        others = theirs.encode_batch_fast(part, add_special_tokens=False)
         for text, other in zip(part, others, strict=True):
             assert other.ids == encoder.encode(text), text[:200]

@@ -1,13 +1,13 @@
-"""An optional sink that fails is switched off, and training hears of it once."""
+"""An optional logger that fails is switched off, and training hears of it once."""
 
 from nima_cli.errors import ResourceError
 from nima_cli.events import Event, RunEnded, StepDone
-from nima_cli.loggers import guarded
+from nima_cli.loggers import Guarded
 from tests import recorded_run as run
 
 
 class Brittle:
-    """A sink that remembers what it took and fails at the events of one kind, or when closed."""
+    """A logger that remembers what it took and fails at the events of one kind, or when closed."""
 
     def __init__(self, error: Exception, *, at: type[object] | None) -> None:
         self.taken: list[Event] = []
@@ -28,19 +28,19 @@ class Brittle:
 
 def test_a_failing_sink_is_switched_off_after_one_message() -> None:
     heard: list[str] = []
-    sink = Brittle(RuntimeError("boom\nat line 3"), at=StepDone)
-    view = guarded(sink, "tensorboard", heard.append)
+    logger = Brittle(RuntimeError("boom\nat line 3"), at=StepDone)
+    view = Guarded(logger, "tensorboard", heard.append)
     for event in run.whole_run():
         view(event)
     view.close()
     assert heard == ["tensorboard is switched off for this run: RuntimeError: boom"]
-    assert [type(event).__name__ for event in sink.taken] == ["RunStarted", "StepDone"]
-    assert sink.closed == 1
+    assert [type(event).__name__ for event in logger.taken] == ["RunStarted", "StepDone"]
+    assert logger.closed == 1
 
 
 def test_an_expected_failure_keeps_its_words_and_its_hint() -> None:
     heard: list[str] = []
-    view = guarded(Brittle(ResourceError("disk: full", hint="free some"), at=RunEnded), "plots", heard.append)
+    view = Guarded(Brittle(ResourceError("disk: full", hint="free some"), at=RunEnded), "plots", heard.append)
     for event in run.whole_run():
         view(event)
     assert heard == ["plots is switched off for this run: disk: full (free some)"]
@@ -48,7 +48,7 @@ def test_an_expected_failure_keeps_its_words_and_its_hint() -> None:
 
 def test_a_failure_while_closing_is_a_message_too() -> None:
     heard: list[str] = []
-    view = guarded(Brittle(OSError("gone"), at=None), "wandb", heard.append)
+    view = Guarded(Brittle(OSError("gone"), at=None), "wandb", heard.append)
     view(run.started())
     view.close()
     assert heard == ["wandb is switched off for this run: OSError: gone"]
@@ -56,10 +56,10 @@ def test_a_failure_while_closing_is_a_message_too() -> None:
 
 def test_a_sound_sink_hears_everything_and_is_closed() -> None:
     heard: list[str] = []
-    sink = Brittle(RuntimeError(), at=str)
-    view = guarded(sink, "jsonl", heard.append)
+    logger = Brittle(RuntimeError(), at=str)
+    view = Guarded(logger, "jsonl", heard.append)
     events = list(run.whole_run())
     for event in events:
         view(event)
     view.close()
-    assert (sink.taken, sink.closed, heard) == (events, 1, [])
+    assert (logger.taken, logger.closed, heard) == (events, 1, [])
