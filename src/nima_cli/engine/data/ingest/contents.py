@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nima_cli.engine.data.document import Kind
-from nima_cli.engine.data.ingest.formats.recognize import binary_kind, text_kind
-from nima_cli.engine.data.ingest.formats.registry import LIGHTWEIGHT_SUFFIXES, Format, format_of
+from nima_cli.engine.data.ingest.formats.registry import LIGHTWEIGHT_SUFFIXES, Format, binary_kind, format_of, text_kind
 
 MARKDOWN_SUFFIXES = frozenset({".md", ".mdx", ".markdown", ".mkd", ".mdown", ".qmd", ".rmd"})
 # Files that can be read as they are written.

@@ -12,9 +12,8 @@ from nima_cli.engine.data.ingest.contents import Contents, Refusal, container_of
 from nima_cli.engine.data.ingest.conversion import convert
 from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, Value, decode
 from nima_cli.engine.data.ingest.encoding import GZIP_ERRORS, GZIP_SUFFIX, EncodingError, is_plain, open_utf8, unpacked
-from nima_cli.engine.data.ingest.formats.delimited import read_delimited
-from nima_cli.engine.data.ingest.formats.parquet import read_parquet
-from nima_cli.engine.data.ingest.formats.recognize import HEAD
+from nima_cli.engine.data.ingest.formats.registry import HEAD
+from nima_cli.engine.data.ingest.formats.tables import read_delimited, read_parquet
 from nima_cli.engine.data.ingest.records import strict_json
 from nima_cli.engine.data.ingest.records.json_document import read_json
 from nima_cli.engine.data.ingest.records.strict_json import JsonError

@@ -96,6 +96,8 @@ def test_words_of_paragraphs_survive(paragraphs: list[str]) -> None:
     assert org_to_markdown("\n\n".join(paragraphs)).split() == " ".join(paragraphs).split()
 
 
-@pytest.mark.parametrize("piece", ["*a ", "[[a", "* A\n", "- a\n", "#+BEGIN_x\n", ":a:\n", "| a\n", "  x\n- y\n"])
+@pytest.mark.parametrize(
+    "piece", ["*a ", "[[a", "* A\n", "- a\n", "#+BEGIN_x\n", ":a:\n", "| a\n", "  x\n- y\n", "|      "]
+)
 def test_time_grows_with_the_text_alone(piece: str) -> None:
     assert_near_linear(lambda times: org_to_markdown(piece * times), 1000, 16000)

@@ -1,9 +1,9 @@
-"""What a converter says about a file that it cannot convert; knows nothing of where the file lies."""
+"""What a converter says about a file that it cannot convert."""
 
 import importlib
 from typing import Any
 
-__all__ = ["FormatError", "library"]
+__all__ = ["FormatError", "first_line", "library"]
 
 
 class FormatError(ValueError):
@@ -22,19 +22,15 @@ class FormatError(ValueError):
 
 
 def library(name: str, format_: str) -> Any:
-    """A module of the extra `docs`.
-
-    Args:
-        format_: what it reads, for messages.
-
-    Raises:
-        FormatError: it is not installed.
-    """
+    """A module of the extra `docs`; raises `FormatError` if it is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        package = name.partition(".")[0]
-        hint = "install it: `pip install 'nima[docs]'`"
-        raise FormatError(
-            f"{format_} is read with `{package}`, which is not installed", "needs_extra", "", hint
-        ) from error
+        what = f"{format_} is read with `{name.partition('.')[0]}`, which is not installed"
+        raise FormatError(what, "needs_extra", hint="install it: `pip install 'nima[docs]'`") from error
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of a damaged file, as a part of our own message."""
+    said = (str(error).strip().split("\n")[0] or type(error).__name__)[:200].rstrip(".")
+    return said[:1].lower() + said[1:]

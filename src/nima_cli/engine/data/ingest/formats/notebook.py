@@ -24,7 +24,7 @@ def notebook_to_markdown(text: str) -> str:
     """
     notebook = _parsed(text) if text.strip() else {"cells": []}
     language = _language(notebook)
-    parts = [part.strip("\n") for cell in _cells(notebook) for part in _cell(cell, language)]
+    parts = [_cell(cell, language).strip("\n") for cell in _cells(notebook)]
     return "\n\n".join(part for part in parts if part.strip()) + "\n"
 
 
@@ -67,17 +67,26 @@ def _name(value: Any) -> str:
     return _SPELLED.get(name, name)
 
 
-def _cell(cell: dict[str, Any], language: str) -> Iterator[str]:
+def _cell(cell: dict[str, Any], language: str) -> str:
     kind, source = cell.get("cell_type"), _source(cell)
     if kind == "markdown":
-        yield _ATTACHED.sub(r"\1", source)
-    elif kind == "code":
-        yield _fence(source, _name(cell.get("language")) or language)
-    elif kind == "heading":
+        return _ATTACHED.sub(r"\1", source)
+    if kind == "code":
+        code = source.strip("\n").rstrip()
+        magic = _MAGIC.match(code)
+        named = _name(magic[1]) if magic else _name(cell.get("language")) or language
+        return code_block(code, named) if code else ""
+    if kind == "heading":
         level = cell.get("level")
-        yield f"{'#' * (level if isinstance(level, int) and 0 < level < 7 else 1)} {' '.join(source.split())}"
-    elif kind in ("raw", "html", "plaintext"):
-        yield _raw(source, "text/html" if kind == "html" else _raw_type(cell))
+        return f"{'#' * (level if isinstance(level, int) and 0 < level < 7 else 1)} {' '.join(source.split())}"
+    metadata = _object(cell.get("metadata"))
+    mime = "text/html" if kind == "html" else metadata.get("raw_mimetype") or metadata.get("format") or "text/plain"
+    if kind not in ("raw", "html", "plaintext"):
+        return ""
+    # Words are kept, what is meant for one kind of export is not.
+    return (
+        html_to_markdown(source) if mime == "text/html" else source if mime in ("text/markdown", "text/plain") else ""
+    )
 
 
 def _source(cell: dict[str, Any]) -> str:
@@ -86,26 +95,8 @@ def _source(cell: dict[str, Any]) -> str:
     if not all(isinstance(line, str) for line in lines):
         raise FormatError("broken notebook: the source of a cell is no text")
     text = "".join(lines)
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise FormatError("broken notebook: a cell holds half a character", "surrogate")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise FormatError("broken notebook: a cell holds half a character", "surrogate") from error
     return text
-
-
-def _raw_type(cell: dict[str, Any]) -> str:
-    metadata = _object(cell.get("metadata"))
-    return str(metadata.get("raw_mimetype") or metadata.get("format") or "")
-
-
-def _raw(source: str, mime: str) -> str:
-    """A cell that is passed on as it is: words are kept, what is meant for one kind of export is not."""
-    if mime == "text/html":
-        return html_to_markdown(source)
-    return source if mime in ("", "text/markdown", "text/plain") else ""
-
-
-def _fence(code: str, language: str) -> str:
-    code = code.strip("\n").rstrip()
-    if not code:
-        return ""
-    magic = _MAGIC.match(code)
-    return code_block(code, _name(magic[1]) if magic else language)

@@ -1,6 +1,6 @@
-"""Which formats there are, by the suffixes of their files, and what converts each; loads converters when needed."""
+"""Which formats there are and what converts each, by the suffixes of their files or by their first bytes."""
 
-import importlib
+import pkgutil
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from typing import Any, Literal
 from nima_cli.engine.data.document import Kind
 from nima_cli.engine.data.ingest.formats.code import LANGUAGES
 
-_HERE = "nima_cli.engine.data.ingest.formats"
+# Bytes of a file by which its kind is recognised.
+HEAD = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Format:
     Attributes:
         name: for messages.
         suffixes: lower-case with the dot.
-        converter: `module:function` in this package.
+        converter: `module:function` in this package, which is loaded when it is needed.
         takes: what the function is given: the text, the text and the name of the file, the bytes, or an open file.
         kind: of the documents that it makes.
         lightweight: markup that is read as it is written, too.
@@ -36,8 +37,7 @@ class Format:
 
     def function(self) -> Callable[..., str]:
         """What converts it."""
-        module, _, name = self.converter.partition(":")
-        function: Any = getattr(importlib.import_module(f"{_HERE}.{module}"), name)
+        function: Any = pkgutil.resolve_name(f"{__package__}.{self.converter}")
         return function  # type: ignore[no-any-return]
 
 
@@ -48,23 +48,22 @@ MAN = Format(
     "roff.man:man_to_markdown",
     sign=re.compile(r"^[.'][ \t]*(?:(?:TH|Dd|Dt|SH|Sh|so)\b|\\\")", re.MULTILINE),
 )
-HTML = Format("HTML", frozenset({".html", ".htm", ".xhtml"}), "html.bytes:html_bytes_to_markdown", "bytes")
 CODE = Format("source code", frozenset(LANGUAGES), "code:code_to_markdown", "named text")
 FORMATS = (
-    HTML,
+    Format("HTML", frozenset({".html", ".htm", ".xhtml"}), "html.html:html_bytes_to_markdown", "bytes"),
     Format("notebook", frozenset({".ipynb"}), "notebook:notebook_to_markdown"),
-    Format("PDF", frozenset({".pdf"}), "pdf:pdf_to_text", "stream", kind="text"),
-    Format("DOCX", frozenset({".docx"}), "docx:docx_to_markdown", "bytes"),
+    Format("PDF", frozenset({".pdf"}), "office:pdf_to_text", "stream", kind="text"),
+    Format("DOCX", frozenset({".docx"}), "office:docx_to_markdown", "bytes"),
     Format("reStructuredText", frozenset({".rst"}), "rst.rst:rst_to_markdown", lightweight=True),
     Format("AsciiDoc", frozenset({".adoc", ".asciidoc"}), "asciidoc.asciidoc:asciidoc_to_markdown", lightweight=True),
     Format("Org", frozenset({".org"}), "org:org_to_markdown", lightweight=True),
     MAN,
     CODE,
 )
-_BY_SUFFIX = {suffix: one for one in FORMATS for suffix in one.suffixes}
+_BY_SUFFIX = {suffix: form for form in FORMATS for suffix in form.suffixes}
 # Converted wherever they are met in a folder; code only when it is asked for.
 CONVERTED_SUFFIXES = frozenset(_BY_SUFFIX) - CODE.suffixes
-LIGHTWEIGHT_SUFFIXES = frozenset(suffix for suffix, one in _BY_SUFFIX.items() if one.lightweight)
+LIGHTWEIGHT_SUFFIXES = frozenset(suffix for suffix, form in _BY_SUFFIX.items() if form.lightweight)
 
 
 def format_of(suffix: str, *, as_written: bool = False) -> Format | None:
@@ -75,3 +74,55 @@ def format_of(suffix: str, *, as_written: bool = False) -> Format | None:
     """
     found = _BY_SUFFIX.get(suffix)
     return None if found is not None and found.lightweight and as_written else found
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryKind:
+    """What a file is that is no plain text.
+
+    Attributes:
+        what: with its article.
+        suffix: of the format that reads it; empty if none does.
+        readable: its bytes are a text all the same.
+    """
+
+    what: str
+    suffix: str = ""
+    readable: bool = False
+
+
+_MARKS = {
+    b"%PDF-": BinaryKind("a PDF document", ".pdf"),
+    b"PAR1": BinaryKind("a Parquet file", ".parquet"),
+    b"{\\rtf": BinaryKind("an RTF document", readable=True),
+    b"%!PS": BinaryKind("a PostScript document", readable=True),
+    **{
+        mark: BinaryKind(what)
+        for mark, what in {
+            b"PK\x03\x04": "a ZIP archive", b"PK\x05\x06": "a ZIP archive", b"\x89PNG\r\n": "a PNG picture",
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Office document", b"\xff\xd8\xff": "a JPEG picture",
+            b"GIF8": "a GIF picture", b"\x7fELF": "a program", b"SQLite format 3\0": "an SQLite database",
+            b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"\xfd7zXZ\0": "an XZ archive", b"BZh9": "a bzip2 archive",
+            b"\x28\xb5\x2f\xfd": "a Zstandard archive", b"Rar!\x1a\x07": "a RAR archive",
+            b"ARROW1\0\0": "an Arrow file", b"\x89HDF\r\n": "an HDF5 file", b"\x93NUMPY": "a NumPy array",
+        }.items()
+    },
+}  # fmt: skip
+_BEFORE_HTML = rb"\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--[^<]{0,2000}?-->\s*)?"
+_HTML = re.compile(_BEFORE_HTML + rb"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
+_NOTEBOOK = re.compile(rb'\s*\{\s*"(?:cells|metadata|nbformat|worksheets)"\s*:')
+
+
+def binary_kind(head: bytes) -> BinaryKind | None:
+    """What a file that begins with `head` is, whatever its name says; None if it may be a text."""
+    if head[257:262] == b"ustar":
+        return BinaryKind("a tar archive")
+    return next((kind for mark, kind in _MARKS.items() if head.startswith(mark)), None)
+
+
+def text_kind(head: bytes) -> str:
+    """The suffix of the format that a text is in though its name does not say so; empty for plain text."""
+    head = head.removeprefix(b"\xef\xbb\xbf")
+    if _HTML.match(head):
+        return ".html"
+    return ".ipynb" if _NOTEBOOK.match(head) and b'"cell_type"' in head else ""

@@ -1,10 +1,12 @@
-"""How the converters write Markdown: one form for each kind of block; knows nothing of what is read."""
+"""How the converters write Markdown: one form for each kind of block."""
 
 import re
 from collections.abc import Iterable, Sequence
 
 _TICKS = re.compile(r"`{3,}")
 _RUNS = re.compile(r"`+")
+# In an address without angle brackets.
+_UNFIT = re.compile(r"[\s()]")
 # What a block begins with that is no plain paragraph: nothing can be written before it on its line.
 _NO_PARAGRAPH = re.compile(r"```|>|#{1,6} |[-*+] |\d{1,9}[.)] |\||\$\$")
 
@@ -16,7 +18,12 @@ def dedented(lines: Sequence[str]) -> list[str]:
         start += 1
     while end > start and not lines[end - 1].strip():
         end -= 1
-    margin = min((len(line) - len(line.lstrip(" ")) for line in lines[start:end] if line.strip()), default=0)
+    filled = [line for line in lines[start:end] if line.strip()]
+    if not filled:
+        return []
+    # In the order of text, the line with the smallest indentation is the last or, with a control character, the first.
+    first, last = min(filled), max(filled)
+    margin = min(len(first) - len(first.lstrip(" ")), len(last) - len(last.lstrip(" ")))
     return [line[margin:] if line.strip() else "" for line in lines[start:end]]
 
 
@@ -46,7 +53,20 @@ def link(text: str, target: str) -> str:
     """A link; one that shows its own address is the address."""
     if text == target:
         return text
-    return f"[{text}](<{target}>)" if re.search(r"[\s()]", target) else f"[{text}]({target})"
+    return f"[{text}](<{target}>)" if _UNFIT.search(target) else f"[{text}]({target})"
+
+
+def joined(*parts: Sequence[str]) -> list[str]:
+    """The blocks that are not empty, with a blank line between them."""
+    lines: list[str] = []
+    for part in filter(None, parts):
+        lines += ["", *part] if lines else part
+    return lines
+
+
+def bold(title: str) -> list[str]:
+    """A title that is no heading, as a block; empty for an empty one."""
+    return [title if "**" in title else f"**{title}**"] if title else []
 
 
 def indented(marker: str, body: Sequence[str]) -> list[str]:

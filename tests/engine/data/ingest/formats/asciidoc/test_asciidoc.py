@@ -118,7 +118,7 @@ def test_words_of_paragraphs_survive(paragraphs: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["*a ", "_a ", "link:a[", "<<a,", "====\n----\n", "* a\n", "{a}", "|===\n|a\n", "a::\n"]
+    "piece", ["*a ", "_a ", "link:a[", "<<a,", "====\n----\n", "* a\n", "{a}", "|===\n|a\n", "a::\n", "* a\n+\n"]
 )
 def test_time_grows_with_the_text_alone(piece: str) -> None:
     assert_near_linear(lambda times: asciidoc_to_markdown(piece * times), 1000, 16000)

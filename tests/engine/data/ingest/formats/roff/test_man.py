@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nima_cli.engine.data.ingest.formats.roff.man import is_man, man_to_markdown
+from nima_cli.engine.data.ingest.formats.roff.man import man_to_markdown
 from tests.growth import assert_near_linear
 
 MAN = r"""'\" t
@@ -194,17 +194,6 @@ def test_text(roff: str, markdown: str) -> None:
     assert man_to_markdown(roff) == markdown + "\n"
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        *((MAN, True), (MDOC, True), (".so man1/x.1\n", True), ('\\" c\n.TH X 1\n', True)),
-        *(("", False), ("log line\n.TH X 1\n", False), ("...and more\n.TH\n", False), (".gitignore\n", False)),
-    ],
-)
-def test_what_looks_like_a_page(text: str, expected: bool) -> None:
-    assert is_man(text) is expected
-
-
 PIECES = [
     *(".TP", ".RS", ".RE", ".nf", ".fi", ".TS", ".TE", ".Bl -column", ".It a Ta b", ".El", ".Bd -literal", ".Ed"),
     *(".SH", ".B", ".BR a", ".if n \\{", ".\\}", ".de x", "..", "\\fB", "\\(", "\\*[", "\\", ".Op Fl a", ".IP x"),
@@ -216,7 +205,6 @@ PIECES = [
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=9)), max_size=30).map("\n".join))
 def test_nothing_makes_it_fail(text: str) -> None:
     man_to_markdown(text)
-    is_man(text)
 
 
 @given(st.lists(st.text("abcd ", min_size=1, max_size=20), max_size=9))

@@ -108,6 +108,7 @@ def test_code_is_exact(rst: str, markdown: str) -> None:
         (".. c:function:: int f(void *p)\n\n   Does.", "`int f(void *p)`\n\nDoes."),
         (".. data:: X\n   :value: 1\n\n.. envvar:: HOME", "`X = 1`\n\n`HOME`"),
         (".. decorator:: cached", "`@cached`"),
+        (".. rst:role:: ref\n\n   Links.", "`ref`\n\nLinks."),
         (".. toctree::\n   :maxdepth: 2\n\n   a\n   b\n\n.. index:: x\n\n.. module:: m\n\ntext", "text"),
         (".. image:: a.png\n   :alt: A picture", "A picture"),
         (".. figure:: a.png\n\n   The caption.", "The caption."),

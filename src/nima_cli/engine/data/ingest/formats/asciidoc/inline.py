@@ -5,37 +5,37 @@ import re
 from nima_cli.engine.data.ingest.formats.writing import code_span, link
 
 _TARGET = r"[^\s\[\]]{1,1000}"
-_SPAN = r"(?=\S)"
 _MARK = re.compile(
-    rf"""\+\+\+(?P<passed>[^+]{{1,2000}})\+\+\+
-    |`(?<![\w`]`)\+(?P<literal>[^`\n]{{1,500}}?)\+`(?![\w`])
-    |``(?P<mono2>[^`]{{1,1000}})``
-    |`(?<![\w`"'\\]`){_SPAN}(?P<mono>(?:[^`\n]|\n(?!\n)){{1,1000}}(?<!\s))`(?![\w`"'])
-    |"`(?P<double>[^`]{{1,1000}})`"
-    |'`(?P<single>[^`]{{1,1000}})`'
-    |\*\*{_SPAN}(?P<strong2>[^*]{{1,1000}})\*\*
-    |\*(?<![\w*\\]\*)(?=[^\s*])(?P<strong>[^*]{{1,1000}}(?<!\s))\*(?![\w*])
-    |__{_SPAN}(?P<em2>[^_]{{1,1000}})__
-    |_(?<![\w_\\]_)(?=[^\s_])(?P<em>(?:[^_]|(?<=\w)_(?=\w)){{1,1000}}(?<!\s))_(?!\w)
-    |\#\#(?P<mark2>[^\#]{{1,1000}})\#\#
-    |\#(?<![\w&#\\]\#)(?=[^\s\#])(?P<mark>[^\#]{{1,1000}}(?<!\s))\#(?!\w)
-    |\^(?=\S)(?P<sup>[^^\s]{{1,100}})\^
-    |<<(?P<ref>[^<>,]{{1,300}})(?:,(?P<reftext>[^<>]{{0,500}}))?>>
-    |\[\[(?P<anchor>[^\[\]]{{1,300}})\]\]
-    |\(\(\((?P<hidden>[^()]{{1,300}})\)\)\)
-    |\(\((?P<indexed>[^()]{{1,300}})\)\)
-    |\{{(?P<name>[A-Za-z0-9_][\w-]{{0,60}})\}}
-    |\\(?P<escaped>[*_`\#{{<\[^~+])""",
+    r"""\+\+\+(?P<passed>[^+]{1,2000})\+\+\+
+    |`(?<![\w`]`)\+(?P<literal>[^`\n]{1,500}?)\+`(?![\w`])
+    |``(?P<mono2>[^`]{1,1000})``
+    |`(?<![\w`"'\\]`)(?=\S)(?P<mono>(?:[^`\n]|\n(?!\n)){1,1000}(?<!\s))`(?![\w`"'])
+    |"`(?P<double>[^`]{1,1000})`"
+    |'`(?P<single>[^`]{1,1000})`'
+    |\*\*(?=\S)(?P<strong2>[^*]{1,1000})\*\*
+    |\*(?<![\w*\\]\*)(?=[^\s*])(?P<strong>[^*]{1,1000}(?<!\s))\*(?![\w*])
+    |__(?=\S)(?P<em2>[^_]{1,1000})__
+    |_(?<![\w_\\]_)(?=[^\s_])(?P<em>(?:[^_]|(?<=\w)_(?=\w)){1,1000}(?<!\s))_(?!\w)
+    |\#\#(?P<mark2>[^\#]{1,1000})\#\#
+    |\#(?<![\w&#\\]\#)(?=[^\s\#])(?P<mark>[^\#]{1,1000}(?<!\s))\#(?!\w)
+    |\^(?=\S)(?P<sup>[^^\s]{1,100})\^
+    |<<(?P<ref>[^<>,]{1,300})(?:,(?P<reftext>[^<>]{0,500}))?>>
+    |\[\[(?P<anchor>[^\[\]]{1,300})\]\]
+    |\(\(\((?P<hidden>[^()]{1,300})\)\)\)
+    |\(\((?P<indexed>[^()]{1,300})\)\)
+    |\{(?P<name>[A-Za-z0-9_][\w-]{0,60})\}
+    |\\(?P<escaped>[*_`\#{<\[^~+])""",
     re.VERBOSE,
 )
 # Macros begin with a word: they are looked for by their bracket, which is rare.
 _MACRO = re.compile(
-    rf"\b(?P<macro>link|xref|image|icon|kbd|btn|menu|footnote|footnoteref|stem|latexmath|asciimath|pass|mailto|anchor"
+    rf"(?<!\\)\b(?P<macro>link|xref|image|icon|kbd|btn|menu|footnote|footnoteref|stem|latexmath|asciimath|pass|mailto|anchor"
     rf"|indexterm2?|https?|ftp|irc)(?P<colon>::?)(?P<target>(?:{_TARGET})?)"
     r"\[(?P<text>(?:[^\[\]\\\n]|\\.|\[[^\[\]\n]{0,100}\]|\n(?!\n)){0,1000})\]"
 )
 # A link whose address begins with an attribute that is set elsewhere.
 _UNKNOWN_LINK = re.compile(r"\{[a-z][\w-]{0,60}\}[^\s\[\]{}]{0,300}\[([^\[\]\n]{1,300})\]")
+_ATTRIBUTE = re.compile(r"(?<!\\)\{([A-Za-z0-9_][\w-]{0,60})\}")
 _NO_MARK = re.compile(r"[*_`#^<\[({\\+]")
 _ROLE = re.compile(r"\[[.#%\w-][^\[\]\n]{0,60}\](?=[#*_`])")
 _BUILT_IN = {
@@ -44,7 +44,7 @@ _BUILT_IN = {
     "lt": "<", "gt": ">", "startsb": "[", "endsb": "]", "caret": "^", "asterisk": "*", "tilde": "~",
     "backslash": "\\", "backtick": "`", "two-colons": "::", "two-semicolons": ";;", "cpp": "C++", "pp": "++",
 }  # fmt: skip
-_AROUND = {
+_FORMS = {
     "double": "“{}”", "single": "‘{}’", "strong2": "**{}**", "strong": "**{}**", "em2": "*{}*", "em": "*{}*",
     "mark2": "{}", "mark": "{}", "sup": "^{}^", "indexed": "{}",
 }  # fmt: skip
@@ -66,17 +66,14 @@ class Inline:
     def convert(self, text: str) -> str:
         """`text`, which may be of several lines, in Markdown."""
         if "{" in text:
-            text = self.resolved(text)
-            text = _UNKNOWN_LINK.sub(lambda match: match[1].rstrip("^"), text)
-        if "[" in text and ":" in text:
-            return self._around_macros(text)
-        return self._marks(text)
+            text = _UNKNOWN_LINK.sub(lambda match: match[1].rstrip("^"), self.resolved(text))
+        return self._around_macros(text) if "[" in text and ":" in text else self._marks(text)
 
     def resolved(self, text: str) -> str:
         """`text` with the attributes that are known; a value may hold others."""
         for _ in range(4):
             before = text
-            text = re.sub(r"(?<!\\)\{([A-Za-z0-9_][\w-]{0,60})\}", self._attribute, text)
+            text = _ATTRIBUTE.sub(self._attribute, text)
             if text == before or len(text) > 10 * len(before) + 1000:
                 break
         return text
@@ -86,43 +83,33 @@ class Inline:
         return self.attributes.get(name, _BUILT_IN.get(name, match[0]))
 
     def _around_macros(self, text: str) -> str:
-        parts: list[str] = []
         kept: list[str] = []
-        last = 0
-        for match in _MACRO.finditer(text):
-            if match.start() and text[match.start() - 1] == "\\":
-                continue
-            parts += (text[last : match.start()], f"\x02{len(kept)}\x03")
+
+        def put_away(match: re.Match[str]) -> str:
             kept.append(self._macro(match))
-            last = match.end()
-        if not kept or "\x02" in text:
-            return self._marks(text)
-        parts.append(text[last:])
+            return f"\x02{len(kept) - 1}\x03"
+
+        rest = _MACRO.sub(put_away, text) if "\x02" not in text else text
         # Marks may stand around a macro, so they are looked for with the macros out of the way.
-        return re.sub(r"\x02(\d{1,6})\x03", lambda held: kept[int(held[1])], self._marks("".join(parts)))
+        return re.sub(r"\x02(\d{1,6})\x03", lambda held: kept[int(held[1])] if kept else held[0], self._marks(rest))
 
     def _marks(self, text: str) -> str:
         if not _NO_MARK.search(text):
             return text
-        if "[" in text:
-            text = _ROLE.sub("", text)
-        return _MARK.sub(self._mark, text)
+        return _MARK.sub(self._mark, _ROLE.sub("", text) if "[" in text else text)
 
     def _mark(self, match: re.Match[str]) -> str:
         kind = match.lastgroup or ""
-        if kind in _AROUND:
-            return _AROUND[kind].format(self._inner(match[kind]))
-        if kind in ("mono", "mono2"):
+        if kind in _FORMS:
+            return _FORMS[kind].format(self._inner(match[kind]))
+        if kind in ("mono", "mono2", "literal"):
             text = match[kind]
-            return code_span(text[1:-1] if len(text) > 2 and text[0] == text[-1] == "+" else text)
-        if kind == "literal":
-            return code_span(match["literal"])
+            unformatted = kind != "literal" and len(text) > 2 and text[0] == text[-1] == "+"
+            return code_span(text[1:-1] if unformatted else text)
         if kind in ("ref", "reftext"):
-            return (match["reftext"] or "").strip() or self.titled(match["ref"].strip())
-        if kind == "passed":
-            return match["passed"]
-        if kind == "escaped":
-            return match["escaped"]
+            return (match["reftext"] or "").strip() or self._titled(match["ref"].strip())
+        if kind in ("passed", "escaped"):
+            return str(match[kind])
         return match[0] if kind == "name" else ""
 
     def _inner(self, text: str) -> str:
@@ -134,9 +121,9 @@ class Inline:
         finally:
             self._depth -= 1
 
-    def titled(self, anchor: str) -> str:
+    def _titled(self, anchor: str) -> str:
         """What a cross reference without a text shows: the title it leads to, else its name."""
-        name = anchor.rsplit("#", 1)[-1] if anchor.rsplit("#", 1)[-1] else anchor
+        name = anchor.rpartition("#")[2] or anchor
         return self.titles.get(name, name)
 
     def _macro(self, match: re.Match[str]) -> str:
@@ -144,13 +131,11 @@ class Inline:
         shown = self._inner(_first(text))
         if name in ("http", "https", "ftp", "irc"):
             address = f"{name}:{match['colon'][1:]}{target}".replace("\\", "")
-            return link(shown.rstrip("^"), address) if shown.rstrip("^") else address
+            return link(shown.rstrip("^") or address, address)
         if name == "link":
             return link(shown.rstrip("^") or target, target.removeprefix("++").removesuffix("++"))
-        if name == "mailto":
-            return shown or target
-        if name == "xref":
-            return shown or self.titled(target)
+        if name in ("mailto", "xref"):
+            return shown or (target if name == "mailto" else self._titled(target))
         if name in ("image", "icon"):
             alt = re.search(r'\balt="?([^",]+)', text)
             return alt[1] if alt is not None else "" if "=" in shown else shown.split(",")[0]
@@ -162,7 +147,7 @@ class Inline:
             return f"${text}$"
         if name in ("footnote", "footnoteref"):
             return f" ({self._inner(text)})" if text else ""
-        return "" if name in ("anchor", "indexterm") else shown if name != "pass" else text
+        return {"anchor": "", "indexterm": "", "pass": text}.get(name, shown)
 
 
 def _first(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What elements of a parsed HTML page are for: content, code, or the frame around it; makes no Markdown."""
+"""What elements of a parsed HTML page are for: content, code, or the frame around it."""
 
 import re
 from collections.abc import Iterator
@@ -43,8 +43,11 @@ _LINE_NUMBERS = frozenset({
 _LANGUAGE = re.compile(r"(?:language-|lang-|highlight-(?:source-|text-)?)([A-Za-z0-9+#._-]{1,20})")
 _BRUSH = re.compile(r"(?:\bbrush:\s*|\bsource(?:Code)?\s+)([A-Za-z0-9+#._-]{1,20})")
 _KNOWN = frozenset(LANGUAGES.values())
-_NO_LANGUAGE = frozenset({"none", "default", "text", "plaintext", "plain", "notranslate", "txt"})
-_SPELLED = {"python3": "python", "ipython3": "python", "ipython": "python", "shell-session": "console"}
+_SPELLED = {
+    **dict.fromkeys(("none", "default", "text", "plaintext", "plain", "notranslate", "txt"), ""),
+    **dict.fromkeys(("python3", "ipython3", "ipython"), "python"),
+    "shell-session": "console",
+}
 # So many elements below are looked at to see whether a phrase holds blocks.
 _LOOK = 200
 
@@ -135,21 +138,15 @@ def raw_text(node: LexborNode) -> str:
 
 def language(pre: LexborNode) -> str:
     """The language of a block of code, from its classes, those of the `code` in it or of the two elements around it."""
-    inner = pre.child
-    around: list[LexborNode | None] = [pre, inner if inner is not None and inner.tag == "code" else None]
-    around += [pre.parent, pre.parent.parent if pre.parent is not None else None]
-    for node in around:
+    inner = pre.child if pre.child is not None and pre.child.tag == "code" else None
+    for node in (pre, inner, pre.parent, pre.parent.parent if pre.parent is not None else None):
         if node is None or node.tag in ("body", "html"):
             continue
         attributes = node.attributes
-        named = attributes.get("data-lang") or attributes.get("data-language")
         words = attributes.get("class") or ""
         found = _LANGUAGE.search(words) or _BRUSH.search(words)
-        alone = next((word for word in words.lower().split() if word in _KNOWN), "") if node.tag == "pre" else ""
-        if name := (named or (found[1] if found else alone)).lower():
-            return (
-                ""
-                if name in _NO_LANGUAGE or not re.fullmatch(r"[a-z0-9+#._-]{1,20}", name)
-                else _SPELLED.get(name, name)
-            )
+        alone = next((word for word in words.lower().split() if word in _KNOWN), "") if node is pre else ""
+        named = attributes.get("data-lang") or attributes.get("data-language") or (found[1] if found else alone)
+        if name := named.lower():
+            return _SPELLED.get(name, name) if re.fullmatch(r"[a-z0-9+#._-]{1,20}", name) else ""
     return ""

@@ -1,10 +1,11 @@
-"""The words of an HTML page as Markdown: text, emphasis, code, links, pictures; knows nothing of blocks."""
+"""The words of an HTML page as Markdown: text, emphasis, code, links, pictures."""
 
 import re
 
 from selectolax.lexbor import LexborNode
 
 from nima_cli.engine.data.ingest.formats.html.nodes import classes, flow, raw_text
+from nima_cli.engine.data.ingest.formats.writing import code_span, link
 
 # Phrases inside phrases; what is nested deeper is text alone.
 _MAX_DEPTH = 12
@@ -12,12 +13,15 @@ _SPACE = re.compile(r"[ \t\r\n\f\u00a0]+")
 _UNSEEN = str.maketrans("", "", "\u00ad\u200b\ufeff")
 # Text that spells a tag or a comment would be taken for one.
 _TAG_LIKE = re.compile(r"(?<![\w`])(?:</?[A-Za-z][^<>`]{0,200}>|<!--[^`]{0,200}-->)(?!`)")
-_TICKS = re.compile(r"`+")
 # No brace inside of a mark keeps the pattern linear.
 _TEMPLATE = re.compile(r"\{(?:\{[^{}]*\}|%[^{}]*%|#[^{}]*#)\}")
 _HEADING_LIKE = re.compile(r"#{1,6}(?=\s|$)")
 _PERMALINK = frozenset({"", "¶", "#", "§", "🔗", "ⓘ", "permalink"})
-_UNFIT = re.compile(r"[<>\r\n]")
+# In the address of a picture.
+_UNFIT = re.compile(r"[\s()<>]")
+_NO_ADDRESS = str.maketrans("", "", "<>\r\n")
+_SHORT = re.compile(r"[+-]?\w{1,4}")
+_EMPHASIS = {**dict.fromkeys(("b", "strong"), "**"), **dict.fromkeys(("i", "em", "cite", "var", "dfn"), "*")}
 _NO_TARGET = ("#", "javascript:", "data:")
 
 
@@ -35,25 +39,25 @@ def span(node: LexborNode, depth: int = 0) -> str:
         return _plain(node.text_content or "")
     if tag == "br":
         return "\n"
-    if tag in ("b", "strong", "i", "em", "cite", "var", "dfn"):
-        return _marked(phrase(node, depth + 1), "**" if tag in ("b", "strong") else "*")
     if tag in ("code", "kbd", "samp", "tt"):
-        return _code(_joined(raw_text(node)))
-    if tag == "a":
-        return _link(node, depth)
+        text = _joined(raw_text(node))
+        return code_span(text.strip()) or text
     if tag == "img":
         return _image(node)
     if tag == "math":
         return _math(node)
     inner = phrase(node, depth + 1)
-    return {"q": f'"{inner}"', "sup": _raised(inner)}.get(tag, inner)
+    if tag == "a":
+        return _link(node, inner)
+    if tag == "sup":
+        return f"^{inner}" if _SHORT.fullmatch(inner) else inner
+    return f'"{inner}"' if tag == "q" else _emphasis(inner, _EMPHASIS[tag]) if tag in _EMPHASIS else inner
 
 
 def paragraph(text: str) -> str:
     """What `span` made of a run of text, as a paragraph; empty if it is mostly marks of a template."""
     lines = [" ".join(line.split()) for line in text.split("\n")]
-    lines = [_HEADING_LIKE.sub(r"\\\g<0>", line) if line.startswith("#") else line for line in lines if line]
-    joined = "\n".join(lines)
+    joined = "\n".join(f"\\{line}" if line[0] == "#" and _HEADING_LIKE.match(line) else line for line in lines if line)
     if "{" in joined and 2 * len(_TEMPLATE.sub("", joined).strip()) < len(joined):
         return ""
     return joined
@@ -73,26 +77,17 @@ def _plain(text: str) -> str:
     return _TAG_LIKE.sub(r"`\g<0>`", text) if "<" in text else text
 
 
-def _marked(text: str, mark: str) -> str:
-    """`text` between marks, with the white space around it outside of them."""
+def _within(text: str, inner: str) -> str:
+    """`inner` with the white space around `text`."""
+    return f"{text[: len(text) - len(text.lstrip())]}{inner}{text[len(text.rstrip()) :]}"
+
+
+def _emphasis(text: str, mark: str) -> str:
     inner = text.strip()
-    if not inner or inner.startswith(mark) or "\n" in inner:
-        return text
-    before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
-    return f"{before}{mark}{inner}{mark}{after}"
+    return text if not inner or inner.startswith(mark) or "\n" in inner else _within(text, f"{mark}{inner}{mark}")
 
 
-def _code(text: str) -> str:
-    inner = text.strip()
-    if not inner:
-        return text
-    ticks = "`" * (max((len(run) for run in _TICKS.findall(inner)), default=0) + 1)
-    room = " " if inner[0] == "`" or inner[-1] == "`" else ""
-    return f"{ticks}{room}{inner}{room}{ticks}"
-
-
-def _link(node: LexborNode, depth: int) -> str:
-    text = phrase(node, depth + 1)
+def _link(node: LexborNode, text: str) -> str:
     inner = " ".join(text.split())
     target = (node.attributes.get("href") or "").strip()
     if target.startswith("#") and inner.lower() in _PERMALINK:
@@ -101,10 +96,7 @@ def _link(node: LexborNode, depth: int) -> str:
         return text
     if inner.startswith("![") or target in (inner, f"mailto:{inner}"):
         return inner
-    if re.search(r"[\s()<>]", target):
-        target = f"<{_UNFIT.sub('', target)}>"
-    before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
-    return f"{before}[{inner}]({target}){after}"
+    return _within(text, link(inner, target.translate(_NO_ADDRESS)))
 
 
 def _image(node: LexborNode) -> str:
@@ -112,11 +104,8 @@ def _image(node: LexborNode) -> str:
     attributes = node.attributes
     words = _plain(" ".join((attributes.get("alt") or "").split()))
     source = (attributes.get("src") or "").strip()
-    if not words or not source or source.lower().startswith("data:") or holds_template(source):
-        return words
-    if "emoji" in classes(node) or re.search(r"[\s()<>]", source):
-        return words
-    return f"![{words}]({source})"
+    shown = words and source and not source.lower().startswith("data:") and not holds_template(source)
+    return words if not shown or "emoji" in classes(node) or _UNFIT.search(source) else f"![{words}]({source})"
 
 
 def _math(node: LexborNode) -> str:
@@ -125,7 +114,3 @@ def _math(node: LexborNode) -> str:
         if "tex" in (note.attributes.get("encoding") or ""):
             return f"${_joined(raw_text(note)).strip()}$"
     return _joined(raw_text(node))
-
-
-def _raised(text: str) -> str:
-    return f"^{text}" if re.fullmatch(r"[+-]?\w{1,4}", text) else text

@@ -6,95 +6,103 @@ from nima_cli.engine.data.ingest.formats.roff.page import Page
 from nima_cli.engine.data.ingest.formats.roff.text import RoffText
 from nima_cli.engine.data.ingest.formats.writing import code_span, link
 
-# Before and after the words of a macro.
-_BOLD = ("**", "**")
-_ITALIC = ("*", "*")
-_CODE = ("`", "`")
-_WORDS = {
-    **dict.fromkeys(("Cm", "Ic", "Sy", "Nm", "Cd"), _BOLD),
-    **dict.fromkeys(("Ar", "Em", "Fa", "Va", "Vt", "Ft"), _ITALIC),
-    **dict.fromkeys(("Li", "Ql", "Dv", "Er", "Ev", "Pa", "Ad", "Ms", "Fd"), _CODE),
-    **dict.fromkeys(("No", "Tn", "An", "Sx", "Lb", "St", "Me", "Ux", "Fr", "Sm"), ("", "")),
+_PUNCTUATION = tuple(".,:;)]?!")
+# Stands between pieces that no space separates.
+_GLUE = "\0"
+_FORMS = {
+    **dict.fromkeys(("Cm", "Ic", "Sy", "Cd"), "**{}**"),
+    **dict.fromkeys(("Em", "Fa", "Va", "Vt", "Ft"), "*{}*"),
+    **dict.fromkeys(("Li", "Ql", "Dv", "Er", "Ev", "Pa", "Ad", "Ms", "Fd"), "`{}`"),
+    **dict.fromkeys(("No", "Tn", "An", "Sx", "Lb", "St", "Me", "Ux", "Fr", "Sm"), "{}"),
 }
+# Around the rest of the line.
 _AROUND = {
     "Op": ("[", "]"), "Aq": ("<", ">"), "Bq": ("[", "]"), "Brq": ("{", "}"), "Dq": ("“", "”"), "Sq": ("‘", "’"),
     "Pq": ("(", ")"), "Qq": ('"', '"'), "Eq": ("", ""),
 }  # fmt: skip
-_SINGLE = {
-    "Oo": "[", "Oc": "]", "Ao": "<", "Ac": ">", "Bo": "[", "Bc": "]", "Bro": "{", "Brc": "}", "Do": "“", "Dc": "”",
-    "So": "‘", "Sc": "’", "Po": "(", "Pc": ")", "Qo": '"', "Qc": '"', "Xo": "", "Xc": "", "Fo": "", "Fc": ")",
-    "Eo": "", "Ec": "",
-}  # fmt: skip
+_OPENING = {f"{name[:-1]}o": marks[0] for name, marks in _AROUND.items()} | {"Xo": ""}
+_CLOSING = {f"{name[:-1]}c": marks[1] for name, marks in _AROUND.items()} | {"Xc": "", "Fc": ")"}
 _SYSTEMS = {"At": "AT&T UNIX", "Bx": "BSD", "Bsx": "BSD/OS", "Nx": "NetBSD", "Fx": "FreeBSD", "Ox": "OpenBSD",
             "Dx": "DragonFly"}  # fmt: skip
-_CLOSING = frozenset(".,:;)]?!")
-_OPENING = frozenset("([")
-_SPECIAL = frozenset({"Fl", "Xr", "Fn", "Ns", "Ap", "Pf", "Ta", "Lk", "Mt", "In", "Nd", "Ex", "Rv", *_SYSTEMS})
-_CALLABLE = frozenset({*_WORDS, *_AROUND, *_SINGLE, *_SPECIAL}) - {"Nd", "Ex", "Rv", "In", "Fd", "Cd", "Sm"}
-_SILENT = frozenset({"Dd", "Os", "Rs", "Re", "Bk", "Ek", "Db", "Hf", "Ud"})
-_GLUE = "\0"
+# What macros make of their words and of the name of the page.
+_SPECIAL: dict[str, Callable[[list[str], str], list[str]]] = {
+    "Fl": lambda words, _: [word if word == "|" else f"**-{word}**" for word in words] or ["**-**", _GLUE],
+    "Nm": lambda words, name: [f"**{' '.join(words) or name}**"],
+    "Ar": lambda words, _: [word if word in ("|", "...") else f"*{word}*" for word in words] or ["*file* ..."],
+    "Xr": lambda words, _: [f"**{words[0]}**({words[1]})" if len(words) > 1 else f"**{' '.join(words)}**"],
+    "Fn": lambda words, _: [code_span(f"{words[0]}({', '.join(words[1:])})")] if words else [],
+    "Fo": lambda words, _: [f"{code_span(words[0])[:-1]}(`" if words else "", _GLUE],
+    "In": lambda words, _: [code_span(f"#include <{' '.join(words)}>")],
+    "Ns": lambda words, _: [_GLUE, *words],
+    "Pf": lambda words, _: [*words[:1], _GLUE, *words[1:]],
+    "Ap": lambda words, _: [_GLUE, "'", _GLUE, *words],
+    "Ta": lambda words, _: ["\t", *words],
+    "Nd": lambda words, _: ["—", *words],
+    "Ex": lambda words, name: [
+        f"The **{' '.join(words[1:]) or name}** utility exits 0 on success, and >0 if an error occurs."
+    ],
+    "Rv": lambda *_: ["The function returns the value 0 if successful; otherwise it returns -1 and sets `errno`."],
+    **dict.fromkeys(("Lk", "Mt"), lambda words, _: [link(" ".join(words[1:]) or words[0], words[0])] if words else []),
+}
+# Known inside of a line, too.
+_CALLABLE = {*_FORMS, *_AROUND, *_OPENING, *_CLOSING, *_SYSTEMS, *_SPECIAL} - {"Nd", "Ex", "Rv", "In", "Fd", "Cd", "Sm"}
+_SILENT = ("Dd", "Os", "Rs", "Re", "Bk", "Ek", "Db", "Hf", "Ud")
 
 
 class Mdoc:
     """Reads the macros of a page in mdoc(7)."""
-
-    MACROS = frozenset(
-        {*_CALLABLE, *_SPECIAL, *_SILENT, "Fd", "Cd", "Sm", "Dt", "Sh", "Ss", "Pp", "Lp", "Bl", "It", "El", "Bd", "Ed"}
-        | {"D1", "Dl"}
-        | {f"%{letter}" for letter in "ABCDIJNOPQRTUV"}
-    )
 
     def __init__(self, text: RoffText, page: Page) -> None:
         self._text = text
         self._page = page
         self._name = ""
         self._synopsis = False
+        # The kinds of the lists that are open, with how many items each has.
         self._lists: list[tuple[str, int]] = []
         self._rows: list[list[str]] = []
-        self._blocks: dict[str, Callable[[list[str]], None]] = {
-            "Dt": self._title, "Sh": self._section,
-            "Ss": lambda words: self._page.heading(3, self._line(words)), "Pp": lambda _: self._page.paragraph(),
-            "Lp": lambda _: self._page.paragraph(), "Bl": self._list, "It": self._item, "El": self._end_list,
-            "Bd": self._display, "Ed": self._end_display, "D1": self._one_line, "Dl": self._one_line,
-            "Nd": lambda words: self._page.text(f"— {self._line(words)}"),
-        }  # fmt: skip
 
     def macro(self, name: str, words: list[str]) -> None:
         """One line of the page that begins with a macro."""
-        if name in _SILENT:
-            return
-        if name in self._blocks:
-            self._blocks[name](words)
+        if name in _BLOCKS:
+            _BLOCKS[name](self, words)
         elif name[0] == "%":
             self._page.text(f"{self._line(words)}{'.' if name == '%D' else ','}")
-        elif name == "Nm" and not self._name and words:
-            self._name = words[0]
-            self._page.text(self._line([name, *words]))
-        else:
-            if name == "Nm" and self._synopsis:
+        elif name not in _SILENT:
+            self._page.text(self._line([name, *words], begins=True))
+
+    def _utility(self, words: list[str]) -> None:
+        if self._name or not words:
+            if self._synopsis:
                 self._page.line_break()
-            self._page.text(self._line([name, *words]))
+        else:
+            self._name = words[0]
+        self._page.text(self._line(["Nm", *words]))
+
+    def _title(self, words: list[str]) -> None:
+        self._page.title(*words[:2])
 
     def _section(self, words: list[str]) -> None:
         title = self._line(words)
         self._synopsis = title == "SYNOPSIS"
         self._page.heading(2, title)
 
-    def _line(self, words: list[str]) -> str:
-        """Words and the macros between them, in Markdown, with the spaces that roff would set."""
+    def _line(self, words: list[str], begins: bool = False) -> str:
+        """Words and the macros between them, in Markdown, with the spaces that roff would set.
+
+        Args:
+            begins: the first word is a macro.
+        """
         line = ""
         glued = True
-        for piece in self._pieces(words):
+        for piece in self._pieces(words, begins):
             if piece == _GLUE:
                 glued = True
                 continue
-            line += piece if glued or piece in _CLOSING else f" {piece}"
-            glued = piece in _OPENING
-        if self._page.in_code:
-            return line.replace("**", "").replace("`", "")
-        return line.replace("****", "")
+            line += piece if glued or piece in _PUNCTUATION else f" {piece}"
+            glued = piece in ("(", "[")
+        return line.replace("**", "").replace("`", "") if self._page.in_code else line.replace("****", "")
 
-    def _pieces(self, words: list[str]) -> list[str]:
+    def _pieces(self, words: list[str], begins: bool) -> list[str]:
         pieces: list[str] = []
         # Closing marks of macros that go to the end of the line, with where they are to stand.
         ends: list[str] = []
@@ -102,22 +110,21 @@ class Mdoc:
         while index < len(words):
             word = words[index]
             index += 1
-            if word not in _CALLABLE and not (index == 1 and word in self.MACROS):
+            if word not in _CALLABLE and not (begins and index == 1):
                 pieces.append(self._text.markdown(word))
                 continue
-            stop = index
-            while stop < len(words) and words[stop] not in _CALLABLE:
-                stop += 1
             if word in _AROUND:
                 opening, closing = _AROUND[word]
                 pieces += [opening, _GLUE]
                 ends.append(closing)
-            else:
-                own = words[index:stop]
-                tail = _trailing(own)
-                pieces += self._own(word, own[: len(own) - len(tail)])
-                pieces += tail
-                index = stop
+                continue
+            stop = index
+            while stop < len(words) and words[stop] not in _CALLABLE:
+                stop += 1
+            tail = _trailing(words[index:stop])
+            pieces += self._own(word, [self._text.plain(own) for own in words[index : stop - len(tail)]])
+            pieces += tail
+            index = stop
         tail = _trailing(pieces) if ends else []
         pieces = pieces[: len(pieces) - len(tail)]
         for closing in reversed(ends):
@@ -126,105 +133,77 @@ class Mdoc:
 
     def _own(self, name: str, words: list[str]) -> list[str]:
         """What one macro makes of the words up to the next."""
-        shown = [self._text.plain(word) for word in words]
-        if name in _SINGLE:
-            glue_before = [_GLUE] if name[-1] == "c" else []
-            glue_after = [_GLUE] if name[-1] == "o" else []
-            opening = f"{code_span(shown[0])[:-1]}(`" if name == "Fo" and shown else _SINGLE[name]
-            return [*glue_before, opening, *glue_after, *(shown if name != "Fo" else [])]
-        if name == "Fl":
-            return [f"**-{word}**" if word != "|" else word for word in shown] or ["**-**", _GLUE]
-        if name == "Nm":
-            return [f"**{' '.join(shown) or self._name}**"]
-        if name == "Ar":
-            return [f"*{word}*" if word not in ("|", "...") else word for word in shown] or ["*file* ..."]
-        if name in ("Pa", "Ad") and not shown:
-            return ["`~`"]
-        if name in _WORDS:
-            before, after = _WORDS[name]
-            return [f"{before}{' '.join(shown)}{after}"] if shown else []
-        return self._special(name, shown)
-
-    def _special(self, name: str, words: list[str]) -> list[str]:
+        if name in _SPECIAL:
+            return _SPECIAL[name](words, self._name)
+        if name in _OPENING:
+            return [_OPENING[name], _GLUE, *words]
+        if name in _CLOSING:
+            return [_GLUE, _CLOSING[name], *words]
         if name in _SYSTEMS:
             return [" ".join([_SYSTEMS[name], *words])]
-        if name == "Xr":
-            return [f"**{words[0]}**({words[1]})" if len(words) > 1 else f"**{' '.join(words)}**"]
-        if name == "Fn":
-            return [code_span(f"{words[0]}({', '.join(words[1:])})")] if words else []
-        if name == "In":
-            return [code_span(f"#include <{' '.join(words)}>")]
-        if name in ("Lk", "Mt"):
-            return [link(" ".join(words[1:]) or words[0], words[0])] if words else []
-        if name == "Ns":
-            return [_GLUE, *words]
-        if name == "Pf":
-            return [*words[:1], _GLUE, *words[1:]]
-        if name == "Ap":
-            return [_GLUE, "'", _GLUE, *words]
-        if name == "Ex":
-            return [
-                f"The **{' '.join(words[1:]) or self._name}** utility exits 0 on success, and >0 if an error occurs."
-            ]
-        if name == "Rv":
-            return ["The function returns the value 0 if successful; otherwise it returns -1 and sets `errno`."]
-        return ["\t" if name == "Ta" else "", *words]
-
-    def _title(self, words: list[str]) -> None:
-        if words:
-            self._page.heading(1, words[0] + (f"({words[1]})" if len(words) > 1 else ""))
+        if name in ("Pa", "Ad") and not words:
+            return ["`~`"]
+        return [_FORMS[name].format(" ".join(words))] if words else []
 
     def _list(self, words: list[str]) -> None:
-        kind = next((word[1:] for word in words if word[:1] == "-" and len(word) > 3 and word != "-compact"), "tag")
-        kind = kind if kind not in ("width", "offset") else "tag"
+        kinds = (word[1:] for word in words if word[:1] == "-" and len(word) > 3 and word != "-compact")
+        kind = next(kinds, "tag")
         self._page.open("part")
-        self._lists.append((kind, 0))
+        self._lists.append((kind if kind not in ("width", "offset") else "tag", 0))
         self._rows = []
 
     def _item(self, words: list[str]) -> None:
-        kind, count = self._lists[-1] if self._lists else ("item", 0)
+        kind, count = self._lists.pop() if self._lists else ("", 0)
+        if kind:
+            self._lists.append((kind, count + 1))
         if kind == "column":
             self._rows.append([cell.strip() for cell in self._line(words).split("\t")])
             return
         self._page.close_item()
-        if self._lists:
-            self._lists[-1] = (kind, count + 1)
-        if kind == "enum":
-            mark = f"{count + 1}."
-        else:
-            mark = "-" if kind in ("bullet", "dash", "hyphen", "item") else self._line(words)
-        self._page.open("item", mark or "-")
+        mark = f"{count + 1}." if kind == "enum" else "-"
+        if kind not in ("enum", "bullet", "dash", "hyphen", "item", ""):
+            mark = self._line(words) or "-"
+        self._page.open("item", mark)
 
     def _end_list(self, words: list[str]) -> None:
-        if not self._lists:
-            return
-        kind, _ = self._lists.pop()
-        if kind == "column":
-            self._page.table(self._rows)
-            self._rows = []
-        self._page.close_part()
+        if self._lists:
+            if self._lists.pop()[0] == "column":
+                self._page.table(self._rows)
+                self._rows = []
+            self._page.close_part()
 
     def _display(self, words: list[str]) -> None:
-        if any(word in ("-literal", "-unfilled") for word in words):
-            self._page.code(begin=True)
+        if "-literal" in words or "-unfilled" in words:
+            self._page.begin_code()
         else:
             self._page.open("part")
 
     def _end_display(self, words: list[str]) -> None:
         if self._page.in_code:
-            self._page.code(begin=False)
+            self._page.end_code()
         else:
             self._page.close_part()
 
     def _one_line(self, words: list[str]) -> None:
-        self._page.code(begin=True)
+        self._page.begin_code()
         self._page.text(self._line(words))
-        self._page.code(begin=False)
+        self._page.end_code()
 
 
 def _trailing(words: list[str]) -> list[str]:
     """The punctuation at the end, which stands outside what a macro marks."""
     start = len(words)
-    while start and words[start - 1] in _CLOSING:
+    while start and words[start - 1] in _PUNCTUATION:
         start -= 1
     return words[start:]
+
+
+_BLOCKS: dict[str, Callable[[Mdoc, list[str]], None]] = {
+    "Nm": Mdoc._utility, "Dt": Mdoc._title, "Sh": Mdoc._section, "Bl": Mdoc._list, "It": Mdoc._item,
+    "El": Mdoc._end_list, "Bd": Mdoc._display, "Ed": Mdoc._end_display, "D1": Mdoc._one_line, "Dl": Mdoc._one_line,
+    "Ss": lambda mdoc, words: mdoc._page.heading(3, mdoc._line(words)),
+    **dict.fromkeys(("Pp", "Lp"), lambda mdoc, _: mdoc._page.paragraph()),
+}  # fmt: skip
+MACROS = frozenset(
+    {*_CALLABLE, *_SPECIAL, *_SILENT, *_BLOCKS, "Fd", "Cd", "Sm"} | {f"%{one}" for one in "ABCDIJNOPQRTUV"}
+)

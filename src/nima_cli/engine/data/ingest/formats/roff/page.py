@@ -1,6 +1,7 @@
-"""The blocks of a manual page as they are gathered: paragraphs, items in items, code; knows neither roff nor macros."""
+"""The blocks of a manual page as they are gathered: paragraphs, items in items, code, tables."""
 
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from nima_cli.engine.data.ingest.formats.writing import fence, indented, table, term
 
@@ -10,7 +11,7 @@ _DEEPEST = 16
 
 @dataclass(slots=True)
 class _Frame:
-    """Something open: the page, an indented part (`mark` None), a list, or an item (its mark or term)."""
+    """Something open: the page, an indented part, or an item, with its mark or term."""
 
     kind: str
     mark: str = ""
@@ -19,7 +20,11 @@ class _Frame:
 
 
 class Page:
-    """A page that is being written."""
+    """A page that is being written.
+
+    Attributes:
+        words: of the paragraph at hand; an empty one breaks the line.
+    """
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -40,7 +45,7 @@ class Page:
 
     def line_break(self) -> None:
         """What follows begins on a line of its own."""
-        if self.words and self.words[-1]:
+        if self.words:
             self.words.append("")
 
     def paragraph(self) -> None:
@@ -48,98 +53,89 @@ class Page:
         if self._code is not None:
             self._code.append("")
         elif self.words:
-            self.add(self._joined())
+            self._add(self._joined())
 
     def _joined(self) -> list[str]:
         """The paragraph: macros break its source in so many places that only its own breaks are kept."""
         words, self.words = self.words, []
-        lines: list[list[str]] = [[]]
-        for word in words:
-            if word:
-                lines[-1].append(word)
-            elif lines[-1]:
-                lines.append([])
-        return [" ".join(line) for line in lines if line]
+        return [" ".join(line) for filled, line in groupby(words, bool) if filled]
 
-    def add(self, lines: list[str], item: bool = False) -> None:
-        """A block of its own."""
+    def _add(self, lines: list[str], item: bool = False) -> None:
         frame = self._stack[-1]
-        if not lines:
-            return
-        if frame.body and not (item and frame.after_item and "" not in lines):
+        tight = item and "" not in lines
+        if frame.body and lines and not (tight and frame.after_item):
             frame.body.append("")
         frame.body += lines
-        frame.after_item = item and "" not in lines
+        frame.after_item = tight if lines else frame.after_item
 
     def heading(self, level: int, text: str) -> None:
         """A heading, which ends all that is open."""
         self.close()
         if text.strip():
-            self.add([f"{'#' * level} {text.strip()}"])
+            self._add([f"{'#' * level} {text.strip()}"])
 
-    def code(self, begin: bool) -> None:
-        """Begin or end code; what is neither is no mistake."""
-        if begin and self._code is None:
+    def title(self, name: str = "", section: str = "") -> None:
+        """The heading of the page."""
+        self.heading(1, f"{name}({section})" if name and section else name)
+
+    def begin_code(self) -> None:
+        if self._code is None:
             self.paragraph()
             self._code = []
-        elif not begin and self._code is not None:
+
+    def end_code(self) -> None:
+        if self._code is not None:
             lines, self._code = self._code, None
-            self.add(fence(lines))
+            self._add(fence(lines))
 
     def table(self, rows: list[list[str]]) -> None:
         """A table whose first row is its head."""
         self.paragraph()
-        if rows:
-            self.add(table(rows))
+        self._add(table(rows))
 
     def open(self, kind: str, mark: str = "") -> None:
         """Open an indented part (`part`) or an `item`, whose mark is `-`, `1.` or a term."""
-        self.code(begin=False)
-        self.paragraph()
+        self._end_paragraph()
         if len(self._stack) < _DEEPEST:
             self._stack.append(_Frame(kind, mark))
         elif kind == "item" and mark not in ("", "-"):
-            self.add([mark])
+            self._add([mark])
 
     def open_part(self) -> None:
         """Open an indented part; a short line right before it is the term that it describes."""
-        named = not self.in_code and sum(map(len, self.words)) <= 160 and self.words
-        if named and "" not in self.words and self.words[-1][-1] not in ".:;,":
-            self.open("part", self._joined()[0])
-        else:
-            self.open("part")
+        short = not self.in_code and self.words and sum(map(len, self.words)) <= 160
+        named = short and "" not in self.words and self.words[-1][-1] not in ".:;,"
+        self.open("part", self._joined()[0] if named else "")
 
     def close_item(self) -> None:
         """End the item that is open in the part at hand, if any."""
-        self.code(begin=False)
-        self.paragraph()
-        if self._stack[-1].kind == "item":
-            self._pop()
+        self._close("item")
 
     def close_part(self) -> None:
         """End the indented part at hand with the items in it, if one is open."""
-        if not any(frame.kind == "part" for frame in self._stack):
-            return self.close_item()
-        self.close_item()
-        self.paragraph()
-        if self._stack[-1].kind == "part":
-            self._pop()
-        return None
+        self._close("item")
+        self._close("part")
 
     def close(self) -> list[str]:
         """End all that is open; the lines of the page."""
-        self.code(begin=False)
-        self.paragraph()
+        self._end_paragraph()
         while len(self._stack) > 1:
-            self._pop()
+            self._close(self._stack[-1].kind)
         return self._stack[0].body
 
-    def _pop(self) -> None:
+    def _end_paragraph(self) -> None:
+        self.end_code()
         self.paragraph()
+
+    def _close(self, kind: str) -> None:
+        """End what is open last, if it is of this kind."""
+        self._end_paragraph()
+        if self._stack[-1].kind != kind:
+            return
         frame = self._stack.pop()
-        if frame.kind == "part" and not frame.mark:
-            self.add(frame.body)
+        if kind == "part" and not frame.mark:
+            self._add(frame.body)
         elif frame.mark == "-" or (frame.mark[:-1].isdigit() and frame.mark[-1:] == "."):
-            self.add(indented(frame.mark, frame.body), item=True)
+            self._add(indented(frame.mark, frame.body), item=True)
         else:
-            self.add(term(frame.mark, frame.body), item=True)
+            self._add(term(frame.mark, frame.body), item=True)

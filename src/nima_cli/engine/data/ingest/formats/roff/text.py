@@ -2,6 +2,8 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from itertools import cycle
 
 from nima_cli.engine.data.ingest.formats.writing import code_span
 
@@ -72,45 +74,31 @@ class RoffText:
 
     def fonts(self, words: list[str], fonts: str) -> str:
         """`words` joined, each in the next of `fonts`, given by their letters."""
-        shown = []
-        for index, word in enumerate(words):
-            font = fonts[index % len(fonts)]
-            shown.append(f"\\f{font}{word}\\fR" if font != "R" else word)
+        shown = (
+            f"\\f{font}{word}\\fR" if font != "R" else word for font, word in zip(cycle(fonts), words, strict=False)
+        )
         return self.markdown("".join(shown))
 
-    def _runs(self, text: str) -> list[tuple[str, str]]:
-        if "\\" not in text:
-            return [(self.font, text)] if text else []
-        runs: list[tuple[str, str]] = []
+    def _runs(self, text: str) -> Iterator[tuple[str, str]]:
+        """The parts of a line, some of them empty, with their fonts."""
         last = 0
-        for match in _ESCAPE.finditer(text):
-            runs.append((self.font, text[last : match.start()]))
+        for match in _ESCAPE.finditer(text) if "\\" in text else ():
+            yield self.font, text[last : match.start()]
             last = match.end()
             if match["font"] is not None:
-                self.set_font(_name(match["font"]))
-            else:
-                runs.append((self.font, self._shown(match)))
-        runs.append((self.font, text[last:]))
-        return [run for run in runs if run[1]]
-
-    def _shown(self, match: re.Match[str]) -> str:
-        if match["string"] is not None:
-            return self.strings.get(_name(match["string"]), "")
-        if match["glyph"] is not None:
-            return _glyph(_name(match["glyph"]))
-        return _ONE.get(match["one"], "") if match["one"] is not None else ""
-
-
-def _name(written: str) -> str:
-    if written[0] == "[":
-        return written[1:-1]
-    return written[1:] if written[0] == "(" else written
+                self.set_font(match["font"].strip("([]"))
+            elif match["string"] is not None:
+                yield self.font, self.strings.get(match["string"].strip("([]"), "")
+            elif match["glyph"] is not None:
+                yield self.font, _glyph(match["glyph"].strip("([]"))
+            elif match["one"] is not None:
+                yield self.font, _ONE.get(match["one"], "")
+        yield self.font, text[last:]
 
 
 def _glyph(name: str) -> str:
-    known = _GLYPHS.get(name)
-    if known is not None:
-        return known
+    if name in _GLYPHS:
+        return _GLYPHS[name]
     if len(name) == 2 and name[0] in _ACCENTS and name[1].isalpha():
         return unicodedata.normalize("NFC", name[1] + _ACCENTS[name[0]])
     if name[:1] == "u" and re.fullmatch(r"u[0-9A-F]{4,5}", name):

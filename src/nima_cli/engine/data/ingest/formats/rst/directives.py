@@ -1,22 +1,29 @@
 """What directives of reStructuredText, docutils' and Sphinx's, look like in Markdown."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from nima_cli.engine.data.ingest.formats.blocks import Converter
 from nima_cli.engine.data.ingest.formats.rst import tables
-from nima_cli.engine.data.ingest.formats.rst.lists import Blocks, glossary
-from nima_cli.engine.data.ingest.formats.writing import admonition, code_span, dedented, fence, quoted, table
+from nima_cli.engine.data.ingest.formats.rst.lists import glossary
+from nima_cli.engine.data.ingest.formats.writing import (
+    admonition,
+    bold,
+    code_span,
+    dedented,
+    fence,
+    joined,
+    quoted,
+    table,
+)
 
 _OPTION = re.compile(r":(?P<name>[A-Za-z][\w -]{0,40}):(?: +(?P<value>.*))?$")
-_GONE = frozenset(
-    (
-        *("toctree", "index", "contents", "meta", "tabularcolumns", "sectnum", "section-numbering", "target-notes"),
-        *("module", "currentmodule", "program", "sectionauthor", "moduleauthor", "codeauthor", "bibliography"),
-        *("namespace", "namespace-push", "namespace-pop", "highlight", "highlightlang", "testsetup", "testcleanup"),
-        *("default-domain", "default-role", "role", "title", "header", "footer", "include", "literalinclude"),
-        *("automodule", "autosummary", "audit-event-table", "limited-api-list"),
-    )
+# Show nothing, whatever stands in them; of those that are unknown the body is shown.
+_GONE = (
+    *("toctree", "index", "meta", "header", "footer", "testsetup", "testcleanup", "automodule", "autosummary"),
+    *("module", "currentmodule", "program", "namespace", "namespace-push", "namespace-pop"),
+    *("sectionauthor", "moduleauthor", "codeauthor"),
 )
 _ADMONITIONS = {
     "note": "Note", "warning": "Warning", "tip": "Tip", "important": "Important", "caution": "Caution",
@@ -26,44 +33,41 @@ _ADMONITIONS = {
 _VERSIONS = {
     "versionadded": "Added in version {}", "versionchanged": "Changed in version {}",
     "versionremoved": "Removed in version {}", "deprecated": "Deprecated since version {}",
-    "versionadded-soft": "Added in version {}", "soft-deprecated": "Soft deprecated since version {}",
+    "soft-deprecated": "Soft deprecated since version {}",
     "deprecated-removed": "Deprecated since version {}, will be removed in version {}",
 }  # fmt: skip
+# The language of code; None where the argument names it.
 _CODE = {
-    "code-block": "", "code": "", "sourcecode": "", "parsed-literal": "text", "productionlist": "text",
-    "doctest": "pycon", "testcode": "python", "testoutput": "text", "prompt": "", "console": "console",
+    "code-block": None, "code": None, "sourcecode": None, "prompt": None, "parsed-literal": "text",
+    "productionlist": "text", "doctest": "pycon", "testcode": "python", "testoutput": "text", "console": "console",
     "ipython": "python", "jupyter-execute": "python", "graphviz": "dot", "digraph": "dot", "mermaid": "mermaid",
     "uml": "plantuml", "grammar-snippet": "text", "terminal": "console",
 }  # fmt: skip
-_NO_LANGUAGE = frozenset({"productionlist", "doctest", "testcode", "testoutput", "parsed-literal", "grammar-snippet"})
-_TITLED = frozenset({"admonition", "topic", "sidebar", "rubric", "dropdown", "tab", "tab-item", "tab-set-item", "card"})
-_QUOTES = frozenset({"epigraph", "highlights", "pull-quote"})
+_LANGUAGES = {"none": "", "python3": "python", "default": "", "c++": "cpp"}
 # Descriptions: the words a page shows before the signature.
-_DESCRIPTIONS = {
-    "function": "", "class": "class ", "method": "", "attribute": "", "data": "", "exception": "exception ",
-    "option": "", "cmdoption": "", "envvar": "", "describe": "", "object": "", "opcode": "", "pdbcommand": "",
-    "2to3fixer": "", "confval": "", "property": "property ", "staticmethod": "static ", "classmethod": "classmethod ",
-    "abstractmethod": "abstractmethod ", "coroutinefunction": "coroutine ", "coroutinemethod": "coroutine ",
-    "awaitablefunction": "awaitable ", "awaitablemethod": "awaitable ", "decorator": "@", "decoratormethod": "@",
-    "var": "", "member": "", "macro": "", "type": "type ", "struct": "struct ", "union": "union ", "enum": "enum ",
-    "enumerator": "", "concept": "concept ", "alias": "", "autofunction": "", "autoclass": "class ", "automethod": "",
-    "autoattribute": "", "autodata": "", "autoexception": "exception ", "directive": "", "setting": "",
-    "django-admin": "", "django-admin-option": "", "templatetag": "", "templatefilter": "", "fieldlookup": "",
-    "monitoring-event": "", "route": "", "get": "GET ", "post": "POST ", "put": "PUT ", "delete": "DELETE ",
-    "patch": "PATCH ", "module-option": "",
+_PREFIXES = {
+    "class": "class ", "exception": "exception ", "property": "property ", "staticmethod": "static ",
+    "classmethod": "classmethod ", "abstractmethod": "abstractmethod ", "coroutinefunction": "coroutine ",
+    "coroutinemethod": "coroutine ", "awaitablefunction": "awaitable ", "awaitablemethod": "awaitable ",
+    "decorator": "@", "decoratormethod": "@", "type": "type ", "struct": "struct ", "union": "union ",
+    "enum": "enum ", "concept": "concept ", "autoclass": "class ", "autoexception": "exception ", "get": "GET ",
+    "post": "POST ", "put": "PUT ", "delete": "DELETE ", "patch": "PATCH ",
 }  # fmt: skip
-# Of Django's documentation: alone, they only mark a place.
-_MARKS_ALONE = frozenset(
-    {"setting", "django-admin", "django-admin-option", "templatetag", "templatefilter", "fieldlookup"}
+_DESCRIPTIONS = (
+    *("function", "method", "attribute", "data", "option", "cmdoption", "envvar", "describe", "object", "opcode"),
+    *("pdbcommand", "2to3fixer", "confval", "var", "member", "macro", "enumerator", "alias", "autofunction"),
+    *("automethod", "autoattribute", "autodata", "directive", "monitoring-event", "route", "module-option"),
+    *("django-admin", "django-admin-option"),
 )
 _FLAGS = ("async", "classmethod", "staticmethod", "abstractmethod", "final")
 
 
 @dataclass(frozen=True, slots=True)
-class Directive:
+class _Directive:
     """One directive.
 
     Attributes:
+        name: in lower case, without its domain.
         argument: what stands on its line.
         more: the lines that follow up to a blank one or an option.
         body: dedented.
@@ -76,169 +80,156 @@ class Directive:
     body: list[str]
 
     @property
+    def head(self) -> list[str]:
+        """The argument with the lines that go on with it."""
+        return [self.argument, *self.more] if self.argument else self.more
+
+    @property
+    def title(self) -> str:
+        return " ".join(self.head).strip()
+
+    @property
     def text(self) -> list[str]:
         """Argument and body as one text."""
-        first = [self.argument, *self.more] if self.argument else list(self.more)
-        return [*first, "", *self.body] if first and self.body else first or self.body
+        return joined(self.head, self.body)
 
 
-def parse_directive(name: str, argument: str, content: Sequence[str]) -> Directive:
-    """Take a directive's lines apart.
-
-    Args:
-        content: the lines under its own, indented as in the file.
-    """
-    lines = dedented(content) if content else []
-    at_once = bool(content) and bool(content[0])
+def _parsed(name: str, argument: str, content: Sequence[str]) -> _Directive:
+    lines = dedented(content)
     more: list[str] = []
     options: dict[str, str] = {}
+    last = ""
     index = 0
-    while at_once and index < len(lines) and lines[index]:
-        match = _OPTION.match(lines[index]) if lines[index][0] == ":" else None
+    while content and content[0] and index < len(lines) and (line := lines[index]):
+        match = _OPTION.match(line)
         if match is not None:
-            options[match["name"]] = match["value"] or ""
-        elif options and lines[index][0] == " ":
-            last = next(reversed(options))
-            options[last] = f"{options[last]} {lines[index].strip()}"
+            last = match["name"]
+            options[last] = match["value"] or ""
+        elif options and line[0] == " ":
+            options[last] += f" {line.strip()}"
         elif options:
             break
         else:
-            more.append(lines[index])
+            more.append(line)
         index += 1
-    return Directive(name.lower(), argument.strip(), more, options, dedented(lines[index:]))
+    return _Directive(name, argument, more, options, dedented(lines[index:]))
 
 
-def directive_lines(directive: Directive, blocks: Blocks) -> list[str]:
-    """A directive in Markdown; empty for those a page does not show."""
-    name = directive.name.rsplit(":", 1)[-1]
-    if name in ("highlight", "highlightlang"):
-        blocks.language = _language(directive.argument)
-    if name in _GONE:
-        return []
-    if name in _ADMONITIONS:
-        return admonition(_ADMONITIONS[name], blocks.nested(directive.text))
-    if name in _VERSIONS:
-        return _version(directive, name, blocks)
-    if name in _CODE or name == "raw":
-        return _code(directive, name, blocks)
-    if name in _TITLED:
-        return _titled(directive, name, blocks)
-    if name in ("image", "figure"):
-        return _picture(directive, blocks)
-    if name in ("table", "list-table", "csv-table"):
-        return _table(directive, name, blocks)
-    if name in _DESCRIPTIONS or ":" in directive.name:
-        return _description(directive, name, blocks)
-    return _other(directive, name, blocks)
+def directive_lines(name: str, argument: str, content: Sequence[str], blocks: Converter) -> list[str]:
+    """A directive in Markdown; empty for those a page does not show.
+
+    Args:
+        name: in lower case, with its domain.
+        content: the lines under its own, indented as in the file.
+    """
+    own_name = name.rpartition(":")[2]
+    handler = _HANDLERS.get(own_name, _description if ":" in name else _container)
+    return handler(_parsed(own_name, argument, content), blocks)
+
+
+def _highlight(directive: _Directive, blocks: Converter) -> list[str]:
+    blocks.language = _language(directive.argument)
+    return []
 
 
 def _language(argument: str) -> str:
-    words = argument.split()
-    language = words[0].strip("{}=").lower() if words else ""
-    return {"none": "", "python3": "python", "default": "", "c++": "cpp"}.get(language, language)
+    language = argument.split()[0].strip("{}=").lower() if argument else ""
+    return _LANGUAGES.get(language, language)
 
 
-def _version(directive: Directive, name: str, blocks: Blocks) -> list[str]:
-    form = _VERSIONS[name]
-    words = directive.argument.split(None, form.count("{}"))
-    numbers, rest = words[: form.count("{}")], words[form.count("{}") :]
-    label = form.format(*numbers, *["?"] * (form.count("{}") - len(numbers)))
-    text = [line for line in [*rest, *directive.more] if line]
-    body = [*text, "", *directive.body] if text and directive.body else text or directive.body
-    return admonition(label, blocks.nested(body))
+def _version(directive: _Directive, blocks: Converter) -> list[str]:
+    form = _VERSIONS[directive.name]
+    count = form.count("{}")
+    words = directive.argument.split(None, count)
+    label = form.format(*words[:count], *["?"] * (count - len(words)))
+    return admonition(label, blocks.nested(joined([*words[count:], *directive.more], directive.body)))
 
 
-def _code(directive: Directive, name: str, blocks: Blocks) -> list[str]:
-    if name == "raw":
-        return list(directive.body) if "html" in directive.argument.split() else []
-    language = _CODE[name]
-    body = [*directive.more, *directive.body]
-    if name == "productionlist":
-        return fence([line.replace("`", "") for line in body], language)
-    if name == "parsed-literal":
-        text = blocks.inline.convert("\n".join(directive.text))
-        return fence(text.replace("`", "").replace("**", "").split("\n"), language)
-    if name not in _NO_LANGUAGE and name in ("code-block", "code", "sourcecode", "prompt"):
+def _code(directive: _Directive, blocks: Converter) -> list[str]:
+    language = _CODE[directive.name]
+    if language is None:
         language = _language(directive.argument) if directive.argument else blocks.language
-    title = directive.options.get("caption") or directive.options.get("name-of-file", "")
-    written = fence(body, language)
-    return [f"**{blocks.inline.convert(title)}**", "", *written] if title and written else written
+    body = [*directive.more, *directive.body]
+    if directive.name == "productionlist":
+        body = [line.replace("`", "") for line in body]
+    elif directive.name == "parsed-literal":
+        text = blocks.inline("\n".join(directive.text))
+        body = text.replace("`", "").replace("**", "").split("\n")
+    elif title := directive.options.get("caption", ""):
+        written = fence(body, language)
+        return joined(bold(blocks.inline(title)), written) if written else []
+    return fence(body, language)
 
 
-def _titled(directive: Directive, name: str, blocks: Blocks) -> list[str]:
-    title = blocks.inline.convert(" ".join([directive.argument, *directive.more]).strip())
-    body = blocks.nested(directive.body)
-    if name == "admonition":
-        return admonition(title, body)
-    head = [f"**{title}**"] if title and "**" not in title else [title] if title else []
-    lines = [*head, "", *body] if head and body else head or body
-    return quoted(lines) if name in ("topic", "sidebar") else lines
+def _titled(directive: _Directive, blocks: Converter) -> list[str]:
+    return joined(bold(blocks.inline(directive.title)), blocks.nested(directive.body))
 
 
-def _picture(directive: Directive, blocks: Blocks) -> list[str]:
+def _picture(directive: _Directive, blocks: Converter) -> list[str]:
     alt = directive.options.get("alt", "").strip()
-    caption = blocks.nested(directive.body)
-    return [alt, "", *caption] if alt and caption else [alt] if alt else caption
+    return joined([alt] if alt else [], blocks.nested(directive.body))
 
 
-def _table(directive: Directive, name: str, blocks: Blocks) -> list[str]:
-    title = blocks.inline.convert(" ".join([directive.argument, *directive.more]).strip())
-    if name == "table":
-        lines = blocks.nested(directive.body)
+def _table(directive: _Directive, blocks: Converter) -> list[str]:
+    body = directive.body
+    title = blocks.inline(directive.title)
+    read = {"list-table": tables.listed_rows, "csv-table": tables.csv_rows}.get(directive.name)
+    rows = read(body, directive.options) if read is not None else None
+    if rows is not None:
+        lines = table([[blocks.inline(cell) for cell in row] for row in rows])
     else:
-        body = directive.body
-        listed = name == "list-table"
-        rows = tables.listed_rows(body) if listed else tables.csv_rows("\n".join(body), directive.options)
-        if rows is not None and listed and directive.options.get("header-rows", "0") == "0":
-            rows = [[""] * max(map(len, rows)), *rows]
-        if rows is not None:
-            lines = table([[blocks.inline.convert(cell) for cell in row] for row in rows])
-        else:
-            lines = blocks.nested(body) if listed else fence(body)
-    return [f"**{title}**", "", *lines] if title and lines else lines
+        lines = fence(body) if directive.name == "csv-table" else blocks.nested(body)
+    return joined(bold(title), lines) if lines else []
 
 
-def _description(directive: Directive, name: str, blocks: Blocks) -> list[str]:
-    body = blocks.nested(directive.body)
-    if name in _MARKS_ALONE and not body:
-        return []
-    prefix = _DESCRIPTIONS.get(name, "")
+def _description(directive: _Directive, blocks: Converter) -> list[str]:
     flags = "".join(f"{flag} " for flag in _FLAGS if flag in directive.options)
+    prefix = flags + _PREFIXES.get(directive.name, "")
     kind, value = directive.options.get("type", ""), directive.options.get("value", "")
     suffix = (f": {kind}" if kind else "") + (f" = {value}" if value else "")
     signatures = []
     held = ""
-    for line in [directive.argument, *directive.more]:
+    for line in directive.head:
         held = f"{held} {line.strip()}" if held else line.strip()
         if held.endswith("\\"):
             held = held[:-1].rstrip()
         elif held:
-            signatures.append(code_span(f"{flags}{prefix}{held}{suffix}".replace("\\", "")))
+            signatures.append(code_span(f"{prefix}{held}{suffix}".replace("\\", "")))
             held = ""
-    return [*signatures, "", *body] if signatures and body else signatures or body
+    return joined(signatures, blocks.nested(directive.body))
 
 
-def _other(directive: Directive, name: str, blocks: Blocks) -> list[str]:
-    if name == "audit-event":
-        return blocks.nested(directive.body) or _audit(directive.argument)
-    if name == "math":
-        return ["$$", *(directive.text), "$$"] if directive.text else []
-    if name == "glossary":
-        return glossary(blocks, directive.body)
-    if name in _QUOTES:
-        return quoted(blocks.nested(directive.text))
-    if name == "centered":
-        return [f"**{blocks.inline.convert(directive.argument)}**"]
-    if name == "line-block":
-        return blocks.nested(directive.text)
+def _container(directive: _Directive, blocks: Converter) -> list[str]:
     # A container's argument is its name, class or condition; its lines that go on are text.
     body = [*directive.more, "", *directive.body] if directive.more else directive.body
     return blocks.nested(body, titled=True)
 
 
-def _audit(argument: str) -> list[str]:
-    event, _, names = argument.partition(" ")
-    arguments = [code_span(name) for name in names.split()[0].split(",") if name] if names.strip() else []
-    listed = " and ".join(filter(None, [", ".join(arguments[:-1]), *arguments[-1:]]))
-    what = f"argument{'s' if len(arguments) > 1 else ''} {listed}" if arguments else "no arguments"
-    return [f"Raises an auditing event {code_span(event)} with {what}."]
+def _audit_event(directive: _Directive, blocks: Converter) -> list[str]:
+    event, _, rest = directive.argument.partition(" ")
+    names = [code_span(name) for name in (rest.split() or [""])[0].split(",") if name]
+    listed = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+    what = f"argument{'s' if len(names) > 1 else ''} {listed}" if names else "no arguments"
+    return blocks.nested(directive.body) or [f"Raises an auditing event {code_span(event)} with {what}."]
+
+
+_HANDLERS: dict[str, Callable[[_Directive, Converter], list[str]]] = {
+    **dict.fromkeys((*_DESCRIPTIONS, *_PREFIXES), _description),
+    **dict.fromkeys(_GONE, lambda *_: []),
+    **dict.fromkeys(_ADMONITIONS, lambda one, blocks: admonition(_ADMONITIONS[one.name], blocks.nested(one.text))),
+    **dict.fromkeys(_VERSIONS, _version),
+    **dict.fromkeys(_CODE, _code),
+    **dict.fromkeys(("rubric", "dropdown", "tab", "tab-item", "tab-set-item", "card"), _titled),
+    **dict.fromkeys(("topic", "sidebar"), lambda one, blocks: quoted(_titled(one, blocks))),
+    **dict.fromkeys(("image", "figure"), _picture),
+    **dict.fromkeys(("table", "list-table", "csv-table"), _table),
+    **dict.fromkeys(("highlight", "highlightlang"), _highlight),
+    **dict.fromkeys(("epigraph", "highlights", "pull-quote"), lambda one, blocks: quoted(blocks.nested(one.text))),
+    "raw": lambda one, _: one.body if "html" in one.argument.split() else [],
+    "admonition": lambda one, blocks: admonition(blocks.inline(one.title), blocks.nested(one.body)),
+    "audit-event": _audit_event,
+    "math": lambda one, _: ["$$", *one.text, "$$"] if one.text else [],
+    "glossary": lambda one, blocks: glossary(blocks, one.body),
+    "centered": lambda one, blocks: bold(blocks.inline(one.argument)),
+    "line-block": lambda one, blocks: blocks.nested(one.text),
+}

@@ -1,7 +1,7 @@
 """Inline markup of reStructuredText as Markdown: roles, literals, references, substitutions, escapes."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from nima_cli.engine.data.ingest.formats.rst.references import References, normal
 from nima_cli.engine.data.ingest.formats.writing import code_span, link
@@ -27,16 +27,13 @@ _WORD = re.compile(r"[A-Za-z0-9](?:[\w.+:-]{0,80}[A-Za-z0-9])?\Z")
 _BRACES = re.compile(r"(?<!\\)[{}]")
 
 # Roles whose words a page shows as they are; those of Sphinx's domains and all others show code.
-_PLAIN = frozenset(
-    (
-        *("abbr", "abbreviation", "ac", "any", "cite", "dfn", "doc", "download", "eq", "guilabel", "menuselection"),
-        *("numref", "ref", "source", "sub", "subscript", "sup", "superscript", "term", "ticket", "title", "user"),
-        *("title-reference", "t"),
-    )
+_PLAIN = (
+    *("abbr", "abbreviation", "ac", "any", "cite", "dfn", "doc", "download", "eq", "guilabel", "menuselection"),
+    *("numref", "ref", "source", "sub", "subscript", "sup", "superscript", "term", "ticket", "title", "user"),
+    *("title-reference", "t", "manpage"),
 )
-_FORMS: dict[str, str] = {"emphasis": "*{}*", "strong": "**{}**", "math": "${}$", "manpage": "{}"}
-_NUMBERED = {"pep": "PEP", "rfc": "RFC", "issue": "bpo", "gh": "gh", "bpo": "bpo", "cve": "CVE", "cwe": "CWE"}
-_CALLED = frozenset({"func", "meth"})
+_FORMS = {**dict.fromkeys(_PLAIN, "{}"), "emphasis": "*{}*", "strong": "**{}**"}
+_NUMBERED = {"pep": "PEP ", "rfc": "RFC ", "issue": "bpo-", "gh": "gh-", "bpo": "bpo-", "cve": "CVE ", "cwe": "CWE "}
 
 
 class Inline:
@@ -45,12 +42,12 @@ class Inline:
     def __init__(self, references: References) -> None:
         self._references = references
         self._nested = 0
-        self._referred = self._footnotes = 0
+        self._referred, self._defined = iter(references.unlabelled), iter(references.unlabelled)
         self._by_first: dict[str, Callable[[re.Match[str]], str | None]] = {
             "`": self._ticks,
             ":": lambda match: self._role(match["role"], match["spoken"]),
             "|": self._substitution,
-            "[": lambda match: self.note(match["note"]),
+            "[": lambda match: self._note(match["note"], self._referred),
             "\\": lambda match: "" if match["escaped"].isspace() else match["escaped"],
         }
 
@@ -71,23 +68,16 @@ class Inline:
         parts.append(text[last:])
         return "".join(parts)
 
-    def note(self, mark: str) -> str:
-        """A footnote's or a citation's mark, numbered as on the page."""
+    def defined(self, mark: str) -> str:
+        """The mark of a footnote or citation where its text stands, numbered as on the page."""
+        return self._note(mark, self._defined)
+
+    def _note(self, mark: str, numbers: Iterator[str]) -> str:
         if mark == "#":
-            self._referred += 1
-            numbers = self._references.unlabelled
-            return f"[^{numbers[self._referred - 1]}]" if self._referred <= len(numbers) else "[^#]"
+            return f"[^{next(numbers, '#')}]"
         if mark[0] == "#":
             return f"[^{self._references.labels.get(mark[1:].lower(), mark[1:])}]"
         return f"[^{mark}]" if mark.isdigit() or mark == "*" else f"[{mark}]"
-
-    def defined(self, mark: str) -> str:
-        """The mark of a footnote or citation where its text stands."""
-        if mark != "#":
-            return self.note(mark)
-        self._footnotes += 1
-        numbers = self._references.unlabelled
-        return f"[^{numbers[self._footnotes - 1]}]" if self._footnotes <= len(numbers) else "[^#]"
 
     def _ticks(self, match: re.Match[str]) -> str:
         if match["literal"] is not None:
@@ -95,31 +85,29 @@ class Inline:
         text = match["text"]
         if match["after"] is not None:
             return self._role(match["after"], text)
-        if match["link"] is None:
-            return code_span(_unescaped(text))
-        return self._link(text, match["link"])
+        return code_span(_unescaped(text)) if match["link"] is None else self._link(text, match["link"])
 
     def _link(self, text: str, mark: str) -> str:
         embedded = _EMBEDDED.match(text)
+        shown = self._words(embedded["text"].rstrip() if embedded is not None else text)
         if embedded is None:
             target = self._anonymous() if mark == "__" else self._references.target(text)
-            shown = self._words(text)
-            return link(shown, target) if target else shown
-        target, shown = embedded["target"], self._words(embedded["text"].rstrip())
-        if target.endswith("_") and "/" not in target:
-            known = self._references.target(target[:-1])
-            return link(shown, known) if known else shown
-        target = "".join(_unescaped(target).split())
-        if not shown:
-            return target
-        self._references.targets.setdefault(normal(shown), target)
-        return link(shown, target)
+        elif (target := embedded["target"]).endswith("_") and "/" not in target:
+            target = self._references.target(target[:-1])
+        else:
+            target = "".join(_unescaped(target).split())
+            if not shown:
+                return target
+            self._references.targets.setdefault(normal(shown), target)
+        return link(shown, target) if target else shown
 
     def _words(self, text: str) -> str:
         """The text of a link: substitutions and escapes may stand in it."""
-        if "\\" in text:
-            text = _unescaped(text)
-        return self._substituted(text) if "|" in text else text
+        text = _unescaped(text)
+        for name, value in self._references.substitutions.items() if "|" in text else ():
+            if f"|{name}|" in text:
+                text = text.replace(f"|{name}|", self._nested_convert(value))
+        return text
 
     def _anonymous(self) -> str | None:
         return self._references.anonymous.pop() if self._references.anonymous else None
@@ -133,8 +121,7 @@ class Inline:
             return before, None
         target = self._anonymous() if match["anonymous"] else self._references.target(word[0])
         if target is None:
-            titled = normal(word[0]) in self._references.titles
-            return before, "" if titled else None
+            return before, "" if normal(word[0]) in self._references.titles else None
         return before[: len(before) - len(word[0])], link(word[0], target)
 
     def _substitution(self, match: re.Match[str]) -> str | None:
@@ -143,13 +130,7 @@ class Inline:
             return None
         shown = self._nested_convert(text)
         target = self._references.target(match["name"]) if match["named"] else None
-        return link(shown, target) if target else shown + ("" if match["named"] else match["named"])
-
-    def _substituted(self, text: str) -> str:
-        for name, value in self._references.substitutions.items():
-            if f"|{name}|" in text:
-                text = text.replace(f"|{name}|", self._nested_convert(value))
-        return text
+        return link(shown, target) if target else shown
 
     def _nested_convert(self, text: str) -> str:
         # A substitution may hold another, and two of them each other.
@@ -163,7 +144,7 @@ class Inline:
 
     def _role(self, role: str, content: str) -> str:
         """What a page shows for a role and its content."""
-        name = role.rsplit(":", 1)[-1].lower()
+        name = role.rpartition(":")[2].lower()
         if name == "math":
             return f"${content}$"
         if name in ("code", "literal"):
@@ -171,35 +152,23 @@ class Inline:
         if name in ("file", "samp"):
             return code_span(_unescaped(_BRACES.sub("", content)))
         embedded = _EMBEDDED.match(content) if content.endswith(">") else None
-        if embedded is not None and embedded["text"].strip():
-            shown = _unescaped(embedded["text"].rstrip())
-            return self._shown(name, shown) if name not in _NUMBERED else shown
-        shown = _unescaped(content)
+        titled = embedded is not None and bool(embedded["text"].strip())
+        shown = _unescaped(embedded["text"].rstrip() if embedded is not None and titled else content)
         if name in _NUMBERED:
-            return f"{_NUMBERED[name]}{'-' if _NUMBERED[name].islower() else ' '}{shown.split('#')[0]}"
-        if name == "ref":
-            return self._titled(shown)
-        if name in _PLAIN or name in _FORMS:
-            return self._shown(name, shown.lstrip("!~"))
-        shown = shown.lstrip("!")
-        if shown.startswith("~") and shown[1:2].isalpha():
-            shown = shown[1:].rsplit(".", 1)[-1]
-        if name in _CALLED and shown.isascii() and not shown.endswith(")"):
-            shown += "()"
-        return self._shown(name, shown)
+            return shown if titled else _NUMBERED[name] + shown.split("#")[0]
+        if not titled:
+            if name == "ref" and (title := self._references.titles.get(normal(shown))) is not None:
+                return self._nested_convert(title)
+            shown = shown.lstrip("!~") if name in _FORMS else _object_name(name, shown.lstrip("!"))
+        return _FORMS[name].format(shown) if name in _FORMS else code_span(shown)
 
-    def _titled(self, label: str) -> str:
-        title = self._references.titles.get(normal(label))
-        return label if title is None else self._nested_convert(title)
 
-    @staticmethod
-    def _shown(name: str, text: str) -> str:
-        if name in _FORMS:
-            return _FORMS[name].format(text)
-        return text if name in _PLAIN else code_span(text)
+def _object_name(role: str, name: str) -> str:
+    """The name of something in a program: `~` leaves its last part, functions have parentheses."""
+    if name.startswith("~") and name[1:2].isalpha():
+        name = name[1:].rpartition(".")[2]
+    return f"{name}()" if role in ("func", "meth") and name.isascii() and not name.endswith(")") else name
 
 
 def _unescaped(text: str) -> str:
-    if "\\" not in text:
-        return text
-    return _ESCAPE.sub(lambda match: "" if match[1].isspace() else match[1], text)
+    return _ESCAPE.sub(lambda match: "" if match[1].isspace() else match[1], text) if "\\" in text else text

@@ -1,8 +1,10 @@
 """What names stand for in a reStructuredText file: link targets, substitutions, labels of sections, notes."""
 
+import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from nima_cli.engine.data.ingest.formats.blocks import run_end
 
 _TARGET = re.compile(
     r"\.\. _(?:`(?P<quoted>[^`]{1,300})`|(?P<plain>(?:[^:\\]|\\.|:(?! |$)){1,300})):(?: +(?P<url>.*))?$"
@@ -20,9 +22,8 @@ def normal(name: str) -> str:
     return " ".join(name.split()).lower()
 
 
-@dataclass(slots=True)
 class References:
-    """The names of one file.
+    """The names of one file, wherever they are defined in it.
 
     Attributes:
         targets: address by normal name.
@@ -33,12 +34,36 @@ class References:
         unlabelled: numbers of the footnotes without a label, in order.
     """
 
-    targets: dict[str, str] = field(default_factory=dict)
-    anonymous: list[str] = field(default_factory=list)
-    substitutions: dict[str, str] = field(default_factory=dict)
-    titles: dict[str, str] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
-    unlabelled: list[str] = field(default_factory=list)
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.targets: dict[str, str] = {}
+        self.anonymous: list[str] = []
+        self.substitutions: dict[str, str] = {}
+        self.titles: dict[str, str] = {}
+        self.labels: dict[str, str] = {}
+        self.unlabelled: list[str] = []
+        notes: list[str] = []
+        waiting: list[str] = []
+        for index, line in enumerate(lines):
+            mark = line.lstrip(" ")
+            if not mark.startswith((".. ", "__ ")):
+                if waiting and mark:
+                    self._label(waiting, lines[index : index + 3])
+                    waiting = []
+            elif (match := _ANONYMOUS.match(mark)) is not None:
+                self.anonymous.append("".join(match["url"].split()))
+            elif (match := _TARGET.match(mark)) is not None:
+                name = normal((match["quoted"] or match["plain"]).replace("\\", ""))
+                url = _address(match["url"], lines, index)
+                if url:
+                    self.targets.setdefault(name, url)
+                else:
+                    waiting.append(name)
+            elif (match := _SUBSTITUTION.match(mark)) is not None:
+                self.substitutions.setdefault(match["name"], _substitute(match, lines, index))
+            elif (match := _FOOTNOTE.match(mark)) is not None:
+                notes.append(match["mark"])
+        self.anonymous.reverse()
+        self._number(notes)
 
     def target(self, name: str) -> str | None:
         """The address a name leads to, through one other name at most."""
@@ -47,47 +72,28 @@ class References:
             return self.targets.get(normal(found[:-1].strip("`")))
         return found
 
+    def _label(self, names: Sequence[str], lines: Sequence[str]) -> None:
+        """Labels lead to the title under them, with or without an overline."""
+        title, under = lines[1:3] if _is_run(lines[0]) and len(lines) > 2 else [*lines, ""][:2]
+        if _is_run(under):
+            for name in names:
+                self.titles.setdefault(name, title.strip())
 
-def find_references(lines: Sequence[str]) -> References:
-    """Read the definitions of a file, wherever they stand.
-
-    Args:
-        lines: without white space at their ends.
-    """
-    found = References()
-    notes: list[str] = []
-    waiting: list[str] = []
-    for index, line in enumerate(lines):
-        mark = line.lstrip(" ")
-        if not mark.startswith((".. ", "__ ")):
-            if waiting and mark:
-                _label(found, waiting, lines, index)
-                waiting = []
-            continue
-        if (match := _ANONYMOUS.match(mark)) is not None:
-            found.anonymous.append("".join(match["url"].split()))
-        elif (match := _TARGET.match(mark)) is not None:
-            name = normal((match["quoted"] or match["plain"]).replace("\\", ""))
-            url = _address(match["url"], lines, index)
-            if url:
-                found.targets.setdefault(name, url)
-            else:
-                waiting.append(name)
-        elif (match := _SUBSTITUTION.match(mark)) is not None:
-            found.substitutions.setdefault(match["name"], _substitute(match, lines, index))
-        elif (match := _FOOTNOTE.match(mark)) is not None:
-            notes.append(match["mark"])
-    _number(found, notes)
-    found.anonymous.reverse()
-    return found
+    def _number(self, notes: Sequence[str]) -> None:
+        taken = {mark for mark in notes if mark.isdigit()}
+        free = (number for number in map(str, itertools.count(1)) if number not in taken)
+        for mark in notes:
+            if mark == "#":
+                self.unlabelled.append(next(free))
+            elif mark not in taken:
+                number = next(free)
+                self.labels.setdefault(mark[1:].lower(), number)
 
 
 def _continuation(lines: Sequence[str], index: int) -> list[str]:
     """The lines that go on with the definition at `index`: those that are indented further, up to a blank one."""
     margin = len(lines[index]) - len(lines[index].lstrip(" "))
-    end = index + 1
-    while end < len(lines) and lines[end] and lines[end][: margin + 1].isspace():
-        end += 1
+    end = run_end(lines, index + 1, lambda line: line[: margin + 1].isspace())
     return [line.strip() for line in lines[index + 1 : end]]
 
 
@@ -99,13 +105,10 @@ def _address(first: str | None, lines: Sequence[str], index: int) -> str:
 def _substitute(match: re.Match[str], lines: Sequence[str], index: int) -> str:
     text = match["text"] or ""
     if match["kind"] == "image":
-        alts = [line for line in _continuation(lines, index) if line.startswith(":alt:")]
-        return alts[0][5:].strip() if alts else ""
+        return next((line[5:].strip() for line in _continuation(lines, index) if line.startswith(":alt:")), "")
     if match["kind"] == "unicode":
         return "".join(_character(part) for part in text.split(" .. ")[0].split())
-    if match["kind"] == "date":
-        return match["name"]
-    return " ".join([text, *_continuation(lines, index)]).strip()
+    return match["name"] if match["kind"] == "date" else " ".join([text, *_continuation(lines, index)]).strip()
 
 
 def _character(word: str) -> str:
@@ -113,28 +116,5 @@ def _character(word: str) -> str:
     return chr(int(match[1], 16)) if match is not None and int(match[1], 16) < 0x110000 else word
 
 
-def _label(found: References, names: Sequence[str], lines: Sequence[str], index: int) -> None:
-    """Labels lead to the title under them, with or without an overline."""
-    title = index + 1 if _is_run(lines[index]) else index
-    if title + 1 < len(lines) and _is_run(lines[title + 1]):
-        for name in names:
-            found.titles.setdefault(name, lines[title].strip())
-
-
 def _is_run(line: str) -> bool:
     return len(line) > 2 and not line[0].isalnum() and line == line[0] * len(line)
-
-
-def _number(found: References, notes: Sequence[str]) -> None:
-    taken = {int(mark) for mark in notes if mark.isdigit()}
-    number = 0
-    for mark in notes:
-        if mark.isdigit():
-            continue
-        number += 1
-        while number in taken:
-            number += 1
-        if mark == "#":
-            found.unlabelled.append(str(number))
-        else:
-            found.labels.setdefault(mark[1:].lower(), str(number))

@@ -1,19 +1,23 @@
-"""PDF documents to text, page by page, with the extra `docs`; knows nothing of layout."""
+"""PDF documents to text and Word documents (DOCX) to Markdown, with the extra `docs`."""
 
+import io
 import logging
 import re
 import warnings
+import zipfile
 from collections import Counter
 from typing import IO
 
-from nima_cli.engine.data.ingest.formats.errors import FormatError, library
+from nima_cli.engine.data.ingest.formats.errors import FormatError, first_line, library
+from nima_cli.engine.data.ingest.formats.html.html import html_to_markdown
 
 _PAGE_NUMBER = re.compile(r"(?:page\s+)?\d{1,4}(?:\s*(?:/|of)\s*\d{1,4})?", re.IGNORECASE)
 _HYPHENATED = re.compile(r"(?<=[a-zà-ÿ])-\n(?=[a-zà-ÿ])")
-_DIGITS = re.compile(r"\d+")
 # A line at the edge of so many pages, and of so large a share of them, is the title of a book or of a chapter.
 _RUNNING = 3
 _SHARE = 0.05
+# What a packed file may hold unpacked.
+_MAX_UNPACKED = 256 * 2**20
 
 
 def pdf_to_text(stream: IO[bytes]) -> str:
@@ -33,24 +37,19 @@ def pdf_to_text(stream: IO[bytes]) -> str:
         try:
             reader = pypdf.PdfReader(stream)
             if reader.is_encrypted and not reader.decrypt(""):
-                raise FormatError("is encrypted", "encrypted", hint="remove its password: `qpdf --decrypt IN OUT`")
+                raise FormatError("is encrypted", "encrypted", hint="remove its password, as `qpdf` does")
             pages = [page.extract_text() for page in reader.pages]
         except FormatError:
             raise
         except pypdf.errors.DependencyError as error:
             raise FormatError("is encrypted in a way that needs `cryptography`", "encrypted") from error
         except Exception as error:  # whatever a damaged file makes a parser stumble over
-            raise FormatError(f"damaged PDF: {_first_line(error)}") from error
+            raise FormatError(f"damaged PDF: {first_line(error)}") from error
     text = "\n\n".join(filter(None, _bodies(pages)))
     if not text.strip():
         hint = "it may be scanned: recognise its text first, as with `ocrmypdf`"
         raise FormatError("holds no text, only pictures", "no_text", hint=hint)
     return text.encode("utf-8", "ignore").decode() + "\n"
-
-
-def _first_line(error: Exception) -> str:
-    said = (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")
-    return said[:1].lower() + said[1:200]
 
 
 def _bodies(pages: list[str]) -> list[str]:
@@ -72,4 +71,32 @@ def _strip_edge(lines: list[str], edge: int, running: set[str]) -> None:
 
 def _key(line: str) -> str:
     """Equal for lines that differ in the number of the page."""
-    return _DIGITS.sub("0", " ".join(line.split()))
+    return re.sub(r"\d+", "0", " ".join(line.split()))
+
+
+def docx_to_markdown(data: bytes, encoding: str | None = None) -> str:
+    """The text of a Word document with its headings, lists, tables and links; pictures by their words.
+
+    Args:
+        encoding: has no influence; the file says it itself.
+
+    Raises:
+        FormatError: `mammoth` is not installed, or this is no Word document, an encrypted or a damaged one.
+    """
+    mammoth = library("mammoth", "DOCX")
+    if data.startswith(b"\xd0\xcf\x11\xe0"):
+        hint = "save it again as DOCX without a password"
+        raise FormatError("is an encrypted or old Word document, not DOCX", "encrypted", hint=hint)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if "word/document.xml" not in archive.namelist():
+                raise FormatError("is no Word document: it holds no `word/document.xml`")
+            if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNPACKED:
+                raise FormatError(f"is larger than {_MAX_UNPACKED // 2**20} MB when unpacked", "too_large")
+        no_picture = mammoth.images.img_element(lambda _: {})
+        html = mammoth.convert_to_html(io.BytesIO(data), convert_image=no_picture).value
+    except FormatError:
+        raise
+    except Exception as error:  # whatever a damaged file makes a parser stumble over
+        raise FormatError("damaged Word document") from error
+    return html_to_markdown(html)

@@ -1,12 +1,15 @@
-"""CSV and TSV become records, whatever their dialect; every fault has its line."""
+"""CSV, TSV and Parquet become records; every fault of a row has its line."""
 
+import datetime
 import io
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nima_cli.engine.data.diagnostics import Problem
 from nima_cli.engine.data.ingest.decoded_value import Value
-from nima_cli.engine.data.ingest.formats.delimited import read_delimited
+from nima_cli.engine.data.ingest.formats.tables import read_delimited, read_parquet
 
 
 def read(text: str, suffix: str = ".csv") -> list[Value | Problem]:
@@ -62,3 +65,26 @@ def test_large_fields_and_lines() -> None:
     [problem] = read("a,b\n" + "x" * (17 * 2**20))
     assert isinstance(problem, Problem)
     assert problem.reason == "too_large"
+
+
+def test_rows_with_lists_objects_and_times(tmp_path: Path) -> None:
+    pyarrow: Any = pytest.importorskip("pyarrow")
+    parquet: Any = pytest.importorskip("pyarrow.parquet")
+    rows: list[dict[str, Any]] = [
+        {"messages": [{"role": "user", "content": "a"}], "n": 1, "at": datetime.date(2024, 1, 2), "none": None},
+        {"messages": [], "n": 2, "at": datetime.date(2024, 1, 3), "none": None},
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "x.parquet", row_group_size=1)
+    with (tmp_path / "x.parquet").open("rb") as stream:
+        found = list(read_parquet(stream, "x"))
+    assert found == [
+        Value("x (row 1)", {"messages": [{"role": "user", "content": "a"}], "n": 1, "at": "2024-01-02", "none": None}),
+        Value("x (row 2)", {"messages": [], "n": 2, "at": "2024-01-03", "none": None}),
+    ]
+
+
+def test_damaged_parquet_files() -> None:
+    pytest.importorskip("pyarrow")
+    [found] = read_parquet(io.BytesIO(b"PAR1 and no more"), "x")
+    assert isinstance(found, Problem)
+    assert found.reason == "damaged"
