@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nima_cli.config.record_keys import MESSAGE_KEYS
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.document import Turn, with_line_feeds
 from nima_cli.engine.data.ingest.records.conversations import read_messages
-from nima_cli.engine.data.ingest.records.record_values import RefusedError
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import InputError, NimaError
@@ -220,7 +220,7 @@ def _read(path: Path) -> list[Turn]:
         raise InputError(f"{path}: expected a list with one object that has `messages`")
     try:
         turns = read_messages(first[key], key)
-    except RefusedError as error:
+    except UnusableError as error:
         raise InputError(f"{path}: {error.what}", hint=error.hint) from error
     spoken = [turn.role for turn in turns]
     if spoken[:1] == ["system"]:
