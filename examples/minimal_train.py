@@ -17,7 +17,7 @@ from nima_cli.engine import (
     DataSource,
     ModelShape,
     Optimizer,
-    Sampling,
+    SamplingParams,
     TextGenerator,
     linear_cross_entropy,
     load_for_inference,
@@ -90,7 +90,7 @@ def main() -> None:
     writer = TextGenerator(model, tokenizer)
     ids = writer.encode_prompt(options.prompt)
     print(options.prompt, end="")
-    for piece in writer.stream(ids, sampling=Sampling(temperature=0.7), max_new_tokens=60, seed=SEED):
+    for piece in writer.stream(ids, sampling=SamplingParams(temperature=0.7), max_new_tokens=60, seed=SEED):
         print(piece, end="", flush=True)
     print()
 
