@@ -58,14 +58,14 @@ class SourceReport:
     seen: RecordNotes = field(default_factory=RecordNotes)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, tally: ReadCounts, source: Source, problems: Diagnostics) -> Iterator[Dropped]:
+    def add(self, counts: ReadCounts, source: Source, problems: Diagnostics) -> Iterator[Dropped]:
         """Count what a part of `source` held; `problems` gets what the user must correct."""
-        self.files += tally.files
-        self.documents += tally.documents
-        self.bytes += tally.bytes
-        self.seen.add(tally.notes)
-        tolerated = _tolerated_reasons(source) if tally.drops else ()
-        for problem in tally.drops:
+        self.files += counts.files
+        self.documents += counts.documents
+        self.bytes += counts.bytes
+        self.seen.add(counts.notes)
+        tolerated = _tolerated_reasons(source) if counts.drops else ()
+        for problem in counts.drops:
             if problem.reason in tolerated:
                 hint = f" ({problem.hint})" if problem.hint else ""
                 said = _TOLERATED.get(problem.reason) or f"left out: {problem.what}{hint}"

@@ -36,7 +36,7 @@ class CleanedDocuments:
         lines: source -> in how many documents lines occur, when boilerplate is looked for.
     """
 
-    tallies: list[ReadCounts]
+    read: list[ReadCounts]
     packed: bytes
     table: npt.NDArray[np.void]
     signatures: Signatures | None
@@ -97,10 +97,10 @@ def read_and_clean(config: DataConfig, parts: Sequence[InputSplit | DocumentBatc
     cleaning = CleaningCounts()
     kept: list[Document] = []
     dropped: list[tuple[int, Diagnostic]] = []
-    tallies: list[ReadCounts] = []
+    read: list[ReadCounts] = []
     for part in parts:
         for batch in [part] if isinstance(part, DocumentBatch) else read_split(part):
-            tallies.append(batch.counts)
+            read.append(batch.counts)
             for raw in batch.documents:
                 document = clean_document(raw, config, cleaning)
                 problem = quality_problem(document, config)
@@ -110,7 +110,7 @@ def read_and_clean(config: DataConfig, parts: Sequence[InputSplit | DocumentBatc
                     dropped.append((document.source, problem))
     packed = [pack(document) for document in kept]
     return CleanedDocuments(
-        tallies,
+        read,
         b"".join(packed),
         table_of(kept, packed, config.seed),
         minhash(kept) if config.dedupe == "near" else None,
@@ -140,16 +140,16 @@ def _gather(
         store.append(cleaned.packed)
         if corpus.signatures is not None and cleaned.signatures is not None:
             corpus.signatures.append(cleaned.signatures)
-        for number, counts in cleaned.lines.items():
-            lines.setdefault(number, Counter()).update(counts)
+        for number, documents in cleaned.lines.items():
+            lines.setdefault(number, Counter()).update(documents)
         corpus.cleaning.add(cleaned.cleaning)
         for number, problem in cleaned.dropped:
             if problem.reason == "too_short":
                 corpus.longest_short = max(corpus.longest_short, int(dict(problem.figures)["characters"]))
             yield corpus.reports[number].drop(problem)
-        for tally in cleaned.tallies:
-            yield from corpus.reports[numbers[tally.source]].add(tally, sources[tally.source], problems)
-            done += tally.bytes
+        for counts in cleaned.read:
+            yield from corpus.reports[numbers[counts.source]].add(counts, sources[counts.source], problems)
+            done += counts.bytes
         yield Progress("read", done, total, "bytes")
     # A file shared between machines is complete for the others once it is closed.
     store.close()
