@@ -29,7 +29,7 @@ _FIGURES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 
 
 def eval_view(result: Mapping[str, Any]) -> RenderableType:
-    """The tables of what `nima eval --json` prints; a figure that is absent or None is left out."""
+    """What `nima eval --json` prints as tables; figures that are absent or None are left out."""
     figures = [(name, show(result[field])) for field, name, show in _FIGURES if result.get(field) is not None]
     parts: list[RenderableType] = [table(("", f">{result['split']} split"), figures, styles=("", "bold"))]
     baselines = result.get("baselines", [])
@@ -53,7 +53,7 @@ def _baselines(result: Mapping[str, Any]) -> Table:
 
 
 def _breakdown(dimension: str, rows: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> Table:
-    """One line per name; baselines that say nothing along this dimension have no column."""
+    """One line per name, and one column per baseline that has figures."""
     shown = [name for name in baselines if any(row["baselines"][name] is not None for row in rows)]
     lines = [
         (

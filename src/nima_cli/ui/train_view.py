@@ -27,30 +27,24 @@ from nima_cli.ui.progress_view import QuietView
 from nima_cli.ui.tables import stacked, table
 from nima_cli.ui.train_state import TrainState, data_line, ending, eval_facts, next_step, run_facts, step_facts
 
-SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_DRAWS = 5.0, 0.1
 SAMPLE_CHARACTERS, SAMPLE_LINES = 240, 4
-
-SECONDS_BETWEEN_DRAWS = 0.1
 NARROW = 76
 MAX_SAMPLE_LINES = 5
 MAX_EVALUATIONS = 8
-# Lines of the display besides the evaluations: header, sample, progress and the blank lines between them.
+# Lines of the display besides the evaluations.
 OTHER_LINES = 17
 
 
 def train_view(*, quiet: bool, clock: Callable[[], float] = time.monotonic) -> EventHandler:
-    """The view that suits stderr: live on a terminal, lines in a pipe; with `quiet`, warnings only.
-
-    `clock` (seconds) spaces out the step lines and the redraws.
-    """
+    """The view that suits stderr: live on a terminal, lines in a pipe; with `quiet`, warnings only."""
     if quiet:
         return QuietView()
-    console = err()
-    return LiveTrainView(console, clock=clock) if console.is_terminal else LineTrainView(console, clock=clock)
+    return (LiveTrainView if err().is_terminal else LineTrainView)(err(), clock=clock)
 
 
 class LineTrainView(EventHandler):
-    """One line per fact, never redrawn: for logs, pipes and NO_COLOR."""
+    """Lines that are never redrawn: for logs, pipes and NO_COLOR."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float]) -> None:
         self._console = console
@@ -86,7 +80,7 @@ class LineTrainView(EventHandler):
                     say(hint, "hint")
 
     def _show_sample(self, sample: SampleDrawn) -> None:
-        """The first sample of an evaluation, as much of it as a log can bear; all are in `samples.jsonl`."""
+        """The beginning of the first sample of an evaluation; all are in `samples.jsonl`."""
         if sample.step == self._sampled:
             return
         self._sampled = sample.step
@@ -98,7 +92,7 @@ class LineTrainView(EventHandler):
             self._print(f"  | {line}")
 
     def _show_waiting(self, now: float) -> None:
-        """A sign of life while there are no figures yet."""
+        """A sign of life before the first figures."""
         at = self._state.first_figures()
         if self._state.last is None and now >= self._next_sign and self._state.step < at:
             self._next_sign = now + SECONDS_BETWEEN_LINES
@@ -120,10 +114,9 @@ class LineTrainView(EventHandler):
 
 
 class LiveTrainView(LineTrainView):
-    """Redraws one block at the bottom of the terminal while the run goes on; before and after it, there are lines.
+    """Redraws one block at the bottom of the terminal during the run, and prints lines before and after it.
 
-    There is no refresh thread: the display is drawn by the events themselves, so it costs the training loop nothing
-    between them.
+    Events draw the display, so that no refresh thread takes time from training.
     """
 
     def __init__(self, console: Console, *, clock: Callable[[], float]) -> None:
@@ -145,7 +138,6 @@ class LiveTrainView(LineTrainView):
             self._draw(now)
 
     def close(self) -> None:
-        """Leave the last picture on the screen and give the cursor back."""
         if self._live.is_started:
             self._draw(self._clock())
             self._live.stop()
@@ -156,17 +148,15 @@ class LiveTrainView(LineTrainView):
 
 
 def picture(state: TrainState, console: Console, now: float = 0.0) -> RenderableType:
-    """The display for the console's size at a time of the view's clock; works from 40 columns on."""
+    """The display in the console's size; works from 40 columns on."""
     width, height = console.size
     parts: list[RenderableType] = []
-    if state.started is not None:
-        parts.append(_header(state.started, width))
     if state.evals:
         parts.append(_evaluations(state, min(MAX_EVALUATIONS, max(2, height - OTHER_LINES)), width))
     if state.sample is not None:
         parts.append(_sample(state.sample, console, width))
     if state.started is not None:
-        parts.append(_progress(state, state.started, width, now))
+        parts = [_header(state.started, width), *parts, _progress(state, state.started, width, now)]
     return stacked(*parts)
 
 
@@ -223,7 +213,6 @@ def _sample(sample: SampleDrawn, console: Console, width: int) -> Text:
 
 
 def _progress(state: TrainState, started: RunStarted, width: int, now: float) -> RenderableType:
-    """How far the run is, and under the bar the latest numbers."""
     done, total = state.step, max(1, state.total_steps)
     line = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 2, 0, 0), expand=True)
     line.add_row(
