@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito, "Color Universal Design": told apart under every common colour blindness; shapes differ as well.
+# Safe for colour-blind readers (Okabe and Ito, "Color Universal Design"); shapes differ as well.
 _MODEL = "#0072B2"
 _BASELINES = (("#E69F00", "s"), ("#D55E00", "D"), ("#009E73", "^"), ("#CC79A7", "v"))
 _INK, _FAINT = "#333333", "#e3e3e3"
@@ -20,12 +20,12 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u2
 
 
 def visible(text: str) -> str:
-    """Foreign text in which what has no shape, or would steer a reader's eye or a terminal, is spelled out."""
+    """Foreign text with control characters spelled out."""
     return _CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def overall_chart(result: Mapping[str, Any]) -> str:
-    """Bits per byte of the model and of each baseline, as bars."""
+    """Bits per byte of the model and each baseline, as bars."""
     rows = [(one["name"], one["bits_per_byte"]) for one in result["baselines"] if one["bits_per_byte"] is not None]
     rows.insert(0, ("this model", result["bits_per_byte"]))
     figure, axes = _chart(len(rows))
@@ -37,7 +37,7 @@ def overall_chart(result: Mapping[str, Any]) -> str:
 
 
 def breakdown_chart(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Bits per byte by name: a large dot for the model, a small mark for each baseline, a line over their range."""
+    """Bits per byte by name: a large dot for the model, a small mark for each baseline."""
     rows = [row for row in rows if row["bits_per_byte"] is not None]
     figure, axes = _chart(len(rows))
     names = [name for name in rows[0].get("baselines", {}) if any(row["baselines"][name] is not None for row in rows)]
@@ -50,9 +50,8 @@ def breakdown_chart(rows: Sequence[Mapping[str, Any]]) -> str:
         places = [at for at, row in enumerate(rows) if row["baselines"][name] is not None]
         bits = [rows[at]["baselines"][name] for at in places]
         axes.scatter(bits, places, color=colour, marker=marker, s=34, label=name, zorder=2)
-    axes.scatter(
-        [row["bits_per_byte"] for row in rows], range(len(rows)), color=_MODEL, s=78, label="this model", zorder=3
-    )
+    bits = [row["bits_per_byte"] for row in rows]
+    axes.scatter(bits, range(len(rows)), color=_MODEL, s=78, label="this model", zorder=3)
     if names:
         axes.legend(frameon=False, ncols=len(names) + 1, loc="lower left", bbox_to_anchor=(0.0, 1.0), handletextpad=0.2)
     _finish(axes, [row["name"] for row in rows], most)
@@ -67,7 +66,6 @@ def _chart(rows: int) -> tuple["Figure", "Axes"]:
 
 
 def _finish(axes: "Axes", names: Sequence[str], most: float) -> None:
-    """Name the rows, and scale from 0 to a little over the largest value."""
     short = [name if len(name) <= _NAME_CHARACTERS else name[: _NAME_CHARACTERS - 1] + "…" for name in names]
     axes.set_yticks(range(len(names)), [visible(name) for name in short], color=_INK, parse_math=False)
     axes.set_ylim(len(names) - 0.4, -0.6)

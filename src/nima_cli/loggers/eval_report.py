@@ -1,7 +1,4 @@
-"""An evaluation as one HTML page that loads nothing: styles and pictures are in it.
-
-Every text that is not ours (names, paths, what a model wrote) goes through `_text`.
-"""
+"""An evaluation as one HTML page with its styles and pictures; `_text` escapes all foreign text."""
 
 import base64
 import html
@@ -59,11 +56,11 @@ $sections
 _LANGUAGES = {"yaml": "YAML that parses", "json": "JSON that parses", "shell": "shell that bash -n accepts"}
 _SUMMARY_CHARACTERS = 90
 
-_Cell = str | tuple[str, str]  # a text, or a text and the class of its cell
+_Cell = str | tuple[str, str]  # text, or (text, CSS class)
 
 
 def write_report(path: Path, result: Mapping[str, Any]) -> None:
-    """Write what `nima eval --json` prints as a page, all or nothing; raises ResourceError."""
+    """Write the result of `nima eval --json` as a page; raises ResourceError."""
     write_text(path, report_page(result))
 
 
@@ -142,16 +139,12 @@ def _writing(writing: Mapping[str, Any]) -> str:
     note = f"The real text goes on with {_percent(copies['held_out_share'])} copied, "
     note += f"the longest {copies['held_out_longest']} tokens."
     note += f" {fences['cut']} more code blocks were cut off by the limit." if fences["cut"] else ""
-    return _section(
-        "What it writes",
-        cards,
-        _note(note),
-        _details("The longest copy", f"<pre>{_text(copies['longest_text'])}</pre>") if copies["longest"] else "",
-        *(
-            _details(one["prompt"], f"<pre><i>{_text(one['prompt'])}</i>{_text(one['text'])}</pre>")
-            for one in writing["samples"]
-        ),
-    )
+    copy = _details("The longest copy", f"<pre>{_text(copies['longest_text'])}</pre>") if copies["longest"] else ""
+    samples = [
+        _details(one["prompt"], f"<pre><i>{_text(one['prompt'])}</i>{_text(one['text'])}</pre>")
+        for one in writing["samples"]
+    ]
+    return _section("What it writes", cards, _note(note), copy, *samples)
 
 
 def _answers(answers: Mapping[str, Any]) -> str:
@@ -205,13 +198,12 @@ def _details(summary: str, content: str) -> str:
 
 
 def _picture(svg: str, alternative: str) -> str:
-    """As an image of its own, so that nothing in it can reach the page."""
+    """An image of its own, so that its contents cannot reach the page."""
     data = base64.b64encode(svg.encode("utf-8")).decode("ascii")
     return f'<img alt="{_text(alternative)}" src="data:image/svg+xml;base64,{data}">'
 
 
 def _text(text: str) -> str:
-    """Foreign text for HTML: markup escaped, controls made visible."""
     return html.escape(visible(text))
 
 

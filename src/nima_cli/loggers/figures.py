@@ -18,24 +18,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito, "Color Universal Design": told apart under every common colour blindness.
+# Safe for colour-blind readers (Okabe and Ito, "Color Universal Design").
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _INCHES, _DPI = (8.0, 5.0), 150
 
 RUN_FIGURES = {"loss.png": "loss", "perplexity.png": "perplexity", "learning_rate.png": "learning_rate"}
-# Of the time between two drawings, at most this share may have gone into the first.
-_DRAWING_SHARE = 0.005
+_DRAWING_SHARE = 0.005  # of the time of a run, at most
 
 
 class FiguresLogger(EventHandler):
-    """Keeps `loss.png`, `perplexity.png` and `learning_rate.png` of a run fresh.
+    """Draws `loss.png`, `perplexity.png` and `learning_rate.png` of a run.
 
-    They are drawn at the first evaluation, at each later one as far as drawing takes no more than 0.5% of the time, and
-    at the end of the run.
+    It does so at the end and at evaluations, as long as drawing takes no more than 0.5% of the time.
     """
 
     def __init__(self, folder: Path, *, rows: Iterable[Row] = (), clock: Callable[[], float] = time.monotonic) -> None:
-        """Draw into `folder`; on resume, `rows` are those of `metrics.jsonl` up to the checkpoint."""
+        """On resume, `rows` are those of `metrics.jsonl` up to the checkpoint."""
         self._folder = folder
         self._rows = [dict(row) for row in rows]
         self._clock = clock
@@ -64,15 +62,13 @@ class FiguresLogger(EventHandler):
 def draw_figure(
     runs: Sequence[tuple[str, Sequence[Row]]], metric: str | Sequence[str], x: XAxis, smooth: float, path: Path
 ) -> None:
-    """Draw one metric, or several above each other, over the runs, into a file of 1200 pixels' width.
+    """Draw one metric, or several above each other, into a `.png` or `.svg` file of 1200 pixels' width.
 
     Args:
-        runs: (name, rows of `metrics.jsonl`).
-        metric, x, smooth: as for `nima_cli.curves.curves`.
-        path: ends in `.png` or `.svg`.
+        runs, metric, x, smooth: as for `nima_cli.curves.curves`, which says what is raised.
 
     Raises:
-        InputError: another ending, an unknown metric, a bad `smooth`, or nothing to draw.
+        InputError: another ending.
         ResourceError: the file cannot be written.
     """
     kind = path.suffix.lower().removeprefix(".")
@@ -125,7 +121,7 @@ def _stroke(line: Curve) -> dict[str, Any]:
 
 
 def rendered(figure: "Figure", kind: str, **options: Any) -> bytes:
-    """The bytes of a `png` or `svg` file, free of dates, so that equal figures give equal files."""
+    """The bytes of a `png` or `svg` file without dates, so that equal figures give equal files."""
     import matplotlib
 
     data = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Which source and which kind of text every token of a split belongs to, and sums over these groups.
+"""The source and the kind of text of every token of a split, and sums over these groups.
 
 Axis letters: P places in the token file, N tokens, G groups
 """
@@ -18,13 +18,12 @@ from nima_cli.engine.training.evaluator import Metrics
 from nima_cli.events import Progress
 
 DIMENSIONS = ("source", "kind")
-# Losses are added as whole multiples of this part of a nat, the precision of a float32 near 1: addition never rounds,
-# so that groups add up to their total in any order and in any batches.
+# Losses are added as integers of this precision, so that groups add up to their total in any order and batches.
 _PARTS_PER_NAT = 2**24
 
 
 class MetricSums:
-    """Sums of loss, tokens, right predictions and bytes, for every group."""
+    """Sums of loss, tokens, right predictions and bytes per group."""
 
     def __init__(self, groups: int) -> None:
         self._sums_4G: npt.NDArray[np.int64] = np.zeros((4, groups), dtype=np.int64)
@@ -36,18 +35,18 @@ class MetricSums:
         bytes_N: npt.NDArray[Any],
         correct_N: npt.NDArray[Any] | None = None,
     ) -> None:
-        """Add tokens: the group of each, its finite loss in nats, the bytes it stands for, whether it was predicted."""
+        """Add tokens: the group, finite loss in nats, bytes and right prediction of each."""
         parts_N = np.rint(loss_N.astype(np.float64) * _PARTS_PER_NAT).astype(np.int64)
         for sums_G, values_N in zip(self._sums_4G, (parts_N, 1, correct_N, bytes_N), strict=True):
             if values_N is not None:
                 np.add.at(sums_G, groups_N, values_N)
 
     def total(self) -> Metrics:
-        """The figures of all groups together."""
+        """The figures of the whole split."""
         return _metrics(self._sums_4G.sum(axis=1))
 
     def merged(self, target_G: npt.NDArray[Any], count: int) -> dict[int, Metrics]:
-        """The figures of `count` coarser groups, as far as they hold tokens; `target_G` is where each group belongs."""
+        """The figures of `count` coarser groups that hold tokens; `target_G` maps groups to them."""
         merged = np.zeros((4, count), dtype=np.int64)
         np.add.at(merged.T, target_G, self._sums_4G.T)
         return {group: _metrics(merged[:, group]) for group in range(count) if merged[1, group]}
@@ -60,11 +59,11 @@ def _metrics(sums_4: npt.NDArray[np.int64]) -> Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Every token of a split in one group.
+    """The group of every token of a split.
 
     Attributes:
-        codes_P: the group of each token: its source's number times the number of kinds, plus its kind's.
-        names: for each dimension, the names that its numbers stand for.
+        codes_P: number of the source times the number of kinds, plus number of the kind.
+        names: dimension -> names by number.
     """
 
     codes_P: npt.NDArray[np.int32]
@@ -72,11 +71,10 @@ class Groups:
 
     @property
     def count(self) -> int:
-        """Groups there could be."""
         return len(self.names["source"]) * len(self.names["kind"])
 
     def along(self, dimension: str, codes: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The numbers of groups along one dimension."""
+        """The numbers along one dimension from those of groups."""
         kinds = len(self.names["kind"])
         return codes // kinds if dimension == "source" else codes % kinds
 
@@ -90,12 +88,7 @@ class Groups:
 def find_groups(
     arrays: SplitArrays, tokenizer: Tokenizer, sources: tuple[str, ...], *, kinds: bool
 ) -> Generator[Progress, None, Groups]:
-    """Attribute every token of a split.
-
-    Args:
-        sources: names by number; sources of one name are one.
-        kinds: whether to look into the text; without it, all of it is one kind.
-    """
+    """Find the group of every token; sources of one name are one, and without `kinds` all text is one kind."""
     names = tuple(dict.fromkeys(sources))
     number_of = np.array([names.index(name) for name in sources], dtype=np.int32)
     source_P = np.repeat(number_of[arrays.index["source"]], arrays.lengths())
@@ -120,7 +113,7 @@ def find_groups(
 
 
 def document_bounds(arrays: SplitArrays) -> list[tuple[int, int, Kind]]:
-    """Where in the token file each document begins and ends, all its samples together, and its kind."""
+    """(start, end, kind) of each document in the token file, all its samples together."""
     first_S = np.flatnonzero(np.diff(arrays.index["document"].astype(np.int64), prepend=-1))
     starts = arrays.index["offset"][first_S].astype(int).tolist()
     kinds = [KINDS[kind] for kind in arrays.index["kind"][first_S]]
@@ -128,7 +121,7 @@ def document_bounds(arrays: SplitArrays) -> list[tuple[int, int, Kind]]:
 
 
 def _line_of_each(pieces: list[bytes], text: bytes) -> npt.NDArray[np.int64]:
-    """The line that each token begins on; a token without text belongs to where it stands."""
+    """The line on which each token begins."""
     lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
     starts = np.minimum(np.cumsum(lengths) - lengths, max(0, len(text) - 1))
     line_ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))

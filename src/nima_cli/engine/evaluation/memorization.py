@@ -1,8 +1,7 @@
-"""How much of a text also stands in the training set, token by token; exact, and bounded whatever the set's size.
+"""How much of a text also stands in the training set: exact, in bounded memory.
 
-Windows of both sides are compared by a polynomial hash modulo 2**64, a stretch of the memory map at a time, and every
-equality that matters is then checked on the tokens themselves. If n tokens in a row occur, so do any n-1 of them;
-so the longest copy is found by bisection over n.
+A polynomial hash modulo 2**64 finds windows that may occur in a stretch of the memory map; their tokens are then
+compared. If n tokens in a row occur, so do any n-1 of them, so bisection over n finds the longest copy.
 """
 
 import functools
@@ -11,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
-RUN_TOKENS = 16  # from here on a run counts as copied; shorter ones are idioms
+RUN_TOKENS = 16  # shorter runs are idioms, not copies
 _STRETCH = 2_000_000
 _SIEVE, _SIEVE_SHIFT = 2**20, np.uint64(44)
 _BASE = 0x9E3779B97F4A7C15  # odd, so that powers of it can be undone
@@ -22,12 +22,11 @@ _Tokens = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Memorized:
-    """What of some texts stands in the training set.
+    """What of some texts stands in the training set, in tokens.
 
     Attributes:
-        tokens: in all texts.
-        copied: in runs of at least `RUN_TOKENS` that occur there.
-        longest: tokens of the longest run that occurs there.
+        copied: in runs of at least `RUN_TOKENS`.
+        longest: of the longest run.
         longest_at: (text, first token) of it.
     """
 
@@ -38,7 +37,6 @@ class Memorized:
 
     @property
     def share(self) -> float:
-        """Copied tokens of all."""
         return self.copied / max(1, self.tokens)
 
 
@@ -46,11 +44,11 @@ class TrainingText:
     """The tokens of a train split, searched by windows."""
 
     def __init__(self, tokens_P: npt.NDArray[Any], *, stretch: int = _STRETCH) -> None:
-        """`tokens_P` may be a memory map; at most `stretch` of it is looked at at once."""
+        """`tokens_P` may be a memory map, read in parts of `stretch` tokens."""
         self._tokens_P, self._stretch = tokens_P, stretch
 
     def memorized(self, texts: list[list[int]]) -> Memorized:
-        """Compare `texts`, each by itself."""
+        """Compare each of `texts` with the train split."""
         runs = [np.asarray(text, dtype=np.int64) for text in texts]
         found, copied = self._found(runs, RUN_TOKENS), 0
         for text, starts in zip(runs, found, strict=True):
@@ -62,7 +60,7 @@ class TrainingText:
         return Memorized(sum(map(len, runs)), copied, longest, at)
 
     def _longest(self, runs: list[_Tokens], known: tuple[int, int] | None) -> tuple[int, tuple[int, int]]:
-        """The longest run and where it is; `known` is where one of `RUN_TOKENS` is, None where none is."""
+        """The longest run and its place; `known` is the place of one of `RUN_TOKENS`, if there is one."""
         most = max(map(len, runs), default=0)
         low, high, at = (0, min(most, RUN_TOKENS - 1), (0, 0)) if known is None else (RUN_TOKENS, most, known)
         while low < high:
@@ -75,7 +73,7 @@ class TrainingText:
         return low, at
 
     def _found(self, runs: list[_Tokens], size: int) -> list[_Tokens]:
-        """For each text, where windows of `size` tokens begin that occur in the training set."""
+        """For each text, the starts of windows of `size` tokens that occur in the training set."""
         counts = [max(0, len(run) - size + 1) for run in runs]
         if not any(counts):
             return [np.zeros(0, dtype=np.int64) for _ in runs]
@@ -88,28 +86,18 @@ class TrainingText:
     def _occurring(self, joined_N: _Tokens, starts_W: _Tokens, size: int) -> npt.NDArray[np.bool_]:
         """For each window of `joined_N`, whether it occurs."""
         hashes_W = _window_hashes(joined_N, size)[starts_W]
-        known_W = np.zeros(len(starts_W), dtype=bool)
-        sorted_W, span = np.unique(hashes_W), np.arange(size)
+        windows_W = sliding_window_view(joined_N.astype(self._tokens_P.dtype), size)[starts_W]
+        seen = set[bytes]()
         sieve = np.zeros(_SIEVE, dtype=bool)  # nearly all of the training set falls through it
-        sieve[sorted_W >> _SIEVE_SHIFT] = True
+        sieve[hashes_W >> _SIEVE_SHIFT] = True
         for start in range(0, max(0, len(self._tokens_P) - size + 1), self._stretch):
             tokens_P = np.asarray(self._tokens_P[start : start + self._stretch + size - 1])
             hashes_P = _window_hashes(tokens_P, size)
             candidates = np.flatnonzero(sieve[hashes_P >> _SIEVE_SHIFT])
-            nearest = np.minimum(np.searchsorted(sorted_W, hashes_P[candidates]), len(sorted_W) - 1)
-            candidates = candidates[sorted_W[nearest] == hashes_P[candidates]]
-            while len(candidates):  # more than once only where different windows share a hash
-                found, first = np.unique(hashes_P[candidates], return_index=True)
-                places = candidates[first]
-                asked = np.flatnonzero(~known_W & np.isin(hashes_W, found))
-                at = places[np.searchsorted(found, hashes_W[asked])]
-                equal = (tokens_P[at[:, None] + span] == joined_N[starts_W[asked][:, None] + span]).all(axis=1)
-                known_W[asked[equal]] = True
-                if equal.all():
-                    break
-                candidates = np.setdiff1d(candidates, places)
-                candidates = candidates[np.isin(hashes_P[candidates], hashes_W[asked[~equal]])]
-        return known_W
+            candidates = candidates[np.isin(hashes_P[candidates], hashes_W)]
+            windows_P = sliding_window_view(tokens_P, size)
+            seen.update(windows_P[place].tobytes() for place in candidates)
+        return np.fromiter((window.tobytes() in seen for window in windows_W), dtype=bool, count=len(windows_W))
 
 
 def _first(found: list[_Tokens]) -> tuple[int, int] | None:
@@ -125,8 +113,8 @@ def _powers(base: int, count: int) -> npt.NDArray[np.uint64]:
 
 
 def _window_hashes(tokens_N: npt.NDArray[Any], size: int) -> npt.NDArray[np.uint64]:
-    """The hash of every window: sum of token times base to its place in the window."""
-    count = 1 << len(tokens_N).bit_length()  # few different ones, so that the powers are at hand
+    """The hash of every window: the sum of token times base to its place in the window."""
+    count = 1 << len(tokens_N).bit_length()  # few different counts, so that `_powers` has them
     sums = np.zeros(len(tokens_N) + 1, dtype=np.uint64)
     np.cumsum(tokens_N.astype(np.uint64) * _powers(_BASE, count)[: len(tokens_N)], out=sums[1:])
     windows = len(tokens_N) - size + 1
