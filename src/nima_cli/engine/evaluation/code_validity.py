@@ -42,7 +42,7 @@ def code_blocks(text: str, *, after: int, bash: str | None) -> list[CodeBlock]:
             continue
         marks, language = fence_marks(lines[block.start])
         inside = block.start + 1 < block.end <= len(lines)
-        end = rf"[ \t>]*{re.escape(marks)}{re.escape(marks[:1])}*[ \t]*"
+        end = rf"[ \t>]*{re.escape(marks)}{re.escape(marks[0])}*[ \t]*"
         closed = inside and re.fullmatch(end, lines[block.end - 1]) is not None
         name = _LANGUAGES.get(language, "")
         valid = _is_valid(name, lines[block.start + 1 : block.end - 1], bash) if closed and name else None

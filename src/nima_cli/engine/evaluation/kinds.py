@@ -31,7 +31,7 @@ _ALIASES = {
        "promql", "css", "lua", "r", "perl", "scala", "swift", "proto", "protobuf", "makefile", "nginx", "graphql",
        "pseudocode", "rst", "markdown", "cue", "rego", "csharp", "asm")},
 }  # fmt: skip
-_OPENING = re.compile(r"(`{3,}|~{3,})[ \t]*([^`]*)$")
+_OPENING = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})[ \t]*(.*)$")
 _DIRECTIVE = re.compile(r"^\s*\.\. (?:code-block|sourcecode|code|productionlist)::[ \t]*(\S*)[ \t]*$")
 _YAML_LINE = re.compile(r"^\s*(?:#.*|---|(?:- +)*[\w./\"'-]+:(?:\s.*)?|- .*)$")
 _COMMAND_SPAN = re.compile(r"^`[^`]+`$")
