@@ -80,7 +80,7 @@ def _sections(result: Mapping[str, Any]) -> Iterator[str]:
         (_number(result["bits_per_byte"]), "bits per byte"),
         (_number(result["loss"]), "loss, nats per token"),
         (_number(result["perplexity"], 2), "perplexity"),
-        (_percent(result["accuracy"]), "next-token accuracy"),
+        (f"{result['accuracy']:.1%}", "next-token accuracy"),
         (f"{result['tokens']:,}", "tokens, each measured once"),
     )
     if "baselines" in result:
@@ -114,7 +114,7 @@ def _breakdown(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{row['bytes']:,}",
             f"{row['tokens']:,}",
             _number(row["loss"]),
-            _percent(row["accuracy"]),
+            f"{row['accuracy']:.1%}",
             (_number(row["bits_per_byte"]), "" if not names else "lost" if row["behind"] else "ahead"),
             *(_number(row["baselines"][name]) for name in names),
         )
@@ -133,10 +133,10 @@ def _writing(writing: Mapping[str, Any]) -> str:
         (f"{writing['finished']} of {writing['texts']}", "texts ended by themselves"),
         (f"{fences['closed']} of {fences['opened'] - fences['cut']}", "code blocks closed"),
         *blocks,
-        (_percent(copies["share"]), f"copied from training in runs of {copies['at_least']} tokens or more"),
+        (f"{copies['share']:.1%}", f"copied from training in runs of {copies['at_least']} tokens or more"),
         (f"{copies['longest']} tokens", "the longest copy"),
     )
-    note = f"The real text goes on with {_percent(copies['held_out_share'])} copied, "
+    note = f"The real text goes on with {copies['held_out_share']:.1%} copied, "
     note += f"the longest {copies['held_out_longest']} tokens."
     note += f" {fences['cut']} more code blocks were cut off by the limit." if fences["cut"] else ""
     copy = _details("The longest copy", f"<pre>{_text(copies['longest_text'])}</pre>") if copies["longest"] else ""
@@ -150,8 +150,8 @@ def _writing(writing: Mapping[str, Any]) -> str:
 def _answers(answers: Mapping[str, Any]) -> str:
     cards = _cards(
         (f"{answers['asked']} of {answers['held_out']}", "questions asked"),
-        (_percent(answers["f1"]), "token F1"),
-        (_percent(answers["exact_match"]), "exact match"),
+        (f"{answers['f1']:.1%}", "token F1"),
+        (f"{answers['exact_match']:.1%}", "exact match"),
     )
     samples = [
         _details(
@@ -209,7 +209,3 @@ def _text(text: str) -> str:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"

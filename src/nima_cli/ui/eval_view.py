@@ -23,7 +23,7 @@ _FIGURES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("loss", "loss (nats per token)", formatting.loss),
     ("perplexity", "perplexity", formatting.ratio),
     ("bits_per_byte", "bits per byte", _bits),
-    ("accuracy", "next-token accuracy", formatting.percent),
+    ("accuracy", "next-token accuracy", "{:.1%}".format),
     ("tokens", "tokens evaluated", lambda value: f"{value:,}"),
 )
 
@@ -60,7 +60,7 @@ def _breakdown(dimension: str, rows: Sequence[Mapping[str, Any]], baselines: Seq
             row["name"],
             formatting.size(row["bytes"]),
             formatting.loss(row["loss"]),
-            formatting.percent(row["accuracy"]),
+            f"{row['accuracy']:.1%}",
             Text(_bits(row["bits_per_byte"]), "bold" if not shown else _BEHIND if row["behind"] else _BEST),
             *(_bits(row["baselines"][name]) for name in shown),
         )
@@ -79,12 +79,12 @@ def _writing(writing: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         counts = writing["blocks"][language]
         missing = language == "shell" and not writing["shell_checked"]
         yield name, "not checked: there is no bash" if missing else f"{counts['valid']} of {counts['checked']}"
-    theirs = f"(the real text: {formatting.percent(copies['held_out_share'])}, {copies['held_out_longest']} tokens)"
-    share = f"{formatting.percent(copies['share'])} in runs of {copies['at_least']} tokens or more"
+    theirs = f"(the real text: {copies['held_out_share']:.1%}, {copies['held_out_longest']} tokens)"
+    share = f"{copies['share']:.1%} in runs of {copies['at_least']} tokens or more"
     yield "copied from training", f"{share}, the longest {copies['longest']} {theirs}"
 
 
 def _answers(answers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "questions asked", f"{answers['asked']} of {answers['held_out']}"
-    yield "token F1", formatting.percent(answers["f1"])
-    yield "exact match", formatting.percent(answers["exact_match"])
+    yield "token F1", f"{answers['f1']:.1%}"
+    yield "exact match", f"{answers['exact_match']:.1%}"

@@ -47,11 +47,6 @@ def ratio(number: float) -> str:
     return f"{number:.2f}" if number < 100 else f"{number:,.0f}" if number < 1e6 else f"{number:.1e}"
 
 
-def percent(share: float) -> str:
-    """`0.3127` -> `31.3%`."""
-    return f"{100 * share:.1f}%"
-
-
 def rate(number: float) -> str:
     """A learning rate: `0.006` -> `6.0e-03`."""
     return f"{number:.1e}"

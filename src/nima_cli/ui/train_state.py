@@ -88,7 +88,7 @@ def data_line(started: RunStarted) -> str:
     ranked = sorted(started.sources, key=lambda source: -source[1])
     if len(ranked) == 1:
         return f"{started.data} ({ranked[0][0]})"
-    names = [f"{name} {formatting.percent(share)}" for name, share in ranked[:_SOURCES]]
+    names = [f"{name} {share:.1%}" for name, share in ranked[:_SOURCES]]
     names += [f"{len(ranked) - _SOURCES} more"] if len(ranked) > _SOURCES else []
     return f"{started.data} ({', '.join(names)})"
 
@@ -120,7 +120,7 @@ def eval_facts(event: EvalDone) -> list[str]:
         f"{event.split} loss {formatting.loss(event.loss)}",
         f"perplexity {formatting.ratio(perplexity(event.loss))}",
         f"{event.bits_per_byte:.3f} bits/byte",
-        f"accuracy {formatting.percent(event.accuracy)}",
+        f"accuracy {event.accuracy:.1%}",
     ]
 
 

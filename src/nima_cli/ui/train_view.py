@@ -196,7 +196,7 @@ def _evaluations(state: TrainState, count: int, width: int) -> Table:
                 formatting.loss(event.loss),
                 formatting.ratio(perplexity(event.loss)),
                 f"{event.bits_per_byte:.3f}",
-                formatting.percent(event.accuracy),
+                f"{event.accuracy:.1%}",
                 Text(mark if wide else mark[:1].replace("b", "*"), "green" if is_best else "dim"),
             )
         )
@@ -218,7 +218,7 @@ def _progress(state: TrainState, started: RunStarted, width: int, now: float) ->
     line.add_row(
         f"epoch {state.epoch_at(done):.2f}/{started.total_epochs:.2f}",
         ProgressBar(total=total, completed=done, complete_style="cyan", finished_style="green"),
-        f"{done}/{state.total_steps}  {formatting.percent(done / total)}",
+        f"{done}/{state.total_steps}  {done / total:.1%}",
     )
     return Group(line, _packed(_numbers(state, started, now), width))
 

@@ -53,9 +53,9 @@ def measure_baselines(
     codes_N, bytes_N = groups.codes_P[targets_P], tokenizer.byte_lengths()[tokens_P[targets_P]]
 
     def token_baseline(name: str, note: str, loss_P: npt.NDArray[np.float64]) -> Baseline:
-        sums = MetricSums(groups.count)
+        sums = MetricSums(groups)
         sums.add(codes_N, loss_P[targets_P], bytes_N)
-        rows = {dimension: groups.rows(dimension, sums) for dimension in DIMENSIONS}
+        rows = {dimension: sums.rows(dimension) for dimension in DIMENSIONS}
         by = {one: {key: row.bits_per_byte for key, row in found.items() if row.bytes} for one, found in rows.items()}
         return Baseline(name, note, sums.total().bits_per_byte, by)
 
@@ -64,7 +64,7 @@ def measure_baselines(
             text = b"".join(map(tokenizer.token_bytes, tokens_P[chosen_P].tolist()))
             return 8 * compress(text) / len(text) if text else None
 
-        sources_N = groups.along("source", codes_N)
+        sources_N = codes_N // len(groups.names["kind"])
         found = ((one, bits_per_byte(targets_P[sources_N == at])) for at, one in enumerate(groups.names["source"]))
         by_source = {one: bits for one, bits in found if bits is not None}
         return Baseline(name, note, bits_per_byte(targets_P), {"source": by_source})

@@ -9,7 +9,7 @@ from nima_cli.engine.data.store.dataset_files import SplitArrays
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.evaluation.code_validity import CodeBlock, code_blocks
 from nima_cli.engine.evaluation.groups import document_bounds
-from nima_cli.engine.evaluation.memorization import Memorized, TrainingText
+from nima_cli.engine.evaluation.memorization import Memorized, memorized
 from nima_cli.engine.inference.sampling import Sampling
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import DataError
@@ -64,11 +64,10 @@ def continue_documents(
         ours.append(tokenizer.encode(found.text))
         theirs.append(tokenizer.encode(rest)[:room])
     yield Progress("looking for copies", 0, 1, "")
-    training = TrainingText(train.tokens)
-    memorized = training.memorized(ours)
-    text, first = memorized.longest_at
-    longest = tokenizer.decode(ours[text][first : first + memorized.longest])
-    return Continuations(tuple(texts), memorized, training.memorized(theirs), longest, bash is not None)
+    copies = memorized(ours, train.tokens)
+    text, first = copies.longest_at
+    longest = tokenizer.decode(ours[text][first : first + copies.longest])
+    return Continuations(tuple(texts), copies, memorized(theirs, train.tokens), longest, bash is not None)
 
 
 def _beginnings(arrays: SplitArrays, tokenizer: Tokenizer, count: int, size: int) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """The source and the kind of text of every token of a split, and sums over these groups.
 
-Axis letters: P places in the token file, N tokens, G groups
+Axis letters: P places in the token file, N tokens, S sources, K kinds
 """
 
 from collections.abc import Generator
@@ -22,41 +22,6 @@ DIMENSIONS = ("source", "kind")
 _PARTS_PER_NAT = 2**24
 
 
-class MetricSums:
-    """Sums of loss, tokens, right predictions and bytes per group."""
-
-    def __init__(self, groups: int) -> None:
-        self._sums_4G: npt.NDArray[np.int64] = np.zeros((4, groups), dtype=np.int64)
-
-    def add(
-        self,
-        groups_N: npt.NDArray[Any],
-        loss_N: npt.NDArray[Any],
-        bytes_N: npt.NDArray[Any],
-        correct_N: npt.NDArray[Any] | None = None,
-    ) -> None:
-        """Add tokens: the group, finite loss in nats, bytes and right prediction of each."""
-        parts_N = np.rint(loss_N.astype(np.float64) * _PARTS_PER_NAT).astype(np.int64)
-        for sums_G, values_N in zip(self._sums_4G, (parts_N, 1, correct_N, bytes_N), strict=True):
-            if values_N is not None:
-                np.add.at(sums_G, groups_N, values_N)
-
-    def total(self) -> Metrics:
-        """The figures of the whole split."""
-        return _metrics(self._sums_4G.sum(axis=1))
-
-    def merged(self, target_G: npt.NDArray[Any], count: int) -> dict[int, Metrics]:
-        """The figures of `count` coarser groups that hold tokens; `target_G` maps groups to them."""
-        merged = np.zeros((4, count), dtype=np.int64)
-        np.add.at(merged.T, target_G, self._sums_4G.T)
-        return {group: _metrics(merged[:, group]) for group in range(count) if merged[1, group]}
-
-
-def _metrics(sums_4: npt.NDArray[np.int64]) -> Metrics:
-    parts, tokens, correct, text_bytes = sums_4.tolist()
-    return Metrics(parts / _PARTS_PER_NAT, tokens, correct, text_bytes)
-
-
 @dataclass(frozen=True, slots=True)
 class Groups:
     """The group of every token of a split.
@@ -69,20 +34,42 @@ class Groups:
     codes_P: npt.NDArray[np.int32]
     names: dict[str, tuple[str, ...]]
 
-    @property
-    def count(self) -> int:
-        return len(self.names["source"]) * len(self.names["kind"])
 
-    def along(self, dimension: str, codes: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The numbers along one dimension from those of groups."""
-        kinds = len(self.names["kind"])
-        return codes // kinds if dimension == "source" else codes % kinds
+class MetricSums:
+    """Sums of loss, tokens, right predictions and bytes per group."""
 
-    def rows(self, dimension: str, sums: MetricSums) -> dict[str, Metrics]:
+    def __init__(self, groups: Groups) -> None:
+        self._names = groups.names
+        shape = (4, len(groups.names["source"]), len(groups.names["kind"]))
+        self._sums_4SK: npt.NDArray[np.int64] = np.zeros(shape, dtype=np.int64)
+
+    def add(
+        self,
+        codes_N: npt.NDArray[Any],
+        loss_N: npt.NDArray[Any],
+        bytes_N: npt.NDArray[Any],
+        correct_N: npt.NDArray[Any] | None = None,
+    ) -> None:
+        """Add tokens: the group, finite loss in nats, bytes and right prediction of each."""
+        parts_N = np.rint(loss_N.astype(np.float64) * _PARTS_PER_NAT).astype(np.int64)
+        for sums_SK, values_N in zip(self._sums_4SK, (parts_N, 1, correct_N, bytes_N), strict=True):
+            if values_N is not None:
+                np.add.at(sums_SK.ravel(), codes_N, values_N)
+
+    def total(self) -> Metrics:
+        """The figures of the whole split."""
+        return _metrics(self._sums_4SK.sum(axis=(1, 2)))
+
+    def rows(self, dimension: str) -> dict[str, Metrics]:
         """The figures along one dimension by name, most bytes first."""
-        names = self.names[dimension]
-        found = sums.merged(self.along(dimension, np.arange(self.count)), len(names))
-        return {names[group]: found[group] for group in sorted(found, key=lambda one: (-found[one].bytes, names[one]))}
+        sums = self._sums_4SK.sum(axis=2 if dimension == "source" else 1).T
+        found = {name: _metrics(row) for name, row in zip(self._names[dimension], sums, strict=True) if row[1]}
+        return dict(sorted(found.items(), key=lambda item: (-item[1].bytes, item[0])))
+
+
+def _metrics(sums_4: npt.NDArray[np.int64]) -> Metrics:
+    parts, tokens, correct, text_bytes = sums_4.tolist()
+    return Metrics(parts / _PARTS_PER_NAT, tokens, correct, text_bytes)
 
 
 def find_groups(

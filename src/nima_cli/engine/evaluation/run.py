@@ -78,7 +78,7 @@ def evaluate_split(
         continuations = yield from continue_documents(generator, arrays, train, count=samples, seed=seed)
     if questions:
         answers = yield from ask(generator, arrays, count=questions)
-    rows = {dimension: groups.rows(dimension, sums) for dimension in by}
+    rows = {dimension: sums.rows(dimension) for dimension in by}
     return Evaluation(sums.total(), rows, tuple(measured), continuations, answers)
 
 
@@ -95,7 +95,7 @@ def score(
     context = model.shape.context_length
     windows, size = split.windows(context), max(1, batch_tokens // context)
     device = model.embed_tokens.weight.device
-    sums = MetricSums(groups.count)
+    sums = MetricSums(groups)
     model.eval()
     for start in range(0, windows, size):
         yield Progress("evaluating", start, windows, "windows")
