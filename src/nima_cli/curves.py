@@ -2,6 +2,7 @@
 
 import bisect
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -10,6 +11,7 @@ from typing import Any, Literal
 from nima_cli.errors import InputError
 
 Row = Mapping[str, Any]
+Runs = Sequence[tuple[str, Sequence[Row]]]  # (name, rows of `metrics.jsonl` in order)
 XAxis = Literal["step", "tokens", "time"]
 
 # What can be drawn, and its unit.
@@ -67,11 +69,10 @@ def is_logarithmic(metric: str) -> bool:
     return metric.endswith("perplexity")
 
 
-def curves(runs: Sequence[tuple[str, Sequence[Row]]], metric: str, x: XAxis, smooth: float) -> list[Curve]:
+def curves(runs: Runs, metric: str, x: XAxis, smooth: float) -> list[Curve]:
     """The lines of one metric over several runs.
 
     Args:
-        runs: (name, rows of `metrics.jsonl` in order).
         metric: a name of `METRICS`; with `train_` or `val_` before it, only that side.
         x: optimizer steps, training tokens, or seconds spent in optimizer steps.
         smooth: weight of the past, 0 to below 1, of a bias-corrected exponential moving average over training curves.
@@ -100,14 +101,11 @@ def x_axis(lines: Sequence[Curve], x: XAxis) -> tuple[str, float]:
 
 
 def _split_metric(metric: str) -> tuple[str | None, str]:
-    for kind in ("train", "val"):
-        field = metric.removeprefix(f"{kind}_")
-        if field != metric and field in METRICS:
-            return kind, field
-    if metric not in METRICS:
+    found = re.fullmatch(r"(?:(train|val)_)?(.*)", metric)
+    if found is None or found[2] not in METRICS:
         hint = f"one of {', '.join(METRICS)}, also with `train_` or `val_` before it"
         raise InputError(f"`{metric}`: no such metric", hint=hint)
-    return None, metric
+    return found[1], found[2]
 
 
 def _curves_of_run(name: str, rows: Sequence[Row], field: str, x: XAxis) -> Iterable[Curve]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nima_cli.curves import Curve, Row, XAxis, curves, is_logarithmic, metric_label, metric_title, x_axis
+from nima_cli.curves import Curve, Row, Runs, XAxis, curves, is_logarithmic, metric_label, metric_title, x_axis
 from nima_cli.errors import InputError
 from nima_cli.events import EvalDone, Event, EventHandler, RolledBack, RunEnded
 from nima_cli.files import atomic_write, make_folder
@@ -59,9 +59,7 @@ class FiguresLogger(EventHandler):
         self._not_before = ended + (ended - started) / _DRAWING_SHARE
 
 
-def draw_figure(
-    runs: Sequence[tuple[str, Sequence[Row]]], metric: str | Sequence[str], x: XAxis, smooth: float, path: Path
-) -> None:
+def draw_figure(runs: Runs, metric: str | Sequence[str], x: XAxis, smooth: float, path: Path) -> None:
     """Draw one metric, or several above each other, into a `.png` or `.svg` file of 1200 pixels' width.
 
     Args:

@@ -93,7 +93,7 @@ def _hyper_parameters(config: dict[str, Any], *, name: str) -> Any:
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
     info = SessionStartInfo(group_name=name, start_time_secs=time.time())
-    for key, value in _flat(config).items():
+    for key, value in _flat({section: config.get(section, {}) for section in ("model", "training")}).items():
         kind = "bool_value" if isinstance(value, bool) else "number_value"
         if isinstance(value, int | float):
             setattr(info.hparams[key], kind, value)
@@ -105,11 +105,8 @@ def _hyper_parameters(config: dict[str, Any], *, name: str) -> Any:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`section.key` -> value for the sections `model` and `training`."""
+    """`section.key` -> value."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        elif prefix.startswith(("model.", "training.")):
-            found[prefix + key] = value
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return found

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from nima_cli.curves import Row, XAxis, curves, is_logarithmic, metric_label, x_axis
+from nima_cli.curves import Runs, XAxis, curves, is_logarithmic, metric_label, x_axis
 from nima_cli.ui import formatting
 from nima_cli.ui.console import safe_text
 
@@ -13,19 +13,12 @@ _COLOURS = (33, 208, 36, 175, 117, 220)
 _MARKERS = ("braille", "+", "o", "x", "*", "#")
 _ASCII_MARKERS = (".", *_MARKERS[1:])
 _BRAILLE_SAMPLE = "⠤⠤"
+_Points = tuple[list[float], list[float]]
 _FRAME = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
 
 
 def terminal_plot(
-    runs: Sequence[tuple[str, Sequence[Row]]],
-    metric: str,
-    x: XAxis,
-    smooth: float,
-    width: int,
-    height: int,
-    *,
-    colour: bool = True,
-    only_ascii: bool = False,
+    runs: Runs, metric: str, x: XAxis, smooth: float, width: int, height: int, *, colour: bool, only_ascii: bool = False
 ) -> str:
     """One metric over the runs as `height` lines of at most `width` characters.
 
@@ -47,7 +40,7 @@ def terminal_plot(
         ([at / unit for at in line.xs], [math.log10(y) for y in line.ys] if logarithmic else line.ys)
         for line in lines
     ]
-    plot = _draw(points, markers, (width, height), logarithmic=logarithmic, colour=colour)
+    plot = _draw(points, markers, width, height, log=logarithmic, colour=colour)
     plot = plot.translate(_FRAME) if only_ascii else plot
     return f"{headline}{plot.rstrip()}\n{label.center(width).rstrip()}\n"
 
@@ -67,28 +60,21 @@ def _legend(names: Sequence[str], markers: Sequence[str], width: int, *, colour:
     return "\n".join(row.rstrip() for row in rows)
 
 
-def _draw(
-    points: Sequence[tuple[list[float], list[float]]],
-    markers: Sequence[str],
-    size: tuple[int, int],
-    *,
-    logarithmic: bool,
-    colour: bool,
-) -> str:
+def _draw(points: list[_Points], markers: list[str], width: int, height: int, *, log: bool, colour: bool) -> str:
     import plotext
 
     plotext.terminal.limit(False, False)
     figure = plotext.figure.clear()
-    figure.plot_size(*size)
+    figure.plot_size(width, height)
     figure.theme("simple")
     figure.canvas("default")
     for number, ((xs, ys), symbol) in enumerate(zip(points, markers, strict=True)):
         marker = plotext.marker(symbol, plotext.pixel(_COLOURS[number % len(_COLOURS)]))
         figure.draw(figure.signal(xs, ys, marker=marker).lines(True))
     all_xs, all_ys = ([value for curve in points for value in curve[axis]] for axis in (0, 1))
-    y_ticks = _log_ticks if logarithmic else _ticks
-    figure.ruler("x").ticks(*_ticks(min(all_xs), max(all_xs), size[0] // 12))
-    figure.ruler("y").ticks(*y_ticks(min(all_ys), max(all_ys), size[1] // 3))
+    y_ticks = _log_ticks if log else _ticks
+    figure.ruler("x").ticks(*_ticks(min(all_xs), max(all_xs), width // 12))
+    figure.ruler("y").ticks(*y_ticks(min(all_ys), max(all_ys), height // 3))
     return str(figure.build().string(colorless=not colour))
 
 

@@ -3,6 +3,7 @@
 `bash -n` checks shell text, with an empty environment, so that it reads no startup file.
 """
 
+import contextlib
 import json
 import re
 import subprocess
@@ -79,8 +80,7 @@ def _is_shell(text: str, bash: str | None) -> bool | None:
     if bash is None:
         return None
     data = text.encode("utf-8", errors="replace")
-    try:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run([bash, "-n"], input=data, env={}, capture_output=True, timeout=_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.returncode == 0
+        return done.returncode == 0
+    return None

@@ -17,6 +17,7 @@ from nima_cli.engine.evaluation.kinds import CHATS, PROSE, QUESTIONS, line_kinds
 from nima_cli.engine.training.evaluator import Metrics
 from nima_cli.events import Progress
 
+_Array = npt.NDArray[Any]
 DIMENSIONS = ("source", "kind")
 # Losses are added as integers of this precision, so that groups add up to their total in any order and batches.
 _PARTS_PER_NAT = 2**24
@@ -43,13 +44,7 @@ class MetricSums:
         shape = (4, len(groups.names["source"]), len(groups.names["kind"]))
         self._sums_4SK: npt.NDArray[np.int64] = np.zeros(shape, dtype=np.int64)
 
-    def add(
-        self,
-        codes_N: npt.NDArray[Any],
-        loss_N: npt.NDArray[Any],
-        bytes_N: npt.NDArray[Any],
-        correct_N: npt.NDArray[Any] | None = None,
-    ) -> None:
+    def add(self, codes_N: _Array, loss_N: _Array, bytes_N: _Array, correct_N: _Array | None = None) -> None:
         """Add tokens: the group, finite loss in nats, bytes and right prediction of each."""
         parts_N = np.rint(loss_N.astype(np.float64) * _PARTS_PER_NAT).astype(np.int64)
         for sums_SK, values_N in zip(self._sums_4SK, (parts_N, 1, correct_N, bytes_N), strict=True):

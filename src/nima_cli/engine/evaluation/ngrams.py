@@ -36,25 +36,21 @@ class NgramModel:
         self.vocab_size, self.order = vocab_size, order
         self._levels: list[_Level] = []
         ids_N = tokens_N.astype(np.int64)  # number of the n-gram that ends at each position
-        keys_U, size, plain_U = np.arange(vocab_size), 1, np.zeros(vocab_size, dtype=np.int64)
-        for length in range(2, order + 2):
+        keys_U, size = np.arange(vocab_size), 1
+        for length in range(2, order + 1):
             ends_N = np.flatnonzero(places_N >= length - 1)
-            if length > order:
-                self._levels.append(_level(keys_U, plain_U, size, vocab_size))
-                return
             longer_N = ids_N[ends_N - 1] * vocab_size + tokens_N[ends_N]
-            longer_U, first_U, of_N, plain = np.unique(
+            longer_U, first_U, of_N, plain_U = np.unique(
                 longer_N, return_index=True, return_inverse=True, return_counts=True
             )
             preceded_U = np.bincount(ids_N[ends_N[first_U]], minlength=len(keys_U))
-            at_start = places_N == length - 2
             if length > 2:
-                preceded_U = preceded_U + np.bincount(ids_N[at_start], minlength=len(keys_U))
+                preceded_U = preceded_U + np.bincount(ids_N[places_N == length - 2], minlength=len(keys_U))
             self._levels.append(_level(keys_U, preceded_U, size, vocab_size))
-            size = len(keys_U)
-            keys_U, plain_U = longer_U, plain.astype(np.int64)
+            size, keys_U = len(keys_U), longer_U
             ids_N = np.full(len(tokens_N), -1, dtype=np.int64)
             ids_N[ends_N] = of_N
+        self._levels.append(_level(keys_U, plain_U, size, vocab_size))
 
     def losses(self, tokens_N: npt.NDArray[Any], places_N: _Ints) -> _Floats:
         """The loss of every token in nats, boundary symbols included."""

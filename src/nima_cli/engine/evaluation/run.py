@@ -21,7 +21,6 @@ from nima_cli.engine.training.loss import IGNORE
 from nima_cli.errors import DivergedError, InputError
 from nima_cli.events import Progress
 
-_TOKENS_PER_BATCH = 8192
 _POSITIONS_PER_CHUNK = 512  # positions whose logits are held at once
 
 
@@ -84,12 +83,7 @@ def evaluate_split(
 
 @torch.no_grad()
 def score(
-    model: GPT,
-    split: TokenDataset,
-    groups: Groups,
-    byte_lengths_V: npt.NDArray[np.int32],
-    *,
-    batch_tokens: int = _TOKENS_PER_BATCH,
+    model: GPT, split: TokenDataset, groups: Groups, bytes_V: npt.NDArray[np.int32], *, batch_tokens: int = 8192
 ) -> Generator[Progress, None, MetricSums]:
     """Score every token of the split once, in windows of one context; raises DivergedError if a loss is not finite."""
     context = model.shape.context_length
@@ -106,7 +100,7 @@ def score(
         loss_N, correct_N = _losses(h_BTC.flatten(0, 1), model.head_weight_VC, targets_N.to(device))
         valid_N = (targets_N != IGNORE).numpy()
         places_N = (numbers[:, None] * context + np.arange(1, context + 1)).ravel()[valid_N]
-        bytes_N = byte_lengths_V[targets_N.numpy()[valid_N]]
+        bytes_N = bytes_V[targets_N.numpy()[valid_N]]
         sums.add(groups.codes_P[places_N], loss_N.cpu().numpy()[valid_N], bytes_N, correct_N.cpu().numpy()[valid_N])
     return sums
 
