@@ -93,8 +93,10 @@ def _panel(axes: "Axes", metric: str, lines: Sequence[Curve], x: XAxis, *, many_
     handles = []
     for line in lines:
         colour = _COLOURS[(runs.index(line.run) if many_runs else line.kind != "train") % len(_COLOURS)]
-        xs = [at / unit for at in line.xs]
-        handles += axes.plot(xs, line.ys, color=colour, **_stroke(line))
+        stroke: dict[str, Any] = {"linewidth": 2.0, "marker": "o", "markersize": 4.5}
+        if line.kind == "train":
+            stroke = {"linewidth": 1.2, "alpha": 0.75, "marker": "." if len(line.xs) == 1 else ""}
+        handles += axes.plot([at / unit for at in line.xs], line.ys, color=colour, **stroke)
     axes.set_xlabel(label)
     axes.set_ylabel(metric_label(metric))
     axes.set_title(metric_title(metric), loc="left", fontweight="bold")
@@ -110,12 +112,6 @@ def _panel(axes: "Axes", metric: str, lines: Sequence[Curve], x: XAxis, *, many_
     legend = axes.legend(handles, [line.label(many_runs=many_runs) for line in lines], frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
-
-
-def _stroke(line: Curve) -> dict[str, Any]:
-    if line.kind == "train":
-        return {"linewidth": 1.2, "alpha": 0.75, "marker": "." if len(line.xs) == 1 else ""}
-    return {"linewidth": 2.0, "marker": "o", "markersize": 4.5}
 
 
 def rendered(figure: "Figure", kind: str, **options: Any) -> bytes:

@@ -56,6 +56,7 @@ class LineTrainView(EventHandler):
     def __call__(self, event: Event, /) -> None:
         now = self._clock()
         self._state.take(event, now)
+        place = f"step {self._state.step}/{self._state.total_steps}"
         match event:
             case RunStarted():
                 self._print(f"run {event.run_dir}: {', '.join(run_facts(event))}")
@@ -63,10 +64,15 @@ class LineTrainView(EventHandler):
                 if event.first_step > 1:
                     self._print(f"goes on at step {event.first_step}")
                 self._next_line, self._next_sign = now, now + SECONDS_BETWEEN_LINES
-            case Progress():
-                self._show_waiting(now)
-            case StepDone():
-                self._show_step(event, now)
+            case Progress() if self._state.last is None and now >= self._next_sign:  # a sign of life
+                if self._state.step < self._state.first_figures():
+                    self._next_sign = now + SECONDS_BETWEEN_LINES
+                    self._print(f"{place}  first figures at step {self._state.first_figures()}")
+            case StepDone() if now >= self._next_line or event.step >= self._state.total_steps:
+                self._next_line = now + SECONDS_BETWEEN_LINES
+                elapsed, eta = map(formatting.duration, (event.elapsed_seconds, self._state.eta()))
+                facts = [place, f"epoch {event.epoch:.2f}", *step_facts(event), f"elapsed {elapsed}", f"eta {eta}"]
+                self._print("  ".join(facts))
             case EvalDone():
                 best = "  best so far" if event.best else ""
                 self._print(f"eval {event.step}  {'  '.join(eval_facts(event))}{best}")
@@ -90,24 +96,6 @@ class LineTrainView(EventHandler):
         self._print(f"sample {sample.step}  {sample.prompt}")
         for line in [*lines[:SAMPLE_LINES], *(["…"] if shortened else [])]:
             self._print(f"  | {line}")
-
-    def _show_waiting(self, now: float) -> None:
-        """A sign of life before the first figures."""
-        at = self._state.first_figures()
-        if self._state.last is None and now >= self._next_sign and self._state.step < at:
-            self._next_sign = now + SECONDS_BETWEEN_LINES
-            self._print(f"{self._place()}  first figures at step {at}")
-
-    def _show_step(self, step: StepDone, now: float) -> None:
-        if now < self._next_line and step.step < self._state.total_steps:
-            return
-        self._next_line = now + SECONDS_BETWEEN_LINES
-        elapsed, eta = formatting.duration(step.elapsed_seconds), formatting.duration(self._state.eta())
-        facts = [f"epoch {step.epoch:.2f}", *step_facts(step), f"elapsed {elapsed}", f"eta {eta}"]
-        self._print("  ".join([self._place(), *facts]))
-
-    def _place(self) -> str:
-        return f"step {self._state.step}/{self._state.total_steps}"
 
     def _print(self, line: str) -> None:
         self._console.print(Text(safe_text(line)), soft_wrap=True)
@@ -220,10 +208,6 @@ def _progress(state: TrainState, started: RunStarted, width: int, now: float) ->
         ProgressBar(total=total, completed=done, complete_style="cyan", finished_style="green"),
         f"{done}/{state.total_steps}  {done / total:.1%}",
     )
-    return Group(line, _packed(_numbers(state, started, now), width))
-
-
-def _numbers(state: TrainState, started: RunStarted, now: float) -> list[Text]:
     waiting = f"first figures at step {state.first_figures()}" if state.step >= started.first_step else "starting"
     pieces = [Text(fact) for fact in (step_facts(state.last) if state.last is not None else [waiting])]
     if state.evals:
@@ -232,4 +216,4 @@ def _numbers(state: TrainState, started: RunStarted, now: float) -> list[Text]:
     pieces.append(Text(f"ETA {formatting.duration(state.eta(now))}", "bold"))
     if state.best is not None:
         pieces.append(Text(f"best {formatting.loss(state.best.loss)} at step {state.best.step}", "green"))
-    return pieces
+    return Group(line, _packed(pieces, width))

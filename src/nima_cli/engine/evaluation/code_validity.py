@@ -3,7 +3,6 @@
 `bash -n` checks shell text, with an empty environment, so that it reads no startup file.
 """
 
-import contextlib
 import json
 import re
 import subprocess
@@ -59,9 +58,14 @@ def _is_valid(language: str, lines: Sequence[str], bash: str | None) -> bool | N
         elif language == "yaml":
             for _ in yaml.parse(text, Loader=yaml.SafeLoader):  # only events, so that aliases cannot grow
                 pass
+        elif bash is None:
+            return None
         else:
-            return _is_shell("\n".join(_commands(lines)) + "\n", bash)
-    except (ValueError, yaml.YAMLError, RecursionError):
+            shell = ("\n".join(_commands(lines)) + "\n").encode("utf-8", errors="replace")
+            subprocess.run([bash, "-n"], input=shell, env={}, capture_output=True, timeout=_SECONDS, check=True)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    except (ValueError, yaml.YAMLError, RecursionError, subprocess.CalledProcessError):
         return False
     return True
 
@@ -74,13 +78,3 @@ def _commands(lines: Sequence[str]) -> Iterator[str]:
         if not prompted or continued or _PROMPT.match(line):
             yield _PROMPT.sub("", line)
             continued = line.endswith("\\")
-
-
-def _is_shell(text: str, bash: str | None) -> bool | None:
-    if bash is None:
-        return None
-    data = text.encode("utf-8", errors="replace")
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        done = subprocess.run([bash, "-n"], input=data, env={}, capture_output=True, timeout=_SECONDS, check=False)
-        return done.returncode == 0
-    return None

@@ -3,6 +3,7 @@
 In plain text it finds the literal blocks of reStructuredText, under a line that ends in `::` or a `code-block`.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -110,16 +111,10 @@ def _guessed(content: Sequence[str]) -> str:
         return "code: python"
     if any(line.lstrip().startswith(("$ ", "% ", "C:\\>", "PS C:\\")) for line in lines):
         return COMMANDS
-    if first.startswith(("{", "[")) and _is_json("\n".join(content)):
-        return JSON
+    if first.startswith(("{", "[")):
+        with contextlib.suppress(ValueError, RecursionError):
+            json.loads(re.sub(r"^[ \t>]*(?:`{3,}|~{3,})[ \t]*$", "", "\n".join(content), flags=re.MULTILINE))
+            return JSON
     if len(lines) > 1 and all(_YAML_LINE.match(line) for line in lines) and any(":" in line for line in lines):
         return YAML
     return OTHER_CODE
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(re.sub(r"^[ \t>]*(?:`{3,}|~{3,})[ \t]*$", "", text, flags=re.MULTILINE))
-    except (ValueError, RecursionError):
-        return False
-    return True
