@@ -47,16 +47,13 @@ class FiguresLogger(EventHandler):
         if isinstance(event, RolledBack):
             self._rows = until_step(self._rows, event.step)
         if isinstance(event, RunEnded) or (isinstance(event, EvalDone) and self._clock() >= self._not_before):
-            self._draw()
-
-    def _draw(self) -> None:
-        started = self._clock()
-        make_folder(self._folder)
-        for name, metric in RUN_FIGURES.items():
-            with contextlib.suppress(InputError):  # no finite value of this metric yet
-                draw_figure([("this run", self._rows)], metric, "step", 0.0, self._folder / name)
-        ended = self._clock()
-        self._not_before = ended + (ended - started) / _DRAWING_SHARE
+            started = self._clock()
+            make_folder(self._folder)
+            for name, metric in RUN_FIGURES.items():
+                with contextlib.suppress(InputError):  # no finite value of this metric yet
+                    draw_figure([("this run", self._rows)], metric, "step", 0.0, self._folder / name)
+            ended = self._clock()
+            self._not_before = ended + (ended - started) / _DRAWING_SHARE
 
 
 def draw_figure(runs: Runs, metric: str | Sequence[str], x: XAxis, smooth: float, path: Path) -> None:

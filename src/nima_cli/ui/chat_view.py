@@ -5,6 +5,7 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -44,15 +45,9 @@ def chat_loop(
         commands: name with its slash -> its action on the rest of the line. A returned text goes to stderr; an iterator
             is printed as an answer. The first line of its docstring is its help.
         arguments: completions of a command's argument; None completes file names.
-        history_file: remembers messages between sessions.
-        markdown: format answers on a terminal that takes styles.
         welcome: name the most important keys first.
-
-    Raises:
-        InputError: a message is not valid UTF-8 (without a terminal).
-        NimaError: a failure of `answer` or a command (without a terminal).
     """
-    loop = _Loop(answer, commands, markdown=markdown)
+    loop = _Loop(answer, commands, markdown)
     stdin: IO[str] | None = sys.stdin  # None where its descriptor was closed when Python started
     if stdin is None or not stdin.isatty():
         while (line := _read_line(stdin)) and loop.turn(line):
@@ -70,14 +65,12 @@ def chat_loop(
         pass
 
 
+@dataclass
 class _Loop:
-    """Acts on messages."""
-
-    def __init__(self, answer: Answer, commands: Mapping[str, Command], *, markdown: bool) -> None:
-        self._answer = answer
-        self._commands = commands
-        self._markdown = markdown
-        self.answering = False
+    answer: Answer
+    commands: Mapping[str, Command]
+    markdown: bool
+    answering: bool = False
 
     def turn(self, message: str) -> bool:
         """Act on one message; False when it asks to leave."""
@@ -95,12 +88,12 @@ class _Loop:
             return False
         elif message:
             self.answering = True
-            self._show(self._answer(message))
+            self._show(self.answer(message))
         return True
 
     def helps(self) -> dict[str, str]:
         """Each command and its help in one line."""
-        texts = {name: (command.__doc__ or "").strip().split("\n", 1)[0] for name, command in self._commands.items()}
+        texts = {name: (command.__doc__ or "").strip().split("\n", 1)[0] for name, command in self.commands.items()}
         return texts | {"/help": "Show this list.", "/exit": "Leave, as Ctrl-D or the word `exit` alone does."}
 
     def _run(self, name: str, argument: str) -> None:
@@ -108,10 +101,10 @@ class _Loop:
             helps = self.helps()
             width = max(len(name) for name in helps)
             say("\n".join(f"{name:<{width}}  {text}".rstrip() for name, text in helps.items()))
-        elif name not in self._commands:
-            say(f"unknown command `{name}`; there are {' '.join([*self._commands, '/help', '/exit'])}")
+        elif name not in self.commands:
+            say(f"unknown command `{name}`; there are {' '.join([*self.commands, '/help', '/exit'])}")
         else:
-            result = self._commands[name](argument)
+            result = self.commands[name](argument)
             if isinstance(result, str):
                 say(result)
             elif result is not None:
@@ -119,7 +112,7 @@ class _Loop:
 
     def _show(self, pieces: Iterator[str]) -> None:
         self.answering = True
-        show_answer(pieces, markdown=self._markdown)
+        show_answer(pieces, markdown=self.markdown)
         self.answering = False
 
 

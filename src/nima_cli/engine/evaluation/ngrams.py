@@ -63,7 +63,9 @@ class NgramModel:
             history_N = ids_N[ends_N - 1] if length > 1 else ids_N[ends_N]
             known = history_N >= 0
             ends_N, history_N = ends_N[known], history_N[known]
-            found_N = _find(level.keys_U, history_N * self.vocab_size + tokens_N[ends_N])
+            wanted_N = history_N * self.vocab_size + tokens_N[ends_N]
+            at_N = np.minimum(np.searchsorted(level.keys_U, wanted_N), len(level.keys_U) - 1)
+            found_N = np.where(level.keys_U[at_N] == wanted_N, at_N, -1)
             own_N = np.where(found_N >= 0, level.own_U[found_N], 0.0)
             probability_N[ends_N] = own_N + level.left_H[history_N] * probability_N[ends_N]
             ids_N = np.full(len(tokens_N), -1, dtype=np.int64)
@@ -93,13 +95,6 @@ def _discounts(counts_U: npt.NDArray[Any]) -> tuple[float, float, float]:
     found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
     inside = all(0.0 < value <= limit for value, limit in zip(found, (1.0, 2.0, 3.0), strict=True))
     return found if inside else _FALLBACK
-
-
-def _find(keys_U: _Ints, wanted_N: _Ints) -> _Ints:
-    """The place of each key in a sorted array, -1 if it is not there."""
-    at_N = np.minimum(np.searchsorted(keys_U, wanted_N), len(keys_U) - 1)
-    found_N: _Ints = np.where(keys_U[at_N] == wanted_N, at_N, -1)
-    return found_N
 
 
 def unigram_losses(train_N: npt.NDArray[Any], tokens_N: npt.NDArray[Any], *, vocab_size: int, boundary: int) -> _Floats:
