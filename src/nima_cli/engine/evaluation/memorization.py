@@ -1,10 +1,9 @@
 """How much of a text also stands in the training set: exact, in bounded memory.
 
-A polynomial hash modulo 2**64 finds windows that may occur in a stretch of the memory map; their tokens are then
+A rolling hash finds windows that may occur in a stretch of the memory map; their tokens are then
 compared. If n tokens in a row occur, so do any n-1 of them, so bisection over n finds the longest copy.
 """
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nima_cli.engine.data.dedup.rolling_hash import window_hashes
+
 RUN_TOKENS = 16  # shorter runs are idioms, not copies
 _STRETCH = 2_000_000
 _SIEVE, _SIEVE_SHIFT = 2**20, np.uint64(44)
-_BASE = 0x9E3779B97F4A7C15  # odd, so that powers of it can be undone
 
 _Tokens = npt.NDArray[Any]
 
@@ -67,32 +67,14 @@ def _copies(runs: list[_Tokens], size: int, train_P: npt.NDArray[Any], stretch: 
     }
     if not windows:
         return []
-    hashes_W = np.concatenate([_window_hashes(run, size) for run in runs if len(run) >= size])
+    hashes_W = np.concatenate([window_hashes(run.astype(np.uint64), size) for run in runs if len(run) >= size])
     sieve = np.zeros(_SIEVE, dtype=bool)  # nearly all of the training set falls through it
     sieve[hashes_W >> _SIEVE_SHIFT] = True
     seen = set[bytes]()
     for first in range(0, len(train_P) - size + 1, stretch):
         tokens_P = np.asarray(train_P[first : first + stretch + size - 1])
-        hashes_P = _window_hashes(tokens_P, size)
+        hashes_P = window_hashes(tokens_P.astype(np.uint64), size)
         candidates = np.flatnonzero(sieve[hashes_P >> _SIEVE_SHIFT])
         candidates = candidates[np.isin(hashes_P[candidates], hashes_W)]
         seen.update(tokens_P[place : place + size].tobytes() for place in candidates)
     return [place for place, window in windows.items() if window in seen]
-
-
-@functools.lru_cache(maxsize=4)
-def _powers(base: int, count: int) -> npt.NDArray[np.uint64]:
-    powers = np.full(count, base, dtype=np.uint64)
-    powers[:1] = 1
-    return np.cumprod(powers, dtype=np.uint64)
-
-
-def _window_hashes(tokens_N: npt.NDArray[Any], size: int) -> npt.NDArray[np.uint64]:
-    """The hash of every window: the sum of token times base to its place in the window."""
-    count = 1 << len(tokens_N).bit_length()  # few different counts, so that `_powers` has them
-    sums = np.zeros(len(tokens_N) + 1, dtype=np.uint64)
-    np.cumsum(tokens_N.astype(np.uint64) * _powers(_BASE, count)[: len(tokens_N)], out=sums[1:])
-    windows = len(tokens_N) - size + 1
-    undo_W = _powers(pow(_BASE, -1, 2**64), count)[:windows]
-    hashes: npt.NDArray[np.uint64] = (sums[size:] - sums[:windows]) * undo_W
-    return hashes
