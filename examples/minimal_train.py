@@ -2,8 +2,8 @@
 
     python examples/minimal_train.py docs --steps 200
 
-Every stage is in sight: documents become token ids, a step learns from a batch, a checkpoint is saved and loaded, and the
-model continues a text. `nima train` does the same, and also evaluates, resumes, stops early and uses compiled kernels.
+Every stage is in sight: documents become token ids, a step learns from a batch, a checkpoint is saved and loaded, and
+the model continues a text. `nima train` does the same, and evaluates, resumes, stops early and compiles kernels.
 """
 
 import argparse
@@ -84,7 +84,8 @@ def main() -> None:
     train(model, dataset, options.steps)
 
     path = options.output_dir / "checkpoint.pt"
-    save_checkpoint(path, Checkpoint(model.shape, dict(model.state_dict()), dataset.tokenizer.proto, {"step": options.steps}))
+    weights, header = dict(model.state_dict()), {"step": options.steps}
+    save_checkpoint(path, Checkpoint(model.shape, weights, dataset.tokenizer.proto, header))
     model, tokenizer, _ = load_for_inference(path)
     writer = TextGenerator(model, tokenizer)
     ids = writer.encode_prompt(options.prompt)

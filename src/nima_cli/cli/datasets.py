@@ -43,7 +43,8 @@ def ensure_prepared(data: "DataConfig", *, workers: int) -> Iterator[Event]:
     Raises:
         NimaError: there is nothing to prepare from, or preparing failed.
     """
-    from nima_cli.engine.data.prepare import prepare, staleness
+    from nima_cli.engine.data.prepare import prepare
+    from nima_cli.engine.data.staleness import staleness
 
     folder = data_dir(data)
     reason = staleness(data, folder) if data.sources else None
@@ -56,10 +57,10 @@ def ensure_prepared(data: "DataConfig", *, workers: int) -> Iterator[Event]:
 
 def _oddities(folder: Path) -> Iterator[Event]:
     """What the preparation of a dataset warned of, as far as it matters to whoever trains on it."""
-    from nima_cli.engine.data.dedup.contamination_report import leak_warning
+    from nima_cli.engine.data.dedup.contamination_report import contamination_warning
     from nima_cli.engine.data.store.dataset_files import read_metadata
 
-    warning = leak_warning(read_metadata(folder))
+    warning = contamination_warning(read_metadata(folder))
     if warning is not None:
         yield Note("warning", f"{folder}: {warning}")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from nima_cli.config.record_keys import MESSAGE_KEYS
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.document import Turn
 from nima_cli.engine.data.ingest.records.conversations import read_messages
-from nima_cli.engine.data.ingest.records.record_values import RefusedError
 from nima_cli.errors import InputError, NimaError
 from nima_cli.files import explain, write_text
 
@@ -61,7 +61,7 @@ def _read_turns(value: Any, path: Path) -> list[Turn]:
         raise InputError(f"{path}: expected a list with one object that has `messages`")
     try:
         turns = read_messages(first[key], key)
-    except RefusedError as error:
+    except UnusableError as error:
         raise InputError(f"{path}: {error.what}", hint=error.hint) from error
     spoken = [turn.role for turn in turns[1 if turns and turns[0].role == "system" else 0 :]]
     if len(spoken) % 2 or spoken != ["user", "assistant"] * (len(spoken) // 2):

@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from nima_cli.engine.data.dedup.exact import KEY_BYTES, content_key, first_of_each
+from nima_cli.engine.data.corpus import KEY_BYTES, content_key
+from nima_cli.engine.data.dedup.dedup import first_of_each
 from nima_cli.engine.data.document import Document, Turn
 
 

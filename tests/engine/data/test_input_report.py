@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
-from nima_cli.engine.data.inputs import count_inputs
-from nima_cli.engine.data.prepare import prepare, staleness
-from nima_cli.engine.data.source_report import SourceReport
+from nima_cli.engine.data.input_report import SourceReport, count_inputs
+from nima_cli.engine.data.prepare import prepare
+from nima_cli.engine.data.staleness import staleness
 from nima_cli.errors import DataError
 from nima_cli.events import Dropped, Event, InputsCounted, Note
 
@@ -99,7 +99,7 @@ def unread(events: list[Event]) -> list[Note]:
 def test_documents_that_are_in_no_file_are_counted_too() -> None:
     embedded = SourceReport("python-docs", "builtin:python-docs", "auto", 1.0, documents=900, bytes=3000)
     piped = SourceReport("stdin", "-", "auto", 1.0, documents=2, bytes=20)
-    rows = count_inputs([], [embedded, piped], {})
+    rows = count_inputs([], [embedded, piped])
     assert [(row.outcome, row.reason, row.count, row.bytes, row.example) for row in rows] == [
         ("read", "embedded", 900, 3000, "python-docs"), ("read", "stdin", 2, 20, "stdin"),
     ]  # fmt: skip

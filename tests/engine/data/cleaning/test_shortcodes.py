@@ -2,7 +2,7 @@
 
 import pytest
 
-from nima_cli.engine.data.cleaning.directives import plain_directive
+from nima_cli.engine.data.cleaning.shortcodes import plain_directive
 from tests.growth import assert_near_linear
 
 

@@ -9,25 +9,27 @@ from shutil import copytree
 import pytest
 
 from nima_cli.config.data_schema import SourceConfig
+from nima_cli.engine.data.ingest.contents import file_filter
 from nima_cli.engine.data.ingest.sources import open_sources
-from nima_cli.engine.data.ingest.walk.file_kinds import wanted
-from nima_cli.engine.data.ingest.walk.paths import Found, Reached, Walking, expand
+from nima_cli.engine.data.ingest.walk.file_finder import FileFinder, FoundFiles
+from nima_cli.engine.data.ingest.walk.ignoring import WalkOptions
 from nima_cli.errors import DataError, NimaError, ResourceError
 
 
-def find(pattern: Path | str, walking: Walking | None = None) -> Found:
-    return expand(str(pattern), wanted(SourceConfig(path=str(pattern))), Reached(), walking)
+def find(pattern: Path | str, walking: WalkOptions | None = None) -> FoundFiles:
+    wanted = file_filter(SourceConfig(path=str(pattern)))
+    return FileFinder().find(str(pattern), wanted, walking or WalkOptions())
 
 
-def names(found: Found) -> list[str]:
+def names(found: FoundFiles) -> list[str]:
     return [one.name for one in found.files]
 
 
-def left_out(found: Found, root: Path) -> dict[str, str]:
-    return {os.path.relpath(one.where, root): one.reason for one in found.left_out}
+def skipped(found: FoundFiles, root: Path) -> dict[str, str]:
+    return {os.path.relpath(one.where, root): one.reason for one in found.skipped}
 
 
-def refused(path: Path | str, walking: Walking | None = None) -> NimaError:
+def refused(path: Path | str, walking: WalkOptions | None = None) -> NimaError:
     with pytest.raises(NimaError) as caught:
         open_sources([SourceConfig(path=str(path))], walking=walking)
     return caught.value
@@ -52,14 +54,14 @@ def run_dir(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("pattern", ["", "/*", "/**", "/**/*.txt"])
-def test_datasets_and_runs_below_a_folder_are_left_out(tiny_dataset: Path, tmp_path: Path, pattern: str) -> None:
+def test_datasets_and_runs_below_a_folder_are_skipped(tiny_dataset: Path, tmp_path: Path, pattern: str) -> None:
     docs(tmp_path, "b.txt", "data/own.txt")
     copytree(tiny_dataset, tmp_path / "data/mine")
     run_dir(tmp_path / "experiments/one")
     found = find(f"{tmp_path}{pattern}")
     documents = ["a.md", "b.txt", "data/own.txt"]
     assert names(found) == [name for name in documents if name.endswith(".txt") or not pattern.endswith(".txt")]
-    own = {where: reason for where, reason in left_out(found, tmp_path).items() if reason in ("dataset", "run")}
+    own = {where: reason for where, reason in skipped(found, tmp_path).items() if reason in ("dataset", "run")}
     assert own == {"data/mine": "dataset", "experiments/one": "run"}
 
 
@@ -67,7 +69,7 @@ def test_documents_among_the_files_of_a_dataset_or_run_are_read(tiny_dataset: Pa
     mixed = docs(copytree(tiny_dataset, tmp_path / "docs"), "guide/b.md")
     found = find(mixed)
     assert names(found) == ["a.md", "guide/b.md"]
-    assert left_out(found, mixed) == {".": "dataset"}
+    assert skipped(found, mixed) == {".": "dataset"}
     assert names(find(docs(run_dir(tmp_path / "run")))) == ["a.md"]
 
 
@@ -96,9 +98,9 @@ def test_the_output_directory_is_left_out_even_before_it_is_whole(tmp_path: Path
     docs(tmp_path, "out/train.txt")
     (tmp_path / "out/.staging-12").mkdir()
     (tmp_path / "out/.staging-12/val.txt").write_text("half", "utf-8")
-    found = find(tmp_path, Walking(output=tmp_path / "out"))
+    found = find(tmp_path, WalkOptions(output=tmp_path / "out"))
     assert names(found) == ["a.md"]
-    assert left_out(found, tmp_path) == {"out": "output"}
+    assert skipped(found, tmp_path) == {"out": "output"}
 
 
 def test_a_broken_link_on_a_walk_is_counted_and_one_that_is_named_is_an_error(tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ def test_a_broken_link_on_a_walk_is_counted_and_one_that_is_named_is_an_error(tm
     found = find(tmp_path)
     assert names(found) == ["a.md"]
     broken = ("gone.md", "circle.md", "gone.png", "folder")
-    assert left_out(found, tmp_path) == dict.fromkeys(broken, "broken_link")
+    assert skipped(found, tmp_path) == dict.fromkeys(broken, "broken_link")
     assert names(find(f"{tmp_path}/*.md")) == ["a.md"]
     assert "a broken or circular link" in refused(tmp_path / "gone.md").message
 
@@ -116,7 +118,7 @@ def test_a_broken_link_on_a_walk_is_counted_and_one_that_is_named_is_an_error(tm
 def test_a_pipe_on_a_walk_is_counted(tmp_path: Path) -> None:
     docs(tmp_path)
     os.mkfifo(tmp_path / "pipe.md")
-    assert left_out(find(tmp_path), tmp_path) == {"pipe.md": "not_regular"}
+    assert skipped(find(tmp_path), tmp_path) == {"pipe.md": "not_regular"}
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
@@ -126,33 +128,33 @@ def test_what_may_not_be_read_stops_unless_it_is_to_be_skipped(tmp_path: Path) -
     (tmp_path / "closed").chmod(0)
     try:
         error = refused(tmp_path)
-        found = find(tmp_path, Walking(skip_unreadable=True))
-        named = refused(tmp_path / "closed", Walking(skip_unreadable=True))
+        found = find(tmp_path, WalkOptions(skip_unreadable=True))
+        named = refused(tmp_path / "closed", WalkOptions(skip_unreadable=True))
     finally:
         (tmp_path / "closed").chmod(0o700)
     assert isinstance(named, ResourceError)
     assert isinstance(error, ResourceError)
     assert len(error.message.splitlines()) == 2
     assert names(found) == ["a.md"]
-    assert left_out(found, tmp_path) == {"b.md": "unreadable", "closed": "unreadable"}
+    assert skipped(found, tmp_path) == {"b.md": "unreadable", "closed": "unreadable"}
 
 
 def test_files_of_other_kinds_are_counted_by_suffix_with_their_size(tmp_path: Path) -> None:
     docs(tmp_path, "b.xyz", "LICENSE", "x.tar.gz", "odd.suffix with spaces", "c.md.gz")
     found = find(tmp_path)
     assert names(found) == ["a.md", "c.md.gz"]
-    kinds = {os.path.basename(one.where): (one.suffix, one.size) for one in found.left_out if one.reason == "kind"}
+    kinds = {os.path.basename(one.where): (one.suffix, one.size) for one in found.skipped if one.reason == "kind"}
     assert kinds == {
         "b.xyz": (".xyz", 13), "LICENSE": ("", 15), "x.tar.gz": (".tar.gz", 16), "odd.suffix with spaces": ("", 30),
     }  # fmt: skip
 
 
-def test_what_another_source_reads_is_not_left_out(tmp_path: Path) -> None:
+def test_what_another_source_reads_is_not_skipped(tmp_path: Path) -> None:
     docs(tmp_path, "qa.json")
     folder = SourceConfig(path=str(tmp_path), container="text")
     for sources in ([folder, SourceConfig(path=str(tmp_path / "qa.json"))], [folder, folder]):
         opened = open_sources(sources)
-        counted = [os.path.basename(one.where) for source in opened for one in source.left_out]
+        counted = [os.path.basename(one.where) for source in opened for one in source.skipped]
         assert counted == ([] if len(sources[1].path) > len(sources[0].path) else ["qa.json"])
 
 
@@ -160,6 +162,6 @@ def test_what_another_source_reads_is_not_left_out(tmp_path: Path) -> None:
 def test_odd_names_that_are_left_out_can_be_printed(tmp_path: Path) -> None:
     docs(tmp_path)
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff\x1b[31m.bin")).write_bytes(b"x")
-    [one] = find(tmp_path).left_out
+    [one] = find(tmp_path).skipped
     assert one.where.isprintable()
     one.where.encode("utf-8")
