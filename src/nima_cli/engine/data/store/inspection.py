@@ -1,4 +1,4 @@
-"""What a prepared dataset looks like from inside: sample lengths, and samples as the model sees them."""
+"""Shows a prepared dataset: lengths of samples, the mix of sources, and samples as the model sees them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a sample: text or special symbols, with or without loss."""
+    """A stretch of text or of special symbols, with or without loss."""
 
     text: str
     special: bool
@@ -22,7 +22,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class SampleView:
-    """One sample of a split, cut into segments."""
+    """A sample, cut into segments."""
 
     split: str
     number: int
@@ -34,7 +34,7 @@ class SampleView:
 
 
 def length_histogram(files: DatasetFiles) -> list[tuple[int, int, int]]:
-    """(least, greatest, samples) over all splits for lengths in tokens, by powers of two, without empty ends."""
+    """(shortest, longest, samples) in tokens by powers of two, over all splits."""
     lengths = np.concatenate([files.arrays(split).lengths() for split in files.metadata["splits"]])
     powers = np.floor(np.log2(np.maximum(lengths, 1))).astype(int)
     return [
@@ -45,12 +45,7 @@ def length_histogram(files: DatasetFiles) -> list[tuple[int, int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class SourceMix:
-    """The part of one source in the train split.
-
-    Attributes:
-        share: of the tokens as they lie in the files.
-        epoch_share: of the tokens of an epoch, where each source is drawn as often as its weight says.
-    """
+    """One source's share of the tokens in the train split's files, and of those in an epoch, by its weight."""
 
     source: str
     weight: float
@@ -60,7 +55,7 @@ class SourceMix:
 
 
 def source_mix(files: DatasetFiles) -> list[SourceMix]:
-    """What the model will see of each source."""
+    """The share of each source in the train split."""
     arrays, sources = files.arrays("train"), files.metadata["sources"]
     tokens = np.bincount(arrays.index["source"], weights=arrays.lengths(), minlength=len(sources))
     drawn = tokens * np.array([source["weight"] for source in sources])
