@@ -1,9 +1,8 @@
-"""Encodes many texts of one tokenizer quickly, with the very ids that the tokenizer gives.
+"""Encodes many texts quickly by caching words and lines, with the same ids as the tokenizer.
 
-Text is mostly words and lines seen before. In a bpe vocabulary no piece spans a line end, a tab, or the place where a
-word ends and a space begins, so merging never crosses these places, and each stretch between them can be encoded once
-and remembered. The best path of a unigram model is chosen over the whole text, so there nothing is remembered; and
-single characters are found faster than stretches.
+In a bpe vocabulary no piece spans a line end, a tab, or the end of a word before a space, so the stretches between
+these places can be encoded one by one. A unigram model chooses the best path over the whole text, and single characters
+are found faster than stretches, so nothing is cached for these kinds.
 """
 
 import re
@@ -17,7 +16,7 @@ _MAX_LINES, _MAX_LINE = 2**14, 512
 
 
 class CachingEncoder:
-    """`encode` of one tokenizer with a bounded memory of lines and stretches; not for several threads at once."""
+    """`encode` of one tokenizer with a bounded cache of lines and stretches; not thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -30,11 +29,7 @@ class CachingEncoder:
         )
 
     def encode(self, text: str) -> list[int]:
-        """Exactly `tokenizer.encode(text)`.
-
-        Raises:
-            InputError: the text holds lone surrogates.
-        """
+        """Exactly `tokenizer.encode(text)`."""
         if not self._separable:
             return self.tokenizer.encode(text)
         known, line_end, ids = self._lines, self._line_end, list[int]()
@@ -55,7 +50,7 @@ class CachingEncoder:
         return ids
 
     def _stretch(self, stretch: str) -> list[int]:
-        # One object for each id, not one for each occurrence, stays in the processor's cache.
+        # One int object for each id, not for each occurrence, stays in the processor's cache.
         ids = [self._numbers[token_id] for token_id in self.tokenizer.encode(stretch)]
         if len(stretch) <= _MAX_STRETCH:
             if len(self._stretches) >= _MAX_STRETCHES:

@@ -1,31 +1,28 @@
-"""Cuts one document into samples that fit and proves that nothing was lost: a pure function."""
+"""Encodes a document as samples that fit, and checks that nothing was lost."""
 
+import functools
 from collections.abc import Iterator
 
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.tokenizer.chat_format import Loss, Sample, render_conversation, render_prose
 from nima_cli.engine.data.tokenizer.chunk import split_conversation, split_text
 from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
-from nima_cli.engine.data.tokenizer.tokenizer import MAX_PIECE_CHARACTERS
+from nima_cli.engine.data.tokenizer.sentencepiece_file import MAX_PIECE_CHARACTERS
 from nima_cli.errors import DataError
 
 
 def encode_document(
     document: Document, encoder: CachingEncoder, max_length: int, *, heading_context: bool, loss: Loss = "all"
 ) -> list[Sample]:
-    """A document as samples of at most `max_length` tokens, special symbols included.
-
-    Prose is cut at its natural seams and no token is dropped. A conversation is cut between exchanges; an exchange
-    that is too long alone stays whole.
+    """A document as samples of at most `max_length` tokens, special symbols included; see `chunk`.
 
     Args:
-        heading_context: begin a chunk with the headings that it is under; they are text of the sample like any other
-            and count in its tokens and bytes, so that bits per byte stay what they say.
-        loss: what of a conversation carries loss; see `chat_format`.
+        heading_context: begin a chunk with the headings over it; they count as its text in tokens and bytes, so that
+            bits per byte stay right.
+        loss: what carries loss in a conversation; see `chat_format`.
 
     Raises:
-        DataError: a sample does not decode to exactly its text, or teaches nothing that an assistant says; names the
-            document.
+        DataError: a sample does not decode to its text, or no assistant speaks in the conversation.
     """
     if document.turns and not any(turn.role == "assistant" for turn in document.turns):
         raise DataError(
@@ -49,13 +46,7 @@ def _prose(
     document: Document, encoder: CachingEncoder, max_length: int, heading_context: bool
 ) -> Iterator[tuple[Sample, str]]:
     room = max_length - 2  # <|bos|> and <|eos|>
-    # Splitting counts the same stretches more than once, and encoding is what preparing spends its time on.
-    encoded: dict[str, list[int]] = {}
-
-    def encode(part: str) -> list[int]:
-        if part not in encoded:
-            encoded[part] = encoder.encode(part)
-        return encoded[part]
+    encode = functools.cache(encoder.encode)  # splitting counts the same stretches more than once
 
     def count(part: str) -> int:
         surely_too_long = len(part) > room * MAX_PIECE_CHARACTERS
