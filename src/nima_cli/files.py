@@ -72,11 +72,7 @@ def atomic_write(path: Path, *, verify: Callable[[Path], object] | None = None) 
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name by a hard link, or copy it where links are not supported; all or nothing.
-
-    Raises:
-        ResourceError: the system refused; `target` is as it was before.
-    """
+    """Give a file a second name atomically, by a hard link, or by a copy where links are not supported."""
     try:
         with _temporary(target) as part:
             os.link(source, part)
@@ -212,10 +208,9 @@ def sweep_temporary(folder: Path) -> None:
 
 @contextlib.contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Lock the folder; the kernel releases the lock when the process ends, however it ends.
+    """Lock the folder, or raise `ResourceError` and name the process that holds it.
 
-    Raises:
-        ResourceError: another process holds it; names its pid, host and start time.
+    The kernel releases the lock when the process ends, however it ends.
     """
     from filelock import FileLock, Timeout
 

@@ -78,12 +78,7 @@ class Archive:
 
 @contextlib.contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """Open a file and read everything but the tensors.
-
-    Raises:
-        CheckpointError: missing, foreign, damaged, or with anything but plain values and tensors.
-        ResourceError: the system refused to read it.
-    """
+    """Open a file and read everything but the tensors; raises `CheckpointError`, or `ResourceError` if it cannot."""
     with explaining(path, "read"):
         if not path.exists():
             raise CheckpointError(f"{path}: no such checkpoint")

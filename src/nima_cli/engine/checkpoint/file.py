@@ -177,7 +177,7 @@ class _Reader:
 
     def tokenizer(self, stored: Any, sha256: str | None) -> bytes:
         """The SentencePiece model, compared with its hash in the header."""
-        if not isinstance(stored, StoredTensor) or stored.dtype != "uint8" or len(stored.size) != 1:
+        if not isinstance(stored, StoredTensor) or stored.storage.dtype != "uint8" or len(stored.size) != 1:
             raise CheckpointError(f"{self._path}: holds no tokenizer")
         proto: bytes = self._tensor(stored).numpy().tobytes()
         found = hashlib.sha256(proto).hexdigest()
@@ -192,12 +192,12 @@ class _Reader:
             buffer = torch.empty(storage.nbytes, dtype=torch.uint8)
             self._archive.read_into(storage, buffer.numpy().data)
             self._read[storage] = buffer.untyped_storage()
-        tensor = torch.empty(0, dtype=getattr(torch, stored.dtype))
+        tensor = torch.empty(0, dtype=getattr(torch, stored.storage.dtype))
         return tensor.set_(self._read[storage], stored.offset, stored.size, stored.stride)
 
 
 def _is_floating(stored: Any) -> TypeGuard[StoredTensor]:
-    return isinstance(stored, StoredTensor) and stored.dtype in _DTYPES
+    return isinstance(stored, StoredTensor) and stored.storage.dtype in _DTYPES
 
 
 def _finite(tensor: torch.Tensor) -> bool:

@@ -47,12 +47,7 @@ _MAY_BE_NULL = {"loss_scale"}
 
 
 def read_header(path: Path) -> Facts:
-    """The header of a checkpoint, of which no tensor is read.
-
-    Raises:
-        CheckpointError: missing, foreign, damaged, of a newer format, or with values of the wrong type.
-        ResourceError: the system refused to read it.
-    """
+    """The header of a checkpoint, of which no tensor is read; raises the errors of `load`."""
     with open_archive(path) as archive:
         return with_header(path, archive.values)[1]
 

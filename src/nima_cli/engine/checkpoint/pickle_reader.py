@@ -62,11 +62,6 @@ class StoredTensor:
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
-    @property
-    def dtype(self) -> str:
-        """Torch's name of the type."""
-        return self.storage.dtype
-
 
 @dataclass(frozen=True, slots=True)
 class _Function:
@@ -74,14 +69,9 @@ class _Function:
 
 
 def read_pickle(data: bytes, sizes: Mapping[str, int]) -> Any:
-    """The value of a pickle, with a `StoredTensor` for each tensor.
+    """The value of a pickle, with a `StoredTensor` for each tensor; `sizes` has the bytes of each storage.
 
-    Args:
-        sizes: bytes of each storage in the archive.
-
-    Raises:
-        NotOursError: it holds something that a checkpoint of nima never does.
-        ValueError, IndexError, KeyError, UnicodeDecodeError: damaged, or not a pickle.
+    Raises `NotOursError`, or any other exception if the pickle is damaged.
     """
     machine = _Machine(sizes)
     for opcode, argument, _ in pickletools.genops(data):

@@ -45,11 +45,7 @@ class Source:
 
 
 def read_source(checkpoint: Path, *, name: str, dtype: str, licence: str, matrices_only: bool) -> Source:
-    """Load a checkpoint and cast its weights, or only its matrices: then the norms stay in float32.
-
-    Raises:
-        CheckpointError: the checkpoint is unusable, or a weight is out of the range of the type.
-    """
+    """Load a checkpoint and cast its weights to `dtype`; with `matrices_only` the norms stay in float32."""
     model, tokenizer, loaded = load_for_inference(checkpoint)
     tensors = {}
     for key, tensor in model.state_dict().items():

@@ -9,7 +9,7 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
+from nima_cli.engine.data.tokenizer.samples import CachingEncoder
 from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from tests.engine.data.small_tokenizers import ANY_TEXT, HOSTILE, TEXTS, TRAINED

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nima_cli.engine.data.document import Turn
 from nima_cli.engine.data.tokenizer.chat_format import chat_prompt, render_conversation, render_prose
-from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
+from nima_cli.engine.data.tokenizer.samples import CachingEncoder
 from nima_cli.engine.data.tokenizer.sentencepiece_file import (
     CONTROL_SYMBOLS,
     FIRST_BYTE_ID,

@@ -75,11 +75,7 @@ class DatasetFiles:
     _mapped: dict[str, SplitArrays] = field(default_factory=dict, init=False, repr=False)
 
     def arrays(self, split: str) -> SplitArrays:
-        """The memory maps of `train`, `val` or `test`.
-
-        Raises:
-            DataError: no such split, or ids and index that contradict the metadata.
-        """
+        """The memory maps of `train`, `val` or `test`; raises `DataError` if they contradict the metadata."""
         if split not in SPLITS:
             raise DataError(f"{self.folder}: no split `{split}`; there are {', '.join(SPLITS)}")
         if split not in self._mapped:  # pages that are read through several maps are counted several times as memory
@@ -107,7 +103,8 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     """The metadata of a prepared dataset, without a look at its other files.
 
     Raises:
-        DataError: there is none, it is damaged, or a newer nima wrote it.
+        NotPreparedError: there is none.
+        DataError: it is damaged, or a newer nima wrote it.
         ResourceError: it cannot be read.
     """
     path = folder / METADATA

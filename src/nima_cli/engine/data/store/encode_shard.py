@@ -14,8 +14,7 @@ from nima_cli.engine.data.document import KINDS, Document
 from nima_cli.engine.data.store.dataset_files import INDEX_DTYPE, token_dtype
 from nima_cli.engine.data.store.document_store import read_documents
 from nima_cli.engine.data.tokenizer.chat_format import Loss
-from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
-from nima_cli.engine.data.tokenizer.samples import encode_document
+from nima_cli.engine.data.tokenizer.samples import CachingEncoder, encode_document
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 _MARK = re.compile(r"^\\*<\|(?:document|system|user|assistant)\|>", re.MULTILINE)
@@ -86,12 +85,7 @@ def _encoder(path: Path, sha256: str) -> CachingEncoder:
 
 
 def encode_shard(task: EncodeTask) -> EncodedShard:
-    """Encode the documents of a task and check that each decodes to its text.
-
-    Raises:
-        DataError: a document cannot be encoded; names it.
-        ResourceError: the stored documents or the tokenizer cannot be read.
-    """
+    """Encode the documents of a task; raises `DataError` for one that does not decode to its text."""
     encoder = _encoder(*task.tokenizer)
     documents = list(read_documents(task.store, task.places))
     samples = [

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nima_cli.engine.data.tokenizer import encoder as module
-from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
+from nima_cli.engine.data.tokenizer import samples as module
+from nima_cli.engine.data.tokenizer.samples import CachingEncoder
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 TEXTS = [
