@@ -1,4 +1,4 @@
-"""Shows a prepared dataset: lengths of samples, the mix of sources, and samples as the model sees them."""
+"""Shows a prepared dataset as JSON: lengths of samples, the mix of sources, and samples as the model sees them."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -10,10 +10,8 @@ from nima_cli.engine.data.document import KINDS
 from nima_cli.engine.data.store.dataset_files import DatasetFiles
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
-Facts = dict[str, Any]  # as `nima data inspect` prints them
 
-
-def length_histogram(files: DatasetFiles) -> list[Facts]:
+def length_histogram(files: DatasetFiles) -> list[dict[str, Any]]:
     """How many samples have `from` to `to` tokens, by powers of two, over all splits."""
     lengths = np.concatenate([files.arrays(split).lengths() for split in files.metadata["splits"]])
     powers = np.floor(np.log2(np.maximum(lengths, 1))).astype(int)
@@ -23,7 +21,7 @@ def length_histogram(files: DatasetFiles) -> list[Facts]:
     ]
 
 
-def source_mix(files: DatasetFiles) -> list[Facts]:
+def source_mix(files: DatasetFiles) -> list[dict[str, Any]]:
     """The `share` of each source of the tokens in the train split, and of those in an epoch, by its weight."""
     arrays, sources = files.arrays("train"), files.metadata["sources"]
     tokens = np.bincount(arrays.index["source"], weights=arrays.lengths(), minlength=len(sources))
@@ -40,7 +38,7 @@ def source_mix(files: DatasetFiles) -> list[Facts]:
     ]
 
 
-def view_samples(files: DatasetFiles, count: int, *, split: str = "train") -> Iterator[Facts]:
+def view_samples(files: DatasetFiles, count: int, *, split: str = "train") -> Iterator[dict[str, Any]]:
     """Up to `count` samples, evenly spread over a split, each cut into segments of text or of special symbols."""
     arrays, bos = files.arrays(split), files.tokenizer.bos_id
     index, lengths = arrays.index, arrays.lengths()
@@ -60,7 +58,7 @@ def view_samples(files: DatasetFiles, count: int, *, split: str = "train") -> It
         }
 
 
-def _segments(ids: list[int], mask: list[bool], tokenizer: Tokenizer) -> Iterator[Facts]:
+def _segments(ids: list[int], mask: list[bool], tokenizer: Tokenizer) -> Iterator[dict[str, Any]]:
     specials = {tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tokenizer.end_id, *tokenizer.role_ids.values()}
     marked = zip(ids, mask, strict=True)
     for (special, loss), run in groupby(marked, key=lambda pair: (pair[0] in specials, pair[1])):
