@@ -36,9 +36,8 @@ def check_tokenizer(source: Source, where: str) -> None:
             hint="use `format=safetensors`, or train with a bpe tokenizer",
         )
     # llama.cpp merges two neighbours into any piece that they spell, even into a special one.
-    pieces = [source.tokenizer.piece(i) for i in range(source.tokenizer.vocab_size)]
-    known = set(pieces)
-    for symbol in pieces[:FIRST_NORMAL_ID]:
+    known = set(source.tokenizer.pieces)
+    for symbol in source.tokenizer.pieces[:FIRST_NORMAL_ID]:
         if any(symbol[:cut] in known and symbol[cut:] in known for cut in range(1, len(symbol))):
             raise CheckpointError(f"{where}: text could spell the special symbol `{symbol}` in llama.cpp")
 
@@ -130,8 +129,7 @@ def _vocabulary(source: Source) -> dict[str, Any]:
 
 
 def _texts(source: Source) -> list[str]:
-    """Pieces as SentencePiece spells them, with its mark for a space."""
-    return [source.tokenizer.piece(i).replace(" ", SPACE_MARK) for i in range(source.tokenizer.vocab_size)]
+    return [piece.replace(" ", SPACE_MARK) for piece in source.tokenizer.pieces]
 
 
 def _types(source: Source) -> list[int]:

@@ -2,16 +2,10 @@
 
 import json
 
-from nima_cli.engine.data.tokenizer.sentencepiece_file import (
-    CONTROL_SYMBOLS,
-    FIRST_NORMAL_ID,
-    UNKNOWN,
-    USER_SYMBOLS,
-    Vocabulary,
-)
+from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, FIRST_NORMAL_ID, UNKNOWN, USER_SYMBOLS
 
 
-def hf_json(vocabulary: Vocabulary) -> str | None:
+def hf_json(kind: str, pieces: tuple[str, ...]) -> str | None:
     """The contents of a `tokenizer.json`; None for a unigram vocabulary, for which the ids could differ.
 
     BPE merges are all ways to cut a piece into two pieces, in the order of the pieces' scores, which is that of their
@@ -19,14 +13,14 @@ def hf_json(vocabulary: Vocabulary) -> str | None:
     the two libraries add scores in different precision and break ties differently, as in any long row of dashes, and
     the format reads spelled byte pieces such as `<0x41>` as bytes.
     """
-    if vocabulary.kind == "unigram":
+    if kind == "unigram":
         return None
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     added = [
         {"id": token_id, "content": symbol, **flags, "special": symbol in CONTROL_SYMBOLS}
         for token_id, symbol in enumerate((*CONTROL_SYMBOLS, *USER_SYMBOLS), start=1)
     ]
-    normal = vocabulary.pieces[FIRST_NORMAL_ID:]
+    normal = pieces[FIRST_NORMAL_ID:]
     known = set(normal)
     cuts = ((piece[:cut], piece[cut:]) for piece in normal for cut in range(1, len(piece)))
     tokenizer = {
@@ -47,7 +41,7 @@ def hf_json(vocabulary: Vocabulary) -> str | None:
             "fuse_unk": False,
             "byte_fallback": True,
             "ignore_merges": False,
-            "vocab": {piece: token_id for token_id, piece in enumerate(vocabulary.pieces)},
+            "vocab": {piece: token_id for token_id, piece in enumerate(pieces)},
             "merges": [[left, right] for left, right in cuts if left in known and right in known],
         },
     }

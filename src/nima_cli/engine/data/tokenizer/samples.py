@@ -31,9 +31,7 @@ class CachingEncoder:
         self._lines: dict[str, list[int]] = {}
         self._numbers = list(range(tokenizer.vocab_size))
         self._line_end = tokenizer.encode("\n")
-        self._separable = tokenizer.kind == "bpe" and not any(
-            _CROSSING.search(tokenizer.piece(token_id)) for token_id in range(tokenizer.vocab_size)
-        )
+        self._separable = tokenizer.kind == "bpe" and not any(map(_CROSSING.search, tokenizer.pieces))
 
     def encode(self, text: str) -> list[int]:
         """Exactly `tokenizer.encode(text)`."""

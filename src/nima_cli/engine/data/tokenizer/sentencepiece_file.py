@@ -6,7 +6,6 @@ reader of our own. Field numbers: sentencepiece_model.proto of sentencepiece 0.2
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -37,16 +36,11 @@ _NORMAL_TYPE, _UNKNOWN_TYPE, _CONTROL_TYPE, _USER_TYPE, _BYTE_TYPE = 1, 2, 3, 4,
 _Fields = dict[int, list[int | float | bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """A checked SentencePiece file of the kind bpe, unigram or char: its pieces in id order, with real spaces."""
+def read_vocabulary(proto: bytes, where: str) -> tuple[str, tuple[str, ...]]:
+    """The kind (bpe, unigram or char) and the pieces of a SentencePiece file, in id order, with real spaces.
 
-    kind: str
-    pieces: tuple[str, ...]
-
-
-def read_vocabulary(proto: bytes, where: str) -> Vocabulary:
-    """Parse a SentencePiece file; raises `CheckpointError` if it is damaged or not of the kind that nima trains."""
+    Raises `CheckpointError` if the file is damaged or not of the kind that nima trains.
+    """
     try:
         return _read_checked(proto)
     except _RefusedError as reason:
@@ -60,7 +54,7 @@ class _RefusedError(Exception):
     """Why a file is refused."""
 
 
-def _read_checked(proto: bytes) -> Vocabulary:
+def _read_checked(proto: bytes) -> tuple[str, tuple[str, ...]]:
     if not proto or len(proto) > MAX_PROTO_BYTES:
         raise _RefusedError(f"it has {len(proto)} bytes")
     model = _fields(proto, _MAX_PARTS)
@@ -75,7 +69,7 @@ def _read_checked(proto: bytes) -> Vocabulary:
         raise _RefusedError("it is neither bpe, unigram nor char")
     if not _integer(trainer, 35, default=0) or _integer(trainer, 24, default=0):
         raise _RefusedError("it has no byte fallback, or treats white space as a suffix")
-    return Vocabulary(kind, _checked_pieces(kind, [_piece(raw) for raw in model[1]]))
+    return kind, _checked_pieces(kind, [_piece(raw) for raw in model[1]])
 
 
 def _check_normalizer(normalizer: _Fields) -> None:

@@ -32,23 +32,23 @@ class Tokenizer:
 
     Attributes:
         kind: bpe, unigram or char.
-        vocab_size: number of token ids; id 0 is `<unk>`, which no text produces.
+        pieces: see `piece`; id 0 is `<unk>`, which no text produces.
         proto: the SentencePiece file.
         sha256: hex digest of `proto`.
         bos_id, eos_id, pad_id, end_id, role_ids: the special symbols.
     """
 
-    def __init__(self, proto: bytes, vocabulary: layout.Vocabulary) -> None:
-        self.kind = vocabulary.kind
-        self.vocab_size = len(vocabulary.pieces)
-        self.proto = proto
+    def __init__(self, proto: bytes, kind: str, pieces: tuple[str, ...]) -> None:
+        self.kind, self.pieces, self.proto = kind, pieces, proto
+        self.vocab_size = len(pieces)
         self.sha256 = hashlib.sha256(proto).hexdigest()
         ids = {symbol: token_id for token_id, symbol in enumerate(layout.CONTROL_SYMBOLS, start=1)}
         self.bos_id, self.eos_id = ids[layout.BOS], ids[layout.EOS]
         self.pad_id, self.end_id = ids[layout.PAD], ids[layout.END]
         self.role_ids: dict[Role, int] = {role: ids[symbol] for role, symbol in layout.ROLE_SYMBOLS.items()}
-        self._vocabulary = vocabulary
-        self._bytes = _bytes_of(vocabulary.pieces)
+        symbols = [b""] * (1 + len(layout.CONTROL_SYMBOLS)) + [symbol.encode() for symbol in layout.USER_SYMBOLS]
+        single = [bytes([value]) for value in range(256)]
+        self._bytes = [*symbols, *single, *(piece.encode() for piece in pieces[layout.FIRST_NORMAL_ID :])]
         self._native = sentencepiece.SentencePieceProcessor(model_proto=proto)
         self._mark_ids = [layout.FIRST_BYTE_ID + byte for byte in layout.SPACE_MARK.encode("utf-8")]
 
@@ -78,9 +78,9 @@ class Tokenizer:
         Raises:
             CheckpointError: damaged, or not of the kind that nima trains; `where` names it.
         """
-        vocabulary = layout.read_vocabulary(proto, where)
+        kind, pieces = layout.read_vocabulary(proto, where)
         try:
-            tokenizer = cls(proto, vocabulary)
+            tokenizer = cls(proto, kind, pieces)
         except (RuntimeError, ValueError, OSError) as error:
             raise CheckpointError(f"{where}: SentencePiece cannot load this tokenizer: {_one_line(error)}") from error
         if tokenizer._native.vocab_size() != tokenizer.vocab_size:
@@ -127,7 +127,7 @@ class Tokenizer:
 
     def piece(self, token_id: int) -> str:
         """One token for people: its text, `<0x0A>` for a byte, or a special symbol such as `<|bos|>`."""
-        return self._vocabulary.pieces[token_id]
+        return self.pieces[token_id]
 
     def byte_lengths(self) -> np.ndarray:
         """int32 [V]: the number of UTF-8 bytes of each id, 0 for special symbols."""
@@ -143,7 +143,7 @@ class Tokenizer:
 
     def hf_json(self) -> str | None:
         """A Hugging Face `tokenizer.json` with the same ids, or None if that format cannot promise them."""
-        return hf_json(self._vocabulary)
+        return hf_json(self.kind, self.pieces)
 
 
 class TextStream:
@@ -162,12 +162,6 @@ class TextStream:
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         return rest
-
-
-def _bytes_of(pieces: Sequence[str]) -> list[bytes]:
-    symbols = [b""] * (1 + len(layout.CONTROL_SYMBOLS)) + [symbol.encode() for symbol in layout.USER_SYMBOLS]
-    single = [bytes([value]) for value in range(256)]
-    return symbols + single + [piece.encode("utf-8") for piece in pieces[layout.FIRST_NORMAL_ID :]]
 
 
 def _sentences(texts: Iterable[str]) -> Iterator[str]:
@@ -189,7 +183,7 @@ def _train(texts: Iterable[str], kind: str, vocab_size: int, options: dict[str, 
         sentences.append(" ")
     if kind == "char":
         proto = _run_trainer(sentences, kind, vocab_size, options, hard=False)
-        found = len(layout.read_vocabulary(proto, "the trained tokenizer").pieces)
+        found = len(layout.read_vocabulary(proto, "the trained tokenizer")[1])
         if exact and found < vocab_size:
             raise _size_error(vocab_size, f"at most {found}")
         return proto
