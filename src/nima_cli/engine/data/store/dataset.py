@@ -20,6 +20,7 @@ import torch
 
 from nima_cli.engine.data.document import KINDS
 from nima_cli.engine.data.store.dataset_files import AGAIN, DatasetFiles, SplitArrays, Verification, read_dataset
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import DataError
 
 IGNORED = -100  # the target that cross-entropy ignores
@@ -57,11 +58,8 @@ class TokenDataset:
         weights: how often an epoch holds each source; all 1 outside the train split.
     """
 
-    def __init__(
-        self, arrays: SplitArrays, *, weights: Sequence[float], bos_id: int, pad_id: int, vocab_size: int
-    ) -> None:
-        self._arrays = arrays
-        self._bos_id, self._pad_id, self._vocab_size = bos_id, pad_id, vocab_size
+    def __init__(self, arrays: SplitArrays, weights: Sequence[float], tokenizer: Tokenizer) -> None:
+        self._arrays, self._tokenizer = arrays, tokenizer
         self._weights = np.asarray(weights, dtype=np.float64)
         self._plans: dict[tuple[int, int, int], _EpochPlan] = {}
         self.tokens = len(arrays.tokens)
@@ -118,7 +116,7 @@ class TokenDataset:
         places = starts + np.arange(context_length + 1)
         outside = places >= self.tokens
         batch = self._gather(np.where(outside, 0, places))
-        batch.inputs_BT[torch.from_numpy(outside[:, :-1])] = self._pad_id
+        batch.inputs_BT[torch.from_numpy(outside[:, :-1])] = self._tokenizer.pad_id
         batch.targets_BT[torch.from_numpy(outside[:, 1:])] = IGNORED
         return batch
 
@@ -130,11 +128,11 @@ class TokenDataset:
 
     def _gather(self, places: _Ints) -> Batch:
         tokens = self._arrays.tokens[places].astype(np.int64)
-        if tokens.max() >= self._vocab_size:
+        if tokens.max() >= self._tokenizer.vocab_size:
             raise DataError(f"the dataset holds token {tokens.max()}, outside its vocabulary", hint=AGAIN)
         targets = tokens[:, 1:].copy()
         mask = self._arrays.mask
-        targets[(targets == self._bos_id) if mask is None else (mask[places[:, 1:]] == 0)] = IGNORED
+        targets[(targets == self._tokenizer.bos_id) if mask is None else (mask[places[:, 1:]] == 0)] = IGNORED
         return Batch(torch.from_numpy(np.ascontiguousarray(tokens[:, :-1])), torch.from_numpy(targets))
 
     def _plan(self, seed: int, epoch: int, context_length: int) -> _EpochPlan:
@@ -212,10 +210,7 @@ class PreparedDataset(DatasetFiles):
     def split(self, name: str) -> TokenDataset:
         """Open `train`, `val` or `test`; the weights of sources apply to `train` only."""
         weights = [float(source["weight"]) if name == "train" else 1.0 for source in self.metadata["sources"]]
-        ids = self.tokenizer
-        return TokenDataset(
-            self.arrays(name), weights=weights, bos_id=ids.bos_id, pad_id=ids.pad_id, vocab_size=ids.vocab_size
-        )
+        return TokenDataset(self.arrays(name), weights, self.tokenizer)
 
 
 def open_dataset(folder: Path, *, check: bool = True) -> PreparedDataset:
