@@ -68,7 +68,7 @@ def test_every_token_is_an_input_in_every_epoch(train: TokenDataset, tiny_datase
 
 
 def test_few_bytes_are_held_for_each_sample(tiny_dataset: Path) -> None:
-    """Its place in the order of the epoch, where it starts there, and about a row: its index stays in the file."""
+    """Its number in the order of the epoch, its start there, and about one row; its index stays in the file."""
     samples, length, tokenizer = 200_000, 50, open_dataset(tiny_dataset).tokenizer
     index = np.zeros(samples, dtype=INDEX_DTYPE)
     index["offset"] = np.arange(samples) * length

@@ -1,4 +1,4 @@
-"""Remembering stretches changes no token id."""
+"""Caching lines and stretches changes no token ids."""
 
 import pytest
 from hypothesis import given, settings

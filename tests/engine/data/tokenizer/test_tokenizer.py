@@ -1,4 +1,4 @@
-"""The tokenizer is lossless, and its training is deterministic and says what it cannot do."""
+"""The tokenizer is lossless; training is deterministic and names the sizes that are possible."""
 
 from pathlib import Path
 
