@@ -4,6 +4,7 @@ Special symbols are CONTROL symbols, which text never produces, whatever it spel
 """
 
 import codecs
+import functools
 import hashlib
 import io
 import re
@@ -68,8 +69,28 @@ class Tokenizer:
         Raises:
             DataError: no text, or a size that the texts do not support; names one that they do.
         """
-        proto = _train(texts, kind, vocab_size, trainer_options, exact=exact)
-        return cls.from_bytes(proto, where="the trained tokenizer")
+        sentences = list(_sentences(texts))
+        if not sentences:
+            raise DataError("cannot train a tokenizer: there is no text")
+        if not any(" " in sentence for sentence in sentences):
+            sentences.append(" ")  # a character that never occurs gets a score of -infinity
+        run = functools.partial(_run_trainer, sentences, kind, trainer_options)
+        try:
+            proto = run(vocab_size, hard=exact and kind != "char")
+        except RuntimeError as error:
+            greatest = re.search(r"value <= (\d+)", str(error))
+            least = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
+            if greatest:
+                raise _size_error(vocab_size, f"at most {greatest[1]}") from error
+            if not least:
+                raise DataError(f"cannot train a {kind} tokenizer on this text: {_one_line(error)}") from error
+            if exact:
+                raise _size_error(vocab_size, f"at least {least[1]}") from error
+            proto = run(int(least[1]) + vocab_size, hard=False)
+        tokenizer = cls.from_bytes(proto, where="the trained tokenizer")
+        if kind == "char" and exact and tokenizer.vocab_size < vocab_size:
+            raise _size_error(vocab_size, f"at most {tokenizer.vocab_size}")
+        return tokenizer
 
     @classmethod
     def from_bytes(cls, proto: bytes, *, where: str) -> "Tokenizer":
@@ -175,32 +196,6 @@ def _sentences(texts: Iterable[str]) -> Iterator[str]:
                 yield line[start : start + _MAX_SENTENCE_CHARACTERS]
 
 
-def _train(texts: Iterable[str], kind: str, vocab_size: int, options: dict[str, bool], *, exact: bool) -> bytes:
-    sentences = list(_sentences(texts))
-    if not sentences:
-        raise DataError("cannot train a tokenizer: there is no text")
-    if not any(" " in sentence for sentence in sentences):  # a character that never occurs gets a score of -infinity
-        sentences.append(" ")
-    if kind == "char":
-        proto = _run_trainer(sentences, kind, vocab_size, options, hard=False)
-        found = len(layout.read_vocabulary(proto, "the trained tokenizer")[1])
-        if exact and found < vocab_size:
-            raise _size_error(vocab_size, f"at most {found}")
-        return proto
-    try:
-        return _run_trainer(sentences, kind, vocab_size, options, hard=exact)
-    except RuntimeError as error:
-        greatest = re.search(r"value <= (\d+)", str(error))
-        least = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
-        if greatest:
-            raise _size_error(vocab_size, f"at most {greatest[1]}") from error
-        if not least:
-            raise DataError(f"cannot train a {kind} tokenizer on this text: {_one_line(error)}") from error
-        if exact:
-            raise _size_error(vocab_size, f"at least {least[1]}") from error
-    return _run_trainer(sentences, kind, int(least[1]) + vocab_size, options, hard=False)
-
-
 def _size_error(wanted: int, possible: str) -> DataError:
     return DataError(
         f"`vocab_size` {wanted} does not fit this text: {possible} tokens are possible",
@@ -209,7 +204,7 @@ def _size_error(wanted: int, possible: str) -> DataError:
 
 
 def _run_trainer(
-    sentences: Sequence[str], kind: str, vocab_size: int, options: dict[str, bool], *, hard: bool
+    sentences: Sequence[str], kind: str, options: dict[str, bool], vocab_size: int, *, hard: bool
 ) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
