@@ -1,4 +1,4 @@
-"""From the bytes of one file to text or JSON values, each with its place."""
+"""Reads one file into text or JSON values, each with its place."""
 
 import codecs
 import io
@@ -16,7 +16,7 @@ from nima_cli.engine.data.ingest.formats.tables import read_delimited, read_parq
 from nima_cli.engine.data.ingest.records import strict_json
 from nima_cli.engine.data.ingest.records.json_document import read_json
 
-# Characters in which a file shows what it is.
+# Characters that show the format of a file.
 _BEGINNING = 4096
 _RAW = "to learn its text as it is, use `format: text`"
 
@@ -24,13 +24,12 @@ _RAW = "to learn its text as it is, use `format: text`"
 def read_file(
     options: ReadOptions, suffix: str, stream: IO[bytes], name: str, *, gzipped: bool = False
 ) -> tuple[Iterator[DecodedValue | Diagnostic], Kind | None]:
-    """The values of one file, and the kind of its documents when it is prose (None: it holds records).
+    """Return the values of a file, and the kind of its documents if it holds prose and not records.
 
     Args:
-        suffix: of the contents; empty for standard input.
+        suffix: without `.gz`; empty for standard input.
         stream: binary, seekable, at its start.
-        name: the file, for messages.
-        gzipped: whether its name ends in `.gz`.
+        name: for messages.
     """
     try:
         contents = contents_of(options, suffix, lambda: _head(stream, gzipped))
@@ -51,7 +50,7 @@ def read_file(
 
 
 def _head(stream: IO[bytes], gzipped: bool) -> bytes:
-    """The first bytes, unpacked; fewer where a file is damaged, which reading it will say."""
+    """The first bytes, unpacked; fewer of a damaged file, which reading reports."""
     try:
         return unpacked(stream, gzipped=gzipped).read(HEAD)
     except GZIP_ERRORS:
@@ -79,11 +78,7 @@ def _values(
 
 
 def holds_lines(options: ReadOptions, suffix: str, stream: io.BufferedReader, *, gzipped: bool) -> bool:
-    """Whether a file is JSON Lines that can be read from any line on: neither packed nor perhaps to be converted.
-
-    Args:
-        stream: at the start of the file.
-    """
+    """Whether a stream at its start is JSON Lines that can be read from any line on: neither packed nor converted."""
     container = options.container_of(suffix)
     lines = container == "jsonl" or (container == "auto" and not _opens_document(stream))
     return lines and options.encoding is None and not gzipped and is_plain(stream.peek(4))
@@ -95,17 +90,7 @@ def _opens_document(stream: io.BufferedReader) -> bool:
 
 
 def convert(form: Format, stream: IO[bytes], encoding: str | None, name: str, *, gzipped: bool) -> str:
-    """The text of a file in a format that is converted as a whole.
-
-    Args:
-        stream: binary, seekable, at its start.
-        encoding: of files that are not UTF-8; None refuses them.
-        name: the file, for messages.
-
-    Raises:
-        UnusableError: it cannot be converted.
-        GZIP_ERRORS: see `encoding`.
-    """
+    """Convert a whole file to text; raises UnusableError if that is impossible, or one of GZIP_ERRORS."""
     convert_it = form.function()
     try:
         if form.takes == "stream":
@@ -120,7 +105,7 @@ def convert(form: Format, stream: IO[bytes], encoding: str | None, name: str, *,
             return convert_it(text, PurePath(name.removesuffix(GZIP_SUFFIX)).name)
         return convert_it(text)
     finally:
-        # What was read is counted by where the stream is; some libraries jump about.
+        # The position tells how much was read; some libraries jump about.
         stream.seek(0, io.SEEK_END)
 
 
@@ -133,14 +118,10 @@ def _whole(stream: io.BufferedIOBase, form: Format) -> bytes:
 
 
 def read_text(stream: io.BufferedIOBase, name: str) -> Iterator[DecodedValue]:
-    """Yield the text of a file; one longer than `MAX_RECORD_BYTES` comes in parts that end at a blank line.
-
-    Args:
-        stream: binary, at its start.
-        name: the file, for messages.
+    """Yield the text of a file, divided at blank lines if it is longer than `MAX_RECORD_BYTES`.
 
     Raises:
-        UnusableError: what follows is no UTF-8, or a line without an end.
+        UnusableError: what follows is not UTF-8, or a line that never ends.
     """
     offset, line, rest = 0, 1, b""
     while data := rest + stream.read(MAX_RECORD_BYTES + 1 - len(rest)):
@@ -158,10 +139,9 @@ def read_text(stream: io.BufferedIOBase, name: str) -> Iterator[DecodedValue]:
 def read_jsonl(
     stream: io.BufferedIOBase, name: str, offset: int = 0, line: int = 1
 ) -> Iterator[DecodedValue | Diagnostic]:
-    """Yield the values of JSON Lines; lines end at LF only, so that no character inside a string can end one.
+    """Yield the values of JSON Lines, from byte `offset` on, where line number `line` starts.
 
-    Args:
-        stream: binary, at byte `offset` of the file `name`, where line number `line` starts.
+    Lines end at LF only, so that no character inside a string can end one.
     """
     first = offset == 0
     for number, raw in enumerate(iter(lambda: stream.readline(MAX_RECORD_BYTES + 1), b""), start=line):
@@ -197,7 +177,7 @@ def _line(text: str, where: str) -> DecodedValue | Diagnostic:
 
 
 def _is_document(text: str, item: DecodedValue | Diagnostic) -> bool:
-    """Whether the first line shows one JSON document: it opens a list, or an object that goes on."""
+    """Whether a first line belongs to one JSON document: it opens a list, or an object that goes on."""
     if isinstance(item, Diagnostic):
         return text.strip() in ("[", "{") or text.lstrip().startswith("[{")
     return isinstance(item.value, list) and all(isinstance(element, dict) for element in item.value)
