@@ -1,6 +1,6 @@
 """Tells which files are documents, and what each holds, by name, options and first bytes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,36 +52,43 @@ class ReadOptions:
     fields: Mapping[str, str] = field(default_factory=dict)
     as_written: bool = False
 
-    def container_of(self, suffix: str) -> str:
-        """Return the container of files with this suffix, see `FileContents`."""
-        if self.format in ("text", "markdown"):
-            return "text"
-        if self.container != "auto":
-            return self.container
-        if suffix in RECORD_SUFFIXES:
-            return "table" if suffix in TABLE_SUFFIXES else "json" if suffix == ".json" else "jsonl"
-        return "text" if self.format == "auto" else "auto"
-
-    def converted_from(self, suffix: str) -> Format | None:
-        """Return the format that files with this suffix are converted from; None if they are not converted."""
-        if self.format != "auto" or self.container_of(suffix) != "text":
-            return None
-        return format_of(suffix, as_written=self.as_written)
-
 
 @dataclass(frozen=True, slots=True)
-class FileContents:
-    """What a file holds.
+class InputFile:
+    """A file to read, or standard input.
 
     Attributes:
-        container: `text`, `table`, `json`, `jsonl`, or `auto`: the first characters tell which of the last two.
-        kind: of the document, if it is prose.
-        format: to convert it from.
+        source: index in the list of sources, for the counts.
+        label: number written into the documents as their source.
+        name: for messages.
+        suffix: lower-case, without `.gz`; empty for standard input.
+        gzipped: whether `.gz` follows it.
     """
 
-    container: str
-    kind: Kind | None = None
-    format: Format | None = None
+    source: int
+    label: int
+    name: str
+    suffix: str
+    gzipped: bool
+    options: ReadOptions
+
+    @property
+    def container(self) -> str:
+        """`text`, `table`, `json`, `jsonl`, or `auto`: the first characters tell which of the last two."""
+        if self.options.format in ("text", "markdown"):
+            return "text"
+        if self.options.container != "auto":
+            return self.options.container
+        if self.suffix in RECORD_SUFFIXES:
+            return "table" if self.suffix in TABLE_SUFFIXES else "json" if self.suffix == ".json" else "jsonl"
+        return "text" if self.options.format == "auto" else "auto"
+
+    @property
+    def converted_from(self) -> Format | None:
+        """The format that such files are converted from; None if they are not converted."""
+        if self.options.format != "auto" or self.container != "text":
+            return None
+        return format_of(self.suffix, as_written=self.options.as_written)
 
 
 def split_suffix(file: Path) -> tuple[str, bool]:
@@ -91,26 +98,19 @@ def split_suffix(file: Path) -> tuple[str, bool]:
     return file.suffix.lower(), False
 
 
-def contents_of(options: ReadOptions, suffix: str, head: Callable[[], bytes]) -> FileContents:
-    """Tell what a file holds.
-
-    Args:
-        suffix: without `.gz`.
-        head: gives the first bytes, unpacked; called only if they matter.
+def prose_in(file: InputFile, begin: bytes) -> tuple[Kind, Format | None]:
+    """Return the kind of the document in a file of text with these first bytes, and the format to convert it from.
 
     Raises:
         UnusableError: the file cannot be read this way.
     """
-    container, auto = options.container_of(suffix), options.format == "auto"
-    if container != "text":
-        return FileContents(container)
+    suffix, auto = file.suffix, file.options.format == "auto"
     if auto and suffix in RECORD_SUFFIXES:
         hint = f"give it to `{'json' if suffix == '.json' else 'jsonl'}_files=`"
         if suffix in TABLE_SUFFIXES:
             hint = "give it as a source of its own: `data.sources: [{path: …}]`"
         raise UnusableError("holds records, and is given as text", "not_text", hint=f"{hint}; {_RAW}")
-    begin, form = head(), options.converted_from(suffix)
-    binary = binary_kind(begin)
+    form, binary = file.converted_from, binary_kind(begin)
     if binary is not None and (form is None or form.takes in ("text", "named text")):
         form = format_of(binary.suffix) if auto else None
         if form is None and (auto or not binary.readable):
@@ -118,9 +118,9 @@ def contents_of(options: ReadOptions, suffix: str, head: Callable[[], bytes]) ->
     if form is None and auto and suffix in _VAGUE_SUFFIXES:
         form = format_of(text_kind(begin))
     if form is not None:
-        return FileContents("text", form.kind, form)
-    markdown = suffix in MARKDOWN_SUFFIXES if auto else options.format == "markdown"
-    return FileContents("text", "markdown" if markdown else "text")
+        return form.kind, form
+    markdown = suffix in MARKDOWN_SUFFIXES if auto else file.options.format == "markdown"
+    return "markdown" if markdown else "text", None
 
 
 def _renaming(suffix: str) -> str | None:

@@ -14,7 +14,7 @@ from typing import IO
 
 from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import Document, Kind
-from nima_cli.engine.data.ingest.contents import TABLE_SUFFIXES, ReadOptions
+from nima_cli.engine.data.ingest.contents import TABLE_SUFFIXES, InputFile
 from nima_cli.engine.data.ingest.decoded_value import DecodedValue
 from nima_cli.engine.data.ingest.encoding import buffered
 from nima_cli.engine.data.ingest.readers import holds_lines, read_file, read_jsonl
@@ -29,29 +29,6 @@ _UNPACKED = 8
 # Characters of documents, or dropped records, in one batch.
 _BATCH_CHARACTERS = 2**18
 _BATCH_DROPS = 2**12
-
-
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """A file to read, or standard input.
-
-    Attributes:
-        source: index in the list of sources, for the counts.
-        label: number written into the documents as their source.
-        name: for messages.
-        suffix: lower-case, without `.gz`; empty for standard input.
-    """
-
-    source: int
-    label: int
-    name: str
-    suffix: str
-    gzipped: bool
-    options: ReadOptions
-
-    def records(self, shape: Shape | None = None) -> RecordReader:
-        """Make a reader for its records."""
-        return RecordReader(self.options.format, self.label, self.options.fields, shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +105,7 @@ def split_file(file: InputFile, path: Path) -> Iterator[InputSplit | DocumentBat
         status = path.stat()
         size = status.st_size * (_UNPACKED if file.gzipped else 1)
         whole = InputSplit(file, path.absolute(), size, (status.st_size, status.st_mtime_ns))
-        if size <= SPLIT_BYTES or file.options.converted_from(file.suffix) is not None:
+        if size <= SPLIT_BYTES or file.converted_from is not None:
             yield whole
             return
         with path.open("rb") as stream:
@@ -140,16 +117,20 @@ def split_file(file: InputFile, path: Path) -> Iterator[InputSplit | DocumentBat
 
 def _first_shape(file: InputFile, stream: io.BufferedReader) -> Shape | None:
     """The shape of the first records; None if the file cannot be split, or more must be read to know."""
-    if not holds_lines(file.options, file.suffix, stream, gzipped=file.gzipped):
+    if not holds_lines(file, stream):
         return None
     head = stream.read(SPLIT_BYTES)
-    records = file.records()
+    records = _reader(file, None)
     for item in read_jsonl(io.BytesIO(head[: head.rfind(b"\n") + 1]), file.name):
         if isinstance(item, DecodedValue):
             records.convert(item.value, item.where)
         if records.shape is not None:
             return records.shape
     return None
+
+
+def _reader(file: InputFile, shape: Shape | None) -> RecordReader:
+    return RecordReader(file.options.format, file.label, file.options.fields, shape)
 
 
 def _ranges(whole: InputSplit, stream: io.BufferedReader, shape: Shape) -> Iterator[InputSplit | DocumentBatch]:
@@ -187,12 +168,12 @@ def read_stream(file: InputFile, stream: IO[bytes], lines: LineRange | None = No
     """Yield the documents of a binary, seekable stream at its start, or of some lines of it."""
     kind: Kind | None = None
     if lines is None:
-        items, kind = read_file(file.options, file.suffix, stream, file.name, gzipped=file.gzipped)
+        items, kind = read_file(file, stream)
     else:
         stream.seek(lines.begin)
         part = buffered(lambda size: stream.read(min(size, lines.end - stream.tell())))
         items = read_jsonl(part, file.name, lines.begin, lines.number)
-    records = file.records(lines.shape if lines else None)
+    records = _reader(file, lines.shape if lines else None)
     table = kind is None and file.suffix in TABLE_SUFFIXES
     before, found = lines.begin if lines else 0, False
     batch = DocumentBatch(ReadCounts(file.source, files=int(before == 0)))

@@ -8,7 +8,7 @@ from typing import IO
 
 from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError
 from nima_cli.engine.data.document import Kind
-from nima_cli.engine.data.ingest.contents import FileContents, ReadOptions, contents_of
+from nima_cli.engine.data.ingest.contents import InputFile, prose_in
 from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, decode
 from nima_cli.engine.data.ingest.encoding import GZIP_ERRORS, GZIP_SUFFIX, is_plain, open_utf8, unpacked
 from nima_cli.engine.data.ingest.formats.registry import HEAD, Format
@@ -21,67 +21,62 @@ _BEGINNING = 4096
 _RAW = "to learn its text as it is, use `format: text`"
 
 
-def read_file(
-    options: ReadOptions, suffix: str, stream: IO[bytes], name: str, *, gzipped: bool = False
-) -> tuple[Iterator[DecodedValue | Diagnostic], Kind | None]:
-    """Return the values of a file, and the kind of its documents if it holds prose and not records.
-
-    Args:
-        suffix: without `.gz`; empty for standard input.
-        stream: binary, seekable, at its start.
-        name: for messages.
-    """
-    try:
-        contents = contents_of(options, suffix, lambda: _head(stream, gzipped))
-    except UnusableError as error:
-        return iter([error.at(name)]), None
+def read_file(file: InputFile, stream: IO[bytes]) -> tuple[Iterator[DecodedValue | Diagnostic], Kind | None]:
+    """Return the values in a binary, seekable stream, and the kind of its documents if it holds prose, not records."""
+    kind: Kind | None = None
+    form: Format | None = None
+    if file.container == "text":
+        try:
+            kind, form = prose_in(file, _head(file, stream))
+        except UnusableError as error:
+            return iter([error.at(file.name)]), None
 
     def values() -> Iterator[DecodedValue | Diagnostic]:
         try:
-            yield from _values(contents, options, suffix, stream, name, gzipped)
+            yield from _values(file, stream, form)
         except UnusableError as error:
-            yield error.at(name)
+            yield error.at(file.name)
         except GZIP_ERRORS as error:
             what = str(error).rstrip(".") or type(error).__name__
             what = f"damaged gzip: {what[:1].lower()}{what[1:]}"
-            yield Diagnostic(name, what, "damaged", "pack it again with `gzip`")
+            yield Diagnostic(file.name, what, "damaged", "pack it again with `gzip`")
 
-    return values(), contents.kind
+    return values(), kind
 
 
-def _head(stream: IO[bytes], gzipped: bool) -> bytes:
+def _head(file: InputFile, stream: IO[bytes]) -> bytes:
     """The first bytes, unpacked; fewer of a damaged file, which reading reports."""
     try:
-        return unpacked(stream, gzipped=gzipped).read(HEAD)
+        return unpacked(stream, gzipped=file.gzipped).read(HEAD)
     except GZIP_ERRORS:
         return b""
     finally:
         stream.seek(0)
 
 
-def _values(
-    contents: FileContents, options: ReadOptions, suffix: str, stream: IO[bytes], name: str, gzipped: bool
-) -> Iterator[DecodedValue | Diagnostic]:
+def _values(file: InputFile, stream: IO[bytes], form: Format | None) -> Iterator[DecodedValue | Diagnostic]:
     def text() -> io.BufferedReader:
-        return open_utf8(stream, options.encoding, gzipped=gzipped)
+        return open_utf8(stream, file.options.encoding, gzipped=file.gzipped)
 
-    if contents.format is not None:
-        yield DecodedValue(name, convert(contents.format, stream, options.encoding, name, gzipped=gzipped))
-    elif contents.container == "text":
+    name, container = file.name, file.container
+    if form is not None:
+        yield DecodedValue(name, convert(form, file, stream))
+    elif container == "text":
         yield from read_text(text(), name)
-    elif contents.container == "table":
-        yield from read_parquet(stream, name) if suffix == ".parquet" else read_delimited(text(), name, suffix)
-    elif contents.container == "json" or (contents.container == "auto" and _opens_document(text())):
+    elif container == "table":
+        yield from (
+            read_parquet(stream, name) if file.suffix == ".parquet" else read_delimited(text(), name, file.suffix)
+        )
+    elif container == "json" or (container == "auto" and _opens_document(text())):
         yield from read_json(text, name)
     else:
         yield from read_jsonl(text(), name)
 
 
-def holds_lines(options: ReadOptions, suffix: str, stream: io.BufferedReader, *, gzipped: bool) -> bool:
+def holds_lines(file: InputFile, stream: io.BufferedReader) -> bool:
     """Whether a stream at its start is JSON Lines that can be read from any line on: neither packed nor converted."""
-    container = options.container_of(suffix)
-    lines = container == "jsonl" or (container == "auto" and not _opens_document(stream))
-    return lines and options.encoding is None and not gzipped and is_plain(stream.peek(4))
+    lines = file.container == "jsonl" or (file.container == "auto" and not _opens_document(stream))
+    return lines and file.options.encoding is None and not file.gzipped and is_plain(stream.peek(4))
 
 
 def _opens_document(stream: io.BufferedReader) -> bool:
@@ -89,20 +84,20 @@ def _opens_document(stream: io.BufferedReader) -> bool:
     return head.startswith(b"[") or head.split(b"\n", 1)[0].strip() == b"{"
 
 
-def convert(form: Format, stream: IO[bytes], encoding: str | None, name: str, *, gzipped: bool) -> str:
+def convert(form: Format, file: InputFile, stream: IO[bytes]) -> str:
     """Convert a whole file to text; raises UnusableError if that is impossible, or one of GZIP_ERRORS."""
-    convert_it = form.function()
+    convert_it, encoding = form.function(), file.options.encoding
     try:
         if form.takes == "stream":
-            packed = unpacked(stream, gzipped=gzipped)
-            return convert_it(io.BytesIO(_whole(packed, form)) if gzipped else stream)
+            packed = unpacked(stream, gzipped=file.gzipped)
+            return convert_it(io.BytesIO(_whole(packed, form)) if file.gzipped else stream)
         if form.takes == "bytes":
-            return convert_it(_whole(unpacked(stream, gzipped=gzipped), form), encoding)
-        text = decode(_whole(open_utf8(stream, encoding, gzipped=gzipped), form))
+            return convert_it(_whole(unpacked(stream, gzipped=file.gzipped), form), encoding)
+        text = decode(_whole(open_utf8(stream, encoding, gzipped=file.gzipped), form))
         if form.sign is not None and text.strip() and not form.sign.search(text, 0, _BEGINNING):
             raise UnusableError(f"is no {form.name}, whatever its name says", "no_document", hint=_RAW)
         if form.takes == "named text":
-            return convert_it(text, PurePath(name.removesuffix(GZIP_SUFFIX)).name)
+            return convert_it(text, PurePath(file.name.removesuffix(GZIP_SUFFIX)).name)
         return convert_it(text)
     finally:
         # The position tells how much was read; some libraries jump about.

@@ -13,15 +13,8 @@ from typing import IO
 from nima_cli.config.data_schema import BUILTIN_SOURCE, SourceConfig
 from nima_cli.engine.data.diagnostics import Diagnostic, printable
 from nima_cli.engine.data.ingest import builtin
-from nima_cli.engine.data.ingest.contents import ReadOptions, file_filter, split_suffix
-from nima_cli.engine.data.ingest.input_splits import (
-    DocumentBatch,
-    InputFile,
-    InputSplit,
-    ReadCounts,
-    read_stream,
-    split_file,
-)
+from nima_cli.engine.data.ingest.contents import InputFile, ReadOptions, file_filter, split_suffix
+from nima_cli.engine.data.ingest.input_splits import DocumentBatch, InputSplit, ReadCounts, read_stream, split_file
 from nima_cli.engine.data.ingest.walk.file_finder import GLOB_CHARACTERS, FileFinder, SourceFile
 from nima_cli.engine.data.ingest.walk.ignoring import WalkOptions
 from nima_cli.engine.data.ingest.walk.walking import SkippedPath
