@@ -40,14 +40,12 @@ ATTACHED = {
 }
 # Tests, vendored copies, generated or retired code without documentation for users, and parts of the standard library
 # that some systems leave out, so that equal versions would not give equal documents.
-SKIPPED = frozenset(
-    {
-        "antigravity", "ao", "backends", "benchmarks", "caffe2", "conftest", "distutils", "drawing",
-        "dist-packages", "ensurepip", "extern", "externals", "f2py", "fx", "idlelib", "lib-dynload", "lib2to3",
-        "msilib", "onnx", "plugins", "pydoc_data", "readwrite", "site-packages", "test", "testing", "tests", "this",
-        "tkinter", "turtle", "turtledemo", "v1", "vendor", "vendored",
-    }
-)  # fmt: skip
+SKIPPED = frozenset({
+    "antigravity", "ao", "backends", "benchmarks", "caffe2", "conftest", "distutils", "drawing",
+    "dist-packages", "ensurepip", "extern", "externals", "f2py", "fx", "idlelib", "lib-dynload", "lib2to3",
+    "msilib", "onnx", "plugins", "pydoc_data", "readwrite", "site-packages", "test", "testing", "tests", "this",
+    "tkinter", "turtle", "turtledemo", "v1", "vendor", "vendored",
+})  # fmt: skip
 # Longer docstrings read better on the page of their module than as an answer.
 _ANSWER_CHARACTERS = 1500
 _QUESTIONS = {

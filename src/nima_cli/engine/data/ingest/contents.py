@@ -8,19 +8,12 @@ from nima_cli.config.data_schema import SourceConfig
 from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.document import Kind
 from nima_cli.engine.data.ingest.encoding import GZIP_SUFFIX
+from nima_cli.engine.data.ingest.formats import registry
 from nima_cli.engine.data.ingest.formats.code import LANGUAGES, NAMES
-from nima_cli.engine.data.ingest.formats.registry import (
-    CONVERTED_SUFFIXES,
-    LIGHTWEIGHT_SUFFIXES,
-    Format,
-    binary_kind,
-    format_of,
-    text_kind,
-)
 
 MARKDOWN_SUFFIXES = frozenset({".md", ".mdx", ".markdown", ".mkd", ".mdown", ".qmd", ".rmd"})
 # Files that can be read unconverted.
-TEXT_SUFFIXES = MARKDOWN_SUFFIXES | LIGHTWEIGHT_SUFFIXES | {".rst", ".txt", ".text"}
+TEXT_SUFFIXES = MARKDOWN_SUFFIXES | registry.LIGHTWEIGHT_SUFFIXES | {".rst", ".txt", ".text"}
 LINE_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 RECORD_SUFFIXES = LINE_SUFFIXES | TABLE_SUFFIXES | {".json"}
@@ -84,11 +77,11 @@ class InputFile:
         return "text" if self.options.format == "auto" else "auto"
 
     @property
-    def converted_from(self) -> Format | None:
+    def converted_from(self) -> registry.Format | None:
         """The format that such files are converted from; None if they are not converted."""
         if self.options.format != "auto" or self.container != "text":
             return None
-        return format_of(self.suffix, as_written=self.options.as_written)
+        return registry.format_of(self.suffix, as_written=self.options.as_written)
 
 
 def split_suffix(file: Path) -> tuple[str, bool]:
@@ -98,7 +91,7 @@ def split_suffix(file: Path) -> tuple[str, bool]:
     return file.suffix.lower(), False
 
 
-def prose_in(file: InputFile, begin: bytes) -> tuple[Kind, Format | None]:
+def prose_in(file: InputFile, begin: bytes) -> tuple[Kind, registry.Format | None]:
     """Return the kind of the document in a file of text with these first bytes, and the format to convert it from.
 
     Raises:
@@ -110,13 +103,13 @@ def prose_in(file: InputFile, begin: bytes) -> tuple[Kind, Format | None]:
         if suffix in TABLE_SUFFIXES:
             hint = "give it as a source of its own: `data.sources: [{path: …}]`"
         raise UnusableError("holds records, and is given as text", "not_text", hint=f"{hint}; {_RAW}")
-    form, binary = file.converted_from, binary_kind(begin)
+    form, binary = file.converted_from, registry.binary_kind(begin)
     if binary is not None and (form is None or form.takes in ("text", "named text")):
-        form = format_of(binary.suffix) if auto else None
+        form = registry.format_of(binary.suffix) if auto else None
         if form is None and (auto or not binary.readable):
             raise UnusableError(f"is {binary.what}, not text", "binary", hint=_renaming(binary.suffix))
     if form is None and auto and suffix in _VAGUE_SUFFIXES:
-        form = format_of(text_kind(begin))
+        form = registry.format_of(registry.text_kind(begin))
     if form is not None:
         return form.kind, form
     markdown = suffix in MARKDOWN_SUFFIXES if auto else file.options.format == "markdown"
@@ -165,7 +158,9 @@ def file_filter(config: SourceConfig, *, include_code: bool = False) -> FileFilt
         return FileFilter(frozenset({".json"} if config.container == "json" else LINE_SUFFIXES))
     if config.format != "auto":
         return FileFilter(RECORD_SUFFIXES)
-    documents = TEXT_SUFFIXES | CONVERTED_SUFFIXES | (RECORD_SUFFIXES if config.container == "auto" else frozenset())
+    documents = TEXT_SUFFIXES | registry.CONVERTED_SUFFIXES
+    if config.container == "auto":
+        documents |= RECORD_SUFFIXES
     if not include_code:
         return FileFilter(documents, _READABLE)
     return FileFilter(documents | LANGUAGES.keys(), _READABLE | NAMES.keys(), scripts=True)

@@ -7,10 +7,12 @@ import codecs
 import gzip
 import io
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import IO, Final
 
 from nima_cli.engine.data.diagnostics import UnusableError
+from nima_cli.engine.data.ingest.decoded_value import text_blocks
 
 GZIP_SUFFIX = ".gz"
 _GZIP_MARK = b"\x1f\x8b"
@@ -81,28 +83,17 @@ def open_utf8(stream: IO[bytes], encoding: str | None, *, gzipped: bool) -> io.B
             return _stream_of(_converted(plain, name, len(mark)))
     if encoding is None:
         return plain
-    is_utf8 = _is_utf8(plain)
-    plain = unpacked(stream, gzipped=gzipped)
-    return plain if is_utf8 else _stream_of(_converted(plain, encoding, 0))
+    try:
+        # English in UTF-16 is valid UTF-8, but full of NUL, which is refused here too.
+        deque(text_blocks(plain), maxlen=0)
+    except UnusableError:
+        return _stream_of(_converted(unpacked(stream, gzipped=gzipped), encoding, 0))
+    return unpacked(stream, gzipped=gzipped)
 
 
 def is_plain(head: bytes) -> bool:
     """Whether the first 4 bytes of a file or more mark it as neither gzip, UTF-16 nor UTF-32."""
     return not head.startswith((_GZIP_MARK, *(mark for mark, _ in _MARKS)))
-
-
-def _is_utf8(stream: io.BufferedIOBase) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        while block := stream.read(_BLOCK):
-            # English in UTF-16 is valid UTF-8, full of NUL.
-            if b"\0" in block:
-                return False
-            decoder.decode(block)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _stream_of(blocks: Iterator[bytes]) -> io.BufferedReader:

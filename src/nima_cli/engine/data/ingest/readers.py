@@ -37,8 +37,8 @@ def read_file(file: InputFile, stream: IO[bytes]) -> tuple[Iterator[DecodedValue
         except UnusableError as error:
             yield error.at(file.name)
         except GZIP_ERRORS as error:
-            what = str(error).rstrip(".") or type(error).__name__
-            what = f"damaged gzip: {what[:1].lower()}{what[1:]}"
+            said = str(error).rstrip(".") or type(error).__name__
+            what = f"damaged gzip: {said[:1].lower()}{said[1:]}"
             yield Diagnostic(file.name, what, "damaged", "pack it again with `gzip`")
 
     return values(), kind
@@ -63,10 +63,10 @@ def _values(file: InputFile, stream: IO[bytes], form: Format | None) -> Iterator
         yield DecodedValue(name, convert(form, file, stream))
     elif container == "text":
         yield from read_text(text(), name)
+    elif container == "table" and file.suffix == ".parquet":
+        yield from read_parquet(stream, name)
     elif container == "table":
-        yield from (
-            read_parquet(stream, name) if file.suffix == ".parquet" else read_delimited(text(), name, file.suffix)
-        )
+        yield from read_delimited(text(), name, file.suffix)
     elif container == "json" or (container == "auto" and _opens_document(text())):
         yield from read_json(text, name)
     else:
@@ -131,9 +131,7 @@ def read_text(stream: io.BufferedIOBase, name: str) -> Iterator[DecodedValue]:
         offset, line = offset + cut, line + part.count(b"\n")
 
 
-def read_jsonl(
-    stream: io.BufferedIOBase, name: str, offset: int = 0, line: int = 1
-) -> Iterator[DecodedValue | Diagnostic]:
+def read_jsonl(stream: IO[bytes], name: str, offset: int = 0, line: int = 1) -> Iterator[DecodedValue | Diagnostic]:
     """Yield the values of JSON Lines, from byte `offset` on, where line number `line` starts.
 
     Lines end at LF only, so that no character inside a string can end one.

@@ -152,10 +152,9 @@ def _keep_stdin() -> IO[bytes]:
         shutil.copyfileobj(sys.stdin.buffer, kept)
         kept.flush()
     except OSError as error:
-        raise ResourceError(
-            f"standard input: cannot keep it in a temporary file: {(error.strerror or str(error)).lower()}",
-            hint="set the variable TMPDIR to a folder with room, or read from a file",
-        ) from error
+        what = f"standard input: cannot keep it in a temporary file: {(error.strerror or str(error)).lower()}"
+        hint = "set the variable TMPDIR to a folder with room, or read from a file"
+        raise ResourceError(what, hint=hint) from error
     return kept
 
 

@@ -130,16 +130,14 @@ def _nothing(where: str, is_glob: bool, wanted: FileFilter, skipped: list[Skippe
     """Why a folder or pattern gives no files."""
     own = next((one for one in skipped if one.reason in _OWN), None)
     by_rule = next((one for one in skipped if one.reason in _BY_RULE), None)
-    if own is not None and by_rule is None:
-        what = f"is {_OWN[own.reason]} of nima, not a folder of documents"
-        if own.where != where:
-            what = f"there is nothing but {_OWN[own.reason]} of nima in {own.where}"
-        return Diagnostic(
-            where, what, own.reason, "name the documents themselves; `data.dir` is for a prepared dataset"
-        )
-    hint = "is the folder empty, or the pattern misspelled?" if is_glob else None
-    if by_rule is not None:
-        keys = "`data.exclude`, `data.respect_gitignore` and `data.default_excludes`"
-        hint = f"{by_rule.where} is left out, for one; see {keys}"
+    if own and not by_rule:
+        what = f"there is nothing but {_OWN[own.reason]} of nima in {own.where}"
+        if own.where == where:
+            what = f"is {_OWN[own.reason]} of nima, not a folder of documents"
+        hint = "name the documents themselves; `data.dir` is for a prepared dataset"
+        return Diagnostic(where, what, own.reason, hint)
     what = "no file matches" if is_glob else f"no documents in this folder (looked for {wanted})"
-    return Diagnostic(where, what, "missing", hint)
+    if by_rule:
+        keys = "`data.exclude`, `data.respect_gitignore` and `data.default_excludes`"
+        return Diagnostic(where, what, "missing", f"{by_rule.where} is left out, for one; see {keys}")
+    return Diagnostic(where, what, "missing", "is the folder empty, or the pattern misspelled?" if is_glob else None)

@@ -14,12 +14,10 @@ from typing import NamedTuple
 
 from pathspec import GitIgnoreSpec
 
-_DEPENDENCIES = frozenset(
-    {
-        "node_modules", "bower_components", "jspm_packages", "site-packages", "dist-packages", "__pypackages__",
-        "elm-stuff",
-    }
-)  # fmt: skip
+_DEPENDENCIES = frozenset({
+    "node_modules", "bower_components", "jspm_packages", "site-packages", "dist-packages", "__pypackages__",
+    "elm-stuff",
+})  # fmt: skip
 _BUILT = frozenset({"__pycache__", "_build", "_site", "htmlcov", "buck-out"})
 _BUILT_ENDINGS = (".egg-info", ".dist-info", ".egg")
 _GENERATED = re.compile(

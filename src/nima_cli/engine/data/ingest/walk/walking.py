@@ -160,15 +160,15 @@ class Walk:
             self._skip(file, "unreadable" if isinstance(error, PermissionError) else "broken_link")
         else:
             inode = (status.st_dev, status.st_ino)
-            self._add(SkippedPath(printable(str(file)), "kind", status.st_size, shown_suffix(file), inode))
+            where = printable(str(file))
+            skipped = SkippedPath(where, "kind", status.st_size, shown_suffix(file), inode)
+            self._skipped.setdefault((where, "kind"), skipped)
         return False
 
     def _skip(self, path: Path, reason: str) -> None:
         size = os.path.getsize(path) if os.path.isfile(path) else 0
-        self._add(SkippedPath(printable(str(path)), reason, size))
-
-    def _add(self, skipped: SkippedPath) -> None:
-        self._skipped.setdefault((skipped.where, skipped.reason), skipped)
+        where = printable(str(path))
+        self._skipped.setdefault((where, reason), SkippedPath(where, reason, size))
 
     def _refuse(self, folder: Path, error: OSError) -> None:
         what = f"cannot read this folder: {(error.strerror or str(error)).lower()}"
