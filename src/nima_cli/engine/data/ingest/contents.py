@@ -92,11 +92,7 @@ def split_suffix(file: Path) -> tuple[str, bool]:
 
 
 def prose_in(file: InputFile, begin: bytes) -> tuple[Kind, registry.Format | None]:
-    """Return the kind of the document in a file of text with these first bytes, and the format to convert it from.
-
-    Raises:
-        UnusableError: the file cannot be read this way.
-    """
+    """Return the kind of document in a text file with these first bytes, and the format to convert it from."""
     suffix, auto = file.suffix, file.options.format == "auto"
     if auto and suffix in RECORD_SUFFIXES:
         hint = f"give it to `{'json' if suffix == '.json' else 'jsonl'}_files=`"

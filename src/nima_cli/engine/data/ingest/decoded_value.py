@@ -23,11 +23,7 @@ class DecodedValue:
 
 
 def decode(data: bytes, offset: int = 0, line: int = 1) -> str:
-    """Decode UTF-8, found at byte `offset` of a file on `line`, without its byte-order mark.
-
-    Raises:
-        UnusableError: not UTF-8, or binary; names the byte with its offset and line.
-    """
+    """Decode UTF-8 found at byte `offset` and `line` of a file, without its byte-order mark; errors name the byte."""
     if offset == 0 and data.startswith(codecs.BOM_UTF8):
         data, offset = data[3:], 3
     nul = data.find(b"\0")

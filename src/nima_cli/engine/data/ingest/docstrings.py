@@ -68,16 +68,16 @@ def _entries(node: ast.Module | ast.ClassDef, module: str, prefix: str) -> Itera
 def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     raw = ast.get_docstring(node, clean=True) or ""
     # An escape such as "\\ud800" makes a surrogate, which no file can hold.
-    half = any("\ud800" <= character <= "\udfff" for character in raw) if not raw.isascii() else False
-    return to_markdown(raw) if len(raw) >= MIN_CHARACTERS and not half else ""
+    half = re.search("[\ud800-\udfff]", raw)
+    return to_markdown(raw) if len(raw) >= MIN_CHARACTERS and half is None else ""
 
 
 def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, *, method: bool) -> str:
     arguments = node.args
     if method and (arguments.posonlyargs or arguments.args):
-        first = (arguments.posonlyargs or arguments.args)[0].arg
-        if first in ("self", "cls"):
-            del (arguments.posonlyargs or arguments.args)[0]
+        positional = arguments.posonlyargs or arguments.args
+        if positional[0].arg in ("self", "cls"):
+            del positional[0]
     text = f"{name}({ast.unparse(arguments)})"
     if node.returns is not None:
         text += f" -> {ast.unparse(node.returns)}"
@@ -103,11 +103,7 @@ def _plain(text: str) -> str:
 
 
 def read_added(path: Path, module: str) -> list[DocEntry]:
-    """Return docstrings that calls of `add_docstr`, `add_newdoc` and the like attach to compiled functions.
-
-    Args:
-        module: public owner of the bare names in the calls, such as `torch.Tensor`.
-    """
+    """Return what calls of `add_docstr`, `add_newdoc` and the like attach; `module` owns the bare names in them."""
     tree = _parse(path)
     shared = _shared_arguments(tree)
     calls = [node for node in _calls(tree, _ADDERS) if len(node.args) >= 2]

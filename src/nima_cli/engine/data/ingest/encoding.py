@@ -49,11 +49,7 @@ def buffered(read: Callable[[int], bytes]) -> io.BufferedReader:
 
 
 def unpacked(stream: IO[bytes], *, gzipped: bool) -> io.BufferedReader:
-    """Rewind a seekable stream, and unpack it if it is gzip.
-
-    Raises:
-        gzip.BadGzipFile: not gzip, although its name says so (`gzipped`).
-    """
+    """Rewind a seekable stream, and unpack gzip; raises BadGzipFile if only the name says so (`gzipped`)."""
     stream.seek(0)
     packed = stream.read(2) == _GZIP_MARK
     stream.seek(0)
@@ -67,13 +63,9 @@ def unpacked(stream: IO[bytes], *, gzipped: bool) -> io.BufferedReader:
 
 
 def open_utf8(stream: IO[bytes], encoding: str | None, *, gzipped: bool) -> io.BufferedReader:
-    """Unpack a seekable stream as `unpacked` does, and convert it if it is marked as UTF-16 or UTF-32 or is not UTF-8.
+    """Unpack a seekable stream, and convert it from UTF-16 or UTF-32 if marked so, or from `encoding` if not UTF-8.
 
-    Args:
-        encoding: of files that are not UTF-8; None leaves their bytes for the readers to refuse.
-
-    Raises:
-        UnusableError: from reading, bytes that are not in that encoding.
+    Reading it raises UnusableError at bytes that are not in that encoding.
     """
     plain = unpacked(stream, gzipped=gzipped)
     head = plain.peek(4)

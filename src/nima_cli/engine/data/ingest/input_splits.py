@@ -33,13 +33,7 @@ _BATCH_DROPS = 2**12
 
 @dataclass(frozen=True, slots=True)
 class LineRange:
-    """Whole lines of a JSON Lines file.
-
-    Attributes:
-        begin, end: byte offsets in the file.
-        number: of the first line, from 1.
-        shape: of the records before; None in the first range, which decides.
-    """
+    """Whole lines between two byte offsets; the number of the first one, from 1; and the shape fixed before them."""
 
     begin: int
     end: int
@@ -52,7 +46,6 @@ class InputSplit:
     """A file, or some lines of it.
 
     Attributes:
-        path: absolute.
         size: bytes of text to expect.
         stamp: size in bytes and modification time in ns when the file was found.
     """

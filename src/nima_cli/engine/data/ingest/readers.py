@@ -113,11 +113,7 @@ def _whole(stream: io.BufferedIOBase, form: Format) -> bytes:
 
 
 def read_text(stream: io.BufferedIOBase, name: str) -> Iterator[DecodedValue]:
-    """Yield the text of a file, divided at blank lines if it is longer than `MAX_RECORD_BYTES`.
-
-    Raises:
-        UnusableError: what follows is not UTF-8, or a line that never ends.
-    """
+    """Yield the text of a file, divided at blank lines if it is longer than `MAX_RECORD_BYTES`."""
     offset, line, rest = 0, 1, b""
     while data := rest + stream.read(MAX_RECORD_BYTES + 1 - len(rest)):
         cut = len(data)

@@ -29,7 +29,6 @@ class Source:
     """One source, opened by `open_sources`.
 
     Attributes:
-        index: in the list of sources.
         files: sorted by name.
         skipped: paths that a walk met and did not take.
         notes: remarks on finding the files.
@@ -53,11 +52,7 @@ class Source:
     def parts(self, label: int) -> Iterator[InputSplit | DocumentBatch]:
         """Yield all there is to read in a fixed order: splits, and documents that only this process can read.
 
-        Args:
-            label: written into every document as its source.
-
-        Raises:
-            ResourceError: the operating system refused to read a file.
+        `label` is written into every document as its source; raises ResourceError if a file may not be read.
         """
         if self.config.path == BUILTIN_SOURCE:
             yield from self._builtin(label)

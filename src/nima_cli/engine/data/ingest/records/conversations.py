@@ -40,11 +40,7 @@ class _Message(NamedTuple):
 
 
 def read_turns(messages: Any, key: str, notes: RecordNotes) -> tuple[Turn, ...]:
-    """Read a whole conversation, whose turns must be in order and have text; `notes` collects what is not used.
-
-    Raises:
-        UnusableError: a message or the order cannot be used.
-    """
+    """Read a whole conversation, whose turns must be in order and have text; `notes` collects what is not used."""
     read = _read(messages, key, notes)
     if not read:
         raise UnusableError(f"`{key}` is an empty list", "no_turns")

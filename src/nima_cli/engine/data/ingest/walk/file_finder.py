@@ -72,7 +72,7 @@ class FileFinder:
     def _take_named(self, file: Path, found: FoundFiles) -> None:
         """Take a file that the user named, whatever its suffix."""
         kind = own_files.kind_of_file(file)
-        if kind is not None:
+        if kind:
             hint = "name the documents themselves; for the text of this very file, give a copy of it in another folder"
             what = f"is part of {_OWN[kind]} of nima, not a document"
             self.unusable.add(Diagnostic(printable(str(file)), what, kind, hint))
