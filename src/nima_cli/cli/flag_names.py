@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,20 +45,27 @@ def notes_in_flags(events: Iterator[Event], context: typer.Context) -> Iterator[
         yield replace(event, message=in_flags(event.message, flags)) if isinstance(event, Note) else event
 
 
+@contextmanager
+def flags_named(flags: Mapping[str, str]) -> Iterator[None]:
+    """Word the engine's errors in these flags, and in that of `nima data prepare` that hints send the user to."""
+    try:
+        yield
+    except NimaError as error:
+        known = {"tokenizer_from": "--tokenizer-from", **flags}
+        error.message = in_flags(error.message, known)
+        error.hint = in_flags(error.hint, known) if error.hint is not None else None
+        if isinstance(error, NotPreparedError):
+            error.hint = _how_to_prepare(error.folder)
+        raise
+
+
 class Command(TyperCommand):
     """A command that words the engine's errors in its own flags."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run it."""
-        try:
+        with flags_named(flags_of(self.params)):
             return super().invoke(ctx)
-        except NimaError as error:
-            flags = flags_of(self.params)
-            error.message = in_flags(error.message, flags)
-            error.hint = in_flags(error.hint, flags) if error.hint is not None else None
-            if isinstance(error, NotPreparedError):
-                error.hint = _how_to_prepare(error.folder)
-            raise
 
 
 def _how_to_prepare(folder: Path) -> str:

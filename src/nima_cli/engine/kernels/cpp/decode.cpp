@@ -6,23 +6,13 @@
 // many threads there are.
 
 #include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <numeric>
 #include <vector>
 
-namespace {
+#include "norm.h"
+#include "sizes.h"
 
-struct BFloat16 {
-    std::uint16_t bits;
-    operator float() const {
-        const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
-        float value;
-        std::memcpy(&value, &wide, sizeof value);
-        return value;
-    }
-};
+namespace {
 
 // A matrix of `rows` times `columns`, row by row; `scales` holds one factor a row, or is null.
 struct Matrix {
@@ -57,44 +47,6 @@ struct Decoder {
 
 namespace {
 
-// Vectors of LANES numbers, which compilers cut into as many of the processor's own as they need.
-constexpr int LANES = 16;
-typedef float Floats __attribute__((vector_size(LANES * sizeof(float))));
-typedef float Eight __attribute__((vector_size(8 * sizeof(float))));
-typedef float Four __attribute__((vector_size(4 * sizeof(float))));
-typedef std::uint32_t Words __attribute__((vector_size(LANES * sizeof(std::uint32_t))));
-typedef std::int32_t Integers __attribute__((vector_size(LANES * sizeof(std::int32_t))));
-typedef std::int16_t Shorts __attribute__((vector_size(LANES * sizeof(std::int16_t))));
-typedef std::uint16_t Halves __attribute__((vector_size(LANES * sizeof(std::uint16_t))));
-typedef std::int8_t Bytes __attribute__((vector_size(LANES)));
-
-template <typename Vector>
-inline Vector load(const void *from) {
-    Vector vector;
-    std::memcpy(&vector, from, sizeof vector);
-    return vector;
-}
-
-inline Floats widen(const float *from) { return load<Floats>(from); }
-
-inline Floats widen(const BFloat16 *from) {
-    const Words words = __builtin_convertvector(load<Halves>(from), Words) << 16;
-    return load<Floats>(&words);
-}
-
-inline Floats widen(const std::int8_t *from) {  // by way of 16 bit: GCC 12 widens fourfold one number at a time
-    const Shorts shorts = __builtin_convertvector(load<Bytes>(from), Shorts);
-    return __builtin_convertvector(__builtin_convertvector(shorts, Integers), Floats);
-}
-
-inline float total(const Floats &parts) {
-    const auto *part = reinterpret_cast<const char *>(&parts);
-    const Eight eight = load<Eight>(part) + load<Eight>(part + sizeof(Eight));
-    const auto *half = reinterpret_cast<const char *>(&eight);
-    const Four four = load<Four>(half) + load<Four>(half + sizeof(Four));
-    return (four[0] + four[1]) + (four[2] + four[3]);
-}
-
 // Several sums side by side, because each addition waits for the one before it. One row after the other: that is how
 // processors foresee what will be read.
 template <typename Weight>
@@ -104,11 +56,11 @@ inline float dot(const Weight *row, const float *x, std::int64_t columns) {
     std::int64_t at = 0;
     for (; at + PARTS * LANES <= columns; at += PARTS * LANES)
         for (int part = 0; part < PARTS; ++part)
-            parts[part] += widen(row + at + part * LANES) * widen(x + at + part * LANES);
-    for (; at + LANES <= columns; at += LANES) parts[0] += widen(row + at) * widen(x + at);
-    float sum = total((parts[0] + parts[1]) + (parts[2] + parts[3]));
-    for (; at < columns; ++at) sum += static_cast<float>(row[at]) * x[at];
-    return sum;
+            parts[part] += load(row + at + part * LANES, LANES) * load(x + at + part * LANES, LANES);
+    for (; at + LANES <= columns; at += LANES) parts[0] += load(row + at, LANES) * load(x + at, LANES);
+    float total = sum((parts[0] + parts[1]) + (parts[2] + parts[3]));
+    for (; at < columns; ++at) total += load(row + at, 1)[0] * x[at];
+    return total;
 }
 
 // Whoever needs all of `y` waits for the other threads first.
@@ -117,8 +69,8 @@ void multiply(const Matrix &matrix, const float *x, float *y) {
     const auto *weights = static_cast<const Weight *>(matrix.weights);
 #pragma omp for schedule(static) nowait
     for (std::int64_t row = 0; row < matrix.rows; ++row) {
-        const float sum = dot(weights + row * matrix.columns, x, matrix.columns);
-        y[row] = matrix.scales ? sum * matrix.scales[row] : sum;
+        const float product = dot(weights + row * matrix.columns, x, matrix.columns);
+        y[row] = matrix.scales ? product * matrix.scales[row] : product;
     }
 }
 
@@ -126,20 +78,11 @@ template <typename Weight>
 void look_up(const Matrix &matrix, std::int64_t row, float *x) {
     const auto *weights = static_cast<const Weight *>(matrix.weights) + row * matrix.columns;
     const float scale = matrix.scales ? matrix.scales[row] : 1.0f;
-    for (std::int64_t at = 0; at < matrix.columns; ++at) x[at] = static_cast<float>(weights[at]) * scale;
+    across(matrix.columns, [&](std::int64_t at, int count) { store(x + at, load(weights + at, count) * scale, count); });
 }
 
 void normalise(const float *x, const float *gain, float epsilon, std::int64_t width, float *y) {
-    const float scale = 1.0f / std::sqrt(dot(x, x, width) / static_cast<float>(width) + epsilon);
-    for (std::int64_t at = 0; at < width; ++at) y[at] = x[at] * scale * gain[at];
-}
-
-void rotate(float *x, const float *cosines, const float *sines, std::int64_t half) {
-    for (std::int64_t at = 0; at < half; ++at) {
-        const float first = x[at], second = x[at + half];
-        x[at] = first * cosines[at] - second * sines[at];
-        x[at + half] = second * cosines[at] + first * sines[at];
-    }
+    scale_by_gain(x, inverse_root(dot(x, x, width), width, epsilon), gain, width, y);
 }
 
 // What one step works in; shared by all threads.
@@ -150,11 +93,11 @@ struct Space {
           gates(2 * d.hidden), scores(d.heads * d.capacity) {}
 };
 
-// Norm and rotation of one head of queries or keys, as the model's q_norm, k_norm and rotate.
+// Norm and rotation of one head of queries or keys, as the model's q_norm, k_norm and `rotate`.
 void finish_head(const Decoder &d, const float *gain, std::int64_t position, float *head) {
     const std::int64_t half = d.head_width / 2;
     if (gain) normalise(head, gain, d.epsilon, d.head_width, head);
-    rotate(head, d.cosines + position * half, d.sines + position * half, half);
+    apply_rope(head, d.cosines + position * half, d.sines + position * half, half);
 }
 
 void attend(const Decoder &d, const Layer &layer, std::int64_t position, std::int64_t head, Space &space) {
@@ -173,9 +116,9 @@ void attend(const Decoder &d, const Layer &layer, std::int64_t position, std::in
     std::int64_t i = 0;
     for (; i + LANES <= width; i += LANES) {
         Floats mixed = {};
-        for (std::int64_t at = 0; at <= position; ++at) mixed += scores[at] * widen(values + at * width + i);
+        for (std::int64_t at = 0; at <= position; ++at) mixed += scores[at] * load(values + at * width + i, LANES);
         mixed /= sum;
-        std::memcpy(out + i, &mixed, sizeof mixed);
+        store(out + i, mixed, LANES);
     }
     for (; i < width; ++i) {
         float mixed = 0.0f;
@@ -254,8 +197,8 @@ extern "C" void nima_step(const Decoder *d, std::int64_t token, std::int64_t pos
     if (d->kind == 2) step<std::int8_t>(*d, token, position, logits, threads);
 }
 
-// How the next token is chosen; see engine/inference/sampling.py, whose `pick` this is for one row.
-extern "C" struct Choice {
+// How the next token is chosen; see engine/inference/sampling.py, whose `sample` this is for one row.
+extern "C" struct SamplingParams {
     double temperature;
     std::int64_t top_k;
     double top_p, min_p, repetition_penalty;
@@ -292,36 +235,33 @@ std::int64_t draw(const std::vector<double> &weights, double uniform) {
 
 // Returns the chosen token, or -1 when the logits are not finite. The logits of tokens in `seen` are changed by the
 // penalty.
-extern "C" std::int64_t nima_pick(float *logits, const bool *seen, std::int64_t vocabulary, const Choice *choice,
+extern "C" std::int64_t nima_sample(float *logits, const bool *seen, std::int64_t vocabulary,
+                                    const SamplingParams *params,
                                   double uniform) {
-    const float penalty = static_cast<float>(choice->repetition_penalty);
+    const float penalty = static_cast<float>(params->repetition_penalty);
     for (std::int64_t at = 0; at < vocabulary; ++at)
         if (!std::isfinite(logits[at])) return -1;
     if (penalty != 1.0f)
         for (std::int64_t at = 0; at < vocabulary; ++at)
             if (seen[at]) logits[at] = logits[at] > 0 ? logits[at] / penalty : logits[at] * penalty;
-    if (choice->temperature == 0.0) return std::max_element(logits, logits + vocabulary) - logits;
-    const std::int64_t wanted = choice->top_k > 0 ? std::min(choice->top_k, vocabulary) : vocabulary;
+    if (params->temperature == 0.0) return std::max_element(logits, logits + vocabulary) - logits;
+    const std::int64_t wanted = params->top_k > 0 ? std::min(params->top_k, vocabulary) : vocabulary;
     const std::vector<std::int64_t> ids = greatest(logits, vocabulary, wanted);
     std::vector<double> weights(ids.size());
     double sum = 0.0, before = 0.0;
     for (std::size_t at = 0; at < ids.size(); ++at)
-        sum += weights[at] = std::exp((double(logits[ids[at]]) - logits[ids[0]]) / choice->temperature);
+        sum += weights[at] = std::exp((double(logits[ids[at]]) - logits[ids[0]]) / params->temperature);
     for (double &weight : weights) weight /= sum;
-    const double least = choice->min_p * weights[0];
+    const double least = params->min_p * weights[0];
     for (std::size_t at = 0; at < ids.size(); ++at) {
         const double weight = weights[at];
-        if (at && (before >= choice->top_p || weight < least)) weights[at] = 0.0;
+        if (at && (before >= params->top_p || weight < least)) weights[at] = 0.0;
         before += weight;
     }
     return ids[draw(weights, uniform)];
 }
 
-// How long a structure is that Python fills in: both sides are compared when the program is loaded.
-#define NIMA_SIZE(Structure) \
-    extern "C" std::int64_t nima_size_of_##Structure() { return sizeof(Structure); }
-
 NIMA_SIZE(Matrix)
 NIMA_SIZE(Layer)
 NIMA_SIZE(Decoder)
-NIMA_SIZE(Choice)
+NIMA_SIZE(SamplingParams)

@@ -8,7 +8,7 @@ import torch
 
 from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.files import LAST
-from nima_cli.engine.training.planning.memory import is_out_of_memory
+from nima_cli.engine.training.planning.out_of_memory import is_out_of_memory
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.errors import ResourceError
 from nima_cli.events import Event, Note
@@ -130,13 +130,18 @@ def test_every_allocator_s_way_to_refuse_is_known(error: Exception, tiny_dataset
 def test_a_run_may_begin_in_pieces_and_keeps_them_when_it_goes_back(tiny_dataset: Path, tmp_path: Path) -> None:
     config = make_config(**SMALL)
     plain = run_to_end(config, tiny_dataset, tmp_path / "plain")
-    events = limited(make_trainer(config, tiny_dataset, tmp_path / "pieces", parts=2), 2)
+    events = limited(make_trainer(config, tiny_dataset, tmp_path / "pieces", micro_batches=2), 2)
     assert notes(events) == []
     for one, other in zip(steps(plain), steps(events), strict=True):
         assert other.loss == pytest.approx(one.loss, rel=1e-5)
     resumed = make_trainer(config, tiny_dataset, tmp_path / "pieces", resume=LAST)
-    assert resumed.state.train_step.parts == 2
-    assert make_trainer(config, tiny_dataset, tmp_path / "pieces", resume=LAST, parts=4).state.train_step.parts == 4
+    assert resumed.state.train_step.micro_batches == 2
+    assert (
+        make_trainer(
+            config, tiny_dataset, tmp_path / "pieces", resume=LAST, micro_batches=4
+        ).state.train_step.micro_batches
+        == 4
+    )
 
 
 def test_another_failure_is_no_lack_of_memory(tiny_dataset: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The compiled program says what torch says, and where it cannot be had the reason is told."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nima_cli.engine.inference.decode_backend import TorchStepper
-from nima_cli.engine.inference.generator import Generator, Stops
-from nima_cli.engine.inference.int8 import quantize_
-from nima_cli.engine.inference.sampling import Sampling, pick
-from nima_cli.engine.kernels.build import NoProgramError, Program, library
-from nima_cli.engine.kernels.decoder.program import DECODER
-from nima_cli.engine.kernels.decoder.stepper import NativeStepper, native_stepper
+from nima_cli.engine.inference.decode_backend import TorchBackend
+from nima_cli.engine.inference.generator import Generator, StoppingCriteria
+from nima_cli.engine.inference.sampling import SamplingParams, sample
+from nima_cli.engine.kernels.build import DECODER, NoProgramError, library
+from nima_cli.engine.kernels.convert import quantize_
+from nima_cli.engine.kernels.decoder import NativeBackend, native_backend
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import DivergedError
@@ -39,24 +40,24 @@ def folder(compiled: Path) -> Path:
     return compiled
 
 
-def stepper(model: GPT, folder: Path, **options: Any) -> NativeStepper:
-    found = native_stepper(model, folder, **options)
+def backend(model: GPT, folder: Path, **options: Any) -> NativeBackend:
+    found = native_backend(model, folder, **options)
     assert found is not None
     return found
 
 
 @torch.inference_mode()
-def logits(stepper: NativeStepper | TorchStepper, model: GPT, count: int = 24) -> torch.Tensor:
+def logits(backend: NativeBackend | TorchBackend, model: GPT, count: int = 24) -> torch.Tensor:
     """After each of `count` tokens, `[count, V]`."""
-    cache = KVCache(model.shape, batch=1, capacity=24, device=torch.device("cpu"), dtype=stepper.cache_dtype)
-    return torch.cat([stepper.step(7 * index % 97, cache) for index in range(count)])
+    cache = KVCache(model.shape, batch=1, capacity=24, device=torch.device("cpu"), dtype=backend.cache_dtype)
+    return torch.cat([backend.step(7 * index % 97, cache) for index in range(count)])
 
 
 @pytest.mark.parametrize("changes", SHAPES, ids=str)
 def test_every_shape_gives_the_logits_of_torch(changes: dict[str, Any], folder: Path) -> None:
     model = random_model(small_shape(**changes))
     torch.testing.assert_close(
-        logits(stepper(model, folder), model), logits(TorchStepper(model), model), atol=2e-5, rtol=1e-4
+        logits(backend(model, folder), model), logits(TorchBackend(model), model), atol=2e-5, rtol=1e-4
     )
 
 
@@ -65,29 +66,29 @@ def test_weights_in_16_bit_are_read_as_they_are(changes: dict[str, Any], folder:
     """With activations in float32: so the same as a float32 model whose weights were rounded."""
     model = random_model(small_shape(**changes)).to(torch.bfloat16)
     model.compute_dtype = torch.bfloat16
-    found = logits(stepper(model, folder), model)
+    found = logits(backend(model, folder), model)
     model.to(torch.float32).compute_dtype = torch.float32
-    torch.testing.assert_close(found, logits(TorchStepper(model), model), atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(found, logits(TorchBackend(model), model), atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("changes", SHAPES, ids=str)
 def test_weights_in_8_bit_are_those_that_the_model_was_rounded_to(changes: dict[str, Any], folder: Path) -> None:
     model = random_model(small_shape(**changes))
-    exact = logits(TorchStepper(model), model)
+    exact = logits(TorchBackend(model), model)
     rows = quantize_(model)
-    rounded = logits(TorchStepper(model), model)
-    torch.testing.assert_close(logits(stepper(model, folder, rows=rows), model), rounded, atol=5e-5, rtol=1e-4)
+    rounded = logits(TorchBackend(model), model)
+    torch.testing.assert_close(logits(backend(model, folder, rows=rows), model), rounded, atol=5e-5, rtol=1e-4)
     assert 0 < (rounded - exact).abs().max() < 0.1 * exact.abs().max()
 
 
 def test_the_number_of_threads_changes_no_bit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nima_cli.engine.kernels.decoder.stepper._BYTES_PER_THREAD", 1)
+    monkeypatch.setattr("nima_cli.engine.kernels.decoder._BYTES_PER_THREAD", 1)
     model, before = random_model(small_shape()), torch.get_num_threads()
     found = []
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(logits(stepper(model, folder), model))
+            found.append(logits(backend(model, folder), model))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*found)
@@ -96,18 +97,18 @@ def test_the_number_of_threads_changes_no_bit(folder: Path, monkeypatch: pytest.
 def test_a_generator_says_the_same_with_it(folder: Path) -> None:
     """Through prompts that share beginnings, and over the end of the context."""
     model = random_model(small_shape(n_kv_heads=2))
-    compiled, plain = Generator(model, stepper(model, folder)), Generator(model)
+    compiled, plain = Generator(model, backend(model, folder)), Generator(model)
     for prompt in ([5, 17, 42], [5, 17, 42, 3, 9], [70]):
-        for sampling in (Sampling(temperature=0.0), Sampling(temperature=1.0, top_k=5)):
+        for sampling in (SamplingParams(temperature=0.0), SamplingParams(temperature=1.0, top_k=5)):
             said = [
-                list(generator.decode(prompt, sampling=sampling, stops=Stops(frozenset(), 40), seed=1))
+                list(generator.decode(prompt, sampling=sampling, stops=StoppingCriteria(frozenset(), 40), seed=1))
                 for generator in (compiled, plain)
             ]
             assert said[0] == said[1]
 
 
 OPTIONS = st.builds(
-    Sampling,
+    SamplingParams,
     temperature=st.sampled_from([0.0, 0.05, 0.8, 3.0]),
     top_k=st.sampled_from([0, 1, 3, 50, 200]),
     top_p=st.sampled_from([1e-9, 0.3, 0.95, 1.0]),
@@ -123,13 +124,13 @@ OPTIONS = st.builds(
     uniform=st.floats(0, 1, exclude_max=True, width=32),
 )
 def test_it_picks_what_torch_picks(
-    folder: Path, values: list[float], seen: set[int], sampling: Sampling, uniform: float
+    folder: Path, values: list[float], seen: set[int], sampling: SamplingParams, uniform: float
 ) -> None:
     model = random_model(small_shape())
     logits_BV, seen_BV = torch.tensor([values]), torch.zeros(1, 97, dtype=torch.bool)
     seen_BV[0, list(seen)] = True
-    expected = int(pick(logits_BV.clone(), sampling, torch.tensor([uniform]), seen_BV))
-    assert stepper(model, folder).pick(logits_BV, sampling, uniform, seen_BV) == expected
+    expected = int(sample(logits_BV.clone(), sampling, torch.tensor([uniform]), seen_BV))
+    assert backend(model, folder).sample(logits_BV, sampling, uniform, seen_BV) == expected
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
@@ -138,18 +139,18 @@ def test_predictions_that_are_no_numbers_are_refused(broken: float, folder: Path
     logits_BV[0, 50] = broken
     seen_BV = torch.zeros(1, 97, dtype=torch.bool)
     with pytest.raises(DivergedError, match="not finite"):
-        stepper(random_model(small_shape()), folder).pick(logits_BV, Sampling(), 0.5, seen_BV)
+        backend(random_model(small_shape()), folder).sample(logits_BV, SamplingParams(), 0.5, seen_BV)
 
 
 def test_a_program_that_computes_something_else_is_not_used(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (source,) = DECODER.sources
-    wrong = source.read_text("utf-8").replace("first * sines[at];", "second * sines[at];")
-    (tmp_path / "decode.cpp").write_text(wrong, "utf-8")
-    program = Program(DECODER.name, tmp_path, DECODER.choices)
-    monkeypatch.setattr("nima_cli.engine.kernels.decoder.stepper.DECODER", program)
+    shutil.copytree(DECODER.folder, tmp_path / "cpp")
+    source = tmp_path / "cpp" / "norm.h"
+    wrong = source.read_text("utf-8").replace("first * cosine - second * sine", "first * cosine - second * cosine")
+    source.write_text(wrong, "utf-8")
+    monkeypatch.setattr("nima_cli.engine.kernels.decoder.DECODER", replace(DECODER, folder=tmp_path / "cpp"))
     model = random_model(small_shape())
     with pytest.raises(NoProgramError, match="something else than torch"):
-        native_stepper(model, folder)
+        native_backend(model, folder)
     assert len(list(folder.glob("decode-*.so"))) == 2

@@ -1,11 +1,11 @@
-"""What running out of memory looks like, and what to tell the user then; knows no model and no loop."""
+"""Recognises that memory has run out, and says what needs less."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from nima_cli.engine.training.planning.plan import RunPlan
+from nima_cli.engine.training.run_spec import RunPlan
 from nima_cli.errors import ResourceError
 
 # Torch has a class of its own for its allocator on CUDA; what else runs out of memory says so in words only.
@@ -38,11 +38,7 @@ def release(device: torch.device) -> None:
 
 @contextmanager
 def explained(failure: ResourceError) -> Iterator[None]:
-    """Turn a failure of memory inside the block into `failure`, which says what needs less.
-
-    Raises:
-        ResourceError: memory ran out.
-    """
+    """Turn a failure of memory inside the block into `failure`, which says what needs less."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -51,30 +47,23 @@ def explained(failure: ResourceError) -> Iterator[None]:
         raise failure from error
 
 
-def describe_pieces(plan: RunPlan, world_size: int, parts: int) -> str:
-    """What a process does from now on, whose share of each micro-batch is computed in `parts` pieces."""
+def describe_micro_batches(plan: RunPlan, world_size: int, micro_batches: int) -> str:
+    """What a process does whose share of each batch is computed in so many micro-batches."""
     share, accumulation = plan.batch_size // world_size, plan.accumulation
     return (
-        f"going on with {-(-share // parts)} rows at once instead of {share}, accumulated {accumulation * parts} "
-        f"times instead of {accumulation}: the same rows in each step, the same learning"
+        f"going on with {-(-share // micro_batches)} rows at once instead of {share}, accumulated "
+        f"{accumulation * micro_batches} times instead of {accumulation}: the same rows in each step, the same learning"
     )
 
 
-def no_room_to_evaluate(step: int) -> ResourceError:
-    """The failure of an evaluation that does not fit."""
-    return ResourceError(
-        f"step {step}: not enough memory to evaluate the model", hint="use a smaller model or `model.context_length`"
-    )
-
-
-def no_room_to_train(plan: RunPlan, *, in_pieces: bool) -> ResourceError:
+def no_room_to_train(plan: RunPlan, *, auto_batch: bool) -> ResourceError:
     """The failure of a step that does not fit, with the settings that learn the same in less memory.
 
     Args:
-        in_pieces: whether a row at a time has been tried.
+        auto_batch: whether a row at a time has been tried.
     """
     batch, accumulation, context = plan.batch_size, plan.accumulation, plan.context_length
-    if in_pieces:
+    if auto_batch:
         hint = "not even one row at a time fits: use a smaller `model.context_length` or model"
     elif batch % 2:
         hint = "use a smaller `training.batch_size` or model, or `training.auto_batch: true`"

@@ -1,13 +1,17 @@
 """Layers that torch compiles compute what they computed before, and only runs that are long enough are compiled for."""
 
+import gc
+import weakref
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
 from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.files import LAST
-from nima_cli.engine.kernels.compiling import compile_blocks, compile_problems, pays
+from nima_cli.engine.kernels.convert import compile_problems, convert, worth_compiling
+from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.session import Session, open_session, train
 from nima_cli.events import StepDone
@@ -37,7 +41,7 @@ def test_one_program_serves_all_layers_and_computes_the_same() -> None:
     model = random_model(small_shape(), dropout=0.2)
     expected = gradients(model)
     counters.clear()
-    compile_blocks(model)
+    assert convert(model, "torch").compiled == "torch"
     found = gradients(model)
     assert len(model.layers) > 1
     assert counters["stats"]["unique_graphs"] == 1
@@ -80,6 +84,46 @@ def test_without_a_compiler_the_layers_run_as_they_are_and_a_run_says_so_once(
 
 def test_only_long_runs_on_a_gpu_pay_for_it() -> None:
     minute = 60 * 2e14
-    assert pays(torch.device("cuda", 0), 10 * minute)
-    assert not pays(torch.device("cuda", 0), minute)
-    assert not pays(torch.device("cpu"), 1000 * minute)
+    assert worth_compiling(torch.device("cuda", 0), 10 * minute)
+    assert not worth_compiling(torch.device("cuda", 0), minute)
+    assert not worth_compiling(torch.device("cpu"), 1000 * minute)
+
+
+@pytest.mark.parametrize("how", ["torch", None])
+def test_evaluation_and_inference_run_the_plain_model(how: Literal["torch"] | None) -> None:
+    plain, converted = (
+        random_model(small_shape(n_kv_heads=2)),
+        convert(random_model(small_shape(n_kv_heads=2)), how).model,
+    )
+    with torch.no_grad():
+        assert torch.equal(plain(IDS), converted(IDS))
+    assert list(converted.state_dict()) == list(plain.state_dict())
+
+
+def test_without_a_compiler_a_cpu_trains_with_attention_in_blocks() -> None:
+    shape = small_shape(n_kv_heads=2)
+    plain, (converted, compiled) = random_model(shape), convert(random_model(shape), None)
+    assert compiled is None
+    expected, found = gradients(plain), gradients(converted)
+    assert any(not torch.equal(found[name], expected[name]) for name in expected)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["kernels", "torch", None])
+def test_a_converted_model_is_freed_with_the_last_reference_to_it(
+    how: Literal["kernels", "torch"] | None, request: pytest.FixtureRequest
+) -> None:
+    """Not when memory happens to be swept: a run that goes back builds another one at once."""
+    kernels: Kernels | None = request.getfixturevalue("compiled_kernels") if how == "kernels" else None
+    model = random_model(small_shape())
+    assert convert(model, kernels or ("torch" if how == "torch" else None)).compiled == how
+    if how != "torch":
+        gradients(model)
+    parts = [weakref.ref(part) for part in (model, model.layers[0], model.norm.weight)]
+    gc.disable()
+    try:
+        del model
+        assert [part() for part in parts] == [None] * 3
+    finally:
+        gc.enable()
