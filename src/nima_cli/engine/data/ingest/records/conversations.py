@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from nima_cli.engine.data.diagnostics import UnusableError, printable
 from nima_cli.engine.data.document import TOOL_RESPONSE, Role, Turn
 from nima_cli.engine.data.ingest.records import strict_json
-from nima_cli.engine.data.ingest.records.record_values import RecordNotes, filled, keys_found, text, type_name
+from nima_cli.engine.data.ingest.records.record_values import RecordNotes, keys_found, text, type_name
 
 _Speaker = Role | Literal["tool", "call"]
 _NAMES: dict[_Speaker, tuple[str, ...]] = {
@@ -50,7 +50,8 @@ def read_turns(messages: Any, key: str, notes: RecordNotes) -> tuple[Turn, ...]:
     if wrong := _wrong_order(read):
         raise UnusableError(f"`{key}` {wrong}", "turn_order", hint=_ORDER)
     for message in read:
-        filled(message.turn.content, message.place)
+        if not message.turn.content.strip():
+            raise UnusableError(f"`{message.place}` is empty", "empty")
     return tuple(message.turn for message in read)
 
 

@@ -58,8 +58,9 @@ def text(value: Any, key: str) -> str:
     return value
 
 
-def filled(value: str, key: str) -> str:
-    """Return `value` if it is more than white space; raise UnusableError otherwise."""
+def filled(record: dict[str, Any], key: str) -> str:
+    """Return the text under a key if it is more than white space; raise UnusableError otherwise."""
+    value = text(record[key], key)
     if not value.strip():
         raise UnusableError(f"`{key}` is empty", "empty")
     return value

@@ -151,7 +151,7 @@ class RecordReader:
 
     def _prose(self, shape: Shape, record: dict[str, Any], where: str) -> Document:
         key = shape.required[0]
-        body = filled(text(record[key], key), key)
+        body = filled(record, key)
         title = " ".join(text(record.get(TITLE_KEY) or "", TITLE_KEY).split())
         if title:
             return Document("markdown", self.source, where, text=f"# {title}\n\n{body}")
@@ -186,8 +186,7 @@ def _at(record: dict[str, Any], key: str) -> Any:
 def _exchange(shape: Shape, record: dict[str, Any]) -> tuple[Turn, Turn]:
     """A question, followed by its context, and its answer."""
     asked, answered = shape.required
-    question = filled(text(record[asked], asked), asked)
-    answer = filled(text(record[answered], answered), answered)
+    question, answer = filled(record, asked), filled(record, answered)
     for key in shape.optional:
         if key in record and key in CONTEXT_KEYS:
             more = text(record[key] or "", key)
