@@ -187,7 +187,7 @@ def _encode(
     """Write the splits; returns them, their metadata, and how many samples are too long."""
     masked = config.loss == "assistant" or bool(corpus.table["zero_weights"][corpus.kept].any())
     task = EncodeTask(
-        spool=corpus.store,
+        store=corpus.store,
         tokenizer=(writer.staging / tokenizer_name(tokenizer.kind), tokenizer.sha256),
         max_length=config.max_length,
         heading_context=config.heading_context,
@@ -200,7 +200,7 @@ def _encode(
 
     def progress(shard: EncodedShard) -> Progress:
         nonlocal done, overlong
-        done += shard.documents
+        done += shard.counts.documents
         overlong += shard.overlong
         return Progress("encode", done, total, "documents")
 
