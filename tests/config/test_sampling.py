@@ -6,8 +6,7 @@ import re
 import pytest
 
 from nima_cli.config.data_help import SAMPLING_HELP
-from nima_cli.config.sampling import SamplingConfig
-from nima_cli.config.schema import GenerationConfig
+from nima_cli.config.schema import GenerationConfig, SamplingConfig
 from nima_cli.engine.inference.sampling import Sampling
 from nima_cli.errors import InputError
 from tests.conftest import RunCli

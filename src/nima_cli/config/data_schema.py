@@ -1,4 +1,4 @@
-"""The settings of preparing data: types, defaults, bounds and descriptions; never imports torch."""
+"""The settings of preparing data, with their types, defaults, bounds and descriptions."""
 
 from typing import Annotated, Literal
 

@@ -1,16 +1,14 @@
-"""Every setting of nima: its type, default, bounds and description, and the presets; never imports torch.
+"""Every setting of nima with its type, default, bounds and description, and the presets.
 
-This is the one place where a default is written. `docs/config.md`, error hints and `--set` derive from it. `None` as a
-default means "chosen from the rest of the run"; the description says how, and `nima train --dry-run` shows the result.
+A default of `None` means "chosen from the rest of the run"; the description says how.
 """
 
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.config.sampling import SamplingConfig
 from nima_cli.config.section import Float, Int, Name, Section, setting
 
 PresetName = Literal["gpt-tiny", "gpt-small", "gpt-medium"]
@@ -50,10 +48,8 @@ class ModelConfig(Section):
         return self
 
 
-METRIC_MODES = {
-    "val_loss": "min", "val_perplexity": "min", "val_bits_per_byte": "min", "val_accuracy": "max",
-    "train_loss": "min", "train_perplexity": "min",
-}  # fmt: skip
+Metric = Literal["val_loss", "val_perplexity", "val_bits_per_byte", "val_accuracy", "train_loss", "train_perplexity"]
+METRIC_MODES = {metric: "max" if metric == "val_accuracy" else "min" for metric in get_args(Metric)}
 
 
 class EarlyStoppingConfig(Section):
@@ -64,9 +60,7 @@ class EarlyStoppingConfig(Section):
         5, "Evaluations without improvement before stopping; none counts before the learning rate falls.", ge=1
     )
     min_delta: Float = setting(0.0, "Smallest change that counts as an improvement.", ge=0.0)
-    metric: Literal[
-        "val_loss", "val_perplexity", "val_bits_per_byte", "val_accuracy", "train_loss", "train_perplexity"
-    ] = setting(
+    metric: Metric = setting(
         "val_loss",
         "What is watched; it also decides which checkpoint is the best. "
         "Training's own are means since the evaluation before.",
@@ -79,9 +73,8 @@ class EarlyStoppingConfig(Section):
     def _check_mode(self) -> "EarlyStoppingConfig":
         right = METRIC_MODES[self.metric]
         if self.mode is not None and self.mode != right:
-            raise ValueError(
-                f"`mode: {self.mode}` with `metric: {self.metric}` would keep the worst model; use `{right}`"
-            )
+            chosen = f"`mode: {self.mode}` with `metric: {self.metric}`"
+            raise ValueError(f"{chosen} would keep the worst model; use `{right}`")
         return self
 
 
@@ -182,6 +175,18 @@ class TrainingConfig(Section):
         return self
 
 
+class SamplingConfig(Section):
+    """How the next token is chosen."""
+
+    temperature: Float = setting(0.8, "Randomness; 0 always takes the most likely token.", ge=0.0, le=100.0)
+    top_k: Int = setting(50, "Choose among this many most likely tokens; 0 takes all.", ge=0)
+    top_p: Float = setting(0.95, "Choose among the most likely tokens of this total probability.", gt=0.0, le=1.0)
+    min_p: Float = setting(0.0, "Drop tokens below this share of the most likely one.", ge=0.0, lt=1.0)
+    repetition_penalty: Float = setting(
+        1.0, "Above 1: repeat less of what was already said; 1 is off.", gt=0.0, le=100.0
+    )
+
+
 class GenerationConfig(SamplingConfig):
     """Text samples drawn at each evaluation, so that you can watch the model learn to write."""
 
@@ -261,33 +266,22 @@ class Config(Section):
     hardware: HardwareConfig = setting(HardwareConfig, "The machine.")
 
 
+def _preset(n_layers: int, d_model: int, n_heads: int, d_ff: int, context: int, **training: Any) -> dict[str, Any]:
+    sizes = {"n_layers": n_layers, "d_model": d_model, "n_heads": n_heads, "n_kv_heads": n_heads, "d_ff": d_ff}
+    return {"model": {**sizes, "context_length": context}, "training": {**training, "lr_scheduler": "wsd"}}
+
+
 # A preset is a layer between defaults and YAML; its sizes are for the default vocabularies below.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "gpt-tiny": {
-        "model": {
-            "n_layers": 4, "d_model": 256, "n_heads": 4, "n_kv_heads": 4, "d_ff": 480, "context_length": 512,
-        },
-        "training": {"lr_scheduler": "wsd"},
-    },
-    "gpt-small": {
-        "model": {
-            "n_layers": 12, "d_model": 768, "n_heads": 12, "n_kv_heads": 12, "d_ff": 2048, "context_length": 1024,
-        },
-        "training": {"batch_size": 16, "lr_scheduler": "wsd"},
-    },
-    "gpt-medium": {
-        "model": {
-            "n_layers": 24, "d_model": 1024, "n_heads": 16, "n_kv_heads": 16, "d_ff": 3072, "context_length": 1024,
-        },
-        "training": {"batch_size": 16, "lr_scheduler": "wsd"},
-    },
-}  # fmt: skip
-
+    "gpt-tiny": _preset(n_layers=4, d_model=256, n_heads=4, d_ff=480, context=512),
+    "gpt-small": _preset(n_layers=12, d_model=768, n_heads=12, d_ff=2048, context=1024, batch_size=16),
+    "gpt-medium": _preset(n_layers=24, d_model=1024, n_heads=16, d_ff=3072, context=1024, batch_size=16),
+}
 PRESET_VOCAB_SIZES = {"gpt-tiny": 8192, "gpt-small": 8192, "gpt-medium": 16384}
 
 
 def safe_name(name: str) -> bool:
-    """Whether `name` is one plain path component on every system (no separators, `..`, or reserved Windows names)."""
+    """Whether `name` is one plain path component on every system, Windows included."""
     reserved = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
     plain = bool(name) and name == PurePath(name).name and not set(name) & set('<>:"/\\|?*\0')
     return plain and name not in (".", "..") and not name.startswith("-") and name.split(".")[0].upper() not in reserved

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from nima_cli.config.diagnostics import first_refused
-from nima_cli.config.sampling import SamplingConfig
+from nima_cli.config.schema import SamplingConfig
 from nima_cli.errors import DivergedError, InputError
 
 _DEFAULT = SamplingConfig()
