@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, model_validator
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.config.section import Float, Int, Name, Section, setting
+from nima_cli.config.section import Float, Int, Name, Section, optional, setting
 
 PresetName = Literal["gpt-tiny", "gpt-small", "gpt-medium"]
 
@@ -20,14 +20,12 @@ class ModelConfig(Section):
     preset: PresetName | None = setting(
         "gpt-tiny", "A ready-made shape; `null` means that the sizes below are all given by hand."
     )
-    n_layers: Int | None = setting(None, "Transformer blocks. From the preset.", ge=1, le=256)
-    d_model: Int | None = setting(None, "Width of the residual stream. From the preset.", ge=8, le=16384)
-    n_heads: Int | None = setting(None, "Attention heads; must divide `d_model`.", ge=1, le=256)
-    n_kv_heads: Int | None = setting(
-        None, "Key/value heads (grouped-query attention); must divide `n_heads`.", ge=1, le=256
-    )
-    d_ff: Int | None = setting(None, "Hidden width of the SwiGLU MLP. From the preset.", ge=8, le=65536)
-    context_length: Int | None = setting(None, "Tokens the model can look back on. From the preset.", ge=8, le=131072)
+    n_layers: Int | None = optional("Transformer blocks. From the preset.", ge=1, le=256)
+    d_model: Int | None = optional("Width of the residual stream. From the preset.", ge=8, le=16384)
+    n_heads: Int | None = optional("Attention heads; must divide `d_model`.", ge=1, le=256)
+    n_kv_heads: Int | None = optional("Key/value heads (grouped-query attention); must divide `n_heads`.", ge=1, le=256)
+    d_ff: Int | None = optional("Hidden width of the SwiGLU MLP. From the preset.", ge=8, le=65536)
+    context_length: Int | None = optional("Tokens the model can look back on. From the preset.", ge=8, le=131072)
     dropout: Float = setting(0.0, "Dropout on the residual branches while training.", ge=0.0, lt=1.0)
     qk_norm: bool = setting(True, "RMS-normalise queries and keys per head (Qwen3); off gives Llama's layout.")
     rope_theta: Float = setting(10000.0, "Base of the rotary position frequencies.", gt=1.0)
@@ -65,9 +63,7 @@ class EarlyStoppingConfig(Section):
         "What is watched; it also decides which checkpoint is the best. "
         "Training's own are means since the evaluation before.",
     )
-    mode: Literal["min", "max"] | None = setting(
-        None, "Whether lower or higher is better; by default what fits the metric."
-    )
+    mode: Literal["min", "max"] | None = optional("Whether lower or higher is better; by default what fits the metric.")
 
     @model_validator(mode="after")
     def _check_mode(self) -> "EarlyStoppingConfig":
@@ -81,16 +77,14 @@ class EarlyStoppingConfig(Section):
 class TrainingConfig(Section):
     """How long, how fast and with which optimizer."""
 
-    epochs: Float | None = setting(
-        None,
+    epochs: Float | None = optional(
         "Passes over the train split; may be a fraction. By default 1 to 5: more, the less text there is "
         "for the size of the model.",
         gt=0.0,
         le=10000.0,
     )
-    max_steps: Int | None = setting(None, "Stop after this many optimizer steps if epochs are longer.", ge=1)
-    batch_size: Int | None = setting(
-        None,
+    max_steps: Int | None = optional("Stop after this many optimizer steps if epochs are longer.", ge=1)
+    batch_size: Int | None = optional(
         "Rows of `context_length` tokens in one forward pass. By default as many as make steps of 2,048 to "
         "16,384 tokens: more, the longer the run.",
         ge=1,
@@ -99,15 +93,14 @@ class TrainingConfig(Section):
     gradient_accumulation_steps: Int = setting(
         1, "Forward passes per optimizer step; the effective batch is the product.", ge=1, le=65536
     )
-    learning_rate: Float | None = setting(
-        None,
+    learning_rate: Float | None = optional(
         "Peak learning rate; for `muon` on AdamW's scale. By default lower, the wider the model and the "
         "longer the run.",
         gt=0.0,
         le=10.0,
     )
-    warmup_steps: Int | None = setting(
-        None, "Steps of linear warm-up; by default a fiftieth of the run, with adamw a tenth, at most 100.", ge=0
+    warmup_steps: Int | None = optional(
+        "Steps of linear warm-up; by default a fiftieth of the run, with adamw a tenth, at most 100.", ge=0
     )
     lr_scheduler: Literal["cosine", "wsd", "linear", "constant"] = setting(
         "cosine", "Shape after the warm-up: cosine, warmup-stable-decay, linear decay, or constant."
@@ -116,23 +109,20 @@ class TrainingConfig(Section):
     optimizer: Literal["muon", "adamw"] = setting(
         "muon", "Muon for hidden matrices with AdamW for the rest, or AdamW for all."
     )
-    weight_decay: Float | None = setting(
-        None,
+    weight_decay: Float | None = optional(
         "Decoupled weight decay on the blocks' matrices. By default 0.1 with adamw; with muon up to 1: "
         "less, the longer the run, and more, the more often it reads the text.",
         ge=0.0,
         le=10.0,
     )
-    embedding_weight_decay: Float | None = setting(
-        None,
+    embedding_weight_decay: Float | None = optional(
         "The same on the embeddings and the head. By default `weight_decay` with adamw; with muon "
         "none for text that is read once, and more, the more often it is read.",
         ge=0.0,
         le=10.0,
     )
     max_grad_norm: Float = setting(1.0, "Clip the global gradient norm to this; 0 turns clipping off.", ge=0.0)
-    ema_decay: Float | None = setting(
-        None,
+    ema_decay: Float | None = optional(
         "Keep an average of the weights that moves by this slowly, such as 0.999, evaluate it too, and use "
         "the better of both; `null` keeps none.",
         ge=0.0,
@@ -144,11 +134,9 @@ class TrainingConfig(Section):
         "without AMX matrix products of training in 8 bit. `false` is float32; a named type is that, `int8` also with "
         "AMX, or an error where it cannot be. Weights are kept in float32 always.",
     )
-    eval_steps: Int | None = setting(
-        None, "Steps between evaluations; by default a tenth of the run, at most 500.", ge=1
-    )
+    eval_steps: Int | None = optional("Steps between evaluations; by default a tenth of the run, at most 500.", ge=1)
     log_steps: Int = setting(10, "Steps between logged metrics.", ge=1)
-    save_steps: Int | None = setting(None, "Steps between `checkpoint_last.pt`; by default `eval_steps`.", ge=1)
+    save_steps: Int | None = optional("Steps between `checkpoint_last.pt`; by default `eval_steps`.", ge=1)
     save_total_limit: Int = setting(
         2,
         "Last checkpoints to keep: the newest, and the ones before it as `checkpoint_step_<n>.pt`. "
@@ -212,8 +200,8 @@ class WandbConfig(Section):
 
     enabled: bool = setting(False, "Send metrics to Weights & Biases.")
     project: Name = setting("nima", "Project name.")
-    entity: Name | None = setting(None, "User or team.")
-    name: Name | None = setting(None, "Name of the run; by default that of the run directory.")
+    entity: Name | None = optional("User or team.")
+    name: Name | None = optional("Name of the run; by default that of the run directory.")
     tags: list[Name] = setting([], "Tags of the run.")
 
 

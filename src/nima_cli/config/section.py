@@ -21,6 +21,11 @@ def setting(default: Any, description: str, **bounds: Any) -> Any:
     return Field(default, description=description, **bounds)
 
 
+def optional(description: str, **bounds: Any) -> Any:
+    """A key that is `null` unless it is set."""
+    return setting(None, description, **bounds)
+
+
 def _no_bool(value: Any) -> Any:
     """Refuse `true` as a number: pydantic's lax mode would read it as 1."""
     if isinstance(value, bool):
