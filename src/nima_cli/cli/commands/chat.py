@@ -3,9 +3,10 @@
 import sys
 from typing import TYPE_CHECKING
 
+import typer
+
 from nima_cli.cli import options
-from nima_cli.cli.compiled import compile_decoder_meanwhile
-from nima_cli.cli.inference import chosen_checkpoint, load_model, require_text, sampling, say_unreachable_top_k
+from nima_cli.cli.inference import load_to_write, require_text
 from nima_cli.cli.options import option, switch
 from nima_cli.errors import InputError
 
@@ -22,6 +23,7 @@ EXAMPLES = options.examples(
 
 
 def chat(
+    context: typer.Context,
     path: options.CheckpointArgument = None,
     checkpoint: options.CheckpointPath = None,
     system: str = option("", "TEXT", "A text that stays in front of every turn."),
@@ -48,25 +50,19 @@ def chat(
         raise InputError("`--once` is empty", hint="give a message")
     require_text("--once", once or "")
     require_text("--system", system)
-    where = chosen_checkpoint(path, checkpoint, quiet=quiet)
-    compile_decoder_meanwhile(device)
+    loaded, sampling = load_to_write(context.params, range(seed, seed + 1))
     from nima_cli.cli.commands.chat_session import ARGUMENTS, ChatSession
     from nima_cli.config.environ import home
     from nima_cli.engine.inference.conversation import Conversation
     from nima_cli.ui.answer_view import show_answer
     from nima_cli.ui.chat_view import chat_loop
 
-    drawn = sampling(
-        [seed], temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
-    )
-    loaded = load_model(where, device=device, dtype=dtype, quiet=quiet)
     # A header without the number is of a file that somebody else wrote: it gets the benefit of the doubt.
     in_turns = loaded.checkpoint.header.get("conversations") != 0
     conversation = Conversation(loaded.generator(), system=system, in_turns=in_turns)
-    session = ChatSession(conversation, drawn, max_new_tokens, seed, tuple(stop or ()))
+    session = ChatSession(conversation, sampling, max_new_tokens, seed, tuple(stop or ()))
     if not quiet:
         _say_what_to_expect(loaded, in_turns=in_turns)
-        say_unreachable_top_k(drawn.top_k, loaded.tokenizer.vocab_size)
     if once is not None:
         show_answer(session.answer(once), markdown=markdown)
         return
