@@ -1,4 +1,4 @@
-"""What the commands of a chat do to its conversation and settings."""
+"""The commands of a chat."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ ARGUMENTS = {"/set": tuple(f"{name}=" for name in OPTIONS), "/save": None, "/sav
 
 @dataclasses.dataclass
 class ChatSession:
-    """A conversation, how its answers are drawn, and how fast they came."""
+    """A conversation and how its answers are drawn."""
 
     conversation: "Conversation"
     sampling: "Sampling"
@@ -42,7 +42,7 @@ class ChatSession:
         return {f"/{method.__name__}": method for method in methods} | {"/save!": self.replace}
 
     def answer(self, message: str) -> Iterator[str]:
-        """The pieces of the answer; says at once what does not fit the context, of old turns only the first time."""
+        """The pieces of the answer; says what does not fit the context, of old turns only the first time."""
         earlier = len(self.conversation.turns)
         pieces = self.conversation.ask(
             message,
@@ -139,13 +139,12 @@ class ChatSession:
         """Go on from a saved conversation."""
         path = _path(file, "/load")
         self.conversation.load(path)
-        self._file = path
-        self._told = False
+        self._file, self._told = path, False
         return f"{formatting.many(len(self.conversation.turns), 'turn')} loaded"
 
     def _timed(self, pieces: Iterator[str]) -> Iterator[str]:
-        generator = self.conversation.generator.generator
-        start, before, first = time.perf_counter(), generator.decoded, 0.0
+        generator, start, first = self.conversation.generator.generator, time.perf_counter(), 0.0
+        before = generator.decoded
         try:
             for piece in pieces:
                 first = first or time.perf_counter() - start

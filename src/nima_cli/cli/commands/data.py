@@ -125,7 +125,10 @@ def prepare(
         overrides["data.tokenizer_from"] = tokenizer_path(Path(tokenizer_from))
     resolved = load_config(config, overrides=overrides)
     if verbose:
-        _say_origins(resolved.origins)
+        from nima_cli.ui.console import say
+
+        for key in (key for key in resolved.origins if key.startswith("data.")):
+            say(f"{key}: from {resolved.origins[key]}")
     data = resolved.config.data
     if not data.sources:
         raise InputError(
@@ -145,16 +148,8 @@ def prepare(
         _show(events, folder, report, quiet=quiet, as_json=json)
 
 
-def _say_origins(origins: dict[str, str]) -> None:
-    from nima_cli.ui.console import say
-
-    for key, origin in origins.items():
-        if key.startswith("data."):
-            say(f"{key}: from {origin}")
-
-
 def _show(events: Iterator["Event"], folder: Path, report: Path | None, *, quiet: bool, as_json: bool) -> None:
-    """Prepare, with the events on the terminal and in the report; then say what there is."""
+    """Prepare the dataset, with the events on the terminal and in the report, and say what it holds."""
     from nima_cli.cli.event_handlers import dispatch, print_json
     from nima_cli.events import DatasetReady
     from nima_cli.loggers.jsonl import DropsLogger
