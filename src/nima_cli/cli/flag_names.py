@@ -1,4 +1,4 @@
-"""Commands in whose errors the engine's names of options are flags: `overwrite=True` reads `--overwrite`."""
+"""Rewords the engine's errors for the command line: `overwrite=True` becomes `--overwrite`."""
 
 import os
 import re
@@ -12,12 +12,12 @@ from typer.core import TyperCommand
 
 from nima_cli.errors import NimaError, NotPreparedError
 
-# The engine names a parameter with its value: `min_length=`, `resume=auto`. The key of a setting stays what it is.
+# A parameter with its value, as in `min_length=` and `resume=auto`; the key of a setting has no `=`.
 _NAMED = re.compile(r"`(?P<name>[a-z_]+)=(?P<value>[^`\n]*)`")
 
 
 def in_flags(text: str, flags: Collection[str]) -> str:
-    """`text` with each option that is among `flags` named as on the command line, and all else as it is."""
+    """`text` with each parameter that is one of `flags` written as that flag."""
 
     def flag(match: re.Match[str]) -> str:
         name = f"--{match['name'].replace('_', '-')}"
@@ -32,7 +32,6 @@ class Command(TyperCommand):
     """A command that words the engine's errors in its own flags."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run it."""
         try:
             return super().invoke(ctx)
         except NimaError as error:
@@ -45,7 +44,7 @@ class Command(TyperCommand):
 
 
 def _how_to_prepare(folder: Path) -> str:
-    """The command that makes a dataset in `folder`, or of what is in it: a dataset has a folder of its own."""
+    """The command that makes a dataset in `folder`, or of the files in it."""
     listed = folder.iterdir() if folder.is_dir() and os.access(folder, os.R_OK) else iter(())
     if all(entry.name.startswith(".") for entry in listed):
         return f"make one with `nima data prepare --output-dir {shlex.quote(str(folder))} --text-files ...`"
