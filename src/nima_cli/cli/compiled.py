@@ -18,7 +18,7 @@ def compiled() -> Path:
 
 def compile_kernels_meanwhile(device: str) -> None:
     """Start compiling the kernels of training."""
-    from nima_cli.engine.kernels.program import KERNELS
+    from nima_cli.engine.kernels.build import KERNELS
 
     compile_meanwhile(KERNELS, device)
 

@@ -3,44 +3,72 @@
 import os
 import re
 import shlex
-from collections.abc import Collection
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand
 
 from nima_cli.errors import NimaError, NotPreparedError
 
+if TYPE_CHECKING:
+    from nima_cli.events import Event
+
 # A parameter with its value, as in `min_length=` and `resume=auto`; the key of a setting has no `=`.
 _NAMED = re.compile(r"`(?P<name>[a-z_]+)=(?P<value>[^`\n]*)`")
 
 
-def in_flags(text: str, flags: Collection[str]) -> str:
-    """`text` with each parameter that is one of `flags` written as that flag."""
+def in_flags(text: str, flags: Mapping[str, str]) -> str:
+    """`text` with each parameter that is a key of `flags` written as its flag."""
 
     def flag(match: re.Match[str]) -> str:
-        name = f"--{match['name'].replace('_', '-')}"
-        if name not in flags:
+        name = flags.get(match["name"])
+        if name is None:
             return match[0]
         return f"`{name}`" if match["value"] in ("", "True") else f"`{name} {match['value']}`"
 
     return _NAMED.sub(flag, text)
 
 
+def flags_of(parameters: Sequence[Any]) -> dict[str, str]:
+    """The flags of a command, by the names of flags and of parameters (`--dedup` is both `dedup` and `dedupe`)."""
+    flags = [flag for parameter in parameters for flag in parameter.opts]
+    own = {flag.lstrip("-").replace("-", "_"): flag for flag in flags}
+    return {parameter.name or "": parameter.opts[0] for parameter in parameters} | own
+
+
+def notes_in_flags(events: Iterator["Event"], context: typer.Context) -> Iterator["Event"]:
+    """`events`, with notes in the flags of the command of `context`."""
+    from nima_cli.events import Note
+
+    flags = flags_of(context.command.params)
+    for event in events:
+        yield replace(event, message=in_flags(event.message, flags)) if isinstance(event, Note) else event
+
+
+@contextmanager
+def flags_named(flags: Mapping[str, str]) -> Iterator[None]:
+    """Word the engine's errors in these flags, and in `--tokenizer-from` of `nima data prepare`."""
+    try:
+        yield
+    except NimaError as error:
+        known = {"tokenizer_from": "--tokenizer-from", **flags}
+        error.message = in_flags(error.message, known)
+        error.hint = in_flags(error.hint, known) if error.hint is not None else None
+        if isinstance(error, NotPreparedError):
+            error.hint = _how_to_prepare(error.folder)
+        raise
+
+
 class Command(TyperCommand):
     """A command that words the engine's errors in its own flags."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        try:
+        with flags_named(flags_of(self.params)):
             return super().invoke(ctx)
-        except NimaError as error:
-            flags = {flag for parameter in self.params for flag in parameter.opts}
-            error.message = in_flags(error.message, flags)
-            error.hint = in_flags(error.hint, flags) if error.hint is not None else None
-            if isinstance(error, NotPreparedError):
-                error.hint = _how_to_prepare(error.folder)
-            raise
 
 
 def _how_to_prepare(folder: Path) -> str:

@@ -13,10 +13,10 @@ from nima_cli.errors import InputError
 if TYPE_CHECKING:
     from nima_cli.engine.checkpoint.file import Checkpoint
     from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-    from nima_cli.engine.inference.decode_backend import Stepper
-    from nima_cli.engine.inference.int8 import Int8Rows
-    from nima_cli.engine.inference.sampling import Sampling
+    from nima_cli.engine.inference.decode_backend import DecodeBackend
+    from nima_cli.engine.inference.sampling import SamplingParams
     from nima_cli.engine.inference.text import TextGenerator
+    from nima_cli.engine.kernels.convert import Int8Rows
     from nima_cli.engine.model.gpt import GPT
 
 
@@ -36,14 +36,14 @@ class LoadedModel:
         """The type of its matrices."""
         return "int8" if self.rows else str(self.model.compute_dtype).removeprefix("torch.")
 
-    def stepper(self) -> "Stepper | None":
+    def backend(self) -> "DecodeBackend | None":
         """A compiled decoder for it, or None and a warning where this machine cannot have one."""
         from nima_cli.engine.kernels.build import NoProgramError
-        from nima_cli.engine.kernels.decoder.stepper import native_stepper
+        from nima_cli.engine.kernels.decoder import native_backend
         from nima_cli.ui.console import say
 
         try:
-            return native_stepper(self.model, compiled(), self.rows)
+            return native_backend(self.model, compiled(), self.rows)
         except NoProgramError as error:
             if not self.quiet:
                 say(f"writing with torch alone, up to thirteen times as slow: {error.message}", "warning")
@@ -55,7 +55,7 @@ class LoadedModel:
         """Its text generator, as fast as this machine can."""
         from nima_cli.engine.inference.text import TextGenerator
 
-        return TextGenerator(self.model, self.tokenizer, self.stepper())
+        return TextGenerator(self.model, self.tokenizer, self.backend())
 
 
 def chosen_checkpoint(argument: Path | None, option: Path | None, *, quiet: bool) -> Path:
@@ -76,17 +76,17 @@ def newest_run(option: str, what: str, *, quiet: bool) -> Path:
     return run_dir
 
 
-def load_to_write(options: Mapping[str, Any], seeds: range) -> "tuple[LoadedModel, Sampling]":
+def load_to_write(options: Mapping[str, Any], seeds: range) -> "tuple[LoadedModel, SamplingParams]":
     """The model that the options of a command name, and how they say to choose tokens."""
     quiet = options["quiet"]
     path = chosen_checkpoint(options["path"], options["checkpoint"], quiet=quiet)
-    from nima_cli.engine.kernels.decoder.program import DECODER
+    from nima_cli.engine.kernels.build import DECODER
 
     compile_meanwhile(DECODER, options["device"])  # before torch is imported and a model is read
-    from nima_cli.engine.inference.sampling import Sampling, check_seed
+    from nima_cli.engine.inference.sampling import SamplingParams, check_seed
     from nima_cli.ui.console import say
 
-    sampling = Sampling(**{name: options[name] for name in SAMPLING_HELP if options[name] is not None})
+    sampling = SamplingParams(**{name: options[name] for name in SAMPLING_HELP if options[name] is not None})
     check_seed(seeds[0])
     check_seed(seeds[-1])
     loaded = load_model(path, device=options["device"], dtype=options["dtype"], quiet=quiet)
@@ -103,7 +103,7 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, qu
     from nima_cli.engine.checkpoint import file as checkpoints
     from nima_cli.engine.checkpoint.files import find
     from nima_cli.engine.device import pick_inference_device
-    from nima_cli.engine.inference.int8 import quantize_
+    from nima_cli.engine.kernels.convert import quantize_
     from nima_cli.ui.console import say
 
     place = pick_inference_device(device, "auto" if dtype == "int8" else dtype, batched=batched)

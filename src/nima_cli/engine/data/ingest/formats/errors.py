@@ -3,22 +3,13 @@
 import importlib
 from typing import Any
 
+from nima_cli.engine.data.diagnostics import UnusableError
+
 __all__ = ["FormatError", "first_line", "library"]
 
 
-class FormatError(ValueError):
-    """A file is not what its name says, or cannot be read.
-
-    Attributes:
-        what: lower-case, no final stop.
-        reason: a short key under which drops are counted.
-        place: `:line:column` inside the file, or empty.
-        hint: what the user can do.
-    """
-
-    def __init__(self, what: str, reason: str = "malformed", place: str = "", hint: str | None = None) -> None:
-        super().__init__(what)
-        self.what, self.reason, self.place, self.hint = what, reason, place, hint
+class FormatError(UnusableError):
+    """A file is not what its name says, or cannot be read."""
 
 
 def library(name: str, format_: str) -> Any:

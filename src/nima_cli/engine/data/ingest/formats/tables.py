@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import IO, Any
 
-from nima_cli.engine.data.diagnostics import Problem, printable
-from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, UndecodableError, Value, text_blocks
+from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError, printable
+from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, text_blocks
 from nima_cli.engine.data.ingest.formats.errors import FormatError, first_line, library
 
 _DELIMITERS = ",;\t|"
@@ -29,11 +29,7 @@ _CSV_ERRORS = {
 _BATCH = 1024
 
 
-class _TooLongError(Exception):
-    """A line without an end in sight."""
-
-
-def read_delimited(stream: io.BufferedIOBase, name: str, suffix: str) -> Iterator[Value | Problem]:
+def read_delimited(stream: io.BufferedIOBase, name: str, suffix: str) -> Iterator[DecodedValue | Diagnostic]:
     """Yield a record, column name -> text, for every row but the first, which names the columns.
 
     Args:
@@ -42,16 +38,14 @@ def read_delimited(stream: io.BufferedIOBase, name: str, suffix: str) -> Iterato
         suffix: `.tsv` fixes the delimiter; else the one that splits the first row best is taken.
     """
     csv.field_size_limit(MAX_RECORD_BYTES)
-    lines = _lines(text_blocks(stream, name))
+    lines = _lines(text_blocks(stream))
     try:
         first = next((line for line in lines if line.strip()), "")
         # A title over several lines is a header all the same: what follows is read with it.
         delimiter = "\t" if suffix == ".tsv" else _delimiter(first)
         yield from _records(csv.reader(chain([first] if first else [], lines), delimiter=delimiter, strict=True), name)
-    except UndecodableError as error:
-        yield error.problem
-    except _TooLongError:
-        yield Problem(name, TOO_LARGE.replace("record", "line"), "too_large")
+    except UnusableError as error:
+        yield error.at(name)
 
 
 def _lines(blocks: Iterator[str]) -> Iterator[str]:
@@ -61,7 +55,7 @@ def _lines(blocks: Iterator[str]) -> Iterator[str]:
         *whole, rest = (rest + block).split("\n")
         yield from (f"{line}\n" for line in whole)
         if len(rest) > MAX_RECORD_BYTES:
-            raise _TooLongError
+            raise UnusableError(TOO_LARGE.replace("record", "line"), "too_large")
     if rest:
         yield rest
 
@@ -71,7 +65,7 @@ def _delimiter(first: str) -> str:
     return max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([first], delimiter=delimiter))))
 
 
-def _records(rows: Any, name: str) -> Iterator[Value | Problem]:
+def _records(rows: Any, name: str) -> Iterator[DecodedValue | Diagnostic]:
     header: list[str] | None = None
     while True:
         where = f"{name}:{rows.line_num + 1}"
@@ -80,7 +74,7 @@ def _records(rows: Any, name: str) -> Iterator[Value | Problem]:
         except csv.Error as error:
             said = str(error)
             wrong = next((wrong for part, wrong in _CSV_ERRORS.items() if part in said), (said, "malformed", None))
-            yield Problem(where, *wrong)
+            yield Diagnostic(where, *wrong)
             continue
         if row is None:
             return
@@ -89,21 +83,21 @@ def _records(rows: Any, name: str) -> Iterator[Value | Problem]:
             twice = [column for column, count in Counter(header).items() if column and count > 1]
             if twice:
                 what = f"two columns are called `{printable(twice[0])}`"
-                yield Problem(where, what, "malformed", "the first row names the columns")
+                yield Diagnostic(where, what, "malformed", "the first row names the columns")
                 return
         elif any(row):
             yield _record(header, row, where)
 
 
-def _record(header: Sequence[str], row: Sequence[str], where: str) -> Value | Problem:
+def _record(header: Sequence[str], row: Sequence[str], where: str) -> DecodedValue | Diagnostic:
     if any(row[len(header) :]):
         what = f"has {len(row)} columns, and the first row names {len(header)}"
-        return Problem(where, what, "malformed", "quote fields that hold the delimiter")
+        return Diagnostic(where, what, "malformed", "quote fields that hold the delimiter")
     cells = [*row, *[""] * (len(header) - len(row))]
-    return Value(where, {column: cell for column, cell in zip(header, cells, strict=False) if column})
+    return DecodedValue(where, {column: cell for column, cell in zip(header, cells, strict=False) if column})
 
 
-def read_parquet(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
+def read_parquet(stream: IO[bytes], name: str) -> Iterator[DecodedValue | Diagnostic]:
     """Yield a record for every row of a Parquet file, with the extra `docs`.
 
     Args:
@@ -114,11 +108,11 @@ def read_parquet(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
         parquet = library("pyarrow.parquet", "Parquet")
         batches = parquet.ParquetFile(stream).iter_batches(batch_size=_BATCH)
         for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches), 1):
-            yield Value(f"{name} (row {number})", _plain(row))
+            yield DecodedValue(f"{name} (row {number})", _plain(row))
     except FormatError as error:
-        yield Problem(name, error.what, error.reason, error.hint)
+        yield Diagnostic(name, error.what, error.reason, error.hint)
     except Exception as error:  # whatever a damaged file makes a parser stumble over
-        yield Problem(name, f"damaged Parquet file: {first_line(error)}", "damaged")
+        yield Diagnostic(name, f"damaged Parquet file: {first_line(error)}", "damaged")
     finally:
         # What was read is counted by where the stream is.
         stream.seek(0, io.SEEK_END)

@@ -12,7 +12,7 @@ import textwrap
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from nima_cli.engine.data.cleaning.front_matter import read_front_matter
-from nima_cli.engine.data.diagnostics import Problem
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.ingest.decoded_value import decode
 from nima_cli.engine.data.ingest.formats.errors import FormatError
 from nima_cli.engine.data.ingest.formats.html.nodes import BLOCKS, children, classes, flow, language, raw_text
@@ -52,15 +52,18 @@ def html_bytes_to_markdown(data: bytes, encoding: str | None) -> str:
     """The page in UTF-8 where it is that, whatever it says; else in the encoding that it declares, else in `encoding`.
 
     Raises:
-        FormatError: it is in none of them.
+        UnusableError: it is in none of them.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return html_to_markdown(_decoded(data, "utf-16"))
-    text = decode(data, "")
-    if isinstance(text, Problem):
-        other = (_declared(data) or encoding) if text.reason == "not_utf8" else None
+    try:
+        text = decode(data)
+    except UnusableError as error:
+        if error.reason != "not_utf8":
+            raise
+        other = _declared(data) or encoding
         if other is None:
-            raise FormatError(text.what, text.reason, hint=_HINT if text.reason == "not_utf8" else None)
+            raise FormatError(error.what, error.reason, hint=_HINT) from error
         text = _decoded(data, other)
     return html_to_markdown(text)
 
