@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from nima_cli.config.sampling import SamplingConfig
+from nima_cli.config.schema import SamplingConfig
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.training.state import RunState
