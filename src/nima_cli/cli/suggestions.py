@@ -56,17 +56,14 @@ def _option(given: str, context: Any) -> str | None:
         return meant
     if key := key_for(given, [name.removeprefix("--").replace("-", "_") for name in known.values()]):
         return "--" + key.replace("_", "-")
-    if "--set" in known.values() and (setting := _setting(word)):
-        return f"--set {setting}=..."
+    if "--set" in known.values():
+        from nima_cli.config.keys import dotted, leaves
+
+        key = key_for(word, [path[-1] for path in leaves()])
+        if path := next((path for path in leaves() if plain(path[-1]) == word or path[-1] == key), None):
+            return f"--set {dotted(path)}=..."
     near = closest(word, known)
     return known[near] if near else None
-
-
-def _setting(word: str) -> str | None:
-    from nima_cli.config.keys import dotted, leaves
-
-    key = key_for(word, [path[-1] for path in leaves()])
-    return next((dotted(path) for path in leaves() if plain(path[-1]) == word or path[-1] == key), None)
 
 
 def _command(given: str, context: Any) -> str | None:

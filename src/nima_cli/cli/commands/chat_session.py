@@ -101,12 +101,13 @@ class ChatSession:
             value = OPTIONS[name](text)
         except ValueError as error:
             raise InputError(f"`{text}` is not a value for {name}") from error
-        if name == "max_new_tokens" and value < 1:
-            raise InputError("max_new_tokens must be at least 1")
-        if name == "seed":
+        if name == "max_new_tokens":
+            if value < 1:
+                raise InputError("max_new_tokens must be at least 1")
+            self.max_new_tokens = int(value)
+        elif name == "seed":
             check_seed(int(value))
-        if name in ("max_new_tokens", "seed"):
-            setattr(self, name, value)
+            self.seed = int(value)
         else:
             self.sampling = dataclasses.replace(self.sampling, **{name: value})
 

@@ -4,13 +4,12 @@ import os
 import re
 import secrets
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nima_cli.cli.options import require_choice
-from nima_cli.errors import DataError, InputError
+from nima_cli.errors import InputError
 
 _MAPPING = re.compile(r"`data\.fields: (\{[^`]*\})`")
 
@@ -71,22 +70,15 @@ def fields(assignments: Sequence[str]) -> dict[str, str] | None:
     return found or None
 
 
-@contextmanager
-def naming_field_flags() -> Iterator[None]:
-    """Reword hints that name the setting `data.fields` as `--field` flags."""
-    try:
-        yield
-    except DataError as error:
-        if error.hint:
-            error.hint = _MAPPING.sub(_with_flags, error.hint)
-        raise
-
-
-def _with_flags(match: re.Match[str]) -> str:
+def in_field_flags(hint: str) -> str:
+    """`hint` with each value of `data.fields` written as `--field` flags too."""
     from nima_cli.config.strict_yaml import parse_value
 
-    flags = " ".join(f"--field {shlex.quote(f'{key}={name}')}" for key, name in parse_value(match[1]).items())
-    return f"`{flags}` (in a config: {match[0]})"
+    def flags(match: re.Match[str]) -> str:
+        written = (f"--field {shlex.quote(f'{key}={name}')}" for key, name in parse_value(match[1]).items())
+        return f"`{' '.join(written)}` (in a config: {match[0]})"
+
+    return _MAPPING.sub(flags, hint)
 
 
 def ray_cluster(engine: str, address: str | None, workers: int | None) -> str | None:

@@ -57,8 +57,12 @@ def generate(
     loaded, sampling = load_to_write(context.params, seeds)
     how: dict[str, Any] = {"sampling": sampling, "max_new_tokens": max_new_tokens, "stop": tuple(stop or ())}
     generator = loaded.generator()
-    if not quiet:
-        _say_what_was_cut(generator, prompts, max_new_tokens)
+    from nima_cli.ui.console import say
+
+    for number, text in enumerate(prompts, start=1) if not quiet else ():
+        if dropped := generator.dropped(generator.encode_prompt(text), max_new_tokens):
+            which = "the prompt" if len(prompts) == 1 else f"prompt {number}"
+            say(f"{which} is longer than the context: its first {dropped} tokens did not fit", "warning")
     if json:
         from nima_cli.cli.event_handlers import print_json
 
@@ -111,12 +115,3 @@ def _stream(generator: "TextGenerator", prompts: Sequence[str], seeds: range, ho
         for piece in generator.stream(generator.encode_prompt(prompt), seed=seed, **how):
             text.push(piece)
         text.finish()
-
-
-def _say_what_was_cut(generator: "TextGenerator", prompts: Sequence[str], max_new_tokens: int) -> None:
-    from nima_cli.ui.console import say
-
-    for number, prompt in enumerate(prompts, start=1):
-        if dropped := generator.dropped(generator.encode_prompt(prompt), max_new_tokens):
-            which = "the prompt" if len(prompts) == 1 else f"prompt {number}"
-            say(f"{which} is longer than the context: its first {dropped} tokens did not fit", "warning")
