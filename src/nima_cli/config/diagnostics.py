@@ -41,7 +41,7 @@ def explain(error: ValidationError, settings: Settings) -> list[Diagnostic]:
         elif kind == "missing":
             found[path] = Diagnostic(settings.place(path), f"`{dotted(path)}` is missing")
         else:
-            while find(path) is None:  # pydantic appends the members of a union
+            while find(path)[0] is None:  # pydantic appends the members of a union
                 path = path[:-1]
             if kind == "value_error" and not isinstance(detail["input"], bool):
                 diagnostic = _rule(path, str(detail["ctx"]["error"]), settings)
@@ -73,7 +73,7 @@ def _unknown(path: KeyPath, origin: Origin) -> Diagnostic:
 
 def _suggestion(name: str, parent: KeyPath, origin: Origin) -> str | None:
     """The key that was meant: in this section, of this name in another one, or of a similar name anywhere."""
-    section = keys.section_at(parent)
+    section = keys.section_type(find(parent)[0])
     here = list(section.model_fields) if section else []
     homes = [home for home, other in keys.plain_sections().items() if home and name in other.model_fields][:3]
     if near := closest_key(name, here):
@@ -110,7 +110,7 @@ def _rule(path: KeyPath, message: str, settings: Settings) -> Diagnostic:
 
 
 def _value(path: KeyPath, value: Any, settings: Settings) -> Diagnostic:
-    annotation, metadata = find(path) or (str, ())
+    annotation, metadata = find(path)
     hint = None
     if isinstance(value, str) and (near := nearest(value, keys.choices(annotation))):
         hint = f"did you mean `{near}`?"

@@ -32,8 +32,8 @@ def item_type(annotation: Any) -> Any:
     return get_args(annotation)[0] if get_origin(annotation) is list else None
 
 
-def find(path: KeyPath) -> tuple[Any, Sequence[Any]] | None:
-    """The annotation and bounds of `path` in the schema, or None for an unknown path."""
+def find(path: KeyPath) -> tuple[Any, Sequence[Any]]:
+    """The annotation and bounds of `path` in the schema; `None, ()` for an unknown path."""
     annotation: Any = Config
     metadata: Sequence[Any] = ()
     for part in path:
@@ -44,14 +44,8 @@ def find(path: KeyPath) -> tuple[Any, Sequence[Any]] | None:
             field = section.model_fields[part]
             annotation, metadata = field.annotation, field.metadata
         else:
-            return None
+            return None, ()
     return annotation, metadata
-
-
-def section_at(path: KeyPath) -> type[Section] | None:
-    """The section at `path`, if there is one."""
-    found = find(path)
-    return section_type(found[0]) if found else None
 
 
 @cache

@@ -88,8 +88,7 @@ def dump_yaml(config: Config) -> str:
 
 def _set_text(settings: Settings, path: KeyPath, text: str, origin: Origin) -> None:
     """Parse and set what was typed; for a key that holds text, a number or a bracket means itself."""
-    found = find(path)
-    holds_text = found is not None and takes_text(found[0])
+    holds_text = takes_text(find(path)[0])
     try:
         value = text if holds_text and text.startswith(("[", "{")) else strict_yaml.parse_value(text)
     except ConfigError as error:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from nima_cli.config.keys import KeyPath, dotted, section_at
+from nima_cli.config.keys import KeyPath, dotted, find, section_type
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Settings:
 
     def set(self, path: KeyPath, value: Any, origin: Origin) -> None:
         """Set the key at `path`, or each key of a section; an empty section sets nothing."""
-        section = section_at(path)
+        section = section_type(find(path)[0])
         if isinstance(value, dict) and (value or section):
             for key, inner in value.items():
                 self.set((*path, key), inner, origin)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-from nima_cli.config.schema import SamplingConfig
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.training.state import RunState
@@ -17,7 +16,7 @@ def draw_samples(state: RunState, *, should_stop: Callable[[], bool]) -> Iterato
     """
     config, was_training = state.config.evaluation.generation, state.model.training
     generator = TextGenerator(state.model, state.dataset.tokenizer)
-    sampling = SamplingParams(**config.model_dump(include=set(SamplingConfig.model_fields)))
+    sampling = SamplingParams(config.temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty)
     try:
         for prompt in config.prompts:
             ids = generator.encode_prompt(prompt)
