@@ -1,4 +1,4 @@
-"""What to train: finds the checkpoint to go on from, loads the settings, the data and the run directory."""
+"""What to train: finds the checkpoint to go on from, the settings, the data and the run directory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """The command line of `nima train`; `overrides` are settings that have a flag of their own."""
+    """The command line of `nima train`; `overrides` are the settings with a flag of their own."""
 
     config: Path | None
     preset: str | None
@@ -35,7 +35,7 @@ class TrainOptions:
 
     @property
     def name(self) -> str | None:
-        """The name of a run that has no `--output-dir`: that of its configuration or preset."""
+        """The name of a run without `--output-dir`: that of its configuration or preset."""
         return self.config.stem if self.config is not None else self.preset
 
 
@@ -55,7 +55,7 @@ class Start:
 
 
 def start_training(options: TrainOptions) -> Start:
-    """Everything that is needed to train: settings, run directory, data."""
+    """Find settings, run directory and data of the run to train."""
     from nima_cli.cli.datasets import data_dir, kept_dataset
     from nima_cli.engine.training.session import Session
 
@@ -74,7 +74,7 @@ def start_training(options: TrainOptions) -> Start:
 
 
 def find_resume(options: TrainOptions) -> "tuple[Path | None, Checkpoint | None]":
-    """The checkpoint file to go on from and what it holds; nothing when this is to be a new run."""
+    """Find and load the checkpoint to go on from; nothing for a new run."""
     if options.resume is None:
         return None, None
     from nima_cli.engine.checkpoint import file as checkpoints
@@ -96,13 +96,13 @@ def find_resume(options: TrainOptions) -> "tuple[Path | None, Checkpoint | None]
 
 
 def settings_of(options: TrainOptions) -> "Config":
-    """The settings of the run, for programs that do not train it."""
+    """The settings of the run, for programs other than training."""
     _, resume = find_resume(options)
     return load_settings(options, resume, _init_from(options) if resume is None else None)
 
 
 def load_settings(options: TrainOptions, resume: "Checkpoint | None", init_from: "Checkpoint | None") -> "Config":
-    """The user's settings over those of the run to go on with, or over the shape and tokenizer of `init_from`."""
+    """The user's settings over those of `resume`, or over the shape and tokenizer of `init_from`."""
     from nima_cli.cli.datasets import with_sources
     from nima_cli.config.load import load_config
 

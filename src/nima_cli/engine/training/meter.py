@@ -14,17 +14,13 @@ PATIENCE = 3  # skipped steps in a row after which a run has diverged
 
 
 class Meter:
-    """Adds up steps on the device; `read` brings the figures to the host and starts over.
+    """Adds up the steps since the last log line and since the last evaluation, on the device; skips count in neither.
 
-    Two windows are open at a time: one since the last log line, one since the last evaluation. A skipped step counts
-    in neither.
-
-    Attributes:
-        train_seconds: of optimizer steps, over all resumes.
+    `train_seconds` and `elapsed_seconds` run over all resumes.
     """
 
     def __init__(self, device: Device, header: Mapping[str, Any]) -> None:
-        """Go on where the header of a checkpoint left off; what it lacks starts at zero."""
+        """Go on where the header of a checkpoint left off, or start at zero."""
         log, skipped = header.get("open_window", {}), header.get("refused", {})
         self._device = device
         self._log = _Window(device.device, log)
@@ -39,7 +35,7 @@ class Meter:
         self._resumed = time.perf_counter()
 
     def add(self, outcome: StepOutcome) -> None:
-        """Take one step; nothing here waits for the device."""
+        """Count one step without waiting for the device."""
         skipped = outcome.skipped.long()
         for window in (self._log, self._eval):
             window.add(outcome, skipped)
@@ -49,32 +45,27 @@ class Meter:
         self._grad_norm = outcome.grad_norm
 
     def start(self) -> None:
-        """Training goes on after something else."""
+        """Start the clock of training."""
         self._resumed = time.perf_counter()
-
-    def pause(self) -> None:
-        """Training gives way to something else, whose time is not training's."""
-        self._device.synchronize()
-        now = time.perf_counter()
-        self._seconds += now - self._resumed
-        self.train_seconds += now - self._resumed
-        self._resumed = now
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The time of the block is not training's."""
-        self.pause()
+        """Stop the clock of training for the block."""
+        self._device.synchronize()
+        seconds = time.perf_counter() - self._resumed
+        self._seconds += seconds
+        self.train_seconds += seconds
         yield
         self.start()
 
     @property
     def elapsed_seconds(self) -> float:
-        """Everything since the run began, over all resumes."""
+        """Seconds since the run began."""
         return time.perf_counter() - self._began
 
     @property
     def skipped(self) -> int:
-        """Steps of the run whose update was skipped; waits for the device."""
+        """Skipped steps of the run; waits for the device."""
         return int(self._skipped.item())
 
     @property
@@ -83,30 +74,26 @@ class Meter:
         return int(self._most_in_a_row.item())
 
     def read(self) -> tuple[float, float, float]:
-        """(mean loss, last gradient norm, tokens per second) since the last read; then starts over.
-
-        The mean is NaN where every step was skipped.
-        """
+        """(mean loss, last gradient norm, tokens per second) since the last read; NaN where every step was skipped."""
         assert self._grad_norm is not None, "read after at least one step"
-        self.pause()
-        loss, tokens = self._log.read()
-        figures = (loss, self._grad_norm.item(), tokens / max(self._seconds, 1e-9))
-        self._log, self._seconds = _Window(self._device.device), 0.0
-        self.start()
+        with self.paused():
+            loss, tokens = self._log.read()
+            figures = (loss, self._grad_norm.item(), tokens / max(self._seconds, 1e-9))
+            self._log, self._seconds = _Window(self._device.device), 0.0
         return figures
 
     def read_evaluation_window(self) -> float:
-        """Mean loss of the steps since the last evaluation, in nats per token; then starts over."""
+        """Mean loss in nats per token since the last evaluation."""
         loss, _ = self._eval.read()
         self._eval = _Window(self._device.device)
         return loss
 
     def forget_skipped(self) -> None:
-        """The run takes another turn: earlier skipped steps are no longer just before the next one."""
+        """After a rollback, earlier skipped steps no longer come just before the next one."""
         self._in_a_row.zero_()
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs to log the same; strict JSON."""
+        """The part of a checkpoint's header that `Meter` goes on from."""
         return {
             "open_window": {**self._log.state(), "seconds": self._seconds},
             "eval_window": self._eval.state(),
@@ -115,8 +102,6 @@ class Meter:
 
 
 class _Window:
-    """A sum of losses and how many tokens it is over, on the device."""
-
     def __init__(self, device: torch.device, state: Mapping[str, float] | None = None) -> None:
         state = state or {}
         self._loss_sum = torch.tensor(state.get("loss_sum", 0.0), dtype=torch.float32, device=device)
