@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from nima_cli.cli import rundir
 from nima_cli.cli.compiled import compile_kernels_meanwhile, compiled
 from nima_cli.cli.event_handlers import print_json
-from nima_cli.cli.training.start import TrainOptions, find_resume, prepare_data, settings_of
+from nima_cli.cli.training.start import TrainOptions, find_resume, load_settings, prepare_data
 from nima_cli.errors import DeviceError, InputError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def show_plan(options: TrainOptions) -> None:
     from nima_cli.ui.console import out
     from nima_cli.ui.tables import plan_table
 
-    config = settings_of(options)
+    config, _ = load_settings(options, find_resume(options)[1])
     folder = data_dir(config.data)
     ready = (folder / "dataset_metadata.json").is_file()
     vocab_size = PRESET_VOCAB_SIZES.get(config.model.preset or "", 8192)
@@ -88,7 +88,7 @@ def show_verdict(options: TrainOptions) -> None:
 
     if "WORLD_SIZE" in os.environ:
         raise InputError("--verify-resume: trains in one process", hint="run it without a launcher")
-    settings = settings_of(options)
+    settings, _ = load_settings(options, find_resume(options)[1])
     compile_kernels_meanwhile(settings.hardware.device)
     prepare_data(settings, quiet=options.quiet)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS has no fixed order of sums

@@ -21,11 +21,10 @@ class Meter:
 
     def __init__(self, device: Device, header: Mapping[str, Any]) -> None:
         """Go on where the header of a checkpoint left off, or start at zero."""
-        log, skipped = header.get("open_window", {}), header.get("refused", {})
+        skipped = header.get("refused", {})
         self._device = device
-        self._log = _Window(device.device, log)
-        self._eval = _Window(device.device, header.get("eval_window", {}))
-        self._seconds = float(log.get("seconds", 0.0))
+        self._sums = {name: self._restore(header.get(name, {})) for name in ("open_window", "eval_window")}
+        self._seconds = float(header.get("open_window", {}).get("seconds", 0.0))
         self._in_a_row = torch.tensor(skipped.get("in_a_row", 0), dtype=torch.int64, device=device.device)
         self._skipped = torch.tensor(skipped.get("steps", 0), dtype=torch.int64, device=device.device)
         self._most_in_a_row = torch.zeros_like(self._in_a_row)
@@ -37,8 +36,9 @@ class Meter:
     def add(self, outcome: StepOutcome) -> None:
         """Count one step without waiting for the device."""
         skipped = outcome.skipped.long()
-        for window in (self._log, self._eval):
-            window.add(outcome, skipped)
+        for loss_sum, tokens in self._sums.values():
+            loss_sum += torch.where(skipped.bool(), 0.0, outcome.loss_sum)
+            tokens += (1 - skipped) * outcome.tokens
         self._in_a_row = (self._in_a_row + 1) * skipped
         self._most_in_a_row = torch.maximum(self._most_in_a_row, self._in_a_row)
         self._skipped = self._skipped + skipped
@@ -77,16 +77,14 @@ class Meter:
         """(mean loss, last gradient norm, tokens per second) since the last read; NaN where every step was skipped."""
         assert self._grad_norm is not None, "read after at least one step"
         with self.paused():
-            loss, tokens = self._log.read()
+            loss, tokens = self._take("open_window")
             figures = (loss, self._grad_norm.item(), tokens / max(self._seconds, 1e-9))
-            self._log, self._seconds = _Window(self._device.device), 0.0
+            self._seconds = 0.0
         return figures
 
     def read_evaluation_window(self) -> float:
         """Mean loss in nats per token since the last evaluation."""
-        loss, _ = self._eval.read()
-        self._eval = _Window(self._device.device)
-        return loss
+        return self._take("eval_window")[0]
 
     def forget_skipped(self) -> None:
         """After a rollback, earlier skipped steps no longer come just before the next one."""
@@ -94,27 +92,23 @@ class Meter:
 
     def state(self) -> dict[str, Any]:
         """The part of a checkpoint's header that `Meter` goes on from."""
+        sums = {
+            name: {"loss_sum": loss_sum.item(), "tokens": int(tokens.item())}
+            for name, (loss_sum, tokens) in self._sums.items()
+        }
         return {
-            "open_window": {**self._log.state(), "seconds": self._seconds},
-            "eval_window": self._eval.state(),
+            "open_window": {**sums["open_window"], "seconds": self._seconds},
+            "eval_window": sums["eval_window"],
             "refused": {"in_a_row": int(self._in_a_row.item()), "steps": self.skipped},
         }
 
+    def _restore(self, saved: Mapping[str, float]) -> tuple[torch.Tensor, torch.Tensor]:
+        """A sum of losses and the tokens that it is over, on the device."""
+        loss_sum = torch.tensor(saved.get("loss_sum", 0.0), dtype=torch.float32, device=self._device.device)
+        return loss_sum, torch.tensor(int(saved.get("tokens", 0)), dtype=torch.int64, device=self._device.device)
 
-class _Window:
-    def __init__(self, device: torch.device, state: Mapping[str, float] | None = None) -> None:
-        state = state or {}
-        self._loss_sum = torch.tensor(state.get("loss_sum", 0.0), dtype=torch.float32, device=device)
-        self._tokens = torch.tensor(int(state.get("tokens", 0)), dtype=torch.int64, device=device)
-
-    def add(self, outcome: StepOutcome, skipped: torch.Tensor) -> None:
-        self._loss_sum += torch.where(skipped.bool(), 0.0, outcome.loss_sum)
-        self._tokens += (1 - skipped) * outcome.tokens
-
-    def read(self) -> tuple[float, int]:
-        """Mean loss (NaN over no tokens) and tokens."""
-        tokens = int(self._tokens.item())
-        return (self._loss_sum.item() / tokens if tokens else float("nan")), tokens
-
-    def state(self) -> dict[str, float]:
-        return {"loss_sum": self._loss_sum.item(), "tokens": int(self._tokens.item())}
+    def _take(self, name: str) -> tuple[float, int]:
+        """Mean loss (NaN over no tokens) and tokens of a sum, which starts over."""
+        loss_sum, tokens = (total.item() for total in self._sums[name])
+        self._sums[name] = self._restore({})
+        return (loss_sum / tokens if tokens else float("nan")), int(tokens)

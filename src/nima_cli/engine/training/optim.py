@@ -40,9 +40,13 @@ class Muon:
     """Muon over matrices, those of one shape in a few large products; `momenta` holds this process's share."""
 
     def __init__(
-        self, named: Named, *, weight_decay: float, dtype: torch.dtype,
-        kernels: Kernels | None = None, ranks: Ranks = SINGLE,
-    ) -> None:  # fmt: skip
+        self,
+        named: Named,
+        weight_decay: float,
+        dtype: torch.dtype,
+        kernels: Kernels | None = None,
+        ranks: Ranks = SINGLE,
+    ) -> None:
         self.weight_decay, self.dtype, self.kernels, self.ranks = weight_decay, dtype, kernels, ranks
         self.groups: dict[torch.Size, Named] = {}
         for name, parameter in named:

@@ -114,17 +114,12 @@ class TrainStep:
             for start in range(0, len(numbers), size):
                 micro = slice(start, start + size)
                 self.model.drop.seed(self.seed, numbers[micro], self.device.device)
-                loss = self._loss(Batch(batch.inputs_BT[micro], batch.targets_BT[micro]))
+                h_BTC = self.model.hidden(batch.inputs_BT[micro].to(self.device.device, non_blocking=True))
+                targets_N = batch.targets_BT[micro].to(self.device.device, non_blocking=True).flatten()
+                loss = linear_cross_entropy(h_BTC.flatten(0, 1), self.model.head_weight_VC, targets_N, self.kernels)
                 (loss * factor).backward()  # type: ignore[no-untyped-call]
                 loss_sum += loss.detach()
         return loss_sum
-
-    def _loss(self, batch: Batch) -> torch.Tensor:
-        inputs_BT = batch.inputs_BT.to(self.device.device, non_blocking=True)
-        targets_BT = batch.targets_BT.to(self.device.device, non_blocking=True)
-        h_BTC = self.model.hidden(inputs_BT)
-        targets_N = targets_BT.flatten()
-        return linear_cross_entropy(h_BTC.flatten(0, 1), self.model.head_weight_VC, targets_N, self.kernels)
 
     def _finish_gradients(self, scale: float, loss_sum: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum over processes, unscale, clip; returns the norm before clipping, and 1.0 if not finite, else 0.0."""

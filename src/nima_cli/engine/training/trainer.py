@@ -16,7 +16,6 @@ from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.evaluator import Metrics, evaluate
 from nima_cli.engine.training.meter import PATIENCE
-from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.planning.out_of_memory import describe_micro_batches, explained
 from nima_cli.engine.training.reports import diverged, draw_samples, run_started
 from nima_cli.engine.training.resume.saver import Saver
@@ -76,11 +75,6 @@ class Trainer:
     def model(self) -> GPT:
         """The model in training."""
         return self.state.model
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """Its optimizer."""
-        return self.state.optimizer
 
     def run(self) -> Iterator[Event]:
         """Train to the end of the plan, early stopping, or a request to stop.

@@ -95,19 +95,16 @@ def launch(worker: Callable[..., Any], arguments: tuple[Any, ...], *, processes:
 
 
 def _exit_code(first: tuple[int, Any]) -> int:
-    rank, failure = first
-    hint = "go on with `resume=auto`"
-    if failure.exitcode == -signal.SIGABRT:  # from inside torch, where the libraries that move gradients give up
-        raise DeviceError(
-            f"training process {rank} was ended by torch (SIGABRT): the reason is in the lines above, and often that "
-            "another process or GPU did not answer",
-            hint=hint,
-        )
-    if failure.exitcode <= 0:
-        raise DeviceError(f"training process {rank} was killed by signal {-failure.exitcode}", hint=hint)
-    if failure.exitcode == PEER_LOST:
-        raise DeviceError(f"training process {rank} lost contact with the others", hint=hint)
-    return int(failure.exitcode)
+    rank, code = first[0], int(first[1].exitcode)
+    how = {
+        PEER_LOST: "lost contact with the others",
+        # From inside torch, where the libraries that move gradients give up.
+        -signal.SIGABRT: "was ended by torch (SIGABRT): the reason is in the lines above, and often that "
+        "another process or GPU did not answer",
+    }.get(code, f"was killed by signal {-code}" if code <= 0 else None)
+    if how is None:
+        return code
+    raise DeviceError(f"training process {rank} {how}", hint="go on with `resume=auto`")
 
 
 def leave_quietly(exit_code: int) -> NoReturn:

@@ -14,35 +14,18 @@ from nima_cli.events import Note
 # Dotted prefixes. A key that matches neither list is a mistake, which a test finds.
 FROZEN = (
     "model.",
-    "training.batch_size",
-    "training.gradient_accumulation_steps",
-    "training.learning_rate",
-    "training.warmup_steps",
-    "training.lr_scheduler",
-    "training.min_lr",
-    "training.optimizer",
-    "training.weight_decay",
-    "training.embedding_weight_decay",
-    "training.max_grad_norm",
+    "training.batch_size", "training.gradient_accumulation_steps", "training.seed", "training.use_mixed_precision",
+    "training.learning_rate", "training.warmup_steps", "training.lr_scheduler", "training.min_lr",
+    "training.optimizer", "training.weight_decay", "training.embedding_weight_decay", "training.max_grad_norm",
     "training.ema_decay",
-    "training.use_mixed_precision",
-    "training.seed",
-)
+)  # fmt: skip
 MUTABLE = (
-    "training.epochs",
-    "training.max_steps",
-    "training.eval_steps",
-    "training.log_steps",
-    "training.save_steps",
-    "training.save_total_limit",
+    "training.epochs", "training.max_steps", "training.early_stopping.", "training.max_rollbacks",
+    "training.eval_steps", "training.log_steps", "training.save_steps", "training.save_total_limit",
     "training.auto_batch",
-    "training.max_rollbacks",
-    "training.early_stopping.",
     "data.",  # what was made of it is compared by its hash
-    "evaluation.",
-    "monitoring.",
-    "hardware.",
-)
+    "evaluation.", "monitoring.", "hardware.",
+)  # fmt: skip
 
 
 def check_same_run(saved: Mapping[str, Any], wanted: Config) -> None:
