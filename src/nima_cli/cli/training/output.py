@@ -21,7 +21,7 @@ def train_and_show(opened: "OpenSession", ranks: "Ranks", *, quiet: bool, json: 
     if not isinstance(ended, RunEnded):
         events = train(opened, ranks=ranks, should_stop=stop.requested, should_save=stop.save_requested)
         try:
-            ended = dispatch(_remember(events), _handlers(opened, quiet=quiet) if ranks.is_first else [])
+            ended = dispatch(_remember(events), _handlers(opened, quiet) if ranks.is_first else [])
         except DivergedError as error:
             raise DivergedError(error.message, hint=_what_next(opened)) from error
     elif ranks.is_first and not quiet:
@@ -42,7 +42,7 @@ def _remember(events: Iterator[Event]) -> Iterator[Event]:
         yield event
 
 
-def _handlers(opened: "OpenSession", *, quiet: bool) -> list[EventHandler]:
+def _handlers(opened: "OpenSession", quiet: bool) -> list[EventHandler]:
     session = opened.session
     step = int(opened.resume.header["step"]) if opened.resume is not None else None
     history = session.resume.parent if session.resume is not None else session.run_dir

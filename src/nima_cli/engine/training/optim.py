@@ -40,14 +40,9 @@ class Muon:
     """Muon over matrices, those of one shape in a few large products; `momenta` holds this process's share."""
 
     def __init__(
-        self,
-        named: Named,
-        weight_decay: float,
-        dtype: torch.dtype,
-        kernels: Kernels | None = None,
-        ranks: Ranks = SINGLE,
+        self, named: Named, decay: float, dtype: torch.dtype, kernels: Kernels | None = None, ranks: Ranks = SINGLE
     ) -> None:
-        self.weight_decay, self.dtype, self.kernels, self.ranks = weight_decay, dtype, kernels, ranks
+        self.decay, self.dtype, self.kernels, self.ranks = decay, dtype, kernels, ranks
         self.groups: dict[torch.Size, Named] = {}
         for name, parameter in named:
             self.groups.setdefault(parameter.shape, []).append((name, parameter))
@@ -66,7 +61,7 @@ class Muon:
             updates_KMN = self.ranks.gather(self._updates(shape, skipped), len(group))
             updates_KMN *= -(learning_rate * 0.2 * math.sqrt(max(shape))) * go
             parameters: list[torch.Tensor] = [parameter for _, parameter in group]
-            torch._foreach_mul_(parameters, 1.0 - learning_rate * self.weight_decay * go)
+            torch._foreach_mul_(parameters, 1.0 - learning_rate * self.decay * go)
             torch._foreach_add_(parameters, updates_KMN.unbind())
 
     def _updates(self, shape: torch.Size, skipped: torch.Tensor) -> torch.Tensor:
@@ -173,7 +168,7 @@ class Optimizer:
         if training.optimizer == "muon":
             # bfloat16 where the run computes in it; float16's range is too small for the iteration's squares.
             dtype = torch.bfloat16 if model.compute_dtype is torch.bfloat16 else torch.float32
-            self.muon = Muon(matrices, weight_decay=decay, dtype=dtype, kernels=kernels, ranks=ranks)
+            self.muon = Muon(matrices, decay, dtype, kernels, ranks)
             self.adamw = AdamW([(tables, EMBEDDING_LR_FACTOR, embedding_decay), (norms, 1.0, 0.0)], fused=fused)
         else:
             groups = [(matrices, 1.0, decay), (tables, 1.0, embedding_decay), (norms, 1.0, 0.0)]

@@ -141,7 +141,7 @@ def train(
         NimaError: the machine does not allow it, or training diverged.
     """
     session, spec, config = opened.session, opened.spec, opened.spec.config
-    device, trusted = _device(session, ranks)
+    device, trusted = training_device(session.config, ranks, session.compiled)
     ranks = ranks.linked(device.device, config.hardware.backend)
     if device.device.type == "cpu":
         keep_freed_memory()
@@ -186,22 +186,21 @@ def train(
 
 
 def training_device(config: Config, ranks: Ranks, compiled: Path | None) -> tuple[Device, Trusted]:
-    """The device of this process, and kernels where they are wanted and can be trusted."""
-    ids = config.hardware.gpu_ids
-    if ids and ranks.local_rank >= len(ids):
-        raise DeviceError(f"`hardware.gpu_ids` names {len(ids)} GPUs for {ranks.local_world_size} processes")
-    index = ids[ranks.local_rank] if ids else ranks.local_rank
-    device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
-    return device, trusted_kernels(device, config, compiled, linear_cross_entropy)
+    """The device of this process, and kernels where they are wanted and can be trusted.
 
-
-def _device(session: Session, ranks: Ranks) -> tuple[Device, Trusted]:
-    """The device; the first process of each machine compiles for it, then the others find the programs."""
-    found = None
+    The first process of each machine compiles them, then the others find the programs.
+    """
+    found, ids = None, config.hardware.gpu_ids
     for turn in (ranks.local_rank == 0, ranks.local_rank != 0):
         with ranks.raise_together():
             if turn:
-                found = training_device(session.config, ranks, session.compiled)
+                if ids and ranks.local_rank >= len(ids):
+                    raise DeviceError(
+                        f"`hardware.gpu_ids` names {len(ids)} GPUs for {ranks.local_world_size} processes"
+                    )
+                index = ids[ranks.local_rank] if ids else ranks.local_rank
+                device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
+                found = device, trusted_kernels(device, config, compiled, linear_cross_entropy)
     assert found is not None, "one of the turns is this process's"
     return found
 

@@ -98,7 +98,7 @@ def first_micro_batches(found: Fit, config: Config) -> int:
     """Micro-batches to compute each batch in from the first step on."""
     if found.fits or not (config.training.auto_batch and config.hardware.check_memory):
         return 1
-    return found.micro_batches or list(_halvings(found.sequences))[-1]
+    return found.micro_batches or _halvings(found.sequences)[-1]
 
 
 def fit_notes(found: Fit, config: Config, plan: RunPlan, *, processes: int) -> Iterator[Note]:
@@ -134,13 +134,9 @@ def _share(config: Config, means: Means) -> int:
     return max(1, config.training.batch_size // means.processes)
 
 
-def _halvings(sequences: int) -> Iterator[int]:
+def _halvings(sequences: int) -> list[int]:
     """1, 2, 4 and so on, up to one sequence at a time, as `TrainStep` halves its micro-batches."""
-    count = 1
-    while count < sequences:
-        yield count
-        count *= 2
-    yield count
+    return [2**power for power in range((sequences - 1).bit_length() + 1)]
 
 
 def _candidates(config: Config, shape: ModelShape, means: Means) -> Iterator[Settings]:

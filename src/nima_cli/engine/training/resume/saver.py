@@ -15,7 +15,7 @@ from nima_cli.engine.checkpoint.files import BEST, LAST, checkpoint_files, step_
 from nima_cli.engine.checkpoint.header import step_of
 from nima_cli.errors import CheckpointError, ResourceError
 from nima_cli.events import Note, Saved
-from nima_cli.files import explain, free_bytes, fsync_folder, link_or_copy
+from nima_cli.files import explaining, free_bytes, fsync_folder, link_or_copy
 
 
 class Saver:
@@ -109,10 +109,8 @@ def supersede_later_checkpoints(run_dir: Path, *, resumed: Path, step: int) -> l
     for path in later:
         endings = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
         free = next(name for end in endings if not (name := path.with_name(f"{path.name}.superseded{end}")).exists())
-        try:
+        with explaining(path, "rename"):
             path.rename(free)
-        except OSError as error:
-            raise explain(error, path, "rename") from error
         names.append(free.name)
     fsync_folder(run_dir)
     return [Note("warning", f"steps {step + 1}-{max(later.values())} are discarded; kept as {', '.join(names)}")]
