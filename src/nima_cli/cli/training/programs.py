@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from nima_cli.cli import rundir
 from nima_cli.cli.compiled import compile_kernels_meanwhile, compiled
-from nima_cli.cli.event_handlers import print_json
 from nima_cli.cli.training.start import TrainOptions, find_resume, load_settings, prepare_data
 from nima_cli.errors import DeviceError, InputError
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 def show_plan(options: TrainOptions) -> None:
     """`--dry-run`: print what a run would do and cost."""
     from nima_cli.cli.datasets import data_dir
+    from nima_cli.cli.event_handlers import print_json
     from nima_cli.config.schema import PRESET_VOCAB_SIZES
     from nima_cli.engine.data.store.dataset import open_dataset
     from nima_cli.engine.training.planning.estimate import estimate
@@ -83,6 +83,7 @@ def _memory_rows(fit: "Fit") -> list[tuple[str, str, str]]:
 def show_verdict(options: TrainOptions) -> None:
     """`--verify-resume`: say in one line that a resumed run is exact here; a DeviceError names the first difference."""
     from nima_cli.cli.datasets import data_dir
+    from nima_cli.cli.event_handlers import print_json
     from nima_cli.engine.training.resume.verify import HALF, verify_resume
     from nima_cli.ui.console import out, say
 

@@ -57,10 +57,11 @@ class Start:
 def start_training(options: TrainOptions) -> Start:
     """Find settings, run directory and data of the run to train."""
     from nima_cli.cli.datasets import data_dir, kept_dataset
-    from nima_cli.engine.training.session import Session
 
     path, resume = find_resume(options)
     settings, init_from = load_settings(options, resume)
+    from nima_cli.engine.training.session import Session  # loads torch, which a refusal need not wait for
+
     compile_kernels_meanwhile(settings.hardware.device)
     run_dir = _run_dir(options, settings, path)
     data = kept_dataset(settings, resume, path.parent) if resume is not None and path is not None else None
