@@ -80,7 +80,7 @@ def write(template: Path, folder: Path, size: float) -> None:
     metadata: dict[str, Any] = {**files.metadata, "loss": "all", "splits": {}}
 
     def tell(shard: EncodedShard) -> Event:
-        return Progress("writing", shard.documents, 0, "documents")
+        return Progress("writing", shard.counts.documents, 0, "documents")
 
     with locked_folder(folder), staged(folder) as writer:
         writer.write_tokenizer(tokenizer)

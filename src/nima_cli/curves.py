@@ -2,17 +2,19 @@
 
 import bisect
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, Literal
 
 from nima_cli.errors import InputError
 
 Row = Mapping[str, Any]
+Runs = Sequence[tuple[str, Sequence[Row]]]  # (name, rows of `metrics.jsonl` in order)
 XAxis = Literal["step", "tokens", "time"]
 
-# What a row of `metrics.jsonl` can be drawn by, and its unit.
+# What can be drawn, and its unit.
 METRICS = {
     "loss": "nats per token",
     "perplexity": "",
@@ -27,7 +29,7 @@ _X_LABELS: dict[XAxis, str] = {"step": "step", "tokens": "training tokens", "tim
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One line of a plot; `kind` is `train` for what the steps say, `val` for the evaluations of that split."""
+    """One line of a plot; `kind` is `train` for the steps, `val` for the evaluations."""
 
     run: str
     kind: str
@@ -40,7 +42,7 @@ class Curve:
 
 
 def short_names(folders: Sequence[PurePath]) -> list[str]:
-    """The last part of each path, and as many before it as tell it from the others; the paths differ."""
+    """The last parts of each path, as many as tell it from the others; the paths differ."""
     names = []
     for folder in folders:
         parts = 1
@@ -52,30 +54,28 @@ def short_names(folders: Sequence[PurePath]) -> list[str]:
 
 
 def metric_title(metric: str) -> str:
-    """`val_bits_per_byte` -> `val bits per byte`, for a headline."""
+    """`val_bits_per_byte` -> `val bits per byte`."""
     return metric.replace("_", " ")
 
 
 def metric_label(metric: str) -> str:
     """The metric and its unit, for an axis."""
-    unit = METRICS[_split_metric(metric)[1]]
-    return f"{metric_title(metric)} ({unit})" if unit and unit not in metric_title(metric) else metric_title(metric)
+    title, unit = metric_title(metric), METRICS[_split_metric(metric)[1]]
+    return f"{title} ({unit})" if unit and unit not in title else title
 
 
 def is_logarithmic(metric: str) -> bool:
-    """Whether a metric spans so many powers of ten that only a logarithmic axis shows it."""
+    """Whether a metric is drawn on a logarithmic axis."""
     return metric.endswith("perplexity")
 
 
-def curves(runs: Sequence[tuple[str, Sequence[Row]]], metric: str, x: XAxis, smooth: float) -> list[Curve]:
+def curves(runs: Runs, metric: str, x: XAxis, smooth: float) -> list[Curve]:
     """The lines of one metric over several runs.
 
     Args:
-        runs: (name, rows of `metrics.jsonl` in order).
         metric: a name of `METRICS`; with `train_` or `val_` before it, only that side.
         x: optimizer steps, training tokens, or seconds spent in optimizer steps.
-        smooth: weight of the past, 0 to below 1, of an exponential moving average over the training curve, divided by
-            the sum of its weights so that it starts at the first value. Evaluations are exact and stay as they are.
+        smooth: weight of the past, 0 to below 1, of a bias-corrected exponential moving average over training curves.
 
     Raises:
         InputError: an unknown metric, `smooth` outside its range, or no row holds the metric.
@@ -83,15 +83,16 @@ def curves(runs: Sequence[tuple[str, Sequence[Row]]], metric: str, x: XAxis, smo
     kind, field = _split_metric(metric)
     if not 0.0 <= smooth < 1.0:
         raise InputError(f"`smooth` {smooth:g}: must be at least 0 and below 1")
-    found = [curve for name, rows in runs for curve in _curves_of_run(name, rows, field, x)]
-    found = [curve for curve in found if kind is None or curve.kind == kind]
+    found = [
+        curve for name, rows in runs for curve in _curves_of_run(name, rows, field, x) if kind in (None, curve.kind)
+    ]
     if not found:
         raise InputError(f"`{metric}`: no values yet in {', '.join(name for name, _ in runs) or 'no run'}")
-    return [_smoothed(curve, smooth) if curve.kind == "train" else curve for curve in found]
+    return [replace(curve, ys=_smoothed(curve.ys, smooth)) if curve.kind == "train" else curve for curve in found]
 
 
 def x_axis(lines: Sequence[Curve], x: XAxis) -> tuple[str, float]:
-    """The label of the x axis, and how much of `x` is one on it: time is in the unit in which it reads best."""
+    """The label of the x axis and the size of its unit; time is in the unit that reads best."""
     if x != "time":
         return _X_LABELS[x], 1.0
     seconds = max(at for line in lines for at in line.xs)
@@ -100,52 +101,42 @@ def x_axis(lines: Sequence[Curve], x: XAxis) -> tuple[str, float]:
 
 
 def _split_metric(metric: str) -> tuple[str | None, str]:
-    for kind in ("train", "val"):
-        field = metric.removeprefix(f"{kind}_")
-        if field != metric and field in METRICS:
-            return kind, field
-    if metric not in METRICS:
-        raise InputError(
-            f"`{metric}`: no such metric", hint=f"one of {', '.join(METRICS)}, also with `train_` or `val_` before it"
-        )
-    return None, metric
+    found = re.fullmatch(r"(?:(train|val)_)?(.*)", metric)
+    if found is None or found[2] not in METRICS:
+        hint = f"one of {', '.join(METRICS)}, also with `train_` or `val_` before it"
+        raise InputError(f"`{metric}`: no such metric", hint=hint)
+    return found[1], found[2]
 
 
 def _curves_of_run(name: str, rows: Sequence[Row], field: str, x: XAxis) -> Iterable[Curve]:
     steps = [row for row in rows if row.get("event") == "step"]
     evals = [row for row in rows if row.get("event") == "eval" and row["split"] == "val"]
     for kind, kind_rows in (("train", steps), ("val", evals)):
-        present = [row for row in kind_rows if _is_number(row.get(field))]
-        if present:
-            yield Curve(
-                name, kind, [_position(row, steps, x) for row in present], [float(row[field]) for row in present]
-            )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+        values = [(row, row.get(field)) for row in kind_rows]
+        points = [
+            (_position(row, steps, x), float(value))
+            for row, value in values
+            if isinstance(value, int | float) and math.isfinite(value)
+        ]
+        if points:
+            yield Curve(name, kind, [at for at, _ in points], [y for _, y in points])
 
 
 def _position(row: Row, steps: Sequence[Row], x: XAxis) -> float:
-    """Where on the x axis a row lies.
-
-    An evaluation's own `tokens` counts what was evaluated, so its place on the token axis comes from the steps.
-    """
-    if x == "step":
-        return float(row["step"])
-    if x == "time":
-        return float(row["train_seconds"])
+    if x != "tokens":
+        return float(row["step" if x == "step" else "train_seconds"])
     if row["event"] == "step":
         return float(row["tokens"])
+    # An evaluation's own `tokens` are those that were evaluated; training tokens come from the nearest step.
     before = bisect.bisect_right(steps, row["step"], key=lambda other: other["step"])
     nearest = steps[max(before - 1, 0)] if steps else None
     return float(nearest["tokens"] / nearest["step"] * row["step"]) if nearest else 0.0
 
 
-def _smoothed(curve: Curve, weight: float) -> Curve:
-    total, weights, ys = 0.0, 0.0, []
-    for y in curve.ys:
-        total = weight * total + (1 - weight) * y
+def _smoothed(values: Sequence[float], weight: float) -> list[float]:
+    total, weights, smoothed = 0.0, 0.0, []
+    for value in values:
+        total = weight * total + (1 - weight) * value
         weights = weight * weights + (1 - weight)
-        ys.append(total / weights)
-    return Curve(curve.run, curve.kind, curve.xs, ys)
+        smoothed.append(total / weights)
+    return smoothed

@@ -1,6 +1,5 @@
-"""What happened, as plain numbers: all that the engine tells the outside.
+"""Events: all that the engine tells the outside, as plain numbers, texts and paths.
 
-Every event is a frozen dataclass of int, float, str, bool and Path. No tensor and no drawing object crosses it.
 Losses are nats per token. Seconds are wall-clock: `train_seconds` counts optimizer steps only, `elapsed_seconds`
 everything since the run began, over all resumes.
 """
@@ -12,19 +11,13 @@ from typing import Protocol
 
 
 def perplexity(loss: float) -> float:
-    """exp(loss), or infinity where that would overflow a double."""
+    """exp(loss), or infinity where that overflows a double."""
     return math.exp(loss) if loss < 700 else math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """Once, before the first step of a process.
-
-    Attributes:
-        data: the folder of the dataset.
-        sources: each source of it by name, and its share of the tokens of an epoch.
-        compiled: whose programs compute it, such as `torch alone`.
-    """
+    """A process begins to train; `sources` are (name, share of an epoch's tokens), `compiled` names the kernels."""
 
     run_dir: Path
     data: Path
@@ -45,9 +38,9 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """After optimizer step `step` (the first is 1); means and rates cover the steps since the last such event.
+    """Optimizer step `step` (the first is 1) is done; means and rates cover the steps since the last such event.
 
-    `skipped_steps` counts the steps of the run whose update was refused because it was not finite.
+    `skipped_steps` counts the steps of the run whose update was not finite and was skipped.
     """
 
     step: int
@@ -64,10 +57,9 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class EvalDone:
-    """A split was evaluated; `accuracy` is the share of tokens whose most likely prediction was right.
+    """A split was evaluated: `val`, or `val_ema` with the averaged weights.
 
-    `split` is `val`, or `val_ema` for the averaged weights; `train_loss` is the mean over the steps since the
-    evaluation before.
+    `accuracy` is the share of tokens predicted right; `train_loss` the mean since the last evaluation.
     """
 
     step: int
@@ -111,19 +103,16 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """The run went back to optimizer step `step`; what was told of later steps no longer holds."""
+    """The run went back to optimizer step `step`; events of later steps no longer hold."""
 
     step: int
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Something read was left out of a dataset.
+    """A document was left out of a dataset.
 
-    Attributes:
-        where: `file` or `file:line`, safe to print.
-        reason: the key under which the drop is counted.
-        figures: what the decision rests on, such as `characters 12.0`.
+    `where` is `file` or `file:line`, safe to print; `reason` the key of the count; `figures` are what was measured.
     """
 
     source: str
@@ -134,14 +123,11 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class InputsCounted:
-    """Inputs of a dataset that were treated alike; all such events come together, when all is read.
+    """Inputs of a dataset that were treated alike; these events come together, after everything was read.
 
     Attributes:
-        outcome: `read` (files), `left_out` (files and folders that a walk met), or `dropped` (documents).
-        reason: the key under which they were left out or dropped; empty for files that were read, `embedded` or `stdin`
-            for documents that are in none.
-        suffix: of files; empty where they have none or it does not matter.
-        bytes: of the files, as far as known.
+        outcome: `read` (files), `left_out` (files and folders), or `dropped` (documents).
+        reason: the key of the count; empty for files that were read, `embedded` or `stdin` for documents without one.
         example: the largest, or the first; safe to print.
     """
 
@@ -176,14 +162,9 @@ class DatasetReady:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A model in somebody else's format is complete on disk.
+    """An exported model is complete on disk, the model card last in `files`.
 
-    Attributes:
-        path: the file or folder.
-        files: all that was written, the model card last.
-        bytes: of all files together.
-        verified: what was compared after reading the files back, one clause each.
-        unverified: what nobody here could check, and why.
+    `verified` says what was compared after reading the files back, `unverified` what could not be checked and why.
     """
 
     path: Path
@@ -196,7 +177,7 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """Once, last. `reason` is completed, early_stopped, interrupted or diverged."""
+    """The last event of a run; `reason` is completed, early_stopped, interrupted or diverged."""
 
     reason: str
     step: int
@@ -222,11 +203,10 @@ Event = (
 
 
 class EventHandler(Protocol):
-    """Whatever takes events: a view on the terminal, or a logger to a file or a service."""
+    """A view on the terminal, or a logger to a file or a service."""
 
-    def __call__(self, event: Event, /) -> None:
-        """Take one event."""
+    def __call__(self, event: Event, /) -> None: ...
 
     def close(self) -> None:
-        """Finish what is open; called once, also after a failure. By default nothing is."""
+        """Finish what is open; called once, also after a failure."""
         return

@@ -1,9 +1,4 @@
-"""The one atomic write for every file that nima makes, and the lock of a folder.
-
-A write is all or nothing: temp file in the same folder, flush, fsync, optional verification, `os.replace`, fsync of the
-folder. A reader sees the old file or the new one, never half of one (pillai et al., "All File Systems Are Not Created
-Equal", OSDI 2014, shows why each of these steps is needed).
-"""
+"""Atomic writes, which every file of nima goes through, and the lock of a folder."""
 
 import contextlib
 import errno
@@ -13,7 +8,6 @@ import os
 import re
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,14 +25,14 @@ _REASONS = {
     errno.ENOTDIR: "a parent of it is a file, not a folder",
     errno.EISDIR: "it is a folder, not a file",
 }
-# The file system, not the disk's state, is why a hard link cannot be made.
+# Errors of a file system that has no hard links.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
-# What `_temporary` calls files: the name, the process, the ending.
+# The names that `_temporary` gives.
 _TEMPORARY = re.compile(r"\..+\.\d+(\.done)?\.tmp")
 
 
 def explain(error: OSError, path: Path, doing: str) -> ResourceError:
-    """One sentence for an operating-system failure: what we did, to which path, and why it failed."""
+    """Say what failed, on which path, and why."""
     reason = _REASONS.get(error.errno or 0, (error.strerror or str(error)).lower())
     hint = "free some space or choose another folder" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
     return ResourceError(f"{path}: cannot {doing}: {reason}", hint=hint)
@@ -46,7 +40,7 @@ def explain(error: OSError, path: Path, doing: str) -> ResourceError:
 
 @contextlib.contextmanager
 def explaining(path: Path, doing: str) -> Iterator[None]:
-    """Raise what the operating system refuses inside as a `ResourceError`; see `explain`."""
+    """Turn an `OSError` of the block into a `ResourceError`; see `explain`."""
     try:
         yield
     except OSError as error:
@@ -57,12 +51,14 @@ def explaining(path: Path, doing: str) -> Iterator[None]:
 def atomic_write(path: Path, *, verify: Callable[[Path], object] | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` for binary writing; on success it becomes `path` in one step.
 
+    A reader sees the old file or the new one, never half of one. Pillai et al., "All File Systems Are Not Created
+    Equal" (OSDI 2014), show why each step is needed.
+
     Args:
-        path: the final file; its folder must exist.
         verify: called with the finished temporary file; what it raises cancels the write.
 
     Raises:
-        ResourceError: the disk, quota or permissions refused; `path` is then as it was before.
+        ResourceError: the system refused; `path` is as it was before.
     """
     with explaining(path, "write"), _temporary(path) as part:
         with part.open("wb") as stream:
@@ -76,15 +72,11 @@ def atomic_write(path: Path, *, verify: Callable[[Path], object] | None = None) 
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file that is never changed in place a second name, all or nothing; where no links can be had, a copy.
-
-    Raises:
-        ResourceError: the disk or permissions refused; `target` is then as it was before.
-    """
+    """Give a file a second name atomically, by a hard link, or by a copy where links are not supported."""
     try:
         with _temporary(target) as part:
             os.link(source, part)
-            _replace(part, target)  # does nothing where both already are the same file
+            _replace(part, target)  # does nothing if both are the same file already
             fsync_folder(target.parent)
     except OSError as error:
         if error.errno not in _NO_LINKS:
@@ -95,7 +87,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    """A name beside `path`, which is gone afterwards."""
+    """A name beside `path`; the file is removed afterwards."""
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield part
@@ -105,18 +97,18 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 with LF line ends, all or nothing."""
+    """Write `text` atomically, as UTF-8 with LF line ends."""
     with atomic_write(path) as stream:
         stream.write(text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented strict JSON (no NaN), all or nothing."""
+    """Write `value` atomically, as indented strict JSON (no NaN)."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _replace(part: Path, path: Path) -> None:
-    """`os.replace`, retried on Windows while a virus scanner or indexer holds the target (at most about 2 s)."""
+    """`os.replace`, retried for about 1 s on Windows while a virus scanner or indexer holds the target."""
     for attempt in range(8):
         try:
             os.replace(part, path)
@@ -128,9 +120,7 @@ def _replace(part: Path, path: Path) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make a rename in `folder` durable; a no-op where folders cannot be synced (Windows, some network disks)."""
-    if sys.platform == "win32":
-        return
+    """Make a rename in `folder` durable; does nothing where folders cannot be synced (Windows, some network disks)."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -146,11 +136,7 @@ def sha256_file(path: Path) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Create `path` and prove that a file can be written in it; what cannot be used is not left behind.
-
-    Raises:
-        ResourceError: it exists as a file, or cannot be created or written.
-    """
+    """Create `path` and check that files can be written in it; otherwise remove it and raise `ResourceError`."""
     missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -161,48 +147,36 @@ def make_folder(path: Path) -> None:
     try:
         _probe(path)
     except OSError as error:
-        for folder in missing:  # the innermost first
+        for folder in missing:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise explain(error, path, "write in this folder") from error
 
 
 def check_writable(folder: Path) -> None:
-    """Prove that files can be written in `folder`, or where it would be created; leaves nothing behind.
-
-    Raises:
-        ResourceError: it is a file, or cannot be written.
-    """
+    """Raise `ResourceError` unless files can be written in `folder`, or where it would be created."""
     with explaining(folder, "write in this folder"):
         _probe(_existing(folder))
 
 
 def _probe(folder: Path) -> None:
-    """Every call that an atomic write makes, once."""
+    """Make each system call of an atomic write once."""
     with _temporary(folder / "probe") as part, _temporary(folder / "probe.done") as whole:
         with part.open("wb") as stream:
             stream.write(b"nima")
             stream.flush()
             os.fsync(stream.fileno())
-        with contextlib.suppress(FileNotFoundError):  # the folder's holder has swept it: writing works
+        with contextlib.suppress(FileNotFoundError):  # another process has swept it, so writing works
             _replace(part, whole)
 
 
 def _existing(folder: Path) -> Path:
-    """`folder`, or the nearest one above it that is there."""
+    """`folder`, or its nearest parent that exists."""
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
 
 
 def check_free_space(folder: Path, needed: int) -> None:
-    """Refuse to begin what the disk cannot hold.
-
-    Args:
-        folder: it need not exist yet.
-        needed: bytes.
-
-    Raises:
-        ResourceError: names what is needed and what is free.
-    """
+    """Raise `ResourceError` if fewer than `needed` bytes are free for `folder`, which need not exist yet."""
     free = free_bytes(folder)
     if free is not None and free < needed:
         raise ResourceError(
@@ -212,7 +186,7 @@ def check_free_space(folder: Path, needed: int) -> None:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Bytes free on the disk that holds `folder`, or would; None where the system does not say."""
+    """Bytes free on the disk that holds `folder` or would hold it; None if the system does not say."""
     try:
         return shutil.disk_usage(_existing(folder)).free
     except OSError:
@@ -220,12 +194,12 @@ def free_bytes(folder: Path) -> int | None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one that a writer of ours has not finished."""
+    """Whether this is the name of an unfinished atomic write."""
     return bool(_TEMPORARY.fullmatch(name))
 
 
 def sweep_temporary(folder: Path) -> None:
-    """Remove what killed writers left in `folder`; to be called by its only writer, who holds its lock."""
+    """Remove what killed writers left in `folder`; the caller holds its lock."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             if is_temporary(path.name) and not path.is_symlink() and path.is_file():
@@ -234,24 +208,20 @@ def sweep_temporary(folder: Path) -> None:
 
 @contextlib.contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the kernel lets go when the process ends, however it ends.
+    """Lock the folder, or raise `ResourceError` and name the process that holds it.
 
-    Raises:
-        ResourceError: another process holds it; names its pid, host and start time.
+    The kernel releases the lock when the process ends, however it ends.
     """
     from filelock import FileLock, Timeout
 
     make_folder(folder)
-    path = folder / ".lock"
     owner = folder / ".lock.owner"
-    lock = FileLock(path, timeout=0)
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
-        held_by = _read_owner(owner)
-        raise ResourceError(
-            f"{folder}: in use by {held_by}", hint="wait for it, stop it, or choose another `output_dir=`"
-        ) from error
+        hint = "wait for it, stop it, or choose another `output_dir=`"
+        raise ResourceError(f"{folder}: in use by {_read_owner(owner)}", hint=hint) from error
     except OSError as error:
         raise explain(error, folder, "lock this folder") from error
     try:
@@ -265,7 +235,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 def _read_owner(owner: Path) -> str:
-    """Who holds the lock; a holder that has only just taken it gets a moment to say so."""
+    """Who holds the lock; waits for a process that has just acquired it and not written this yet."""
     for _ in range(20):
         with contextlib.suppress(OSError):
             return owner.read_text("utf-8").strip()

@@ -86,7 +86,7 @@ def test_a_single_or_constant_value_is_drawn(events: list[Any]) -> None:
 
 def test_nothing_to_draw_is_an_error() -> None:
     with pytest.raises(InputError, match="no values yet"):
-        terminal_plot([("a", [])], "loss", "step", 0.0, 60, 12)
+        terminal_plot([("a", [])], "loss", "step", 0.0, 60, 12, colour=False)
 
 
 @pytest.mark.parametrize("colour", [True, False])

@@ -1,4 +1,4 @@
-"""Loggers keep events: in files, figures and dashboards. Here is what several of them need."""
+"""Loggers keep events in files, figures and dashboards."""
 
 import contextlib
 from collections.abc import Callable
@@ -8,10 +8,7 @@ from nima_cli.events import EvalDone, Event, EventHandler, StepDone, perplexity
 
 
 class Guarded:
-    """A handler that never fails: at the first exception it is switched off, and training goes on.
-
-    For what is optional. `on_failure` gets one sentence that says why, at most once.
-    """
+    """An optional handler: its first exception switches it off and is told to `on_failure` in one sentence."""
 
     def __init__(self, handler: EventHandler, name: str, on_failure: Callable[[str], None]) -> None:
         self._handler = handler
@@ -44,7 +41,7 @@ class Guarded:
 
 
 def dashboard_scalars(event: StepDone | EvalDone) -> dict[str, float]:
-    """The numbers of a step or an evaluation under the names that dashboards show."""
+    """The numbers of a step or an evaluation under their names in dashboards."""
     side = "train" if isinstance(event, StepDone) else event.split
     fields = ("learning_rate", "grad_norm", "tokens_per_second", "bits_per_byte", "accuracy")
     numbers = {field: getattr(event, field) for field in fields if hasattr(event, field)}

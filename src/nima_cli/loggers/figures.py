@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nima_cli.curves import Curve, Row, XAxis, curves, is_logarithmic, metric_label, metric_title, x_axis
+from nima_cli.curves import Curve, Row, Runs, XAxis, curves, is_logarithmic, metric_label, metric_title, x_axis
 from nima_cli.errors import InputError
 from nima_cli.events import EvalDone, Event, EventHandler, RolledBack, RunEnded
 from nima_cli.files import atomic_write, make_folder
@@ -18,24 +18,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito, "Color Universal Design": told apart under every common colour blindness.
+# Safe for colour-blind readers (Okabe and Ito, "Color Universal Design").
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _INCHES, _DPI = (8.0, 5.0), 150
 
 RUN_FIGURES = {"loss.png": "loss", "perplexity.png": "perplexity", "learning_rate.png": "learning_rate"}
-# Of the time between two drawings, at most this share may have gone into the first.
-_DRAWING_SHARE = 0.005
+_DRAWING_SHARE = 0.005  # of the time of a run, at most
 
 
 class FiguresLogger(EventHandler):
-    """Keeps `loss.png`, `perplexity.png` and `learning_rate.png` of a run fresh.
+    """Draws `loss.png`, `perplexity.png` and `learning_rate.png` of a run.
 
-    They are drawn at the first evaluation, at each later one as far as drawing takes no more than 0.5% of the time, and
-    at the end of the run.
+    It does so at the end and at evaluations, as long as drawing takes no more than 0.5% of the time.
     """
 
     def __init__(self, folder: Path, *, rows: Iterable[Row] = (), clock: Callable[[], float] = time.monotonic) -> None:
-        """Draw into `folder`; on resume, `rows` are those of `metrics.jsonl` up to the checkpoint."""
+        """On resume, `rows` are those of `metrics.jsonl` up to the checkpoint."""
         self._folder = folder
         self._rows = [dict(row) for row in rows]
         self._clock = clock
@@ -49,30 +47,23 @@ class FiguresLogger(EventHandler):
         if isinstance(event, RolledBack):
             self._rows = until_step(self._rows, event.step)
         if isinstance(event, RunEnded) or (isinstance(event, EvalDone) and self._clock() >= self._not_before):
-            self._draw()
-
-    def _draw(self) -> None:
-        started = self._clock()
-        make_folder(self._folder)
-        for name, metric in RUN_FIGURES.items():
-            with contextlib.suppress(InputError):  # no finite value of this metric yet
-                draw_figure([("this run", self._rows)], metric, "step", 0.0, self._folder / name)
-        ended = self._clock()
-        self._not_before = ended + (ended - started) / _DRAWING_SHARE
+            started = self._clock()
+            make_folder(self._folder)
+            for name, metric in RUN_FIGURES.items():
+                with contextlib.suppress(InputError):  # no finite value of this metric yet
+                    draw_figure([("this run", self._rows)], metric, "step", 0.0, self._folder / name)
+            ended = self._clock()
+            self._not_before = ended + (ended - started) / _DRAWING_SHARE
 
 
-def draw_figure(
-    runs: Sequence[tuple[str, Sequence[Row]]], metric: str | Sequence[str], x: XAxis, smooth: float, path: Path
-) -> None:
-    """Draw one metric, or several above each other, over the runs, into a file of 1200 pixels' width.
+def draw_figure(runs: Runs, metric: str | Sequence[str], x: XAxis, smooth: float, path: Path) -> None:
+    """Draw one metric, or several above each other, into a `.png` or `.svg` file of 1200 pixels' width.
 
     Args:
-        runs: (name, rows of `metrics.jsonl`).
-        metric, x, smooth: as for `nima_cli.curves.curves`.
-        path: ends in `.png` or `.svg`.
+        runs, metric, x, smooth: as for `nima_cli.curves.curves`, which says what is raised.
 
     Raises:
-        InputError: another ending, an unknown metric, a bad `smooth`, or nothing to draw.
+        InputError: another ending.
         ResourceError: the file cannot be written.
     """
     kind = path.suffix.lower().removeprefix(".")
@@ -99,8 +90,10 @@ def _panel(axes: "Axes", metric: str, lines: Sequence[Curve], x: XAxis, *, many_
     handles = []
     for line in lines:
         colour = _COLOURS[(runs.index(line.run) if many_runs else line.kind != "train") % len(_COLOURS)]
-        xs = [at / unit for at in line.xs]
-        handles += axes.plot(xs, line.ys, color=colour, **_stroke(line))
+        stroke: dict[str, Any] = {"linewidth": 2.0, "marker": "o", "markersize": 4.5}
+        if line.kind == "train":
+            stroke = {"linewidth": 1.2, "alpha": 0.75, "marker": "." if len(line.xs) == 1 else ""}
+        handles += axes.plot([at / unit for at in line.xs], line.ys, color=colour, **stroke)
     axes.set_xlabel(label)
     axes.set_ylabel(metric_label(metric))
     axes.set_title(metric_title(metric), loc="left", fontweight="bold")
@@ -118,14 +111,8 @@ def _panel(axes: "Axes", metric: str, lines: Sequence[Curve], x: XAxis, *, many_
         text.set_parse_math(False)
 
 
-def _stroke(line: Curve) -> dict[str, Any]:
-    if line.kind == "train":
-        return {"linewidth": 1.2, "alpha": 0.75, "marker": "." if len(line.xs) == 1 else ""}
-    return {"linewidth": 2.0, "marker": "o", "markersize": 4.5}
-
-
 def rendered(figure: "Figure", kind: str, **options: Any) -> bytes:
-    """The bytes of a `png` or `svg` file, free of dates, so that equal figures give equal files."""
+    """The bytes of a `png` or `svg` file without dates, so that equal figures give equal files."""
     import matplotlib
 
     data = io.BytesIO()

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`, `samples.jsonl` and the report of a preparation: one strict JSON object a line."""
+"""`metrics.jsonl`, `samples.jsonl` and the report of a preparation: a strict JSON object per line."""
 
 import contextlib
 import itertools
@@ -27,7 +27,7 @@ from nima_cli.events import (
     StepDone,
     perplexity,
 )
-from nima_cli.files import atomic_write, explain, make_folder
+from nima_cli.files import atomic_write, explain, explaining, make_folder
 
 MetricsRow = dict[str, Any]
 _NAMES = {
@@ -41,7 +41,7 @@ _NAMES = {
 
 
 def metrics_row(event: Event) -> MetricsRow | None:
-    """The row of `metrics.jsonl` for an event, or None where it has none. Numbers may still be non-finite."""
+    """The row of `metrics.jsonl` for an event, if it has one; numbers may still be non-finite."""
     if type(event) not in _NAMES:
         return None
     row = {"event": _NAMES[type(event)], **asdict(event)}
@@ -59,16 +59,15 @@ def metrics_row(event: Event) -> MetricsRow | None:
 
 
 def samples_row(event: Event) -> MetricsRow | None:
-    """The row of `samples.jsonl` for an event, or None where it has none."""
+    """The row of `samples.jsonl` for an event, if it has one."""
     return asdict(event) if isinstance(event, SampleDrawn) else None
 
 
 class JsonlLogger:
-    """Appends a row for each event that has one, written at once.
+    """Appends a row for each event that has one, at once.
 
-    A disk that is full for a while costs no row and no training: what cannot be written waits, and goes out with the
-    next row for which there is room. What a failed write left behind is cut off, so that no line is ever half there
-    with another after it.
+    While the disk is full, rows wait for the next write. A failed write is cut off, so that no line is ever half
+    written.
     """
 
     def __init__(
@@ -80,15 +79,13 @@ class JsonlLogger:
         to_row: Callable[[Event], MetricsRow | None] = metrics_row,
         tell: Callable[[str], None] = lambda message: None,
     ) -> None:
-        """Open `path` at the first event.
+        """Open `path` at the first event, and make its folder.
 
         Args:
-            path: the file; its folder is made.
-            keep_until_step: on resume, the step of the checkpoint: the file is cut before its first row of a later
-                step. None for a new run: the file starts empty.
-            history: the file to take the earlier rows from, where the run goes on in another folder; by default `path`.
+            keep_until_step: on resume, the step of the checkpoint: later rows are cut. None starts with an empty file.
+            history: the file with the earlier rows, if not `path`.
             to_row: `metrics_row` or `samples_row`.
-            tell: gets one sentence at the first row that has to wait.
+            tell: gets one sentence when a row has to wait for the first time.
         """
         self._path = path
         self._keep_until_step = keep_until_step
@@ -104,12 +101,11 @@ class JsonlLogger:
         """Take one event; raises ResourceError if the file cannot be made, DataError if it is damaged."""
         stream = self._stream or self._open(self._history, self._keep_until_step)
         if isinstance(event, RolledBack):
-            # Rows that wait are of later steps, or would be lost all the same.
+            # Rows that wait are of later steps.
             stream.close()
             self._waiting.clear()
             stream = self._open(self._path, event.step)
-        row = self._to_row(event)
-        if row is not None:
+        if (row := self._to_row(event)) is not None:
             self._waiting.append(encode_row(row))
         try:
             self._write(stream)
@@ -123,19 +119,18 @@ class JsonlLogger:
         if self._stream is None:
             return
         try:
-            self._write(self._stream)
-        except OSError as error:
-            raise explain(error, self._path, f"write the last {len(self._waiting)} rows") from error
+            with explaining(self._path, f"write the last {len(self._waiting)} rows"):
+                self._write(self._stream)
         finally:
             with contextlib.suppress(OSError):
                 self._stream.close()
 
     def _write(self, stream: FileIO) -> None:
-        """Write all that waits, or nothing of it."""
+        """Write all rows that wait, or none of them."""
         rest = memoryview(b"".join(self._waiting))
-        if not rest:
-            return
         size = len(rest)
+        if not size:
+            return
         try:
             stream.seek(self._written)
             stream.truncate()
@@ -149,37 +144,35 @@ class JsonlLogger:
         self._waiting.clear()
 
     def _open(self, history: Path, keep_until_step: int | None) -> FileIO:
-        """Begin anew with the rows of `history` up to a step; None takes no row."""
+        """Begin with the rows of `history` up to a step; None takes no row."""
         make_folder(self._path.parent)
         kept: Iterable[MetricsRow] = ()
         if keep_until_step is not None and history.exists():
             kept = until_step(read_metrics(history), keep_until_step)
         with atomic_write(self._path) as whole:
             whole.writelines(encode_row(row) for row in kept)
-        try:
+        with explaining(self._path, "write"):
             self._stream = self._path.open("r+b", buffering=0)
             self._written = self._stream.seek(0, os.SEEK_END)
-        except OSError as error:
-            raise explain(error, self._path, "write") from error
         return self._stream
 
 
 def encode_row(row: Mapping[str, Any]) -> bytes:
-    """One line of strict JSON: a number that is not finite becomes null and its field is listed in `non_finite`."""
+    """One line of strict JSON; numbers that are not finite become null, and `non_finite` lists their fields."""
     missing = [field for field, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
     strict = {**row, **dict.fromkeys(missing), **({"non_finite": missing} if missing else {})}
     text = json.dumps(strict, ensure_ascii=False, allow_nan=False) + "\n"
-    # A lone surrogate has no UTF-8 form; its backslash form is the JSON escape for it.
+    # The backslash form of a lone surrogate is its JSON escape.
     return text.encode("utf-8", "backslashreplace")
 
 
 def until_step(rows: Iterable[MetricsRow], step: int) -> list[MetricsRow]:
-    """The rows before the first one of a later step, with the notes and starts among them."""
+    """The rows before the first one of a later step."""
     return list(itertools.takewhile(lambda row: row.get("step", 0) <= step, rows))
 
 
 def read_metrics(path: Path) -> list[MetricsRow]:
-    """The rows of a file that `JsonlLogger` wrote; a last line that a crash cut short is left out.
+    """The rows of a file that `JsonlLogger` wrote, without a last line that a crash cut short.
 
     Raises:
         DataError: the file cannot be read, or another line is not a JSON object.
@@ -188,32 +181,23 @@ def read_metrics(path: Path) -> list[MetricsRow]:
         lines = path.read_bytes().split(b"\n")[:-1]
     except OSError as error:
         raise DataError(explain(error, path, "read").message) from error
-    rows = [_parse(line) for line in lines]
-    if rows and rows[-1] is None:
-        rows.pop()
-    for number, row in enumerate(rows, start=1):
-        if row is None:
-            hint = "the file was changed by something else than nima"
-            raise DataError(f"{path}:{number}: not a JSON object", hint=hint)
-    return [row for row in rows if row is not None]
-
-
-def _parse(line: bytes) -> MetricsRow | None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None
+    rows: list[MetricsRow] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif number < len(lines):
+            raise DataError(f"{path}:{number}: not a JSON object", hint="something other than nima changed the file")
+    return rows
 
 
 class DropsLogger:
-    """Writes what was left out of a dataset to a file that appears, whole, when the dataset is ready.
+    """Writes what was left out of a new dataset; the file appears, whole, when the dataset is ready.
 
-    Attributes:
-        written: whether the file is there; where no new dataset was prepared it never is.
-
-    Raises:
-        ResourceError: the file cannot be written; when it is made, or on an event.
+    `written` says whether the file is there. Constructor and events raise ResourceError if it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -233,11 +217,7 @@ class DropsLogger:
                 self.written = True
 
     def close(self) -> None:
-        """Give up what is not complete."""
+        """Discard an incomplete file."""
         if not self.written:
-            with contextlib.suppress(_NotReadyError), self._open:
-                raise _NotReadyError
-
-
-class _NotReadyError(Exception):
-    """Leaves `atomic_write` without the file."""
+            with contextlib.suppress(LookupError), self._open:
+                raise LookupError("no dataset is ready")  # leaves `atomic_write` without a file

@@ -1,7 +1,4 @@
-"""`logs/train.log`: what happened when, in plain lines, over all processes of a run.
-
-Unlike the metrics it is never cut after a resume: what was given up did happen, and here one looks for why.
-"""
+"""`logs/train.log`: what happened when, over all processes of a run; a resume does not cut it."""
 
 import os
 import sys
@@ -17,20 +14,20 @@ LOG_NAME = "train.log"
 
 
 class LogFile:
-    """Adds a line for each event that a person would ask about later, and the reason when the run fails."""
+    """Adds a line for each important event, and the reason when the run fails."""
 
     def __init__(self, folder: Path) -> None:
-        """Nothing happens before the first event; `folder` is the `logs/` of the run."""
+        """`folder` is made at the first event."""
         self._folder = folder
         self._began = False
 
     def __call__(self, event: Event, /) -> None:
-        """Take one event; raises OSError or ResourceError when the file cannot be written."""
+        """Take one event; raises OSError or ResourceError if the file cannot be written."""
         if line := _line(event):
             self._add(line)
 
     def close(self) -> None:
-        """Called while a failure is under way, add that: one line for an expected one, else the traceback."""
+        """Add the exception that is being handled: a NimaError as one line, any other with its traceback."""
         failure = sys.exc_info()[1]
         if not self._began or failure is None:
             return

@@ -1,8 +1,7 @@
 """Event files for TensorBoard: scalars, text samples, the config and the hyper-parameters.
 
-Records are written by TensorBoard's own record writer straight to the file. Its event writers do not do: the
-asynchronous one would report a full disk from a thread of its own, past any guard, and none of them can make readers
-forget steps that a resumed run does again.
+They use TensorBoard's record writer. Its event writers cannot make readers forget the steps that a resumed run repeats,
+and the asynchronous one reports a full disk from its own thread, past any guard.
 """
 
 import json
@@ -21,29 +20,23 @@ _STAMP = re.compile(re.escape(_NAME) + r"(\d{20})\.")
 
 
 class TensorboardLogger:
-    """Writes an event file, from the first event on."""
+    """Writes an event file into `tensorboard/` of the run, from the first event on."""
 
     def __init__(self, folder: Path, *, keep_until_step: int | None) -> None:
-        """Nothing happens before the first event.
-
-        Args:
-            folder: the `tensorboard/` of the run.
-            keep_until_step: on resume, the step of the checkpoint; TensorBoard then forgets what earlier files say of
-                later steps. None for a new run.
-        """
+        """`keep_until_step` is the step of the checkpoint on resume: TensorBoard forgets the later ones."""
         self._folder = folder
         self._keep_until_step = keep_until_step
         self._writer: Any = None
 
     def __call__(self, event: Event, /) -> None:
-        """Take one event; raises OSError when the file cannot be written, ResourceError when it cannot be made."""
+        """Take one event; raises OSError or ResourceError if the file cannot be written."""
         if self._writer is None:
             self._open()
         match event:
             case RunStarted():
                 config = json.loads(event.config_json)
                 self._write_text(event.first_step - 1, "config", json.dumps(config, indent=2))
-                if self._keep_until_step is None:  # a run's first process writes them, for they do not change
+                if self._keep_until_step is None:  # only the first process, since they do not change
                     self._put(summary=_hyper_parameters(config, name=event.run_dir.name))
             case RolledBack():
                 self._forget_after(event.step)
@@ -64,27 +57,25 @@ class TensorboardLogger:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         make_folder(self._folder)
-        # TensorBoard reads the files of a folder in the order of their names, so time comes first; and this one must be
-        # the last, even if the clock was set back since.
+        # TensorBoard reads files in the order of their names. This one must be last, even if the clock was set back.
         stamps = (_STAMP.match(path.name) for path in self._folder.iterdir())
         stamp = max([time.time_ns(), *(int(found[1]) + 1 for found in stamps if found)])
         path = self._folder / f"{_NAME}{stamp:020d}.{os.getpid()}"
         self._writer = RecordWriter(path.open("xb"))
         self._put(file_version="brain.Event:2")
-        # In a new run, too: the pages take the first start that they see for the beginning, and only later ones for
-        # a restart.
+        # In a new run, too: TensorBoard takes the first start for the beginning, and only later ones for restarts.
         self._forget_after(-1 if self._keep_until_step is None else self._keep_until_step)
 
     def _forget_after(self, step: int) -> None:
-        """Make readers drop what they know of later steps: what other writers call `purge_step`."""
+        """Make readers drop later steps, as `purge_step` of other writers does."""
         from tensorboard.compat.proto.event_pb2 import SessionLog
 
         self._put(step=step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def _write_text(self, step: int, tag: str, text: str) -> None:
-        """For the text plugin, which shows Markdown: an indented block keeps the text as it is."""
         from tensorboard.plugins.text.summary_v2 import text_pb
 
+        # The text plugin shows Markdown; an indented block keeps the text as it is.
         block = "\n".join(f"    {line}" for line in text.split("\n"))
         self._put(step=step, summary=text_pb(tag, block.encode("utf-8", "backslashreplace")))
 
@@ -96,13 +87,13 @@ class TensorboardLogger:
 
 
 def _hyper_parameters(config: dict[str, Any], *, name: str) -> Any:
-    """The summary by which TensorBoard's HParams plugin knows a run; its own function for that needs TensorFlow."""
+    """The summary of a run for TensorBoard's HParams plugin, whose own function needs TensorFlow."""
     from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
     from tensorboard.plugins.hparams.metadata import PLUGIN_NAME, SESSION_START_INFO_TAG
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
     info = SessionStartInfo(group_name=name, start_time_secs=time.time())
-    for key, value in _flat(config).items():
+    for key, value in _flat({section: config.get(section, {}) for section in ("model", "training")}).items():
         kind = "bool_value" if isinstance(value, bool) else "number_value"
         if isinstance(value, int | float):
             setattr(info.hparams[key], kind, value)
@@ -114,11 +105,8 @@ def _hyper_parameters(config: dict[str, Any], *, name: str) -> Any:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`section.key` -> value for the sections `model` and `training`."""
+    """`section.key` -> value."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        elif prefix.startswith(("model.", "training.")):
-            found[prefix + key] = value
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return found

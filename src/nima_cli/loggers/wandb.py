@@ -1,7 +1,4 @@
-"""Metrics to Weights & Biases through its own client, which finds its key by itself.
-
-The client works in a thread of its own behind a queue, so that however slow the network is, training never waits.
-"""
+"""Metrics to Weights & Biases through its client, in a thread behind a queue, so that training never waits."""
 
 import json
 import os
@@ -18,7 +15,7 @@ from nima_cli.events import EvalDone, Event, RunEnded, RunStarted, SampleDrawn, 
 from nima_cli.files import make_folder, write_text
 from nima_cli.loggers import dashboard_scalars
 
-# Nothing of the machine, the code or the terminal leaves; names that another version of the client lacks are left out.
+# Facts about the machine, the code and the terminal stay here; settings that the client's version lacks are left out.
 _PRIVATE_SETTINGS = {
     "x_disable_meta": True,
     "x_disable_machine_info": True,
@@ -38,7 +35,7 @@ class WandbLogger:
     """Sends scalars, samples and the resolved config; the run keeps its id over resumes."""
 
     def __init__(self, settings: WandbConfig, *, tell: Callable[[str], None], patience: float = 30.0) -> None:
-        """`tell` gets a sentence when the run is kept offline; its end waits `patience` seconds for the client."""
+        """`tell` gets a sentence if the run stays offline; `close` waits `patience` seconds for the client."""
         self._settings = settings
         self._tell = tell
         self._patience = patience
@@ -48,14 +45,14 @@ class WandbLogger:
         self._run: Any = None
 
     def __call__(self, event: Event, /) -> None:
-        """Hand one event over; raises what the client failed with, at the next event after it."""
+        """Queue one event; raises the client's earlier failure."""
         self._raise_error()
         if self._worker.ident is None:
             self._worker.start()
         self._events.put(event)
 
     def close(self) -> None:
-        """Wait for what is queued; raises ResourceError if the client is not done within its time."""
+        """Wait for queued events; raises ResourceError if the client is not done in time."""
         if self._worker.ident is None:
             return
         self._events.put(None)
@@ -91,7 +88,7 @@ class WandbLogger:
                 self._run.summary.update({name: getattr(event, name) for name in ("reason", "best_loss", "best_step")})
 
     def _start(self, event: RunStarted) -> Any:
-        # Read by the client when it is imported: its crash reports would carry facts about the machine.
+        # The client's crash reports would carry facts about the machine; it reads this when it is imported.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         try:
             import wandb
@@ -116,7 +113,7 @@ class WandbLogger:
         )
 
     def _mode(self, wandb: Any, settings: Any, run_dir: Path) -> Any:
-        """The client's own choice (WANDB_MODE or its settings file), but offline where it cannot log in."""
+        """The client's choice (WANDB_MODE or its settings file), but offline if it cannot log in."""
         mode = wandb.setup(settings=settings).settings.mode
         if mode not in ("online", "shared"):
             return mode
@@ -124,14 +121,14 @@ class WandbLogger:
         try:
             if wandb.login(prompt=False, verify=True):
                 return mode
-        except wandb.errors.AuthenticationError as error:  # a key that is refused, or a server that is out of reach
+        except wandb.errors.AuthenticationError as error:  # the key is refused or the server out of reach
             problem = str(error).split("\n", 1)[0]
         self._tell(f"wandb: {problem}; metrics are kept in {run_dir / 'wandb'}, `wandb sync` sends them later")
         return "offline"
 
 
 def _run_id(run_dir: Path) -> Any:
-    """The id under which this run directory is known to Weights & Biases, made at the first start."""
+    """The id of this run directory at Weights & Biases, made at the first start."""
     path = run_dir / "wandb" / "run_id.txt"
     if path.is_file():
         return path.read_text("utf-8").strip()

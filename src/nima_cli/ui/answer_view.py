@@ -1,4 +1,4 @@
-"""Prints one answer as it comes, exactly or formatted as Markdown."""
+"""Prints an answer as it comes, exactly or formatted as Markdown."""
 
 import contextlib
 import re
@@ -15,9 +15,8 @@ from nima_cli.ui.console import is_rich, out, safe_text, write_out
 def show_answer(pieces: Iterator[str], *, markdown: bool = False) -> None:
     """Print pieces as they come, without control characters, and end the line.
 
-    Args:
-        pieces: closed when printing is stopped, so that nothing goes on computing behind the next prompt.
-        markdown: format paragraph by paragraph, where the terminal takes styles; elsewhere the text stays as it is.
+    `pieces` is closed when printing stops, so that the model does too. `markdown` formats paragraph by paragraph where
+    the terminal takes styles.
     """
     printer = MarkdownAnswer() if markdown and is_rich(sys.stdout) else PlainAnswer()
     begun = False
@@ -36,20 +35,17 @@ def show_answer(pieces: Iterator[str], *, markdown: bool = False) -> None:
 
 
 class PlainAnswer:
-    """The text itself; on a terminal, a word that does not fit the line begins the next one.
-
-    A word is shown when its end is known, wide characters, of which words may consist without any space, at once.
-    """
+    """The text itself, with words wrapped on a terminal: a word is shown at its end, a wide character at once."""
 
     def __init__(self) -> None:
         self._wraps = sys.stdout is not None and sys.stdout.isatty()
         self._column = 0
         self._gap = ""
         self._word = ""
-        self._goes_on = False  # the word began before what is in `_word`, and is longer than a line
+        self._goes_on = False  # `_word` is the rest of a word that is longer than a line
 
     def push(self, piece: str) -> None:
-        """Take a piece; print what can no longer change its place."""
+        """Take a piece; print the words that are complete."""
         text = safe_text(piece)
         write_out("".join(map(self._take, text)) if self._wraps else text)
 
@@ -71,11 +67,11 @@ class PlainAnswer:
             return self._placed()
         if cell_len(self._word) < out().width:
             return ""
-        done, self._goes_on = self._placed(), True  # longer than a line: the terminal breaks it, and a copy is whole
+        done, self._goes_on = self._placed(), True  # the terminal breaks it, so that a copied word is whole
         return done
 
     def _placed(self) -> str:
-        """The word so far behind the gap before it, or at the beginning of a new line."""
+        """The word so far, behind its gap or on a new line."""
         if not self._word:
             return ""
         gap, word, self._gap, self._word = self._gap.expandtabs(4), self._word, "", ""
@@ -91,7 +87,7 @@ _FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})(.*)")
 
 
 class MarkdownAnswer:
-    """Blocks of Markdown, each printed when it is whole, so that nothing on the screen is ever drawn twice."""
+    """Blocks of Markdown, each formatted and printed when it is complete."""
 
     def __init__(self) -> None:
         self._line = ""
@@ -100,28 +96,24 @@ class MarkdownAnswer:
         self._shown = False
 
     def push(self, piece: str) -> None:
-        """Take a piece; print what has become whole: up to an empty line, or to the end of a code fence."""
+        """Take a piece; print up to the last empty line or end of a code fence."""
         *lines, self._line = (self._line + piece).split("\n")
         for line in lines:
-            self._take(line)
+            self._block.append(line)
+            mark = _FENCE.fullmatch(line)
+            if self._fence is None and mark:
+                self._fence = mark[1]
+            elif self._fence is None and not line.strip():
+                self._show()
+            elif self._fence and mark and mark[1].startswith(self._fence) and not mark[2].strip():
+                self._fence = None
+                self._show()
 
     def finish(self) -> None:
         """Print the rest."""
         self._block.append(self._line)
         self._line, self._fence = "", None
         self._show()
-
-    def _take(self, line: str) -> None:
-        self._block.append(line)
-        mark = _FENCE.fullmatch(line)
-        if self._fence is None:
-            if mark:
-                self._fence = mark[1]
-            elif not line.strip():
-                self._show()
-        elif mark and mark[1].startswith(self._fence) and not mark[2].strip():
-            self._fence = None
-            self._show()
 
     def _show(self) -> None:
         text, self._block = "\n".join(self._block), []
@@ -134,10 +126,10 @@ class MarkdownAnswer:
 
 
 def _formatted(text: str) -> Segments:
-    """Foreign Markdown, formatted and as harmless as plain text.
+    """Foreign Markdown, formatted and safe.
 
-    Rich's own Markdown leaves out what looks like a tag, as `<name>` does in many a command line, and decodes `&#27;`
-    to the character that steers a terminal. Here tags are text, and characters are made safe after decoding, too.
+    Rich's own Markdown drops tags, such as `<name>` in a command line, and decodes `&#27;` to an escape character. Here
+    tags are text, and text is made safe again after decoding.
     """
     from markdown_it import MarkdownIt
     from rich.markdown import Markdown

@@ -20,12 +20,9 @@ Arguments = Mapping[str, tuple[str, ...] | None]
 
 
 def prompt_reader(helps: Mapping[str, str], arguments: Arguments, history_file: Path | None) -> Callable[[], str]:
-    """What asks for one message, of one or several lines; it raises KeyboardInterrupt on Ctrl-C, EOFError on Ctrl-D.
+    """A function that asks for one message; it raises KeyboardInterrupt on Ctrl-C, EOFError on Ctrl-D.
 
-    Args:
-        helps: each command with its slash -> what it does in one line.
-        arguments: what the argument of a command may begin with; None stands for the name of a file.
-        history_file: where messages are remembered between sessions; None remembers them for this one only.
+    `helps` has a line for each command (with its slash). The other arguments are those of `chat_loop`.
     """
     session: PromptSession[str] = PromptSession(
         [("ansicyan bold", "> ")],
@@ -41,7 +38,7 @@ def prompt_reader(helps: Mapping[str, str], arguments: Arguments, history_file: 
     def read() -> str:
         sys.stdout.write("\n")
         sys.stdout.flush()
-        # Below a terminal of few rows there is no room for eight of the completion menu.
+        # A small terminal has no room for eight rows of completions.
         return session.prompt(reserve_space_for_menu=min(8, shutil.get_terminal_size().lines // 3))
 
     return read
@@ -76,7 +73,7 @@ class CommandCompleter(Completer):
         self._files = PathCompleter(expanduser=True)
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        """What the text before the cursor may go on with."""
+        """Completions of the text before the cursor."""
         name, space, argument = document.text_before_cursor.partition(" ")
         if not name.startswith("/") or "\n" in name + argument:
             return
@@ -95,31 +92,24 @@ class CommandCompleter(Completer):
 
 
 class _ShowSteering(Processor):
-    """Shows a placeholder for what the prompt's own display would pass on: text that was pasted may turn lines around.
-
-    Control characters are none of these; the prompt shows them as `^[`.
-    """
+    """Replaces bidirectional controls in pasted text; control characters below U+00A0 the prompt shows as `^[`."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
-        """One character for one, so that the cursor stays where it is."""
-        return Transformation(
-            [
-                (style, "".join("\ufffd" if char > "\x9f" and safe_text(char) != char else char for char in text))
-                for style, text, *_ in transformation_input.fragments
-            ]
-        )
+        def shown(text: str) -> str:  # as long as `text`, so that the cursor stays where it is
+            return "".join("\ufffd" if char > "\x9f" and safe_text(char) != char else char for char in text)
+
+        return Transformation([(style, shown(text)) for style, text, *_ in transformation_input.fragments])
 
 
 def _history(path: Path | None) -> History:
-    """Messages of earlier sessions, in a file that only its owner can read; in memory where that is not possible."""
+    """Messages of earlier sessions in a file that only its owner can read, or in memory."""
     if path is None:
         return InMemoryHistory()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         path.chmod(0o600)
-        with path.open("ab"):
-            pass
+        path.open("ab").close()
     except OSError as error:
         say(f"{path}: messages are not remembered: {error.strerror}", "warning")
         return InMemoryHistory()
@@ -128,6 +118,6 @@ def _history(path: Path | None) -> History:
 
 class _LastingHistory(FileHistory):
     def store_string(self, string: str) -> None:
-        # Neither a full disk nor bytes that are no text must end a conversation.
+        # A full disk or invalid text does not end the conversation.
         with contextlib.suppress(OSError, UnicodeError):
             super().store_string(string)

@@ -5,6 +5,7 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +19,7 @@ Command = Callable[[str], str | Iterator[str] | None]
 WELCOME = "Alt-Enter or \\ starts a new line, /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."
 PLAIN_WELCOME = "/help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."
 EXITS = ("/exit", "/quit")
-# What people type who do not know yet how to leave; as a message it would get an answer that helps nobody.
+# People type these to leave.
 BARE_EXITS = ("exit", "quit", "exit()", "quit()", ":q", ":q!", ":wq", "bye")
 # A slash and one word: `/etc/hosts is empty` is a message, not a command.
 _COMMAND = re.compile(r"(/\w*!?)(?:\s+(.*))?", re.DOTALL)
@@ -35,24 +36,18 @@ def chat_loop(
 ) -> None:
     """Read messages and print answers until the input ends or `/exit` is typed.
 
-    At a terminal Ctrl-C stops an answer, and failures are shown and the loop goes on; where the terminal takes escape
-    codes, there is line editing, history and completion. Otherwise each line of stdin is a message, stdout holds the
-    answers and nothing else, and the first failure ends the loop.
+    At a terminal Ctrl-C stops an answer, and the loop goes on after a failure; a rich terminal gets line editing,
+    history and completion. Otherwise each line of stdin is a message, stdout holds only the answers, and the first
+    failure is raised.
 
     Args:
-        answer: a message -> the pieces of the answer, printed as they come. They are closed when stopped early.
-        commands: name with its slash -> what it does with the rest of the line. A returned text is talk for stderr; an
-            iterator is printed as an answer. The first line of its docstring is its help.
-        arguments: what a command's argument may begin with, for completion; None stands for the name of a file.
-        history_file: where messages are remembered between sessions; None remembers them for this one only.
-        markdown: format answers, where the terminal takes it.
-        welcome: begin by naming the most important keys.
-
-    Raises:
-        InputError: a message is not valid UTF-8 (without a terminal).
-        NimaError: what `answer` or a command failed with (without a terminal).
+        answer: a message -> the pieces of the answer, which are closed when stopped early.
+        commands: name with its slash -> its action on the rest of the line. A returned text goes to stderr; an iterator
+            is printed as an answer. The first line of its docstring is its help.
+        arguments: completions of a command's argument; None completes file names.
+        welcome: name the most important keys first.
     """
-    loop = _Loop(answer, commands, markdown=markdown)
+    loop = _Loop(answer, commands, markdown)
     stdin: IO[str] | None = sys.stdin  # None where its descriptor was closed when Python started
     if stdin is None or not stdin.isatty():
         while (line := _read_line(stdin)) and loop.turn(line):
@@ -70,14 +65,12 @@ def chat_loop(
         pass
 
 
+@dataclass
 class _Loop:
-    """What one message does."""
-
-    def __init__(self, answer: Answer, commands: Mapping[str, Command], *, markdown: bool) -> None:
-        self._answer = answer
-        self._commands = commands
-        self._markdown = markdown
-        self.answering = False
+    answer: Answer
+    commands: Mapping[str, Command]
+    markdown: bool
+    answering: bool = False
 
     def turn(self, message: str) -> bool:
         """Act on one message; False when it asks to leave."""
@@ -86,8 +79,7 @@ class _Loop:
         except UnicodeEncodeError as error:
             raise InputError("message: not valid UTF-8", hint="convert it, for example with `iconv`") from error
         message = message.strip()
-        command = _COMMAND.fullmatch(message)
-        if command is not None:
+        if command := _COMMAND.fullmatch(message):
             if command[1] in EXITS:
                 return False
             self._run(command[1], command[2] or "")
@@ -95,12 +87,13 @@ class _Loop:
             say(f"left the chat: `{message}` alone leaves, as `/exit` does")
             return False
         elif message:
-            self._show(lambda: self._answer(message))
+            self.answering = True
+            self._show(self.answer(message))
         return True
 
     def helps(self) -> dict[str, str]:
-        """Each command and what it does, in one line."""
-        texts = {name: (command.__doc__ or "").strip().split("\n", 1)[0] for name, command in self._commands.items()}
+        """Each command and its help in one line."""
+        texts = {name: (command.__doc__ or "").strip().split("\n", 1)[0] for name, command in self.commands.items()}
         return texts | {"/help": "Show this list.", "/exit": "Leave, as Ctrl-D or the word `exit` alone does."}
 
     def _run(self, name: str, argument: str) -> None:
@@ -108,23 +101,23 @@ class _Loop:
             helps = self.helps()
             width = max(len(name) for name in helps)
             say("\n".join(f"{name:<{width}}  {text}".rstrip() for name, text in helps.items()))
-        elif name not in self._commands:
-            say(f"unknown command `{name}`; there are {' '.join([*self._commands, '/help', '/exit'])}")
+        elif name not in self.commands:
+            say(f"unknown command `{name}`; there are {' '.join([*self.commands, '/help', '/exit'])}")
         else:
-            result = self._commands[name](argument)
+            result = self.commands[name](argument)
             if isinstance(result, str):
                 say(result)
             elif result is not None:
-                self._show(lambda: result)
+                self._show(result)
 
-    def _show(self, begin: Callable[[], Iterator[str]]) -> None:
+    def _show(self, pieces: Iterator[str]) -> None:
         self.answering = True
-        show_answer(begin(), markdown=self._markdown)
+        show_answer(pieces, markdown=self.markdown)
         self.answering = False
 
 
 def _goes_on(loop: _Loop, read: Callable[[], str]) -> bool:
-    """One message of somebody who sees the answers, and who means to go on after a failure."""
+    """One message at a terminal, where the chat goes on after a failure."""
     try:
         if loop.answering:  # the answer before this was stopped
             loop.answering = False
@@ -141,7 +134,7 @@ def _goes_on(loop: _Loop, read: Callable[[], str]) -> bool:
 
 
 def _ask_plainly(stdin: IO[str]) -> str:
-    """One line from a terminal without escape codes; raises EOFError where there are no more."""
+    """One line from a terminal without escape codes; raises EOFError at the end."""
     talk = err().file
     talk.write("\n> ")
     talk.flush()
@@ -153,7 +146,7 @@ def _ask_plainly(stdin: IO[str]) -> str:
 
 
 def _read_line(stdin: IO[str] | None) -> str:
-    """The next line, empty at the end; what is not UTF-8 comes as surrogates, which a turn refuses."""
+    """The next line, empty at the end; invalid UTF-8 becomes surrogates, which `turn` refuses."""
     if isinstance(stdin, io.TextIOWrapper) and stdin.errors != "surrogateescape":
         stdin.reconfigure(errors="surrogateescape")
     return stdin.readline() if stdin is not None else ""

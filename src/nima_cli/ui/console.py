@@ -1,4 +1,4 @@
-"""The two consoles (data: stdout, talk: stderr), and foreign text made safe for them."""
+"""The two consoles (results: stdout, talk: stderr), and foreign text made safe for them."""
 
 import contextlib
 import functools
@@ -17,7 +17,7 @@ from rich.text import Text
 from nima_cli.errors import ResourceError
 from nima_cli.files import explain
 
-# Tables in a pipe keep every column: whoever reads the pipe decides where lines end.
+# Wide enough that tables in a pipe keep every column.
 PIPE_WIDTH = 160
 
 # All C0 but newline and tab, DEL, all C1, line and paragraph separators, bidirectional controls, lone surrogates.
@@ -27,26 +27,23 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028-\u202e\u2066-\u20
 def safe_text(text: str) -> str:
     """`text` with every code point that could steer a terminal made visible, as `\\x1b` or `\\u202e`.
 
-    Works per code point and keeps no state, so that a sequence split over several pieces cannot slip through.
+    A sequence split over several pieces cannot slip through, since each code point is replaced by itself.
     """
-    return _UNSAFE.sub(_visible, text)
+
+    def visible(match: re.Match[str]) -> str:
+        code = ord(match.group())
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+    return _UNSAFE.sub(visible, text)
 
 
 def safe_json(text: str) -> str:
-    """JSON text in which every such code point is written as its escape, which means the same to every reader."""
+    """JSON text with every such code point written as its JSON escape."""
     return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
-def _visible(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
 def is_rich(stream: IO[str] | None, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether escape codes and redrawing are welcome on `stream`: a terminal, not a dumb one, and no NO_COLOR.
-
-    A stream is None where its descriptor was closed when Python started.
-    """
+    """Whether `stream` takes escape codes: a terminal, not a dumb one, and no NO_COLOR; a closed stream is None."""
     welcome = environ.get("TERM") != "dumb" and not environ.get("NO_COLOR")
     return stream is not None and stream.isatty() and welcome
 
@@ -66,7 +63,7 @@ def command(*words: str | Path) -> str:
 
 
 def write_out(text: str) -> None:
-    """Write a result on stdout as it is, and at once; raises ResourceError where stdout cannot take it."""
+    """Write a result on stdout unchanged and at once; raises ResourceError if stdout fails."""
     stream = out().file
     try:
         stream.write(text)
@@ -78,8 +75,8 @@ def write_out(text: str) -> None:
 
 
 def out() -> Console:
-    """The console for data: stdout; raises ResourceError where it is closed, so that nobody could see a result."""
-    if sys.stdout is None:  # the descriptor was closed when Python started
+    """The console for results: stdout; raises ResourceError if it is closed."""
+    if sys.stdout is None:
         raise ResourceError("stdout: cannot write: it is closed")
     _accept_any_character(sys.stdout)
     return _console(to_stderr=False, styled=is_rich(sys.stdout), columns=os.environ.get("COLUMNS"))
@@ -92,25 +89,21 @@ def err() -> Console:
 
 
 def _accept_any_character(stream: IO[str]) -> None:
-    """Where the terminal's encoding lacks a character, show its code instead of failing."""
+    """Show the code of a character that the terminal's encoding lacks, instead of failing."""
     if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
         stream.reconfigure(errors="backslashreplace")
 
 
 class _Console(Console):
-    """Rich ends the process when the reader of its output goes away; whoever prints decides that here."""
+    """Lets a BrokenPipeError out, where Rich itself ends the process."""
 
     def on_broken_pipe(self) -> None:
-        """Let the BrokenPipeError that is being handled out."""
         raise
 
 
 @functools.lru_cache(maxsize=8)
 def _console(*, to_stderr: bool, styled: bool, columns: str | None) -> Console:
-    """One console per stream and look, so that talk and a live display on the same stream know of each other.
-
-    It writes to whatever `sys.stdout` or `sys.stderr` is at that moment.
-    """
+    """One console per stream and look, so that talk appears above a live display on the same stream."""
     return _Console(
         stderr=to_stderr,
         force_terminal=styled,
@@ -128,10 +121,7 @@ _STYLES = {"error": "bold red", "warning": "bold yellow", "hint": "bold cyan"}
 
 
 def say(message: str, level: str = "info") -> None:
-    """One piece of talk on stderr; `level` is info, warning, error or hint. Each line of a message is labelled.
-
-    Talk that nobody can hear any more is no reason to stop what it is about.
-    """
+    """Print a message on stderr, each line labelled; `level` is info, warning, error or hint. It never fails."""
     for line in message.rstrip("\n").split("\n"):
         label = [(f"{level}: ", _STYLES[level])] if level in _STYLES else []
         with contextlib.suppress(OSError, ValueError):  # the terminal is gone, the pipe is closed, the disk is full
@@ -139,7 +129,7 @@ def say(message: str, level: str = "info") -> None:
 
 
 def say_error(message: str, hint: str | None = None) -> None:
-    """A failure on stderr: one `error:` line per problem in `message`, then `hint:` where there is one."""
+    """Print a failure on stderr: an `error:` line per line of `message`, then the `hint:`."""
     say(message, "error")
     if hint is not None:
         say(hint, "hint")

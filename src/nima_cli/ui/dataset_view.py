@@ -1,4 +1,4 @@
-"""A prepared dataset for people: tables, lengths, and samples with their special symbols."""
+"""A prepared dataset as tables, and its samples with their special symbols."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -37,20 +37,11 @@ _MIX_COLUMNS = (
 
 
 def dataset_view(result: Mapping[str, Any], *, verbose: bool) -> RenderableType:
-    """All that `nima data inspect --json` prints, but for its samples.
-
-    Args:
-        verbose: also show every leak that is listed, the options and the hashes of the files.
-    """
-    tokenizer, leaks = result["tokenizer"], result.get("leaks")
-    inputs = [InputsCounted(**row) for row in result.get("inputs", ())]
+    """What `nima data inspect --json` prints, without samples; `verbose` adds all leaks, options and file hashes."""
+    kind, size = safe_text(str(result["tokenizer"]["type"])), f"{result['tokenizer']['vocab_size']:,}"
+    leaks, inputs = result.get("leaks"), [InputsCounted(**row) for row in result.get("inputs", ())]
     parts = [
-        Text.assemble(
-            ("tokenizer ", "dim"),
-            safe_text(str(tokenizer["type"])),
-            ("  vocabulary ", "dim"),
-            f"{tokenizer['vocab_size']:,}",
-        ),
+        Text.assemble(("tokenizer ", "dim"), kind, ("  vocabulary ", "dim"), size),
         _columns(({"split": name, **split} for name, split in result["splits"].items()), _SPLIT_COLUMNS),
         _columns(({**one, "dropped": _drops(one["dropped"])} for one in result["sources"]), _SOURCE_COLUMNS),
         table(("", ""), _facts(result), styles=("dim",), gap=2),
@@ -63,7 +54,7 @@ def dataset_view(result: Mapping[str, Any], *, verbose: bool) -> RenderableType:
 
 
 def sample_view(sample: Mapping[str, Any]) -> Text:
-    """One of the samples of `nima data inspect --json`: green carries loss, special symbols stand out."""
+    """A sample of `nima data inspect --json`: text with loss is green, special symbols are reversed."""
     head = (
         f"{sample['split']} sample {sample['number']}, {sample['kind']} from {sample['source']}: "
         f"{sample['tokens']} tokens, {sample['loss_tokens']} with loss"
@@ -94,32 +85,28 @@ def _facts(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "duplicates", _duplicates(metadata["duplicates"])
     cleaned = (f"{name.replace('_', ' ')} {count:,}" for name, count in metadata["cleaning"].items() if count)
     yield "cleaned", ", ".join(cleaned) or "nothing"
-    for cut in metadata.get("contiguous", ()):  # one large document, and what each split has of it
+    for cut in metadata.get("contiguous", ()):  # large documents of which each split has a part
         parts = ", ".join(f"{split} {count:,}" for split, count in cut["characters"].items())
         yield "cut into parts", f"{cut['where']}: characters for {parts}; {cut['left_out']:,} between them left out"
 
 
 def _duplicates(found: Mapping[str, int | None]) -> str:
-    shown = [
-        f"{kind} {'not looked for' if found[kind] is None else format(found[kind], ',')}" for kind in ("exact", "near")
-    ]
+    counts = ((kind, found[kind]) for kind in ("exact", "near"))
+    shown = [f"{kind} {'not looked for' if count is None else format(count, ',')}" for kind, count in counts]
     if found.get("clusters"):
         shown.append(f"{found['clustered']:,} alike in {found['clusters']:,} clusters kept on one side of the split")
     return ", ".join(shown)
 
 
 def _leaks(leaks: Mapping[str, Any], *, shown: int | None) -> RenderableType:
-    """What val and test share with train, and where the longest of it is."""
     lines: list[RenderableType] = [Text(f"runs of {leaks['run_tokens']} and more tokens shared with train", "dim")]
     for split in ("val", "test"):
         found = leaks[split]
-        lines.append(
-            Text.assemble(
-                (f"  {split:<5}", "bold"),
-                f"{found['runs']:,} runs, {found['tokens']:,} tokens, in {found['documents']:,} documents; "
-                f"{found['near_duplicates']:,} between near duplicates",
-            )
+        counts = (
+            f"{found['runs']:,} runs, {found['tokens']:,} tokens, in {found['documents']:,} documents; "
+            f"{found['near_duplicates']:,} between near duplicates"
         )
+        lines.append(Text.assemble((f"  {split:<5}", "bold"), counts))
         details = [
             f"{pair['runs']:,} from {pair['source']}, in train {pair['train_source']}"
             for pair in found["sources"][:shown]

@@ -23,13 +23,13 @@ _FIGURES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("loss", "loss (nats per token)", formatting.loss),
     ("perplexity", "perplexity", formatting.ratio),
     ("bits_per_byte", "bits per byte", _bits),
-    ("accuracy", "next-token accuracy", formatting.percent),
+    ("accuracy", "next-token accuracy", "{:.1%}".format),
     ("tokens", "tokens evaluated", lambda value: f"{value:,}"),
 )
 
 
 def eval_view(result: Mapping[str, Any]) -> RenderableType:
-    """The tables of what `nima eval --json` prints; a figure that is absent or None is left out."""
+    """What `nima eval --json` prints as tables; figures that are absent or None are left out."""
     figures = [(name, show(result[field])) for field, name, show in _FIGURES if result.get(field) is not None]
     parts: list[RenderableType] = [table(("", f">{result['split']} split"), figures, styles=("", "bold"))]
     baselines = result.get("baselines", [])
@@ -53,14 +53,14 @@ def _baselines(result: Mapping[str, Any]) -> Table:
 
 
 def _breakdown(dimension: str, rows: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> Table:
-    """One line per name; baselines that say nothing along this dimension have no column."""
+    """One line per name, and one column per baseline that has figures."""
     shown = [name for name in baselines if any(row["baselines"][name] is not None for row in rows)]
     lines = [
         (
             row["name"],
             formatting.size(row["bytes"]),
             formatting.loss(row["loss"]),
-            formatting.percent(row["accuracy"]),
+            f"{row['accuracy']:.1%}",
             Text(_bits(row["bits_per_byte"]), "bold" if not shown else _BEHIND if row["behind"] else _BEST),
             *(_bits(row["baselines"][name]) for name in shown),
         )
@@ -79,12 +79,12 @@ def _writing(writing: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         counts = writing["blocks"][language]
         missing = language == "shell" and not writing["shell_checked"]
         yield name, "not checked: there is no bash" if missing else f"{counts['valid']} of {counts['checked']}"
-    theirs = f"(the real text: {formatting.percent(copies['held_out_share'])}, {copies['held_out_longest']} tokens)"
-    share = f"{formatting.percent(copies['share'])} in runs of {copies['at_least']} tokens or more"
+    theirs = f"(the real text: {copies['held_out_share']:.1%}, {copies['held_out_longest']} tokens)"
+    share = f"{copies['share']:.1%} in runs of {copies['at_least']} tokens or more"
     yield "copied from training", f"{share}, the longest {copies['longest']} {theirs}"
 
 
 def _answers(answers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "questions asked", f"{answers['asked']} of {answers['held_out']}"
-    yield "token F1", formatting.percent(answers["f1"])
-    yield "exact match", formatting.percent(answers["exact_match"])
+    yield "token F1", f"{answers['f1']:.1%}"
+    yield "exact match", f"{answers['exact_match']:.1%}"

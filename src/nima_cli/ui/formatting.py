@@ -4,7 +4,7 @@ import math
 
 
 def count(number: float) -> str:
-    """`4570624` -> `4.6M`, `12345` -> `12.3k`, `2000` -> `2k`, `950` -> `950`."""
+    """`4570624` -> `4.6M`, `2000` -> `2k`, `950` -> `950`."""
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size * 0.99995:
             return f"{number / size:.1f}".removesuffix(".0") + letter
@@ -12,7 +12,7 @@ def count(number: float) -> str:
 
 
 def many(number: int, what: str) -> str:
-    """`1 document`, `12,345 documents`; for words that take an s."""
+    """`1 document`, `12,345 documents`."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
@@ -21,17 +21,14 @@ def duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "-"
     whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+    for unit, name, smaller, smaller_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= unit:
+            return f"{whole // unit}{name}{whole % unit // smaller:02d}{smaller_name}"
+    return f"{whole}s"
 
 
 def size(number: int) -> str:
-    """Bytes in powers of ten, as disks are sold: `18400000` -> `18.4 MB`."""
+    """Bytes in powers of ten: `18400000` -> `18.4 MB`."""
     for unit, letter in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if number >= unit * 0.99995:
             return f"{number / unit:.1f} {letter}"
@@ -39,7 +36,7 @@ def size(number: int) -> str:
 
 
 def loss(nats: float) -> str:
-    """A loss in nats per token with the digits that matter; a dash while there is none."""
+    """A loss in nats per token; a dash for NaN."""
     return "-" if math.isnan(nats) else f"{nats:.3f}"
 
 
@@ -48,11 +45,6 @@ def ratio(number: float) -> str:
     if not math.isfinite(number):
         return f"{number}"
     return f"{number:.2f}" if number < 100 else f"{number:,.0f}" if number < 1e6 else f"{number:.1e}"
-
-
-def percent(share: float) -> str:
-    """`0.3127` -> `31.3%`."""
-    return f"{100 * share:.1f}%"
 
 
 def rate(number: float) -> str:

@@ -1,4 +1,4 @@
-"""What a preparation read, left out and dropped: a table for a terminal, plain lines elsewhere."""
+"""What a preparation read, left out and dropped: a table for a terminal, lines elsewhere."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,9 +10,8 @@ from nima_cli.ui import formatting
 from nima_cli.ui.console import safe_text
 from nima_cli.ui.tables import Cell, table
 
-# How many suffixes have a line of their own; the rest are added up.
-_SHOWN = 8
-# What is counted by another reason than its suffix: one of them, several.
+_SHOWN = 8  # suffixes with a line of their own
+# A reason other than the suffix: singular and plural.
 _REASONS = {
     "embedded": ("embedded document", "embedded documents"),
     "stdin": ("document on standard input", "documents on standard input"),
@@ -30,13 +29,13 @@ _REASONS = {
     "not_regular": ("entry that is no file", "entries that are no files"),
     "unreadable": ("unreadable entry", "unreadable entries"),
 }
-# Files of records, which `--text-files` leaves in a folder.
+# Files of records, which `--text-files` leaves out.
 _RECORDS = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv")
 _BY_DEFAULT = {"dependencies", "build", "generated"}
 
 
 def inputs_table(inputs: Sequence[InputsCounted]) -> Table:
-    """One line per suffix or reason, with the largest named."""
+    """One line per suffix or reason."""
     lines: list[Sequence[Cell]] = []
     for title, rows in _sections(inputs):
         lines.append((Text(title, "bold"),))
@@ -48,13 +47,13 @@ def inputs_table(inputs: Sequence[InputsCounted]) -> Table:
 
 
 def inputs_lines(inputs: Sequence[InputsCounted]) -> Iterator[str]:
-    """The same as plain lines, one for each section."""
+    """The same as one line per section."""
     for title, rows in _sections(inputs):
         yield safe_text(f"{title}: {', '.join(map(_clause, rows))}")
 
 
 def how_to_have_more(inputs: Sequence[InputsCounted]) -> str | None:
-    """How to read what no user asked to leave out; None where nothing was."""
+    """A hint how to read what was left out by default, if anything was."""
     left_out = [row for row in inputs if row.outcome == "left_out"]
     reasons = {row.reason for row in left_out}
     ways = ["what is left out by default with `data.default_excludes: false`"] if reasons & _BY_DEFAULT else []
@@ -66,27 +65,21 @@ def how_to_have_more(inputs: Sequence[InputsCounted]) -> str | None:
 
 
 def _sections(inputs: Sequence[InputsCounted]) -> Iterator[tuple[str, Sequence[InputsCounted]]]:
-    """What belongs together, with its heading; empty sections are left out."""
-    sections: dict[str, list[InputsCounted]] = {
-        "read": [],
-        "not of a kind that is read": [],
-        "left out": [],
-        "dropped after reading": [],
+    """(heading, rows) of the sections that are not empty; of many suffixes, the rest in one row."""
+    titles = {
+        "read": "read",
+        "kind": "not of a kind that is read",
+        "left_out": "left out",
+        "dropped": "dropped after reading",
     }
-    titles = {"read": "read", "dropped": "dropped after reading"}
-    for row in inputs:
-        kind = "not of a kind that is read" if row.reason == "kind" else "left out"
-        sections[titles.get(row.outcome, kind)].append(row)
-    return ((title, _shortened(rows)) for title, rows in sections.items() if rows)
-
-
-def _shortened(rows: Sequence[InputsCounted]) -> Sequence[InputsCounted]:
-    """The rows as they are; of many suffixes the first ones, and one row for all others."""
-    if len(rows) <= _SHOWN + 1 or not any(row.reason in ("", "kind") for row in rows):
-        return rows
-    rest = rows[_SHOWN:]
-    count, size = sum(row.count for row in rest), sum(row.bytes for row in rest)
-    return [*rows[:_SHOWN], InputsCounted("", "", f"files of {len(rest)} more kinds", count, size, "")]
+    for section, title in titles.items():
+        rows = [row for row in inputs if section == ("kind" if row.reason == "kind" else row.outcome)]
+        if len(rows) > _SHOWN + 1 and any(row.reason in ("", "kind") for row in rows):
+            rest = rows[_SHOWN:]
+            count, size = sum(row.count for row in rest), sum(row.bytes for row in rest)
+            rows = [*rows[:_SHOWN], InputsCounted("", "", f"files of {len(rest)} more kinds", count, size, "")]
+        if rows:
+            yield title, rows
 
 
 def _label(row: InputsCounted) -> str:

@@ -3,40 +3,29 @@
 import math
 from collections.abc import Sequence
 
-from nima_cli.curves import Row, XAxis, curves, is_logarithmic, metric_label, x_axis
+from nima_cli.curves import Runs, XAxis, curves, is_logarithmic, metric_label, x_axis
 from nima_cli.ui import formatting
 from nima_cli.ui.console import safe_text
 
 # Entries of the 256-colour palette nearest to the colour-blind-safe set of Okabe and Ito ("Color Universal Design").
 _COLOURS = (33, 208, 36, 175, 117, 220)
-# Without colour, curves are told apart by what they are drawn with.
+# Without colour, curves are told apart by their characters.
 _MARKERS = ("braille", "+", "o", "x", "*", "#")
 _ASCII_MARKERS = (".", *_MARKERS[1:])
 _BRAILLE_SAMPLE = "⠤⠤"
+_Points = tuple[list[float], list[float]]
 _FRAME = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
 
 
 def terminal_plot(
-    runs: Sequence[tuple[str, Sequence[Row]]],
-    metric: str,
-    x: XAxis,
-    smooth: float,
-    width: int,
-    height: int,
-    *,
-    colour: bool = True,
-    only_ascii: bool = False,
+    runs: Runs, metric: str, x: XAxis, smooth: float, width: int, height: int, *, colour: bool, only_ascii: bool = False
 ) -> str:
-    """One metric over the runs as `height` lines of at most `width` characters, each ended by a newline.
+    """One metric over the runs as `height` lines of at most `width` characters.
 
     Args:
-        runs: (name, rows of `metrics.jsonl`).
-        metric, x, smooth: as for `nima_cli.curves.curves`.
-        colour: whether escape codes for colour may be used; without it, curves differ by their characters.
-        only_ascii: whether that encoding is all there is: curves and frame are then drawn with its characters.
-
-    Raises:
-        InputError: an unknown metric, a bad `smooth`, or nothing to draw.
+        runs, metric, x, smooth: as for `nima_cli.curves.curves`, which says what is raised.
+        colour: use escape codes; without it, curves differ by their characters.
+        only_ascii: draw curves and frame with ASCII characters.
     """
     lines = curves(runs, metric, x, smooth)
     label, unit = x_axis(lines, x)
@@ -51,13 +40,12 @@ def terminal_plot(
         ([at / unit for at in line.xs], [math.log10(y) for y in line.ys] if logarithmic else line.ys)
         for line in lines
     ]
-    plot = _draw(points, markers, width, height, logarithmic=logarithmic, colour=colour)
+    plot = _draw(points, markers, width, height, log=logarithmic, colour=colour)
     plot = plot.translate(_FRAME) if only_ascii else plot
     return f"{headline}{plot.rstrip()}\n{label.center(width).rstrip()}\n"
 
 
 def _legend(names: Sequence[str], markers: Sequence[str], width: int, *, colour: bool) -> str:
-    """The curves' names behind samples of their strokes, in as many lines as needed."""
     rows, used = [""], 0
     for number, (foreign, marker) in enumerate(zip(names, markers, strict=True)):
         name = safe_text(foreign)
@@ -72,16 +60,7 @@ def _legend(names: Sequence[str], markers: Sequence[str], width: int, *, colour:
     return "\n".join(row.rstrip() for row in rows)
 
 
-def _draw(
-    points: Sequence[tuple[list[float], list[float]]],
-    markers: Sequence[str],
-    width: int,
-    height: int,
-    *,
-    logarithmic: bool,
-    colour: bool,
-) -> str:
-    """The axes and the curves, drawn by plotext."""
+def _draw(points: list[_Points], markers: list[str], width: int, height: int, *, log: bool, colour: bool) -> str:
     import plotext
 
     plotext.terminal.limit(False, False)
@@ -93,14 +72,14 @@ def _draw(
         marker = plotext.marker(symbol, plotext.pixel(_COLOURS[number % len(_COLOURS)]))
         figure.draw(figure.signal(xs, ys, marker=marker).lines(True))
     all_xs, all_ys = ([value for curve in points for value in curve[axis]] for axis in (0, 1))
-    y_ticks = _log_ticks if logarithmic else _ticks
+    y_ticks = _log_ticks if log else _ticks
     figure.ruler("x").ticks(*_ticks(min(all_xs), max(all_xs), width // 12))
     figure.ruler("y").ticks(*y_ticks(min(all_ys), max(all_ys), height // 3))
     return str(figure.build().string(colorless=not colour))
 
 
 def _ticks(low: float, high: float, wanted: int) -> tuple[list[float], list[str]]:
-    """Round positions between `low` and `high`, about `wanted` of them, and their labels."""
+    """About `wanted` round positions between `low` and `high`, and their labels."""
     span = (high - low) or abs(high) or 1.0
     rough = span / max(1, wanted)
     power = 10.0 ** math.floor(math.log10(rough))
@@ -111,7 +90,7 @@ def _ticks(low: float, high: float, wanted: int) -> tuple[list[float], list[str]
 
 
 def _log_ticks(low: float, high: float, _: int) -> tuple[list[float], list[str]]:
-    """Round values between two logarithms, 1-2-5 over a short range and powers of ten else."""
+    """Round values between two logarithms: 1-2-5 over a short range, else powers of ten."""
     factors = (1, 2, 5) if high - low < math.log10(300) else (1,)
     values = [factor * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for factor in factors]
     values = [value for value in values if low <= math.log10(value) <= high] or [10.0**low]

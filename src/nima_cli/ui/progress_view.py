@@ -1,4 +1,4 @@
-"""Shows how far a command is: the phase under way or, for the preparation of a dataset, each phase and its inputs."""
+"""Progress of a command: the current phase or, for the preparation of a dataset, each phase and its inputs."""
 
 import time
 
@@ -28,7 +28,7 @@ class QuietView(EventHandler):
 
 
 class PhaseView:
-    """Names the phase under way, and how far it is where that is known; on a terminal only."""
+    """Shows the current phase and how far it is, on a terminal only."""
 
     def __init__(self, *, quiet: bool) -> None:
         spinner = "dots" if can_show("⠋", err().file) else "line"
@@ -42,20 +42,19 @@ class PhaseView:
             self._status.update(event.phase + share)
 
     def close(self) -> None:
-        """Take the line away."""
         if self._status is not None:
             self._status.stop()
 
 
 def prepare_view(*, quiet: bool) -> EventHandler:
-    """Shows the preparation of a dataset: bars on a terminal, lines elsewhere; with `quiet`, only warnings."""
+    """The view of a preparation: bars on a terminal, lines elsewhere; with `quiet`, only warnings."""
     if quiet:
         return QuietView()
     return _BarView() if err().is_terminal else _LineView()
 
 
 class _LineView:
-    """A line when a phase ends; at the end, what was read and what was not."""
+    """A line at the end of each phase and, last, what was read and what was left out."""
 
     def __init__(self) -> None:
         self._last: Progress | None = None
@@ -77,13 +76,13 @@ class _LineView:
             say(hint, "hint")
 
     def _show(self, progress: Progress | None) -> None:
-        """Take the state of a phase; None at the end of all."""
+        """Show the state of a phase; None ends the last one."""
         last = self._last
         if last is not None and (progress is None or progress.phase != last.phase):
             seconds = time.monotonic() - self._started
             rate = _rate(last, seconds)
             say(f"{_NAMES[last.phase]}: {_amount(last)} in {seconds:.1f}s{rate and f', {rate}'}")
-            self._started = time.monotonic()
+            self._started += seconds
         self._last = progress
 
     def _show_inputs(self) -> None:
@@ -92,7 +91,7 @@ class _LineView:
 
 
 class _BarView(_LineView):
-    """A bar for the phase under way; those that are done stay on the screen."""
+    """A bar for each phase; the bars stay on the screen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,12 +111,11 @@ class _BarView(_LineView):
         if progress is None:
             self._bars.stop()
             return
-        if progress.phase not in self._tasks:
-            self._tasks[progress.phase] = self._bars.add_task(_NAMES[progress.phase], amount="", rate="")
-        task = self._tasks[progress.phase]
-        rate = _rate(progress, self._bars.tasks[task].elapsed or 0.0)
-        total = progress.total or None
-        self._bars.update(task, completed=progress.done, total=total, amount=_amount(progress), rate=rate)
+        phase = progress.phase
+        if phase not in self._tasks:
+            self._tasks[phase] = self._bars.add_task(_NAMES[phase], amount="", rate="")
+        rate, total = _rate(progress, self._bars.tasks[self._tasks[phase]].elapsed or 0.0), progress.total or None
+        self._bars.update(self._tasks[phase], completed=progress.done, total=total, amount=_amount(progress), rate=rate)
 
     def _show_inputs(self) -> None:
         if self._inputs:
@@ -131,7 +129,6 @@ def _amount(event: Progress) -> str:
 
 
 def _rate(event: Progress, seconds: float) -> str:
-    """How fast it went; nothing where that says nothing."""
     if event.total < 2 or seconds < 0.1:
         return ""
     rate = event.done / seconds

@@ -1,4 +1,4 @@
-"""The one way to build a table for the terminal: rows as data."""
+"""Tables for the terminal, from rows of text."""
 
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
@@ -18,22 +18,15 @@ def table(
     """A table without lines.
 
     Args:
-        headings: one for each column; `>` before it sets a column of numbers on the right. All empty: no headings.
+        headings: one per column, with `>` before it for a column of numbers; all empty: no headings.
         rows: strings may be foreign; a `Text` is shown as it is.
         styles: of the columns, from the first one on.
         gap: blanks between columns.
     """
-    grid = Table(
-        box=None,
-        padding=(0, gap, 0, 0),
-        pad_edge=False,
-        show_header=any(headings),
-        header_style="dim",
-    )
+    grid = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, show_header=any(headings), header_style="dim")
     for heading, style in zip_longest(headings, styles, fillvalue=""):
-        numbers = heading.startswith(">")
         title = Text(safe_text(heading.removeprefix(">")))
-        if numbers:
+        if heading.startswith(">"):
             grid.add_column(title, style=style, justify="right", no_wrap=True)
         else:
             grid.add_column(title, style=style, overflow="fold")
@@ -43,7 +36,7 @@ def table(
 
 
 def stacked(*parts: RenderableType) -> Group:
-    """Parts below each other, with an empty line between them."""
+    """Parts below each other with empty lines between them."""
     spaced = [item for part in parts for item in (Text(), part)]
     return Group(*spaced[1:])
 

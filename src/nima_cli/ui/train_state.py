@@ -1,4 +1,4 @@
-"""What a view of training remembers between events, and the sentences in which it says them."""
+"""The state that a view of training keeps between events, and the phrases in which it is told."""
 
 import json
 import math
@@ -20,13 +20,7 @@ _REASONS = {
 
 @dataclass(slots=True)
 class TrainState:
-    """The run so far, as this process saw it.
-
-    Attributes:
-        step: optimizer steps done.
-        began: by the view's clock, when this process began; `first_step_at` when its first step was done, and `last_at`
-            when the last figures came.
-    """
+    """The run so far, as this process saw it; `began`, `first_step_at` and `last_at` are times of the view's clock."""
 
     started: RunStarted | None = None
     first: StepDone | None = None
@@ -40,7 +34,6 @@ class TrainState:
     sample: SampleDrawn | None = None
 
     def take(self, event: Event, now: float = 0.0) -> None:
-        """Remember what later lines need; `now` is the time of the view's clock."""
         match event:
             case RunStarted():
                 self.started, self.step, self.began = event, event.first_step - 1, now
@@ -58,19 +51,18 @@ class TrainState:
 
     @property
     def total_steps(self) -> int:
-        """The optimizer steps that the whole run will have."""
         return self.started.total_steps if self.started else 0
 
     def epoch_at(self, step: int) -> float:
-        """How many passes over the train split `step` optimizer steps make."""
+        """Passes over the train split after `step` optimizer steps."""
         return self.started.total_epochs * step / max(1, self.total_steps) if self.started else math.nan
 
     def elapsed(self, now: float) -> float:
-        """Seconds since the run began, over all resumes as far as figures have told of them."""
+        """Seconds since the run began, over all resumes once the first figures are known."""
         return now - self.began if self.last is None else self.last.elapsed_seconds + now - self.last_at
 
     def eta(self, now: float = 0.0) -> float:
-        """Seconds to the last step, from the pace since this process's first step; infinite while it is unknown."""
+        """Seconds to the last step at the pace of this process; infinite while that is unknown."""
         if self.started is None:
             return math.inf
         if self.first and self.last and self.last.step > self.first.step:
@@ -84,7 +76,7 @@ class TrainState:
         return (self.total_steps - self.step) * seconds / steps
 
     def first_figures(self) -> int:
-        """The step at which there will be a loss to show."""
+        """The step at which the first loss is known."""
         if self.started is None:
             return 0
         every = json.loads(self.started.config_json).get("training", {}).get("log_steps", 1)
@@ -92,11 +84,11 @@ class TrainState:
 
 
 def data_line(started: RunStarted) -> str:
-    """What the run learns from: `data/mine (docs 97.4%, faq 2.6%)`."""
+    """`data/mine (docs 97.4%, faq 2.6%)`."""
     ranked = sorted(started.sources, key=lambda source: -source[1])
     if len(ranked) == 1:
         return f"{started.data} ({ranked[0][0]})"
-    names = [f"{name} {formatting.percent(share)}" for name, share in ranked[:_SOURCES]]
+    names = [f"{name} {share:.1%}" for name, share in ranked[:_SOURCES]]
     names += [f"{len(ranked) - _SOURCES} more"] if len(ranked) > _SOURCES else []
     return f"{started.data} ({', '.join(names)})"
 
@@ -114,7 +106,6 @@ def run_facts(started: RunStarted) -> list[str]:
 
 
 def step_facts(step: StepDone) -> list[str]:
-    """The numbers of a training step."""
     return [
         f"loss {formatting.loss(step.loss)}",
         f"perplexity {formatting.ratio(perplexity(step.loss))}",
@@ -125,12 +116,11 @@ def step_facts(step: StepDone) -> list[str]:
 
 
 def eval_facts(event: EvalDone) -> list[str]:
-    """The numbers of an evaluation."""
     return [
         f"{event.split} loss {formatting.loss(event.loss)}",
         f"perplexity {formatting.ratio(perplexity(event.loss))}",
         f"{event.bits_per_byte:.3f} bits/byte",
-        f"accuracy {formatting.percent(event.accuracy)}",
+        f"accuracy {event.accuracy:.1%}",
     ]
 
 
@@ -141,7 +131,7 @@ def ending(event: RunEnded) -> str:
 
 
 def next_step(event: RunEnded, run_dir: Path) -> str | None:
-    """What one does with a run that ended like this; None where the error that follows says it."""
+    """A hint what to do next; None for a run that diverged, since its error says it."""
     if event.reason == "diverged":
         return None
     if event.reason == "interrupted":

@@ -27,30 +27,24 @@ from nima_cli.ui.progress_view import QuietView
 from nima_cli.ui.tables import stacked, table
 from nima_cli.ui.train_state import TrainState, data_line, ending, eval_facts, next_step, run_facts, step_facts
 
-SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_DRAWS = 5.0, 0.1
 SAMPLE_CHARACTERS, SAMPLE_LINES = 240, 4
-
-SECONDS_BETWEEN_DRAWS = 0.1
 NARROW = 76
 MAX_SAMPLE_LINES = 5
 MAX_EVALUATIONS = 8
-# Lines of the display besides the evaluations: header, sample, progress and the blank lines between them.
+# Lines of the display besides the evaluations.
 OTHER_LINES = 17
 
 
 def train_view(*, quiet: bool, clock: Callable[[], float] = time.monotonic) -> EventHandler:
-    """The view that suits stderr: live on a terminal, lines in a pipe; with `quiet`, warnings only.
-
-    `clock` (seconds) spaces out the step lines and the redraws.
-    """
+    """The view that suits stderr: live on a terminal, lines in a pipe; with `quiet`, warnings only."""
     if quiet:
         return QuietView()
-    console = err()
-    return LiveTrainView(console, clock=clock) if console.is_terminal else LineTrainView(console, clock=clock)
+    return (LiveTrainView if err().is_terminal else LineTrainView)(err(), clock=clock)
 
 
 class LineTrainView(EventHandler):
-    """One line per fact, never redrawn: for logs, pipes and NO_COLOR."""
+    """Lines that are never redrawn: for logs, pipes and NO_COLOR."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float]) -> None:
         self._console = console
@@ -62,6 +56,7 @@ class LineTrainView(EventHandler):
     def __call__(self, event: Event, /) -> None:
         now = self._clock()
         self._state.take(event, now)
+        place = f"step {self._state.step}/{self._state.total_steps}"
         match event:
             case RunStarted():
                 self._print(f"run {event.run_dir}: {', '.join(run_facts(event))}")
@@ -69,10 +64,15 @@ class LineTrainView(EventHandler):
                 if event.first_step > 1:
                     self._print(f"goes on at step {event.first_step}")
                 self._next_line, self._next_sign = now, now + SECONDS_BETWEEN_LINES
-            case Progress():
-                self._show_waiting(now)
-            case StepDone():
-                self._show_step(event, now)
+            case Progress() if self._state.last is None and now >= self._next_sign:  # a sign of life
+                if self._state.step < self._state.first_figures():
+                    self._next_sign = now + SECONDS_BETWEEN_LINES
+                    self._print(f"{place}  first figures at step {self._state.first_figures()}")
+            case StepDone() if now >= self._next_line or event.step >= self._state.total_steps:
+                self._next_line = now + SECONDS_BETWEEN_LINES
+                elapsed, eta = map(formatting.duration, (event.elapsed_seconds, self._state.eta()))
+                facts = [place, f"epoch {event.epoch:.2f}", *step_facts(event), f"elapsed {elapsed}", f"eta {eta}"]
+                self._print("  ".join(facts))
             case EvalDone():
                 best = "  best so far" if event.best else ""
                 self._print(f"eval {event.step}  {'  '.join(eval_facts(event))}{best}")
@@ -86,7 +86,7 @@ class LineTrainView(EventHandler):
                     say(hint, "hint")
 
     def _show_sample(self, sample: SampleDrawn) -> None:
-        """The first sample of an evaluation, as much of it as a log can bear; all are in `samples.jsonl`."""
+        """The beginning of the first sample of an evaluation; all are in `samples.jsonl`."""
         if sample.step == self._sampled:
             return
         self._sampled = sample.step
@@ -97,33 +97,14 @@ class LineTrainView(EventHandler):
         for line in [*lines[:SAMPLE_LINES], *(["…"] if shortened else [])]:
             self._print(f"  | {line}")
 
-    def _show_waiting(self, now: float) -> None:
-        """A sign of life while there are no figures yet."""
-        at = self._state.first_figures()
-        if self._state.last is None and now >= self._next_sign and self._state.step < at:
-            self._next_sign = now + SECONDS_BETWEEN_LINES
-            self._print(f"{self._place()}  first figures at step {at}")
-
-    def _show_step(self, step: StepDone, now: float) -> None:
-        if now < self._next_line and step.step < self._state.total_steps:
-            return
-        self._next_line = now + SECONDS_BETWEEN_LINES
-        elapsed, eta = formatting.duration(step.elapsed_seconds), formatting.duration(self._state.eta())
-        facts = [f"epoch {step.epoch:.2f}", *step_facts(step), f"elapsed {elapsed}", f"eta {eta}"]
-        self._print("  ".join([self._place(), *facts]))
-
-    def _place(self) -> str:
-        return f"step {self._state.step}/{self._state.total_steps}"
-
     def _print(self, line: str) -> None:
         self._console.print(Text(safe_text(line)), soft_wrap=True)
 
 
 class LiveTrainView(LineTrainView):
-    """Redraws one block at the bottom of the terminal while the run goes on; before and after it, there are lines.
+    """Redraws one block at the bottom of the terminal during the run, and prints lines before and after it.
 
-    There is no refresh thread: the display is drawn by the events themselves, so it costs the training loop nothing
-    between them.
+    Events draw the display, so that no refresh thread takes time from training.
     """
 
     def __init__(self, console: Console, *, clock: Callable[[], float]) -> None:
@@ -145,7 +126,6 @@ class LiveTrainView(LineTrainView):
             self._draw(now)
 
     def close(self) -> None:
-        """Leave the last picture on the screen and give the cursor back."""
         if self._live.is_started:
             self._draw(self._clock())
             self._live.stop()
@@ -156,17 +136,15 @@ class LiveTrainView(LineTrainView):
 
 
 def picture(state: TrainState, console: Console, now: float = 0.0) -> RenderableType:
-    """The display for the console's size at a time of the view's clock; works from 40 columns on."""
+    """The display in the console's size; works from 40 columns on."""
     width, height = console.size
     parts: list[RenderableType] = []
-    if state.started is not None:
-        parts.append(_header(state.started, width))
     if state.evals:
         parts.append(_evaluations(state, min(MAX_EVALUATIONS, max(2, height - OTHER_LINES)), width))
     if state.sample is not None:
         parts.append(_sample(state.sample, console, width))
     if state.started is not None:
-        parts.append(_progress(state, state.started, width, now))
+        parts = [_header(state.started, width), *parts, _progress(state, state.started, width, now)]
     return stacked(*parts)
 
 
@@ -206,7 +184,7 @@ def _evaluations(state: TrainState, count: int, width: int) -> Table:
                 formatting.loss(event.loss),
                 formatting.ratio(perplexity(event.loss)),
                 f"{event.bits_per_byte:.3f}",
-                formatting.percent(event.accuracy),
+                f"{event.accuracy:.1%}",
                 Text(mark if wide else mark[:1].replace("b", "*"), "green" if is_best else "dim"),
             )
         )
@@ -223,18 +201,13 @@ def _sample(sample: SampleDrawn, console: Console, width: int) -> Text:
 
 
 def _progress(state: TrainState, started: RunStarted, width: int, now: float) -> RenderableType:
-    """How far the run is, and under the bar the latest numbers."""
     done, total = state.step, max(1, state.total_steps)
     line = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 2, 0, 0), expand=True)
     line.add_row(
         f"epoch {state.epoch_at(done):.2f}/{started.total_epochs:.2f}",
         ProgressBar(total=total, completed=done, complete_style="cyan", finished_style="green"),
-        f"{done}/{state.total_steps}  {formatting.percent(done / total)}",
+        f"{done}/{state.total_steps}  {done / total:.1%}",
     )
-    return Group(line, _packed(_numbers(state, started, now), width))
-
-
-def _numbers(state: TrainState, started: RunStarted, now: float) -> list[Text]:
     waiting = f"first figures at step {state.first_figures()}" if state.step >= started.first_step else "starting"
     pieces = [Text(fact) for fact in (step_facts(state.last) if state.last is not None else [waiting])]
     if state.evals:
@@ -243,4 +216,4 @@ def _numbers(state: TrainState, started: RunStarted, now: float) -> list[Text]:
     pieces.append(Text(f"ETA {formatting.duration(state.eta(now))}", "bold"))
     if state.best is not None:
         pieces.append(Text(f"best {formatting.loss(state.best.loss)} at step {state.best.step}", "green"))
-    return pieces
+    return Group(line, _packed(pieces, width))

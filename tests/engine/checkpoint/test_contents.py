@@ -152,7 +152,7 @@ def test_a_newer_format_says_how_to_update(checkpoint: Checkpoint, tmp_path: Pat
 
 
 def small_claims(checkpoint_payload: dict[str, Any]) -> dict[str, Any]:
-    """A model in order, of few bytes: its tensors lie over each other in one storage, which is allowed."""
+    """A valid model of few bytes: its tensors overlap in one storage, which is allowed."""
     largest = max(tensor.numel() for tensor in checkpoint_payload["model"].values())
     storage = Storage(largest)
     model = {
@@ -184,7 +184,7 @@ def giant_model(path: Path, payload: dict[str, Any]) -> None:
 
 
 def giant_of_the_right_shape(path: Path, payload: dict[str, Any]) -> None:
-    """A model of 1.6 thousand million parameters whose every tensor is a view of one number."""
+    """A model of 1.6 billion parameters in which each tensor is a view of one number."""
     header = json.loads(payload["header"])
     header["model_shape"].update(vocab_size=1 << 20, d_model=1024, d_ff=1 << 17)
     shape = {"embed_tokens.weight": (1 << 20, 1024), "norm.weight": (1024,)}

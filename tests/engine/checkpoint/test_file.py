@@ -285,7 +285,7 @@ def test_a_folder_that_is_not_there_is_a_resource_error(checkpoint: Checkpoint, 
 
 
 def test_what_cannot_be_read_back_never_gets_the_name(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    """A tensor of a kind that the reader refuses stands for a writer that produced nonsense."""
+    """A tensor that the reader refuses stands for a faulty writer."""
     save(tmp_path / "a.pt", checkpoint)
     old = (tmp_path / "a.pt").read_bytes()
     checkpoint.model["norm.weight"] = torch.zeros(32, dtype=torch.complex64)

@@ -87,7 +87,7 @@ def test_without_such_a_message_learning_all_needs_no_mask(tmp_path: Path) -> No
 def test_the_symbols_of_such_a_message_carry_no_loss_either(tmp_path: Path) -> None:
     prepared(tmp_path, [talk(number, right=0, wrong=1) for number in range(10)])
     [view] = view_samples(read_dataset(tmp_path / "out"), 1)
-    without = "".join(segment.text for segment in view.segments if not segment.carries_loss)
+    without = "".join(segment["text"] for segment in view["segments"] if not segment["carries_loss"])
     assert without.startswith("<|bos|><|assistant|>Right")
     assert without.endswith("wide.<|end|><|eos|>")
 
@@ -124,6 +124,6 @@ def test_a_cut_never_parts_what_tools_answer_from_the_call(tmp_path: Path) -> No
                for n in range(9)]  # fmt: skip
     dataset = prepared(tmp_path, records, max_length=48, min_length=1)
     views = view_samples(read_dataset(tmp_path / "out"), 100)
-    opening = {"".join(segment.text for segment in view.segments)[:30] for view in views}
+    opening = {"".join(segment["text"] for segment in view["segments"])[:30] for view in views}
     assert dataset.metadata["splits"]["train"]["samples"] > dataset.metadata["splits"]["train"]["documents"]
     assert not any("tool_response" in text for text in opening)

@@ -77,4 +77,5 @@ def test_open_fences_and_those_that_came_with_the_prompt() -> None:
     assert blocks("```yaml\na: 1\n    ```\n") == [CodeBlock("yaml", False, None)], "four spaces make it content"
     assert blocks("- ```yaml\n  a: 1\n\nafter the list") == [CodeBlock("yaml", False, None)]
     assert blocks("```yaml\n") == [CodeBlock("yaml", False, None)]
+    assert blocks("~~~yaml a`b\na: 1\n~~~\n") == [CodeBlock("yaml", True, True)], "tildes allow backticks behind them"
     assert blocks("no code") == []

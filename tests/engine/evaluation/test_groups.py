@@ -65,7 +65,8 @@ def test_each_token_is_of_the_source_and_the_kind_of_its_text(dataset: PreparedD
     assert sorted(groups.names["source"]) == ["articles", "records"]
     text: dict[tuple[str, str], bytes] = {}
     for token, code in zip(arrays.tokens.tolist(), groups.codes_P.tolist(), strict=True):
-        source, kind = (groups.names[one][groups.along(one, code)] for one in DIMENSIONS)
+        places = divmod(code, len(groups.names["kind"]))
+        source, kind = (groups.names[one][place] for one, place in zip(DIMENSIONS, places, strict=True))
         text[source, kind] = text.get((source, kind), b"") + tokenizer.token_bytes(token)
     assert {kind for source, kind in text if source == "records"} == {"prose", "question answering", "conversation"}
     assert {kind for source, kind in text if source == "articles"} == {"prose", "yaml", "command lines"}
@@ -82,7 +83,7 @@ def test_groups_add_up_to_the_total_exactly_at_any_batch_size(
     sums = sums_of(dataset, groups, batch_tokens)
     total = sums.total()
     for dimension in DIMENSIONS:
-        rows = groups.rows(dimension, sums).values()
+        rows = sums.rows(dimension).values()
         assert len(rows) > 1
         for figure in ("loss_sum", "tokens", "n_correct", "bytes"):
             assert sum(getattr(row, figure) for row in rows) == getattr(total, figure), figure
@@ -97,7 +98,8 @@ def test_the_order_of_addition_does_not_matter() -> None:
     generator = np.random.default_rng(0)
     nats, places = generator.exponential(5.0, 999).astype(np.float32), generator.integers(0, 3, 999)
     ones = np.ones(999, dtype=np.int32)
-    forward, backward = MetricSums(3), MetricSums(3)
+    three = Groups(places.astype(np.int32), {"source": ("a", "b", "c"), "kind": ("prose",)})
+    forward, backward = MetricSums(three), MetricSums(three)
     forward.add(places, nats, ones)
     for one in range(998, -1, -1):
         backward.add(places[one : one + 1], nats[one : one + 1], ones[one : one + 1])

@@ -79,4 +79,5 @@ def test_plain_text_has_the_literal_blocks_of_restructuredtext() -> None:
 def test_fence_marks() -> None:
     assert fence_marks("````Python title=x") == ("````", "python")
     assert fence_marks("> ~~~") == ("~~~", "")
+    assert fence_marks("~~~ sh `x`") == ("~~~", "sh")
     assert fence_marks("`code`") == ("", "")

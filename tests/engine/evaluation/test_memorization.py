@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nima_cli.engine.data.dedup import rolling_hash
-from nima_cli.engine.evaluation.memorization import RUN_TOKENS, TrainingText
+from nima_cli.engine.evaluation.memorization import RUN_TOKENS, memorized
 
 
 def occurs(window: list[int], train: list[int]) -> bool:
@@ -38,7 +38,7 @@ def test_every_copy_is_found_and_nothing_else(seed: int, stretch: int) -> None:
         at, length = draw.randrange(850), draw.randrange(10, 50)
         texts.append([draw.randrange(4) for _ in range(15)] + train[at : at + length] + [9] + train[:17])
     texts += [[], [9, 9], train[:5]]
-    found = TrainingText(np.array(train, dtype=np.uint16), stretch=stretch).memorized(texts)
+    found = memorized(texts, np.array(train, dtype=np.uint16), stretch=stretch)
     assert (found.copied, found.longest) == by_hand(texts, train)
     assert found.tokens == sum(map(len, texts))
     text, first = found.longest_at
@@ -51,12 +51,12 @@ def test_equal_hashes_are_not_taken_for_equal_text(monkeypatch: pytest.MonkeyPat
     draw = random.Random(5)
     train = [draw.randrange(3) for _ in range(400)]
     texts = [[draw.randrange(3) for _ in range(30)] + train[100:130], train[50:90]]
-    found = TrainingText(np.array(train, dtype=np.uint16)).memorized(texts)
+    found = memorized(texts, np.array(train, dtype=np.uint16))
     assert (found.copied, found.longest) == by_hand(texts, train)
 
 
 def test_a_text_that_shares_nothing_copies_nothing() -> None:
-    found = TrainingText(np.arange(100, dtype=np.uint16)).memorized([[200, 201], []])
+    found = memorized([[200, 201], []], np.arange(100, dtype=np.uint16))
     assert (found.tokens, found.copied, found.longest, found.share) == (2, 0, 0, 0.0)
-    assert TrainingText(np.arange(3, dtype=np.uint16)).memorized([[0, 1, 2, 3]]).longest == 3
-    assert TrainingText(np.arange(3, dtype=np.uint16)).memorized([]).share == 0.0
+    assert memorized([[0, 1, 2, 3]], np.arange(3, dtype=np.uint16)).longest == 3
+    assert memorized([], np.arange(3, dtype=np.uint16)).share == 0.0

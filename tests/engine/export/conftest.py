@@ -1,4 +1,4 @@
-"""Checkpoints to export, with every weight random, and one thread to use them with."""
+"""Checkpoints with random weights to export, on one thread."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ def tokenizers() -> dict[str, Tokenizer]:
 def saved(
     tokenizers: dict[str, Tokenizer], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., tuple[Path, Checkpoint]]:
-    """A checkpoint of a layout on disk."""
+    """A saved checkpoint of a layout."""
 
     def make(layout: str = "qwen3", kind: str = "bpe") -> tuple[Path, Checkpoint]:
         checkpoint = small_checkpoint(tokenizers[kind], context_length=64, **LAYOUTS[layout])

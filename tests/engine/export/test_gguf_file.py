@@ -1,4 +1,4 @@
-"""The GGUF file as its own library reads it, and the one thing that the reader cannot judge: how heads are rotated."""
+"""The GGUF file as its own library reads it, and how heads are rotated, which that library does not check."""
 
 import dataclasses
 import sys
@@ -70,7 +70,7 @@ def test_matrices_have_the_type_and_norms_stay_whole(dtype: str, saved: Saved, t
 
 
 def test_rotating_neighbours_after_the_layout_change_is_rotating_halves_before() -> None:
-    """llama.cpp turns dimensions 2i and 2i+1 of a head against each other, for this architecture."""
+    """For this architecture, llama.cpp rotates dimensions 2i and 2i+1 of a head as a pair."""
     shape = small_shape(qk_norm=False, n_kv_heads=2)
     weight = torch.randn(shape.n_kv_heads * shape.head_dim, shape.d_model, generator=torch.Generator().manual_seed(0))
     x_TC = torch.randn(5, shape.d_model, generator=torch.Generator().manual_seed(1))

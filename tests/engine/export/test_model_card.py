@@ -1,4 +1,4 @@
-"""The card says what the file and the dataset say, and a name from outside cannot break its Markdown."""
+"""The card agrees with the file and the dataset, and a name from outside cannot break its Markdown."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Nobody else's files are touched, and an export that fails leaves what was there."""
+"""Files of others stay, and an export that fails leaves what was there."""
 
 import resource
 import sys

@@ -136,7 +136,7 @@ def test_windows_without_loss_are_passed_over(mostly_prose: Path, max_tokens: in
 def test_a_split_without_any_loss_is_told(mostly_prose: Path, tmp_path: Path) -> None:
     dataset = open_dataset(mostly_prose)
     arrays = replace(dataset.arrays("val"), mask=np.zeros(len(dataset.arrays("val").tokens), dtype=np.uint8))
-    split = TokenDataset(arrays, weights=[1.0], bos_id=1, pad_id=0, vocab_size=400)
+    split = TokenDataset(arrays, [1.0], dataset.tokenizer)
     with pytest.raises(DataError, match=r"^no token of the split to evaluate on carries loss$") as failure:
         evaluate(make_model(8), split, byte_lengths(dataset))
     assert "`data.loss: assistant`" in (failure.value.hint or "")

@@ -203,11 +203,9 @@ def inspect(
     files = read_dataset(folder)
     result = {
         **files.metadata,
-        "mix": [asdict(one) for one in source_mix(files)],
-        "lengths": [
-            {"from": least, "to": greatest, "samples": count} for least, greatest, count in length_histogram(files)
-        ],
-        "shown": [asdict(sample) for sample in view_samples(files, samples)],
+        "mix": source_mix(files),
+        "lengths": length_histogram(files),
+        "shown": list(view_samples(files, samples)),
     }
     if json:
         print_json(result)

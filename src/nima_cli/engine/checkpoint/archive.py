@@ -1,8 +1,4 @@
-"""Reads the archive that `torch.save` writes, from a stranger, in bounded memory and without any part of torch.
-
-The values of its pickle are read when it is opened, the bytes of a tensor when they are asked for, and every byte that
-is used is compared with its checksum.
-"""
+"""Reads an untrusted archive of `torch.save`, in bounded memory, without torch, and with every checksum compared."""
 
 import contextlib
 import os
@@ -16,7 +12,7 @@ from nima_cli.engine.checkpoint.pickle_reader import NotOursError, Storage, Stor
 from nima_cli.errors import CheckpointError
 from nima_cli.files import explaining
 
-_MAX_PICKLE = 8 << 20  # bytes; that of the largest model that a config allows, with optimizer, is about 1 MB
+_MAX_PICKLE = 8 << 20  # bytes; the largest model that a config allows needs about 1 MB, its optimizer included
 _CHUNK = 1 << 20  # bytes
 _LOOKS_LIKE = {
     b"GGUF": "a GGUF file",
@@ -27,14 +23,7 @@ _LOOKS_LIKE = {
 
 
 class Archive:
-    """An open archive.
-
-    Attributes:
-        values: what its pickle says, with a `StoredTensor` for each tensor.
-
-    Raises:
-        CheckpointError: not such a file, damaged, or asking for anything beyond plain values and tensors.
-    """
+    """An open archive; its `values` hold a `StoredTensor` for each tensor, whose bytes `read_into` reads."""
 
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
         self._path = path
@@ -43,13 +32,10 @@ class Archive:
             raise CheckpointError(f"{path}: not a nima checkpoint: {_describe(head)}")
         with self._reading():
             self._zip = zipfile.ZipFile(stream)
-            self._folder = _check_entries(self._zip.infolist(), os.fstat(stream.fileno()).st_size)
+            entries = self._zip.infolist()
+            self._folder = _check_entries(entries, os.fstat(stream.fileno()).st_size)
             data = f"{self._folder}/data/"
-            sizes = {
-                entry.filename.removeprefix(data): entry.file_size
-                for entry in self._zip.infolist()
-                if entry.filename.startswith(data)
-            }
+            sizes = {e.filename.removeprefix(data): e.file_size for e in entries if e.filename.startswith(data)}
             if f"{self._folder}/byteorder" in self._zip.namelist():
                 order = self._zip.read(f"{self._folder}/byteorder").decode("ascii")
                 if order != sys.byteorder:
@@ -67,10 +53,10 @@ class Archive:
                 chunk = buffer[start : start + _CHUNK]
                 if entry.readinto(chunk) != len(chunk):  # type: ignore[attr-defined]
                     raise ValueError(f"`{storage.entry}` is cut short")
-            entry.read(1)  # at the end, the checksum is compared
+            entry.read(1)  # compares the checksum at the end
 
     def check(self) -> None:
-        """Compare every byte of the file with its checksum."""
+        """Compare all bytes with their checksums."""
         with self._reading():
             corrupt = self._zip.testzip()
             if corrupt is not None:
@@ -78,28 +64,21 @@ class Archive:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        """Whatever the libraries say of an untrusted archive: it is damaged."""
+        """Raise `CheckpointError` whatever the libraries raise: an untrusted archive can cause any error."""
         try:
             yield
         except NotOursError as error:
-            raise CheckpointError(
-                f"{self._path}: not a nima checkpoint: {shown(str(error), 200)}", hint=error.hint
-            ) from error
+            problem = f"not a nima checkpoint: {shown(str(error), 200)}"
+            raise CheckpointError(f"{self._path}: {problem}", hint=error.hint) from error
         except Exception as error:
             first_line = shown(str(error).split("\n")[0], 200)
-            raise CheckpointError(
-                f"{self._path}: damaged: {first_line}", hint="use another checkpoint of the run, or train again"
-            ) from error
+            hint = "use another checkpoint of the run, or train again"
+            raise CheckpointError(f"{self._path}: damaged: {first_line}", hint=hint) from error
 
 
 @contextlib.contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """Open a file and read all of it but the tensors.
-
-    Raises:
-        CheckpointError: missing, not such a file, damaged, or asking for anything beyond plain values and tensors.
-        ResourceError: it cannot be read.
-    """
+    """Open a file and read everything but the tensors; raises `CheckpointError`, or `ResourceError` if it cannot."""
     with explaining(path, "read"):
         if not path.exists():
             raise CheckpointError(f"{path}: no such checkpoint")
@@ -111,13 +90,13 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
 
 def check_archive(path: Path) -> None:
-    """Check a file's structure, its pickle, and every byte against its checksum; raises as `open_archive`."""
+    """Check a file's structure, its pickle, and all bytes against their checksums; raises as `open_archive`."""
     with open_archive(path) as archive:
         archive.check()
 
 
 def shown(text: Any, limit: int = 60) -> str:
-    """Text out of the file for an error message: one line, not endless; other values only by their type."""
+    """Text of the file for an error message, on one line and cut at `limit`; of other values only the type."""
     if not isinstance(text, str):
         return type(text).__name__
     line = " ".join(text[: limit + 1].split())
@@ -125,7 +104,7 @@ def shown(text: Any, limit: int = 60) -> str:
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> str:
-    """Every entry stored as it is, once, under one folder, and together no larger than the file; returns the folder."""
+    """The folder of all entries, after checking that they are uncompressed, unique, and fit in a file of `size`."""
     names = [entry.filename for entry in entries]
     pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
     if len(pickles) != 1:

@@ -1,9 +1,4 @@
-"""Saves and loads one self-contained file: weights, tokenizer, optimizer and facts.
-
-Format version 1, documented in `docs/checkpoint_format.md`. A checkpoint alone is enough to evaluate, generate, chat
-and resume. Only plain values and dense CPU tensors are in it; the facts are JSON text, so that no class of ours or of a
-library is ever pickled.
-"""
+"""Saves and loads checkpoints in format 1 of `docs/checkpoint_format.md`: weights, tokenizer, optimizer and header."""
 
 import hashlib
 import json
@@ -31,15 +26,14 @@ OptimizerState = dict[str, dict[str, torch.Tensor]]
 
 @dataclass(slots=True)
 class Checkpoint:
-    """What one file holds.
+    """The contents of a checkpoint file.
 
     Attributes:
-        shape: of the model.
-        model: parameter name to tensor, plain names, tied weights once.
-        tokenizer_proto: the SentencePiece model's bytes.
-        header: plain facts: config, step, best value, seed, dataset hash and so on; strict JSON.
-        optimizer: parameter name to its tensors; None in a file made for use, not for resuming.
-        ema: parameter name to its moving average; None where the run keeps none.
+        model: tensors by parameter name, tied weights once.
+        tokenizer_proto: the SentencePiece model.
+        header: config, step, best value, seed, dataset hash and so on, as strict JSON.
+        optimizer: its state by parameter name; None if the file is only for inference.
+        ema: moving averages of the weights by parameter name; None if the run keeps none.
     """
 
     shape: ModelShape
@@ -51,20 +45,20 @@ class Checkpoint:
 
     @property
     def inference_weights(self) -> dict[str, torch.Tensor]:
-        """The weights to use the model with: the average where the run found that it predicts better."""
+        """The weights for inference: their moving average if the run found that it predicts better."""
         return self.ema if self.ema is not None and self.header.get("inference_weights") == "ema" else self.model
 
     def nbytes(self) -> int:
-        """Bytes of all its tensors; the file is a little larger."""
+        """Bytes of all tensors; the file is a little larger."""
         groups = [self.model, *(self.optimizer or {}).values(), self.ema or {}]
         return sum(tensor.nbytes for group in groups for tensor in group.values())
 
 
 def save(path: Path, checkpoint: Checkpoint) -> int:
-    """Write `path`, all or nothing, and check its every byte before the name exists; returns its size in bytes.
+    """Write `path` atomically, after checking each byte of the file; returns its size in bytes.
 
     Raises:
-        ResourceError: the disk or permissions refused; an earlier file of that name is untouched.
+        ResourceError: the system refused; an earlier file of that name is untouched.
     """
     header = {
         **checkpoint.header,
@@ -76,21 +70,19 @@ def save(path: Path, checkpoint: Checkpoint) -> int:
         "nima_format": FORMAT,
         "header": json.dumps(header, ensure_ascii=False, allow_nan=False),
         "tokenizer": torch.frombuffer(bytearray(checkpoint.tokenizer_proto), dtype=torch.uint8),
-        "model": {name: _plain(tensor) for name, tensor in checkpoint.model.items()},
+        "model": _plain(checkpoint.model),
     }
     if checkpoint.optimizer is not None:
-        payload["optimizer"] = {
-            name: {key: _plain(tensor) for key, tensor in state.items()} for name, state in checkpoint.optimizer.items()
-        }
+        payload["optimizer"] = {name: _plain(state) for name, state in checkpoint.optimizer.items()}
     if checkpoint.ema is not None:
-        payload["ema"] = {name: _plain(tensor) for name, tensor in checkpoint.ema.items()}
+        payload["ema"] = _plain(checkpoint.ema)
     with atomic_write(path, verify=check_archive) as stream:
         _write(payload, stream)
     return path.stat().st_size
 
 
 def _write(payload: dict[str, Any], stream: IO[bytes]) -> None:
-    """`torch.save`, with the disk's own refusal where torch's archive writer fails again on closing and hides it."""
+    """`torch.save`, which raises the disk's own error although torch hides it when closing the archive fails, too."""
     try:
         torch.save(payload, stream)
     except RuntimeError as error:
@@ -103,7 +95,7 @@ def _write(payload: dict[str, Any], stream: IO[bytes]) -> None:
 
 
 def save_best(path: Path, checkpoint: Checkpoint) -> int:
-    """`save`, with a small JSON beside it for people; the loader never reads that."""
+    """`save`, with a small JSON file for people beside it."""
     size = save(path, checkpoint)
     header = checkpoint.header
     facts = {key: header[key] for key in ("step", "epoch", "best") if key in header}
@@ -111,17 +103,17 @@ def save_best(path: Path, checkpoint: Checkpoint) -> int:
     return size
 
 
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    """A dense CPU copy that owns exactly its own bytes: a view would drag its whole storage into the file."""
-    return tensor.detach().to("cpu", copy=True).contiguous()
+def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Dense CPU copies; torch would write the whole storage of a view."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
 
 def load(path: Path) -> Checkpoint:
-    """Read and validate a checkpoint file; each of its bytes is read once.
+    """Read and validate a checkpoint file; each byte is read once.
 
     Raises:
-        CheckpointError: missing, foreign, damaged, hostile, or of a newer format; says what was found.
-        ResourceError: it cannot be read.
+        CheckpointError: missing, foreign, damaged, hostile, or of a newer format.
+        ResourceError: the system refused to read it.
     """
     with open_archive(path) as archive:
         values, header = with_header(path, archive.values)
@@ -141,64 +133,57 @@ def load(path: Path) -> Checkpoint:
 
 
 class _Reader:
-    """Reads tensors out of an archive, after checking that they are those of a model of these sizes."""
+    """Reads tensors of an archive after checking them against the names and sizes of the model's."""
 
     def __init__(self, path: Path, archive: Archive, sizes: dict[str, tuple[int, ...]]) -> None:
         self._path, self._archive, self._sizes = path, archive, sizes
         self._read: dict[Storage, torch.UntypedStorage] = {}
 
     def weights(self, found: Any) -> dict[str, torch.Tensor]:
-        """Exactly the names and shapes that the model has, floating, finite."""
+        """One tensor for each parameter of the model: of its shape, floating, finite."""
         if not isinstance(found, dict):
             raise CheckpointError(f"{self._path}: holds no model")
         wrong = [f"`{name}` is missing" for name in self._sizes if name not in found]
         wrong += [f"`{shown(name)}` is not part of this model" for name in found if name not in self._sizes]
-        for name, size in self._sizes.items():
-            if name in found and not _is_floating(found[name]):
+        for name in filter(found.__contains__, self._sizes):
+            if not _is_floating(found[name]):
                 wrong.append(f"`{name}` is not a plain tensor")
-            elif name in found and found[name].size != size:
-                wrong.append(f"`{name}` is {found[name].size}, expected {size}")
+            elif found[name].size != self._sizes[name]:
+                wrong.append(f"`{name}` is {found[name].size}, expected {self._sizes[name]}")
         tensors = {} if wrong else {name: self._tensor(stored) for name, stored in found.items()}
-        wrong += [
-            f"`{name}` holds values that are not finite" for name, tensor in tensors.items() if not _finite(tensor)
-        ]
+        wrong += [f"`{name}` holds values that are not finite" for name in tensors if not _finite(tensors[name])]
         if wrong:
             more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             raise CheckpointError(f"{self._path}: does not fit its own model: {'; '.join(wrong[:5])}{more}")
         return tensors
 
     def optimizer(self, found: Any) -> OptimizerState | None:
-        """For parameters of the model only, and of their shapes."""
+        """Tensors of parameters of the model, each a number or of the parameter's shape."""
         if found is None:
             return None
+        tensors: OptimizerState = {}
         for name, state in found.items() if isinstance(found, dict) else [("optimizer", None)]:
             if name not in self._sizes or not isinstance(state, dict):
-                raise CheckpointError(
-                    f"{self._path}: its optimizer state names `{shown(name)}`, which the model does not have"
-                )
-        return {
-            name: {key: self._state_tensor(name, key, stored) for key, stored in state.items()}
-            for name, state in found.items()
-        }
-
-    def _state_tensor(self, name: str, key: Any, stored: Any) -> torch.Tensor:
-        if _is_floating(stored) and stored.size in (self._sizes[name], ()):
-            tensor = self._tensor(stored)
-            if _finite(tensor):
-                return tensor
-        raise CheckpointError(f"{self._path}: its optimizer state `{name}.{shown(key)}` does not fit the model")
+                problem = f"its optimizer state names `{shown(name)}`, which the model does not have"
+                raise CheckpointError(f"{self._path}: {problem}")
+            tensors[name] = {}
+            for key, stored in state.items():
+                if _is_floating(stored) and stored.size in (self._sizes[name], ()):
+                    tensors[name][key] = self._tensor(stored)
+                if key not in tensors[name] or not _finite(tensors[name][key]):
+                    problem = f"its optimizer state `{name}.{shown(key)}` does not fit the model"
+                    raise CheckpointError(f"{self._path}: {problem}")
+        return tensors
 
     def tokenizer(self, stored: Any, sha256: str | None) -> bytes:
-        """The SentencePiece model, which must be the one that the header names."""
-        if not isinstance(stored, StoredTensor) or stored.dtype != "uint8" or len(stored.size) != 1:
+        """The SentencePiece model, compared with its hash in the header."""
+        if not isinstance(stored, StoredTensor) or stored.storage.dtype != "uint8" or len(stored.size) != 1:
             raise CheckpointError(f"{self._path}: holds no tokenizer")
         proto: bytes = self._tensor(stored).numpy().tobytes()
         found = hashlib.sha256(proto).hexdigest()
         if sha256 not in (None, found):
-            raise CheckpointError(
-                f"{self._path}: its tokenizer is not the one that it was trained with: "
-                f"its hash is {found[:12]}, was {shown(sha256[:12])}"
-            )
+            hashes = f"its hash is {found[:12]}, was {shown(sha256[:12])}"
+            raise CheckpointError(f"{self._path}: its tokenizer is not the one that it was trained with: {hashes}")
         return proto
 
     def _tensor(self, stored: StoredTensor) -> torch.Tensor:
@@ -207,12 +192,12 @@ class _Reader:
             buffer = torch.empty(storage.nbytes, dtype=torch.uint8)
             self._archive.read_into(storage, buffer.numpy().data)
             self._read[storage] = buffer.untyped_storage()
-        tensor = torch.empty(0, dtype=getattr(torch, stored.dtype))
+        tensor = torch.empty(0, dtype=getattr(torch, stored.storage.dtype))
         return tensor.set_(self._read[storage], stored.offset, stored.size, stored.stride)
 
 
 def _is_floating(stored: Any) -> TypeGuard[StoredTensor]:
-    return isinstance(stored, StoredTensor) and stored.dtype in _DTYPES
+    return isinstance(stored, StoredTensor) and stored.storage.dtype in _DTYPES
 
 
 def _finite(tensor: torch.Tensor) -> bool:
@@ -220,12 +205,12 @@ def _finite(tensor: torch.Tensor) -> bool:
 
 
 def newest_valid(run_dir: Path) -> tuple[Path, Checkpoint, list[str]]:
-    """The furthest checkpoint of a run that loads, and one message for each that does not.
+    """The checkpoint with the highest step that loads, and a message for each one that does not.
 
-    Headers decide which one that is; tensors are read of no other.
+    The headers decide the order; tensors are read until one file loads.
 
     Raises:
-        CheckpointError: none loads.
+        CheckpointError: no checkpoint loads.
     """
     refused: list[str] = []
     with explaining(run_dir, "look for a checkpoint there"):
@@ -249,7 +234,7 @@ def newest_valid(run_dir: Path) -> tuple[Path, Checkpoint, list[str]]:
 
 
 def build_model(checkpoint: Checkpoint, *, compute_dtype: torch.dtype = torch.float32, dropout: float = 0.0) -> GPT:
-    """A model with the checkpoint's weights, on the CPU, in evaluation mode."""
+    """A model with the weights for inference, on the CPU, in evaluation mode."""
     with torch.device("meta"):
         model = GPT(checkpoint.shape, dropout=dropout, compute_dtype=compute_dtype)
     model.load_state_dict(checkpoint.inference_weights, strict=True, assign=True)
@@ -257,15 +242,14 @@ def build_model(checkpoint: Checkpoint, *, compute_dtype: torch.dtype = torch.fl
 
 
 def load_for_inference(path: Path, *, compute_dtype: torch.dtype = torch.float32) -> tuple[GPT, Tokenizer, Checkpoint]:
-    """A model ready to generate, its tokenizer, and what else the file says.
+    """A model ready to generate, its tokenizer, and the whole checkpoint.
 
     Raises:
-        CheckpointError: see `load`; or the tokenizer is unusable or of another vocabulary than the model.
+        CheckpointError: see `load`; or the tokenizer is unusable or does not fit the model.
     """
     checkpoint = load(find(path))
     tokenizer = Tokenizer.from_bytes(checkpoint.tokenizer_proto, where=str(path))
-    if tokenizer.vocab_size != checkpoint.shape.vocab_size:
-        raise CheckpointError(
-            f"{path}: its tokenizer has {tokenizer.vocab_size} tokens, its model {checkpoint.shape.vocab_size}"
-        )
+    found, expected = tokenizer.vocab_size, checkpoint.shape.vocab_size
+    if found != expected:
+        raise CheckpointError(f"{path}: its tokenizer has {found} tokens, its model {expected}")
     return build_model(checkpoint, compute_dtype=compute_dtype), tokenizer, checkpoint

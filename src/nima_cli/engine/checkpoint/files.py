@@ -1,4 +1,4 @@
-"""What the checkpoint files of a run are called and which one a path means, without opening any."""
+"""The names of a run's checkpoint files, and the file that a path stands for."""
 
 import re
 from pathlib import Path
@@ -11,12 +11,12 @@ _STEP = re.compile(r"checkpoint_step_(0|[1-9][0-9]{0,17})\.pt")
 
 
 def step_path(run_dir: Path, step: int) -> Path:
-    """Where the last checkpoint of an earlier step is kept."""
+    """The file that keeps the checkpoint of an earlier step."""
     return run_dir / f"checkpoint_step_{step}.pt"
 
 
 def step_files(run_dir: Path) -> dict[int, Path]:
-    """The earlier checkpoints of a run by step, the newest first; files of any other name are not ours."""
+    """The earlier checkpoints of a run by step, the newest first."""
     found = {
         int(match[1]): path
         for path in (run_dir.iterdir() if run_dir.is_dir() else ())
@@ -26,16 +26,15 @@ def step_files(run_dir: Path) -> dict[int, Path]:
 
 
 def checkpoint_files(run_dir: Path) -> list[Path]:
-    """Every checkpoint of a run: last, best, earlier steps."""
-    named = [run_dir / name for name in (LAST, BEST) if (run_dir / name).is_file()]
-    return named + list(step_files(run_dir).values())
+    """The checkpoints of a run: last, best, then earlier steps from the newest on."""
+    return [*filter(Path.is_file, (run_dir / LAST, run_dir / BEST)), *step_files(run_dir).values()]
 
 
 def find(path: Path) -> Path:
-    """The checkpoint that a path means: a file, or a run directory's best (else last, else newest).
+    """The path itself if it is a file; in a run directory, the best checkpoint, else the last, else the newest.
 
     Raises:
-        CheckpointError: neither; lists what the directory holds.
+        CheckpointError: there is no checkpoint.
         ResourceError: the system does not let us look.
     """
     with explaining(path, "look for a checkpoint there"):

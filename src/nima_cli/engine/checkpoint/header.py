@@ -1,4 +1,4 @@
-"""Reads the facts of a checkpoint from a stranger, without its tensors and without torch."""
+"""Reads the header of an untrusted checkpoint, without its tensors and without torch."""
 
 import json
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from nima_cli.engine.checkpoint.archive import open_archive, shown
 from nima_cli.errors import CheckpointError, ResourceError
 
 Facts = dict[str, Any]
-# MIGRATIONS[n - 1] turns the payload and header of format n into those of format n + 1. Every format that was ever
-# released has its golden file under `tests/golden/`.
+# MIGRATIONS[n - 1] turns the payload and header of format n into those of format n + 1. Each format that was released
+# has a golden file in `tests/golden/`.
 MIGRATIONS: tuple[Callable[[Facts, Facts], tuple[Facts, Facts]], ...] = ()
 FORMAT = 1 + len(MIGRATIONS)
 _NUMBER = (int, float)
-# What a reader of the header may rely on where the key exists: a type, an object of such keys, or a list of such
-# objects; and whether it may be null. Keys that are not listed are for people.
+# The type of each optional key that nima reads; a dict stands for an object with all of these keys, a list for a list
+# of such objects. Other keys are for people.
 _KINDS: dict[str, Any] = {
     "config": dict,
     "step": int,
@@ -47,18 +47,13 @@ _MAY_BE_NULL = {"loss_scale"}
 
 
 def read_header(path: Path) -> Facts:
-    """The header of a checkpoint; no tensor is read.
-
-    Raises:
-        CheckpointError: missing, foreign, damaged, of a newer format, or with facts of the wrong kind.
-        ResourceError: it cannot be read.
-    """
+    """The header of a checkpoint, of which no tensor is read; raises the errors of `load`."""
     with open_archive(path) as archive:
         return with_header(path, archive.values)[1]
 
 
 def step_of(path: Path) -> int | None:
-    """The step that a checkpoint's header names; None where there is no checkpoint to read."""
+    """The step of a checkpoint; None if there is no checkpoint that can be read."""
     try:
         return int(read_header(path)["step"])
     except (CheckpointError, ResourceError, KeyError):
@@ -66,7 +61,7 @@ def step_of(path: Path) -> int | None:
 
 
 def with_header(path: Path, values: Facts) -> tuple[Facts, Facts]:
-    """The values of a checkpoint and its header, both as in the newest format."""
+    """The values of a checkpoint and its header, migrated to the newest format."""
     version = values.get("nima_format")
     if type(version) is not int:
         found = ", ".join(f"`{shown(key)}`" for key in list(values)[:3])

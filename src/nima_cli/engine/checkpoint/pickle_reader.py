@@ -1,8 +1,7 @@
-"""Reads the pickle of a torch file from a stranger: values come out, and no function is called.
+"""Reads the pickle of an untrusted torch file without calling a function.
 
-A pickle can call any function. The machine here knows only what nested dicts and lists of text, numbers and dense
-tensors need. Keys are text or numbers (hashing a nested tuple can take for ever, or end the process), only dicts take
-items, and the two calls that torch writes are recorded instead of made: a tensor is where its bytes are.
+It knows only the opcodes that nested dicts and lists of text, numbers and dense tensors need. Keys are text or numbers,
+because hashing a nested tuple can take for ever or crash. A tensor is returned as the place of its bytes.
 """
 
 import math
@@ -11,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Torch's name of a storage: its type, and bytes of one element.
+# Type and bytes of one element of each kind of storage.
 _STORAGES = {
     "torch FloatStorage": ("float32", 4),
     "torch BFloat16Storage": ("bfloat16", 2),
@@ -37,7 +36,7 @@ _KEYS = (str, int, float, type(None))
 
 
 class NotOursError(Exception):
-    """The file holds something that no checkpoint of ours does; `hint` says what to do about it."""
+    """The file holds something that a checkpoint of nima never does."""
 
     def __init__(self, what: str, *, hint: str | None = None) -> None:
         super().__init__(what)
@@ -46,7 +45,7 @@ class NotOursError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """The elements under one or more tensors: torch's name of their type, the archive's entry, how many, and bytes."""
+    """Where in the archive the elements of one or more tensors are."""
 
     dtype: str
     entry: str
@@ -56,17 +55,12 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A dense tensor that has not been read: the elements of a storage from `offset` on, in order."""
+    """A dense tensor that has not been read; it begins at the element `offset` of its storage."""
 
     storage: Storage
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
-
-    @property
-    def dtype(self) -> str:
-        """Torch's name of the type."""
-        return self.storage.dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +69,25 @@ class _Function:
 
 
 def read_pickle(data: bytes, sizes: Mapping[str, int]) -> Any:
-    """The value of a pickle, with a `StoredTensor` for each tensor.
+    """The value of a pickle, with a `StoredTensor` for each tensor; `sizes` has the bytes of each storage.
 
-    Args:
-        sizes: bytes of each storage that the archive holds.
-
-    Raises:
-        NotOursError: it holds something that no checkpoint of ours does.
-        ValueError, IndexError, KeyError, UnicodeDecodeError: damaged, or not a pickle.
+    Raises `NotOursError`, or any other exception if the pickle is damaged.
     """
     machine = _Machine(sizes)
     for opcode, argument, _ in pickletools.genops(data):
-        machine.take(opcode.name, argument)
+        machine.execute(opcode.name, argument)
     return machine.stack.pop()
 
 
 class _Machine:
-    """The stack and the memo of the pickle machine."""
+    """The pickle machine: a stack and a memo."""
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         self._sizes = sizes
         self.stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
-    def take(self, opcode: str, argument: Any) -> None:
+    def execute(self, opcode: str, argument: Any) -> None:
         if opcode in _LITERALS:
             self.stack.append(argument)
         elif opcode in _CONSTANTS:
@@ -116,13 +105,16 @@ class _Machine:
         elif opcode in ("SETITEM", "SETITEMS"):
             self._set_items(self._pop(2) if opcode == "SETITEM" else self._pop_to_mark())
         elif opcode in ("APPEND", "APPENDS"):
-            self._append(self._pop(1) if opcode == "APPEND" else self._pop_to_mark())
+            items = self._pop(1) if opcode == "APPEND" else self._pop_to_mark()
+            if not isinstance(self.stack[-1], list):
+                raise _other_program("its pickle appends to something else than a list")
+            self.stack[-1].extend(items)
         elif opcode == "BINPERSID":
             self.stack.append(_storage(self.stack.pop(), self._sizes))
         elif opcode == "REDUCE":
             self.stack.append(_call(*self._pop(2)))
         elif opcode not in ("PROTO", "STOP"):
-            raise NotOursError(_other_program(f"its pickle uses `{opcode}`"))
+            raise _other_program(f"its pickle uses `{opcode}`")
 
     def _pop(self, count: int) -> list[Any]:
         if count > len(self.stack):
@@ -141,13 +133,8 @@ class _Machine:
     def _set_items(self, items: list[Any]) -> None:
         target, keys = self.stack[-1], items[::2]
         if not isinstance(target, dict) or len(items) % 2 or not all(isinstance(key, _KEYS) for key in keys):
-            raise NotOursError(_other_program("its pickle has keys of another kind than text and numbers"))
+            raise _other_program("its pickle has keys of another kind than text and numbers")
         target.update(zip(keys, items[1::2], strict=True))
-
-    def _append(self, items: list[Any]) -> None:
-        if not isinstance(self.stack[-1], list):
-            raise NotOursError(_other_program("its pickle appends to something else than a list"))
-        self.stack[-1].extend(items)
 
 
 def _function(name: str) -> _Function:
@@ -160,15 +147,15 @@ def _function(name: str) -> _Function:
 
 
 def _call(function: Any, arguments: Any) -> Any:
-    """What the call would return."""
+    """The result of one of the two calls that torch writes."""
     match function, arguments:
         case _Function(name), () if name == _ORDERED_DICT:
             return {}
         case _Function(name), (Storage() as storage, int(offset), tuple(size), tuple(stride), bool(), {}, *extra) if (
-            name == _REBUILD and extra in ([], [{}])  # a view that is negated or conjugated says so there
+            name == _REBUILD and extra in ([], [{}])  # not empty for a negated or conjugated view
         ):
             return _tensor(storage, offset, size, stride)
-    raise NotOursError(_other_program("its pickle calls a function in a way of its own"))
+    raise _other_program("its pickle calls a function in a way of its own")
 
 
 def _storage(reference: Any, sizes: Mapping[str, int]) -> Storage:
@@ -178,21 +165,21 @@ def _storage(reference: Any, sizes: Mapping[str, int]) -> Storage:
             if sizes.get(entry, 0) != elements * itemsize:
                 raise ValueError(f"`{entry}` has {sizes.get(entry, 0)} bytes, its pickle says {elements * itemsize}")
             return Storage(dtype, entry, elements, elements * itemsize)
-    raise NotOursError(_other_program("its pickle names a storage in a way of its own"))
+    raise _other_program("its pickle names a storage in a way of its own")
 
 
 def _tensor(storage: Storage, offset: int, size: tuple[Any, ...], stride: tuple[Any, ...]) -> StoredTensor:
-    """A view of few bytes can claim to be any size, and cost it when used: every element must have its own bytes."""
+    """A tensor whose elements are all in the storage: a view of a few bytes could claim any size."""
     if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)) or not len(size) == len(stride) <= 8:
         raise ValueError("a tensor has impossible sizes")
     elements = math.prod(size)
     in_order = tuple(math.prod(size[axis + 1 :]) for axis in range(len(size)))
     if elements and any(n > 1 and given != due for n, given, due in zip(size, stride, in_order, strict=True)):
-        raise NotOursError(_other_program("it holds a view whose elements are not in order"))
+        raise _other_program("it holds a view whose elements are not in order")
     if offset + elements > storage.elements:
         raise ValueError("a tensor lies beyond its bytes")
     return StoredTensor(storage, offset, size, in_order)
 
 
-def _other_program(why: str) -> str:
-    return f"another program's torch file ({why})"
+def _other_program(why: str) -> NotOursError:
+    return NotOursError(f"another program's torch file ({why})")

@@ -1,4 +1,4 @@
-"""What is wrong with the input, collected so that a user sees all of it at once."""
+"""Collects what is wrong with the input, so that a user sees all of it at once."""
 
 import re
 from collections import Counter
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from nima_cli.errors import DataError
 
-# How many kinds of problems an error message lists.
 _LISTED_KINDS = 20
-# A place in a file, and what may differ between problems of one kind.
+# What may differ between problems of one kind: their places, and some words of the message.
 _PLACE_IN_FILE = re.compile(r"(?::\d+)*(?: \(\w+ \d+\))?$")
 _VARIABLE_WORDS = re.compile(r"keys found: .*|\d+")
 
@@ -20,9 +19,8 @@ class Diagnostic:
     Attributes:
         where: `file` or `file:line`, already safe to print (see `printable`).
         what: lower-case, no final stop.
-        reason: a short key under which drops are counted, such as `not_utf8`.
-        hint: what the user can do.
-        figures: what the decision rests on, by name.
+        reason: a key under which drops are counted, such as `not_utf8`.
+        figures: the measurements behind the decision, by name.
     """
 
     where: str
@@ -36,24 +34,19 @@ class Diagnostic:
 
 
 class UnusableError(ValueError):
-    """Input that cannot be used, raised where its file is not known.
-
-    Attributes:
-        what, reason, hint: as in a `Diagnostic`.
-        place: `:line:column` inside the file, or empty.
-    """
+    """Input that cannot be used, raised where its file is not known; `place` is `:line:column`, or empty."""
 
     def __init__(self, what: str, reason: str = "malformed", place: str = "", hint: str | None = None) -> None:
         super().__init__(what)
         self.what, self.reason, self.place, self.hint = what, reason, place, hint
 
     def at(self, where: str) -> Diagnostic:
-        """The diagnostic for the file or record `where`."""
+        """Make the diagnostic for the file or record `where`."""
         return Diagnostic(where + self.place, self.what, self.reason, self.hint)
 
 
 class Diagnostics:
-    """Collects diagnostics; with `skip`, bad records are only counted by reason, and never raised."""
+    """Collects diagnostics; with `skip`, only counts them by reason and never raises."""
 
     def __init__(self, *, skip: bool = False) -> None:
         self.skip = skip
@@ -64,32 +57,26 @@ class Diagnostics:
     def add(self, found: Diagnostic) -> None:
         """Add one diagnostic."""
         self.counts[found.reason] += 1
-        # Equal for records of one file that have the same thing wrong with them.
         kind = (_PLACE_IN_FILE.sub("", found.where), found.reason, _VARIABLE_WORDS.sub("", found.what))
         if kind in self._first or len(self._first) < _LISTED_KINDS:
             self._first.setdefault(kind, found)
             self._of_kind[kind] += 1
 
     def raise_if_any(self) -> None:
-        """Raise one error for everything collected, unless bad records are skipped.
-
-        Raises:
-            DataError: a line for the first problem of each kind in each file, with how many more are like it; then how
-                many more there are. The hint is the first one given.
-        """
+        """Raise one DataError for everything, with a line for each kind of problem in each file, unless skipping."""
         if self.skip or not self._first:
             return
-        lines = [f"{first}{_alike(self._of_kind[kind] - 1)}" for kind, first in self._first.items()]
+        lines = []
+        for kind, first in self._first.items():
+            count = self._of_kind[kind] - 1
+            alike = f" (and {count:,} more record{'s' if count > 1 else ''} like it)" if count else ""
+            lines.append(f"{first}{alike}")
         more = self.counts.total() - self._of_kind.total()
         if more:
             lines.append(f"and {more} more")
         raise DataError("\n".join(lines), hint=next((one.hint for one in self._first.values() if one.hint), None))
 
 
-def _alike(count: int) -> str:
-    return f" (and {count:,} more record{'s' if count > 1 else ''} like it)" if count else ""
-
-
 def printable(text: str) -> str:
-    """`text` on one line, with control characters, surrogates and other unprintable characters escaped."""
+    """Escape line ends, control characters, surrogates and whatever else cannot be printed."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

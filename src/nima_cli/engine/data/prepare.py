@@ -214,7 +214,7 @@ def _encode(
     """Write the splits and fill in `splits`; returns where they lie, and how many samples are too long."""
     masked = config.loss == "assistant" or metadata["zero_weight_messages"] > 0
     task = EncodeTask(
-        spool=corpus.store,
+        store=corpus.store,
         tokenizer=(writer.staging / tokenizer_name(tokenizer.kind), tokenizer.sha256),
         max_length=config.max_length,
         heading_context=config.heading_context,
@@ -227,7 +227,7 @@ def _encode(
 
     def progress(shard: EncodedShard) -> Progress:
         nonlocal done, overlong
-        done += shard.documents
+        done += shard.counts.documents
         overlong += shard.overlong
         return Progress("encode", done, total, "documents")
 

@@ -1,1 +1,1 @@
-"""What a model is worth: by source and kind, against simple predictors, in what it writes and answers."""
+"""Evaluates a model: by source and kind, against simple predictors, in what it writes and answers."""

@@ -23,7 +23,7 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One question, what was expected, what came, and how close it is: F1 and exact match, from 0 to 1."""
+    """A question, the expected and the given answer, and its token F1 and exact match from 0 to 1."""
 
     question: str
     expected: str
@@ -34,29 +34,24 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Scores over all questions asked; `held_out` is how many the split holds."""
+    """All questions asked; `held_out` counts those of the split."""
 
     asked: tuple[Answer, ...]
     held_out: int
 
     @property
     def f1(self) -> float:
-        """The mean token F1."""
         return sum(one.f1 for one in self.asked) / len(self.asked)
 
     @property
     def exact(self) -> float:
-        """The share of answers that say the same words."""
         return sum(one.exact for one in self.asked) / len(self.asked)
 
 
 def ask(generator: TextGenerator, held_out: SplitArrays, *, count: int) -> Generator[Progress, None, Answers]:
-    """Ask up to `count` questions of a split, the same ones every time, and take the most likely answers.
+    """Ask up to `count` questions of a split, the same ones every time, with greedy decoding.
 
-    Of a conversation, what leads to its first answer that carries loss is asked: others are not to be learnt.
-
-    Raises:
-        DataError: the split holds no questions.
+    The prompt is a conversation up to its first answer that carries loss. Raises DataError if the split has none.
     """
     numbers = _answered(held_out, generator.tokenizer)
     if not numbers:
@@ -80,7 +75,7 @@ def ask(generator: TextGenerator, held_out: SplitArrays, *, count: int) -> Gener
 
 
 def _answered(arrays: SplitArrays, tokenizer: Tokenizer) -> list[int]:
-    """The samples of conversations in which the assistant says something that carries loss."""
+    """The conversations in which an answer carries loss."""
     numbers = [number for number, kind in enumerate(arrays.index["kind"].tolist()) if KINDS[kind] in ("qa", "chat")]
     if arrays.mask is None:
         return numbers
@@ -91,7 +86,7 @@ def _answered(arrays: SplitArrays, tokenizer: Tokenizer) -> list[int]:
 
 
 def _turns(arrays: SplitArrays, number: int, tokenizer: Tokenizer) -> Iterator[Turn]:
-    """The turns of a conversation's sample, as rendering put them."""
+    """The turns of the conversation in a sample."""
     start = int(arrays.index["offset"][number])
     ids = arrays.tokens[start : start + int(arrays.lengths()[number])].tolist()
     roles = {token: role for role, token in tokenizer.role_ids.items()}
@@ -109,12 +104,12 @@ def normalised(text: str) -> str:
 
 
 def exact_match(answer: str, expected: str) -> float:
-    """1 when both say the same words in the same order, else 0."""
+    """1 if both are the same normalised words, else 0."""
     return float(normalised(answer) == normalised(expected))
 
 
 def token_f1(answer: str, expected: str) -> float:
-    """Harmonic mean of the share of the answer's words that are expected and of the expected ones that are there."""
+    """Harmonic mean of precision and recall over normalised words (SQuAD)."""
     said, wanted = normalised(answer).split(), normalised(expected).split()
     if not said or not wanted:
         return float(said == wanted)

@@ -1,8 +1,7 @@
-"""Simple predictors on the text that the model was measured on, so that its figure means something.
+"""Simple predictors on the text that the model was measured on.
 
-The two that predict tokens are charged for exactly the tokens that the model is, ends of documents included. The two
-compressors get the bytes of those tokens as one text, and pay for no boundary; they write raw streams where they can,
-so that a short text does not pay for a container.
+Unigram and 5-gram predict the same tokens as the model, ends of documents included. The compressors get the bytes of
+these tokens as one text without boundaries, and write raw streams where they can.
 """
 
 import importlib
@@ -20,7 +19,7 @@ from nima_cli.engine.evaluation.groups import DIMENSIONS, Groups, MetricSums, do
 from nima_cli.engine.evaluation.ngrams import NgramModel, unigram_losses
 from nima_cli.events import Progress
 
-MAX_TRAIN_TOKENS = 20_000_000  # of which 5-grams are counted: 85 MB of memory a million
+MAX_TRAIN_TOKENS = 20_000_000  # 5-grams need 85 MB of memory per million tokens
 _MAX_DICTIONARY_TEXT = 12_000_000
 _DICTIONARY_BYTES = 112_640  # what the zstd command line trains
 _ZSTD_LEVEL = 19
@@ -31,12 +30,12 @@ _Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What one simple predictor needs.
+    """The result of one predictor.
 
     Attributes:
         note: how it was trained, or why it could not be.
-        bits_per_byte: over the split; None where it could not be measured.
-        by: the same for the names of each dimension, as far as it can be told.
+        bits_per_byte: over the split; None if not measured.
+        by: dimension -> name -> bits per byte.
     """
 
     name: str
@@ -48,15 +47,15 @@ class Baseline:
 def measure_baselines(
     train: SplitArrays, arrays: SplitArrays, groups: Groups, tokenizer: Tokenizer
 ) -> Generator[Progress, None, list[Baseline]]:
-    """Train on the train split and measure on another: unigram, 5-gram, xz and zstd, in this order."""
+    """Train unigram, 5-gram, xz and zstd on the train split and measure them on another."""
     targets_P = _target_places(arrays, tokenizer.bos_id)
     tokens_P = np.asarray(arrays.tokens).astype(np.int64)
     codes_N, bytes_N = groups.codes_P[targets_P], tokenizer.byte_lengths()[tokens_P[targets_P]]
 
     def token_baseline(name: str, note: str, loss_P: npt.NDArray[np.float64]) -> Baseline:
-        sums = MetricSums(groups.count)
+        sums = MetricSums(groups)
         sums.add(codes_N, loss_P[targets_P], bytes_N)
-        rows = {dimension: groups.rows(dimension, sums) for dimension in DIMENSIONS}
+        rows = {dimension: sums.rows(dimension) for dimension in DIMENSIONS}
         by = {one: {key: row.bits_per_byte for key, row in found.items() if row.bytes} for one, found in rows.items()}
         return Baseline(name, note, sums.total().bits_per_byte, by)
 
@@ -65,11 +64,9 @@ def measure_baselines(
             text = b"".join(map(tokenizer.token_bytes, tokens_P[chosen_P].tolist()))
             return 8 * compress(text) / len(text) if text else None
 
-        sources_N = groups.along("source", codes_N)
-        found = {
-            one: bits_per_byte(targets_P[sources_N == number]) for number, one in enumerate(groups.names["source"])
-        }
-        by_source = {one: bits for one, bits in found.items() if bits is not None}
+        sources_N = codes_N // len(groups.names["kind"])
+        found = ((one, bits_per_byte(targets_P[sources_N == at])) for at, one in enumerate(groups.names["source"]))
+        by_source = {one: bits for one, bits in found if bits is not None}
         return Baseline(name, note, bits_per_byte(targets_P), {"source": by_source})
 
     yield Progress("baselines: unigram", 0, 4, "")
@@ -90,20 +87,20 @@ def measure_baselines(
 
 
 def _target_places(arrays: SplitArrays, bos_id: int) -> _Ints:
-    """Where in the token file the tokens that carry loss are; the first token of all is never predicted."""
+    """Places of the tokens that carry loss; the first token of the file is never predicted."""
     carries = arrays.tokens != bos_id if arrays.mask is None else arrays.mask != 0
     places: _Ints = np.flatnonzero(carries)
     return places[places > 0]
 
 
 def _count_up(lengths_S: _Ints) -> _Ints:
-    """For every token of samples that follow each other, how many tokens of its sample stand before it."""
+    """The place of every token in its sample, from the samples' lengths."""
     ends_S = np.cumsum(lengths_S)
     return np.arange(int(ends_S[-1])) - np.repeat(ends_S - lengths_S, lengths_S)
 
 
 def _training_tokens(train: SplitArrays) -> tuple[npt.NDArray[Any], _Ints, str]:
-    """Tokens to count, the place of each in its sample, and a word on how many they are."""
+    """Tokens to count, their places in their samples, and a note on how many they are."""
     lengths_S, total = train.lengths(), len(train.tokens)
     if total <= MAX_TRAIN_TOKENS:
         return np.asarray(train.tokens), _count_up(lengths_S), f"counted on {total:,} training tokens"
@@ -114,21 +111,21 @@ def _training_tokens(train: SplitArrays) -> tuple[npt.NDArray[Any], _Ints, str]:
 
 
 def _dictionary_samples(train: SplitArrays, tokenizer: Tokenizer) -> list[bytes]:
-    """Whole documents spread evenly over the train split, as many as a dictionary can learn from."""
+    """Documents spread evenly over the train split, as many as a dictionary can learn from."""
     bounds = document_bounds(train)
     step = max(1, round(len(train.tokens) * 3 / _MAX_DICTIONARY_TEXT))  # a token is about three bytes
     return [b"".join(map(tokenizer.token_bytes, train.tokens[start:end].tolist())) for start, end, _ in bounds[::step]]
 
 
 def xz_bytes(data: bytes) -> int:
-    """Bytes that `xz -9e` needs, without its container (LZMA2)."""
+    """Bytes of `xz -9e` without its container (LZMA2)."""
     window = max(4096, min(len(data), 2**26))
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": window}]
     return len(lzma.compress(data, format=lzma.FORMAT_RAW, filters=filters))
 
 
 def zstd_with_dictionary(samples: Sequence[bytes]) -> Callable[[bytes], int] | str:
-    """A function that tells the bytes `zstd -19` needs with a dictionary trained on `samples`, or why there is none."""
+    """A function that counts the bytes of `zstd -19` with a dictionary from `samples`, or why there is none."""
     size = min(_DICTIONARY_BYTES, sum(map(len, samples)) // 10)
     for module in ("compression.zstd", "zstandard"):  # Python's own, from 3.14 on, or the package
         try:

@@ -1,4 +1,4 @@
-"""Lets a model go on from held-out beginnings and looks at what it wrote: code that parses, text that it memorized."""
+"""Lets a model continue held-out documents, and measures valid code and memorized text in what it wrote."""
 
 import shutil
 from collections.abc import Generator, Iterator
@@ -9,7 +9,7 @@ from nima_cli.engine.data.store.dataset_files import SplitArrays
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.evaluation.code_validity import CodeBlock, code_blocks
 from nima_cli.engine.evaluation.groups import document_bounds
-from nima_cli.engine.evaluation.memorization import Memorized, TrainingText
+from nima_cli.engine.evaluation.memorization import Memorized, memorized
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import DataError
@@ -21,12 +21,7 @@ _NEW_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """How the model went on after a prompt.
-
-    Attributes:
-        finished: ended by itself rather than at the limit.
-        blocks: the fences that end in it.
-    """
+    """How the model continued a prompt: `finished` before the limit, with the fences that end in its text."""
 
     prompt: str
     text: str
@@ -38,14 +33,7 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class Continuations:
-    """What a model wrote.
-
-    Attributes:
-        memorized: of the training set, in what the model wrote.
-        held_out_memorized: the same measure for how the documents really go on.
-        longest_copy: the text of the longest copy in what the model wrote.
-        shell_checked: whether there is a shell to check shell text with.
-    """
+    """What a model wrote; `held_out_memorized` is `memorized` of how the documents really continue."""
 
     texts: tuple[Continuation, ...]
     memorized: Memorized
@@ -59,8 +47,7 @@ def continue_documents(
 ) -> Generator[Progress, None, Continuations]:
     """Continue up to `count` held-out documents, the same ones every time; text n is drawn with `seed` + n.
 
-    Raises:
-        DataError: the split holds conversations only.
+    Raises DataError if the split holds conversations only.
     """
     tokenizer, context = generator.tokenizer, generator.generator.context_length
     room = min(_NEW_TOKENS, context // 2)
@@ -77,18 +64,14 @@ def continue_documents(
         ours.append(tokenizer.encode(found.text))
         theirs.append(tokenizer.encode(rest)[:room])
     yield Progress("looking for copies", 0, 1, "")
-    training = TrainingText(train.tokens)
-    memorized = training.memorized(ours)
-    text, first = memorized.longest_at
-    longest = tokenizer.decode(ours[text][first : first + memorized.longest])
-    return Continuations(tuple(texts), memorized, training.memorized(theirs), longest, bash is not None)
+    copies = memorized(ours, train.tokens)
+    text, first = copies.longest_at
+    longest = tokenizer.decode(ours[text][first : first + copies.longest])
+    return Continuations(tuple(texts), copies, memorized(theirs, train.tokens), longest, bash is not None)
 
 
 def _beginnings(arrays: SplitArrays, tokenizer: Tokenizer, count: int, size: int) -> Iterator[tuple[str, str]]:
-    """(beginning, rest) of documents spread evenly over the split.
-
-    Every other beginning ends where a code block opens, if there is one.
-    """
+    """(beginning, rest) of documents spread evenly over the split; every other one is cut where a code block opens."""
     prose = [(start, end) for start, end, kind in document_bounds(arrays) if kind in ("text", "markdown")]
     wanted = min(count, len(prose))
     for number in range(wanted):
@@ -98,7 +81,7 @@ def _beginnings(arrays: SplitArrays, tokenizer: Tokenizer, count: int, size: int
         cut = _opening(text) if number % 2 else 0
         if cut:
             prompt = tokenizer.decode(tokenizer.encode(text[:cut])[-2 * size :])
-            prompt = prompt if len(prompt) == cut else prompt.partition("\n")[2] or prompt  # from a whole line on
+            prompt = prompt if len(prompt) == cut else prompt.partition("\n")[2] or prompt  # begin with a whole line
         else:
             prompt = tokenizer.decode(ids[: min(size, max(1, len(ids) // 2))])
             cut = len(prompt.rstrip("\ufffd"))
@@ -108,7 +91,7 @@ def _beginnings(arrays: SplitArrays, tokenizer: Tokenizer, count: int, size: int
 
 
 def _opening(text: str) -> int:
-    """Characters up to the end of the line that opens the first fence; 0 where there is none."""
+    """Characters up to the end of the line that opens the first fence, or 0."""
     lines = text.split("\n")
     fence = next((block for block in blocks(text) if block.kind == "fence"), None)
     return 0 if fence is None else len("\n".join(lines[: fence.start + 1])) + 1

@@ -1,6 +1,6 @@
-"""Which source and which kind of text every token of a split belongs to, and sums over these groups.
+"""The source and the kind of text of every token of a split, and sums over these groups.
 
-Axis letters: P places in the token file, N tokens, G groups
+Axis letters: P places in the token file, N tokens, S sources, K kinds
 """
 
 from collections.abc import Generator
@@ -17,40 +17,49 @@ from nima_cli.engine.evaluation.kinds import CHATS, PROSE, QUESTIONS, line_kinds
 from nima_cli.engine.training.evaluator import Metrics
 from nima_cli.events import Progress
 
+_Array = npt.NDArray[Any]
 DIMENSIONS = ("source", "kind")
-# Losses are added as whole multiples of this part of a nat, the precision of a float32 near 1: addition never rounds,
-# so that groups add up to their total in any order and in any batches.
+# Losses are added as integers of this precision, so that groups add up to their total in any order and batches.
 _PARTS_PER_NAT = 2**24
 
 
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The group of every token of a split.
+
+    Attributes:
+        codes_P: number of the source times the number of kinds, plus number of the kind.
+        names: dimension -> names by number.
+    """
+
+    codes_P: npt.NDArray[np.int32]
+    names: dict[str, tuple[str, ...]]
+
+
 class MetricSums:
-    """Sums of loss, tokens, right predictions and bytes, for every group."""
+    """Sums of loss, tokens, right predictions and bytes per group."""
 
-    def __init__(self, groups: int) -> None:
-        self._sums_4G: npt.NDArray[np.int64] = np.zeros((4, groups), dtype=np.int64)
+    def __init__(self, groups: Groups) -> None:
+        self._names = groups.names
+        shape = (4, len(groups.names["source"]), len(groups.names["kind"]))
+        self._sums_4SK: npt.NDArray[np.int64] = np.zeros(shape, dtype=np.int64)
 
-    def add(
-        self,
-        groups_N: npt.NDArray[Any],
-        loss_N: npt.NDArray[Any],
-        bytes_N: npt.NDArray[Any],
-        correct_N: npt.NDArray[Any] | None = None,
-    ) -> None:
-        """Add tokens: the group of each, its finite loss in nats, the bytes it stands for, whether it was predicted."""
+    def add(self, codes_N: _Array, loss_N: _Array, bytes_N: _Array, correct_N: _Array | None = None) -> None:
+        """Add tokens: the group, finite loss in nats, bytes and right prediction of each."""
         parts_N = np.rint(loss_N.astype(np.float64) * _PARTS_PER_NAT).astype(np.int64)
-        for sums_G, values_N in zip(self._sums_4G, (parts_N, 1, correct_N, bytes_N), strict=True):
+        for sums_SK, values_N in zip(self._sums_4SK, (parts_N, 1, correct_N, bytes_N), strict=True):
             if values_N is not None:
-                np.add.at(sums_G, groups_N, values_N)
+                np.add.at(sums_SK.ravel(), codes_N, values_N)
 
     def total(self) -> Metrics:
-        """The figures of all groups together."""
-        return _metrics(self._sums_4G.sum(axis=1))
+        """The figures of the whole split."""
+        return _metrics(self._sums_4SK.sum(axis=(1, 2)))
 
-    def merged(self, target_G: npt.NDArray[Any], count: int) -> dict[int, Metrics]:
-        """The figures of `count` coarser groups, as far as they hold tokens; `target_G` is where each group belongs."""
-        merged = np.zeros((4, count), dtype=np.int64)
-        np.add.at(merged.T, target_G, self._sums_4G.T)
-        return {group: _metrics(merged[:, group]) for group in range(count) if merged[1, group]}
+    def rows(self, dimension: str) -> dict[str, Metrics]:
+        """The figures along one dimension by name, most bytes first."""
+        sums = self._sums_4SK.sum(axis=2 if dimension == "source" else 1).T
+        found = {name: _metrics(row) for name, row in zip(self._names[dimension], sums, strict=True) if row[1]}
+        return dict(sorted(found.items(), key=lambda item: (-item[1].bytes, item[0])))
 
 
 def _metrics(sums_4: npt.NDArray[np.int64]) -> Metrics:
@@ -58,44 +67,10 @@ def _metrics(sums_4: npt.NDArray[np.int64]) -> Metrics:
     return Metrics(parts / _PARTS_PER_NAT, tokens, correct, text_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """Every token of a split in one group.
-
-    Attributes:
-        codes_P: the group of each token: its source's number times the number of kinds, plus its kind's.
-        names: for each dimension, the names that its numbers stand for.
-    """
-
-    codes_P: npt.NDArray[np.int32]
-    names: dict[str, tuple[str, ...]]
-
-    @property
-    def count(self) -> int:
-        """Groups there could be."""
-        return len(self.names["source"]) * len(self.names["kind"])
-
-    def along(self, dimension: str, codes: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The numbers of groups along one dimension."""
-        kinds = len(self.names["kind"])
-        return codes // kinds if dimension == "source" else codes % kinds
-
-    def rows(self, dimension: str, sums: MetricSums) -> dict[str, Metrics]:
-        """The figures along one dimension by name, most bytes first."""
-        names = self.names[dimension]
-        found = sums.merged(self.along(dimension, np.arange(self.count)), len(names))
-        return {names[group]: found[group] for group in sorted(found, key=lambda one: (-found[one].bytes, names[one]))}
-
-
 def find_groups(
     arrays: SplitArrays, tokenizer: Tokenizer, sources: tuple[str, ...], *, kinds: bool
 ) -> Generator[Progress, None, Groups]:
-    """Attribute every token of a split.
-
-    Args:
-        sources: names by number; sources of one name are one.
-        kinds: whether to look into the text; without it, all of it is one kind.
-    """
+    """Find the group of every token; sources of one name are one, and without `kinds` all text is one kind."""
     names = tuple(dict.fromkeys(sources))
     number_of = np.array([names.index(name) for name in sources], dtype=np.int32)
     source_P = np.repeat(number_of[arrays.index["source"]], arrays.lengths())
@@ -120,7 +95,7 @@ def find_groups(
 
 
 def document_bounds(arrays: SplitArrays) -> list[tuple[int, int, Kind]]:
-    """Where in the token file each document begins and ends, all its samples together, and its kind."""
+    """(start, end, kind) of each document in the token file, all its samples together."""
     first_S = np.flatnonzero(np.diff(arrays.index["document"].astype(np.int64), prepend=-1))
     starts = arrays.index["offset"][first_S].astype(int).tolist()
     kinds = [KINDS[kind] for kind in arrays.index["kind"][first_S]]
@@ -128,7 +103,7 @@ def document_bounds(arrays: SplitArrays) -> list[tuple[int, int, Kind]]:
 
 
 def _line_of_each(pieces: list[bytes], text: bytes) -> npt.NDArray[np.int64]:
-    """The line that each token begins on; a token without text belongs to where it stands."""
+    """The line on which each token begins."""
     lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
     starts = np.minimum(np.cumsum(lengths) - lengths, max(0, len(text) - 1))
     line_ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))

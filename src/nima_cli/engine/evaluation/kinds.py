@@ -1,9 +1,9 @@
-"""What the lines of a document are: prose, YAML, command lines, or code by language.
+"""Classifies the lines of a document: prose, YAML, command lines, or code by language.
 
-Markdown goes through the parser that preparing uses. In plain text the literal blocks of reStructuredText are found:
-what is indented under a line that ends in `::` or under a `code-block` directive.
+In plain text it finds the literal blocks of reStructuredText, under a line that ends in `::` or a `code-block`.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ _ALIASES = {
        "promql", "css", "lua", "r", "perl", "scala", "swift", "proto", "protobuf", "makefile", "nginx", "graphql",
        "pseudocode", "rst", "markdown", "cue", "rego", "csharp", "asm")},
 }  # fmt: skip
-_OPENING = re.compile(r"(`{3,}|~{3,})[ \t]*([^`]*)$")
+_OPENING = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})[ \t]*(.*)$")
 _DIRECTIVE = re.compile(r"^\s*\.\. (?:code-block|sourcecode|code|productionlist)::[ \t]*(\S*)[ \t]*$")
 _YAML_LINE = re.compile(r"^\s*(?:#.*|---|(?:- +)*[\w./\"'-]+:(?:\s.*)?|- .*)$")
 _COMMAND_SPAN = re.compile(r"^`[^`]+`$")
@@ -40,7 +40,7 @@ _GUESSED_LINES = 40
 
 
 def fence_marks(line: str) -> tuple[str, str]:
-    """The marks that open a fence on this line, and its language in lower case; both empty where none opens."""
+    """The marks that open a fence on this line and its language in lower case, or empty strings."""
     found = _OPENING.search(line)
     if found is None:
         return "", ""
@@ -69,7 +69,7 @@ def _in_markdown(text: str, lines: Sequence[str]) -> Iterator[tuple[int, int, st
             yield block.start, block.end, YAML if lines[block.start].startswith("---") else "code: toml"
         elif block.kind == "html":
             yield block.start, block.end, HTML
-        # Short references give each command as a line that is one code span and nothing else.
+        # Short references give each command as a line of one code span.
         elif block.kind == "paragraph" and block.end == block.start + 1 and _COMMAND_SPAN.match(lines[block.start]):
             yield block.start, block.end, COMMANDS
 
@@ -88,7 +88,7 @@ def _in_plain_text(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
 
 
 def _end_of_indented(lines: Sequence[str], start: int, indent: int) -> int:
-    """Index after the last line from `start` on that is indented deeper than `indent`; blank lines do not end it."""
+    """Index after the last line of the block that is indented deeper than `indent`; blank lines do not end it."""
     end = start
     for index in range(start, len(lines)):
         line = lines[index]
@@ -104,23 +104,17 @@ def _named(language: str, content: Sequence[str]) -> str:
 
 
 def _guessed(content: Sequence[str]) -> str:
-    """What code that names no language looks like."""
+    """The kind of code without a language, by its look."""
     lines = [line for line in content[:_GUESSED_LINES] if line.strip() and not fence_marks(line)[0]]
     first = lines[0].lstrip() if lines else ""
     if first.startswith((">>> ", "def ", "import ", "from ", "class ")):
         return "code: python"
     if any(line.lstrip().startswith(("$ ", "% ", "C:\\>", "PS C:\\")) for line in lines):
         return COMMANDS
-    if first.startswith(("{", "[")) and _is_json("\n".join(content)):
-        return JSON
+    if first.startswith(("{", "[")):
+        with contextlib.suppress(ValueError, RecursionError):
+            json.loads(re.sub(r"^[ \t>]*(?:`{3,}|~{3,})[ \t]*$", "", "\n".join(content), flags=re.MULTILINE))
+            return JSON
     if len(lines) > 1 and all(_YAML_LINE.match(line) for line in lines) and any(":" in line for line in lines):
         return YAML
     return OTHER_CODE
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(re.sub(r"^[ \t>]*(?:`{3,}|~{3,})[ \t]*$", "", text, flags=re.MULTILINE))
-    except (ValueError, RecursionError):
-        return False
-    return True

@@ -1,11 +1,10 @@
-"""A 5-gram model of tokens, the strongest simple predictor there is.
+"""An n-gram model of tokens with interpolated modified Kneser-Ney smoothing.
 
-Interpolated modified Kneser-Ney smoothing (Chen and Goodman, "An Empirical Study of Smoothing Techniques for Language
-Modeling", 1999, section 3): the highest order counts occurrences, lower orders count how many different tokens precede,
-and three discounts an order come from the counts of counts. As in KenLM (Heafield et al., ACL 2013), what begins with
-the boundary symbol keeps its plain count, since nothing can precede it.
+Chen and Goodman, "An Empirical Study of Smoothing Techniques for Language Modeling", 1999, section 3: the highest order
+counts occurrences, lower orders count different preceding tokens, and each order has three discounts. As in KenLM
+(Heafield et al., ACL 2013), n-grams that begin with the boundary symbol keep their plain count.
 
-An n-gram is the number of its first n-1 tokens and its last token; so each order is one sorted array of 64-bit keys.
+Each order is a sorted array of 64-bit keys: number of the history, times vocabulary size, plus last token.
 Axis letters: N positions · U different n-grams · H histories
 """
 
@@ -22,7 +21,7 @@ _FALLBACK = (0.5, 1.0, 1.5)  # discounts where the counts of counts allow no est
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """One order: sorted keys, each one's own share of probability, and what each history leaves to the order below."""
+    """One order: sorted keys, their own probability, and the weight that each history gives to the order below."""
 
     keys_U: _Ints
     own_U: npt.NDArray[np.float32]
@@ -30,41 +29,31 @@ class _Level:
 
 
 class NgramModel:
-    """Probabilities of tokens after up to `order` - 1 others, never looking back past the start of a sample."""
+    """Probabilities of tokens after up to `order` - 1 others of the same sample."""
 
     def __init__(self, tokens_N: npt.NDArray[Any], places_N: _Ints, *, vocab_size: int, order: int = 5) -> None:
-        """Count.
-
-        Args:
-            tokens_N: the training tokens.
-            places_N: the place of each within its sample; 0 is the boundary symbol, which is never predicted.
-            order: tokens of the longest n-grams, at least 2.
-        """
+        """`places_N` are the training tokens' places in their samples; 0 is the boundary symbol. `order` is over 1."""
         self.vocab_size, self.order = vocab_size, order
         self._levels: list[_Level] = []
-        ids_N = tokens_N.astype(np.int64)  # of the n-gram that ends at each position
-        keys_U, size, plain_U = np.arange(vocab_size), 1, np.zeros(vocab_size, dtype=np.int64)
-        for length in range(2, order + 2):
+        ids_N = tokens_N.astype(np.int64)  # number of the n-gram that ends at each position
+        keys_U, size = np.arange(vocab_size), 1
+        for length in range(2, order + 1):
             ends_N = np.flatnonzero(places_N >= length - 1)
-            if length > order:
-                self._levels.append(_level(keys_U, plain_U, size, vocab_size))
-                return
             longer_N = ids_N[ends_N - 1] * vocab_size + tokens_N[ends_N]
-            longer_U, first_U, of_N, plain = np.unique(
+            longer_U, first_U, of_N, plain_U = np.unique(
                 longer_N, return_index=True, return_inverse=True, return_counts=True
             )
             preceded_U = np.bincount(ids_N[ends_N[first_U]], minlength=len(keys_U))
-            at_start = places_N == length - 2
             if length > 2:
-                preceded_U = preceded_U + np.bincount(ids_N[at_start], minlength=len(keys_U))
+                preceded_U = preceded_U + np.bincount(ids_N[places_N == length - 2], minlength=len(keys_U))
             self._levels.append(_level(keys_U, preceded_U, size, vocab_size))
-            size = len(keys_U)
-            keys_U, plain_U = longer_U, plain.astype(np.int64)
+            size, keys_U = len(keys_U), longer_U
             ids_N = np.full(len(tokens_N), -1, dtype=np.int64)
             ids_N[ends_N] = of_N
+        self._levels.append(_level(keys_U, plain_U, size, vocab_size))
 
     def losses(self, tokens_N: npt.NDArray[Any], places_N: _Ints) -> _Floats:
-        """The loss of every token in nats; of a boundary symbol too, which the caller leaves out."""
+        """The loss of every token in nats, boundary symbols included."""
         probability_N = np.full(len(tokens_N), 1.0 / self.vocab_size)
         ids_N = np.zeros(len(tokens_N), dtype=np.int64)  # before the first order: the empty history
         for length, level in enumerate(self._levels, start=1):
@@ -74,7 +63,9 @@ class NgramModel:
             history_N = ids_N[ends_N - 1] if length > 1 else ids_N[ends_N]
             known = history_N >= 0
             ends_N, history_N = ends_N[known], history_N[known]
-            found_N = _find(level.keys_U, history_N * self.vocab_size + tokens_N[ends_N])
+            wanted_N = history_N * self.vocab_size + tokens_N[ends_N]
+            at_N = np.minimum(np.searchsorted(level.keys_U, wanted_N), len(level.keys_U) - 1)
+            found_N = np.where(level.keys_U[at_N] == wanted_N, at_N, -1)
             own_N = np.where(found_N >= 0, level.own_U[found_N], 0.0)
             probability_N[ends_N] = own_N + level.left_H[history_N] * probability_N[ends_N]
             ids_N = np.full(len(tokens_N), -1, dtype=np.int64)
@@ -96,7 +87,7 @@ def _level(keys_U: _Ints, counts_U: npt.NDArray[Any], histories: int, vocab_size
 
 
 def _discounts(counts_U: npt.NDArray[Any]) -> tuple[float, float, float]:
-    """What is taken from counts of 1, 2, and 3 or more (equation 26 of Chen and Goodman)."""
+    """The discounts of counts 1, 2, and 3 or more (equation 26 of Chen and Goodman)."""
     n1, n2, n3, n4 = (int((counts_U == count).sum()) for count in (1, 2, 3, 4))
     if not (n1 and n2 and n3):
         return _FALLBACK
@@ -106,15 +97,8 @@ def _discounts(counts_U: npt.NDArray[Any]) -> tuple[float, float, float]:
     return found if inside else _FALLBACK
 
 
-def _find(keys_U: _Ints, wanted_N: _Ints) -> _Ints:
-    """Where each key is in an array that holds some, -1 for what is not there."""
-    at_N = np.minimum(np.searchsorted(keys_U, wanted_N), len(keys_U) - 1)
-    found_N: _Ints = np.where(keys_U[at_N] == wanted_N, at_N, -1)
-    return found_N
-
-
 def unigram_losses(train_N: npt.NDArray[Any], tokens_N: npt.NDArray[Any], *, vocab_size: int, boundary: int) -> _Floats:
-    """The loss of every token by its frequency alone (Witten and Bell, 1991, interpolated with equal shares)."""
+    """The loss of every token by its frequency (Witten and Bell, 1991, interpolated with equal shares)."""
     counts_V = np.bincount(train_N, minlength=vocab_size).astype(np.float64)
     counts_V[boundary] = 0.0
     total, kinds = counts_V.sum(), int((counts_V > 0).sum())

@@ -1,4 +1,4 @@
-"""One evaluation of one split: the figures, and whatever else was asked for."""
+"""Evaluates a model on a split."""
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +21,12 @@ from nima_cli.engine.training.loss import IGNORE
 from nima_cli.errors import DivergedError, InputError
 from nima_cli.events import Progress
 
-_TOKENS_PER_BATCH = 8192
-_POSITIONS_PER_CHUNK = 512  # whose logits are held at once
+_POSITIONS_PER_CHUNK = 512  # positions whose logits are held at once
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was found; `by` has the figures of each name of each dimension, which add up to `total`."""
+    """The result; `by` is dimension -> name -> figures, which add up to `total`."""
 
     total: Metrics
     by: Mapping[str, Mapping[str, Metrics]]
@@ -51,15 +50,15 @@ def evaluate_split(
     """Evaluate `model` on a split of the dataset whose tokenizer it has.
 
     Args:
-        by: dimensions to break the figures down by: source, kind.
-        baselines: whether to measure simple predictors as well.
+        by: dimensions of the breakdown: source, kind.
+        baselines: measure simple predictors as well.
         samples: documents to continue, drawn with `seed`.
         questions: questions to ask.
-        backend: what the model writes with; None is torch.
+        backend: what decodes; None is torch.
 
     Raises:
         InputError: baselines on the split that they learn from.
-        DataError: no such split, or nothing in it to continue or to ask.
+        DataError: there is no such split, or nothing in it to continue or to ask.
         DivergedError: the model's predictions are not finite numbers.
     """
     if baselines and split == "train":
@@ -78,28 +77,19 @@ def evaluate_split(
         continuations = yield from continue_documents(generator, arrays, train, count=samples, seed=seed)
     if questions:
         answers = yield from ask(generator, arrays, count=questions)
-    rows = {dimension: groups.rows(dimension, sums) for dimension in by}
+    rows = {dimension: sums.rows(dimension) for dimension in by}
     return Evaluation(sums.total(), rows, tuple(measured), continuations, answers)
 
 
 @torch.no_grad()
 def score(
-    model: GPT,
-    split: TokenDataset,
-    groups: Groups,
-    byte_lengths_V: npt.NDArray[np.int32],
-    *,
-    batch_tokens: int = _TOKENS_PER_BATCH,
+    model: GPT, split: TokenDataset, groups: Groups, bytes_V: npt.NDArray[np.int32], *, batch_tokens: int = 8192
 ) -> Generator[Progress, None, MetricSums]:
-    """Every token of the split as a target once, in windows of one context side by side.
-
-    Raises:
-        DivergedError: a loss is not a finite number.
-    """
+    """Score every token of the split once, in windows of one context; raises DivergedError if a loss is not finite."""
     context = model.shape.context_length
     windows, size = split.windows(context), max(1, batch_tokens // context)
     device = model.embed_tokens.weight.device
-    sums = MetricSums(groups.count)
+    sums = MetricSums(groups)
     model.eval()
     for start in range(0, windows, size):
         yield Progress("evaluating", start, windows, "windows")
@@ -110,13 +100,13 @@ def score(
         loss_N, correct_N = _losses(h_BTC.flatten(0, 1), model.head_weight_VC, targets_N.to(device))
         valid_N = (targets_N != IGNORE).numpy()
         places_N = (numbers[:, None] * context + np.arange(1, context + 1)).ravel()[valid_N]
-        bytes_N = byte_lengths_V[targets_N.numpy()[valid_N]]
+        bytes_N = bytes_V[targets_N.numpy()[valid_N]]
         sums.add(groups.codes_P[places_N], loss_N.cpu().numpy()[valid_N], bytes_N, correct_N.cpu().numpy()[valid_N])
     return sums
 
 
 def _losses(h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss in nats float32 [N] and whether the prediction was right bool [N]; zero where the target carries no loss."""
+    """Loss in nats [N], zero without a target, and whether the prediction was right [N]."""
     cast_VC = head_VC.to(h_NC.dtype)
     losses, correct, size = [], [], _POSITIONS_PER_CHUNK
     for part_NC, part_N in zip(torch.split(h_NC, size), torch.split(targets_N, size), strict=True):

@@ -1,12 +1,10 @@
-"""A model as one GGUF file for llama.cpp and the programs built on it.
+"""Writes GGUF files for llama.cpp; the format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 
-The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The architecture is `qwen3`, or `llama` for a
-model without normalised queries and keys; the vocabulary is of the kind that llama.cpp calls `llama`, which is
-SentencePiece's BPE with byte fallback.
+The architecture is `qwen3`, or `llama` for a model without normalised queries and keys. llama.cpp calls a vocabulary of
+SentencePiece's BPE with byte fallback `llama`, too.
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +29,21 @@ _FILE_TYPES = {"float32": "ALL_F32", "float16": "MOSTLY_F16", "bfloat16": "MOSTL
 
 
 def check_tokenizer(source: Source, where: str) -> None:
-    """Refuse a tokenizer that llama.cpp would not follow to the same ids.
-
-    Raises:
-        CheckpointError: says which and why.
-    """
-    kind, pieces = source.tokenizer.kind, [source.tokenizer.piece(i) for i in range(source.tokenizer.vocab_size)]
-    if kind == "unigram":
+    """Raise `CheckpointError` for a tokenizer that would give other ids in llama.cpp."""
+    if source.tokenizer.kind == "unigram":
         raise CheckpointError(
             f"{where}: a unigram tokenizer cannot be said in GGUF: llama.cpp has no byte fallback for it",
             hint="use `format=safetensors`, or train with a bpe tokenizer",
         )
-    # llama.cpp merges towards any piece, special ones too, if two neighbours make its spelling.
-    known = set(pieces)
-    for symbol in pieces[:FIRST_NORMAL_ID]:
+    # llama.cpp merges two neighbours into any piece that they spell, even into a special one.
+    known = set(source.tokenizer.pieces)
+    for symbol in source.tokenizer.pieces[:FIRST_NORMAL_ID]:
         if any(symbol[:cut] in known and symbol[cut:] in known for cut in range(1, len(symbol))):
             raise CheckpointError(f"{where}: text could spell the special symbol `{symbol}` in llama.cpp")
 
 
 def tensor_names(shape: ModelShape) -> dict[str, str]:
-    """nima's name of each tensor to GGUF's: `layers.0.mlp.up_proj.weight` to `blk.0.ffn_up.weight`."""
+    """GGUF's name of each tensor by nima's: `blk.0.ffn_up.weight` for `layers.0.mlp.up_proj.weight`."""
     gguf = needed("gguf")
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, shape.n_layers)
     return {
@@ -60,10 +53,10 @@ def tensor_names(shape: ModelShape) -> dict[str, str]:
 
 
 def rope_layout(name: str, tensor: torch.Tensor, shape: ModelShape, *, back: bool = False) -> torch.Tensor:
-    """Rows of the query and key matrices in the order in which the architecture rotates them.
+    """Put the rows of the query and key matrices in the order in which the architecture rotates them.
 
-    `qwen3` turns the halves of a head against each other, as nima does. `llama` turns neighbours, so row i of the
-    first half goes to 2i and row i of the second to 2i + 1; `back` undoes it.
+    `qwen3` pairs the halves of a head, as nima does. `llama` pairs neighbours, so row i of the first half goes to 2i
+    and row i of the second to 2i + 1; `back` is the inverse.
     """
     kind = re.search(r"self_attn\.([qk])_proj", name)
     if shape.qk_norm or kind is None:
@@ -74,7 +67,7 @@ def rope_layout(name: str, tensor: torch.Tensor, shape: ModelShape, *, back: boo
 
 
 def write(path: Path, source: Source) -> None:
-    """Fill `path` as llama.cpp's own converter would, with nima's mark near the beginning."""
+    """Write `path` as llama.cpp's converter would, with nima's mark near the beginning."""
     gguf = needed("gguf")
     writer = gguf.GGUFWriter(path, "qwen3" if source.shape.qk_norm else "llama")
     writer.add_string(places.GGUF_MARK, source.facts()["nima_version"])
@@ -82,7 +75,7 @@ def write(path: Path, source: Source) -> None:
     writer.add_name(source.name)
     writer.add_license(source.licence)
     writer.add_file_type(getattr(gguf.LlamaFileType, _FILE_TYPES[source.dtype]))
-    for key, value in (*_sizes(source.shape), *_vocabulary(source)):
+    for key, value in (_sizes(source.shape) | _vocabulary(source)).items():
         getattr(writer, f"add_{key}")(value)
     names = tensor_names(source.shape)
     for name, tensor in source.tensors.items():
@@ -97,53 +90,56 @@ def write(path: Path, source: Source) -> None:
         writer.close()
 
 
-def _sizes(shape: ModelShape) -> Iterator[tuple[str, Any]]:
-    yield "vocab_size", shape.vocab_size
-    yield "context_length", shape.context_length
-    yield "embedding_length", shape.d_model
-    yield "block_count", shape.n_layers
-    yield "feed_forward_length", shape.d_ff
-    yield "head_count", shape.n_heads
-    yield "head_count_kv", shape.n_kv_heads
-    yield "key_length", shape.head_dim
-    yield "value_length", shape.head_dim
-    yield "rope_dimension_count", shape.head_dim
-    yield "rope_freq_base", shape.rope_theta
-    yield "layer_norm_rms_eps", NORM_EPSILON
+def _sizes(shape: ModelShape) -> dict[str, Any]:
+    return {
+        "vocab_size": shape.vocab_size,
+        "context_length": shape.context_length,
+        "embedding_length": shape.d_model,
+        "block_count": shape.n_layers,
+        "feed_forward_length": shape.d_ff,
+        "head_count": shape.n_heads,
+        "head_count_kv": shape.n_kv_heads,
+        "key_length": shape.head_dim,
+        "value_length": shape.head_dim,
+        "rope_dimension_count": shape.head_dim,
+        "rope_freq_base": shape.rope_theta,
+        "layer_norm_rms_eps": NORM_EPSILON,
+    }
 
 
-def _vocabulary(source: Source) -> Iterator[tuple[str, Any]]:
+def _vocabulary(source: Source) -> dict[str, Any]:
     tokenizer = source.tokenizer
-    yield "tokenizer_model", "llama"
-    yield "tokenizer_pre", "default"
-    yield "token_list", _texts(source)
-    yield "token_scores", tokenizer.scores()
-    yield "token_types", _types(source)
-    yield "bos_token_id", tokenizer.bos_id
-    yield "eos_token_id", tokenizer.eos_id
-    yield "eot_token_id", tokenizer.end_id
-    yield "pad_token_id", tokenizer.pad_id
-    yield "unk_token_id", 0
-    yield "add_bos_token", True
-    yield "add_eos_token", False
-    yield "add_space_prefix", False
-    yield "remove_extra_whitespaces", False
-    yield "chat_template", CHAT_TEMPLATE
+    return {
+        "tokenizer_model": "llama",
+        "tokenizer_pre": "default",
+        "token_list": _texts(source),
+        "token_scores": tokenizer.scores(),
+        "token_types": _types(source),
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": tokenizer.eos_id,
+        "eot_token_id": tokenizer.end_id,
+        "pad_token_id": tokenizer.pad_id,
+        "unk_token_id": 0,
+        "add_bos_token": True,
+        "add_eos_token": False,
+        "add_space_prefix": False,
+        "remove_extra_whitespaces": False,
+        "chat_template": CHAT_TEMPLATE,
+    }
 
 
 def _texts(source: Source) -> list[str]:
-    """Pieces as SentencePiece spells them: with its mark for a space."""
-    return [source.tokenizer.piece(i).replace(" ", SPACE_MARK) for i in range(source.tokenizer.vocab_size)]
+    return [piece.replace(" ", SPACE_MARK) for piece in source.tokenizer.pieces]
 
 
 def _types(source: Source) -> list[int]:
-    """GGUF numbers the types as SentencePiece does."""
+    """The type of each piece, in the numbers of SentencePiece, which GGUF shares."""
     front = [2] + [3] * len(CONTROL_SYMBOLS) + [4] * len(USER_SYMBOLS) + [6] * (FIRST_NORMAL_ID - FIRST_BYTE_ID)
     return front + [1] * (source.tokenizer.vocab_size - len(front))
 
 
 def read_back(path: Path, source: Source, where: str) -> dict[str, torch.Tensor]:
-    """nima's names and float32 tensors, out of a file whose vocabulary is that of the checkpoint."""
+    """Compare the vocabulary of a file with the checkpoint's and return its tensors in float32 by nima's names."""
     gguf = needed("gguf")
     reader, sizes = gguf.GGUFReader(path), source.shape.tensors()
     vocabulary = {"tokens": _texts(source), "scores": source.tokenizer.scores(), "token_type": _types(source)}

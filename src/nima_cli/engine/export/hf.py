@@ -1,9 +1,10 @@
-"""A model as a folder that Hugging Face transformers loads without any code of ours."""
+"""Writes a folder that Hugging Face transformers loads without code of nima."""
 
 import contextlib
 import json
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from nima_cli.engine.export.source import Source
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.model.gpt import NORM_EPSILON
 from nima_cli.errors import CheckpointError
-from nima_cli.files import write_json, write_text
+from nima_cli.files import atomic_write, write_json, write_text
 
 CARD = "README.md"
 NAMES = (
@@ -30,22 +31,15 @@ _SPECIAL_TOKENS = {"bos_token": BOS, "eos_token": EOS, "pad_token": PAD, "unk_to
 
 
 def export(source: Source, path: Path, card: str) -> tuple[list[str], list[str]]:
-    """Write the folder `path`, all or nothing; returns what reading it back showed, and what could not be checked.
-
-    Raises:
-        InputError: something else is there.
-        CheckpointError: the format cannot say this tokenizer, or what was read back differs.
-        ResourceError: a package is missing, or the disk refused.
-    """
+    """Write the folder `path` atomically; returns what reading it back showed, and what could not be checked."""
     places.check_folder(path, NAMES)
     tokenizer = _tokenizer(source, str(path))
     with places.new_folder(path) as folder:
         safetensors = {_name(name): tensor for name, tensor in source.tensors.items()}
-        places.write_file(
-            folder / "model.safetensors",
-            lambda part: safetensors_file.write_tensors(part, safetensors, places.safetensors_metadata(__version__)),
-            verify=lambda part: safetensors_file.read_back(part, source, str(path), _name),
-        )
+        check_weights = partial(safetensors_file.read_back, source=source, where=str(path), rename=_name)
+        with atomic_write(folder / "model.safetensors", verify=check_weights) as stream:
+            metadata = places.safetensors_metadata(__version__)
+            safetensors_file.write_tensors(Path(stream.name), safetensors, metadata)
         write_json(folder / "config.json", _config(source))
         write_json(folder / "generation_config.json", _generation_config(source))
         write_json(folder / "tokenizer.json", tokenizer)
@@ -57,7 +51,7 @@ def export(source: Source, path: Path, card: str) -> tuple[list[str], list[str]]
 
 
 def _name(name: str) -> str:
-    """nima's name of a tensor to that of the causal model."""
+    """transformers' name of a tensor by nima's."""
     return name if name.startswith("lm_head") else f"model.{name}"
 
 
@@ -89,7 +83,7 @@ def _config(source: Source) -> dict[str, Any]:
 
 
 def _generation_config(source: Source) -> dict[str, Any]:
-    """nima's own defaults; every special symbol but the pad ends a text, for programs fill rows with that one."""
+    """nima's defaults; each special symbol ends a text but the pad, with which programs fill rows."""
     sampling, tokenizer = SamplingParams(), source.tokenizer
     return {
         "bos_token_id": tokenizer.bos_id,
@@ -103,7 +97,7 @@ def _generation_config(source: Source) -> dict[str, Any]:
 
 
 def _tokenizer(source: Source, where: str) -> dict[str, Any]:
-    """The tokenizer's JSON, which also begins every text with `<|bos|>`, as a prompt to nima begins."""
+    """The tokenizer's JSON; it begins each text with `<|bos|>`, as nima begins a prompt."""
     exact = source.tokenizer.hf_json()
     if exact is None:
         raise CheckpointError(
@@ -138,7 +132,7 @@ def _tokenizer_config(source: Source) -> dict[str, Any]:
 
 
 def _read_back(path: Path, source: Source, where: str) -> tuple[list[str], list[str]]:
-    """Load `path` with transformers, if that is installed: (what was verified, what could not be)."""
+    """Load `path` with transformers, if it is installed; returns what was verified and what could not be."""
     verified = [f"read back by safetensors: {len(source.tensors)} equal tensors"]
     if find_spec("transformers") is None:
         return verified, [
@@ -159,7 +153,7 @@ def _read_back(path: Path, source: Source, where: str) -> tuple[list[str], list[
 
 @contextlib.contextmanager
 def _quietly(transformers: Any) -> Iterator[None]:
-    """No bars and no advice from transformers, whose settings are put back afterwards."""
+    """Turn progress bars and warnings of transformers off for the block."""
     log = transformers.utils.logging
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
@@ -194,15 +188,14 @@ def _ids(tokenizer: Any, source: Source, where: str) -> str:
 
 
 def _chat(tokenizer: Any, source: Source, where: str) -> str:
+    def theirs(turns: tuple[Turn, ...], *, prompt: bool) -> object:
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        return tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=prompt, return_dict=False)
+
     for turns in (verify.CONVERSATION, verify.CONVERSATION[1:]):
-        expected = chat_prompt(turns, source.tokenizer)
-        verify.compare(_apply_template(tokenizer, turns, prompt=True), expected, where, "the ids of a chat prompt")
+        ours = chat_prompt(turns, source.tokenizer)
+        verify.compare(theirs(turns, prompt=True), ours, where, "the ids of a chat prompt")
         answered = (*turns, Turn("assistant", "Hello.\n"))
-        whole = render_conversation(answered, source.tokenizer).ids
-        verify.compare(_apply_template(tokenizer, answered, prompt=False), whole, where, "the ids of a conversation")
+        ours = render_conversation(answered, source.tokenizer).ids
+        verify.compare(theirs(answered, prompt=False), ours, where, "the ids of a conversation")
     return "the same chat format"
-
-
-def _apply_template(tokenizer: Any, turns: tuple[Turn, ...], *, prompt: bool) -> object:
-    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-    return tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=prompt, return_dict=False)

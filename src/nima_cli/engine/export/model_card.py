@@ -1,7 +1,4 @@
-"""The model card: what the model is, learned from and reached, and how to load it.
-
-The text is in `cards/`; the figures are filled in here.
-"""
+"""Fills the figures of a model into its card, whose text is in `cards/`."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,12 +11,12 @@ from nima_cli.events import perplexity
 
 
 def model_card(source: Source, kind: str, file_name: str, verified: Sequence[str] = ()) -> str:
-    """The card as Markdown with the front matter that model hubs read.
+    """The card as Markdown, with the front matter that model hubs read.
 
     Args:
         kind: hf, gguf or safetensors.
         file_name: of the exported file or folder.
-        verified: what was compared after reading the export back, where that is known when the card is written.
+        verified: what was compared after reading the export back, if that has been done.
     """
     checked = "".join(f"- {clause}\n" for clause in verified)
     return _text("card").format(
@@ -89,6 +86,5 @@ def _table(head: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _inline(text: str) -> str:
-    """A name from outside as it stands, in a heading or a cell."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return "".join(f"\\{character}" if character in r"\`*_[]<>|#" else character for character in printable)
+    """Escape a name for a heading or a cell."""
+    return "".join(f"\\{c}" if c in r"\`*_[]<>|#" else c if c.isprintable() else " " for c in text)

@@ -1,37 +1,31 @@
-"""Where an export goes: all or nothing, and never over what somebody else put there.
-
-A file is replaced in one step. A folder is made complete under another name and then moved into its place.
-"""
+"""The file or folder that an export goes to: written atomically, and never over files of somebody else."""
 
 import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from nima_cli.errors import InputError
-from nima_cli.files import atomic_write, explaining, make_folder
+from nima_cli.files import explaining, make_folder
 
 CARD_MARK = "<!-- written by nima export -->"
-# A key near the beginning of every GGUF file that nima writes.
-GGUF_MARK = "nima.version"
+GGUF_MARK = "nima.version"  # a key near the beginning of the file
 _HINT = "choose another `output=`, or move it away"
 
 
 def check_file(path: Path) -> None:
-    """Refuse a path for one file that is taken by anything but an earlier export."""
+    """Raise `InputError` if something else than an earlier export of one file is at `path`."""
     if path.is_dir():
-        raise InputError(
-            f"{path}: is a folder; this format is one file",
-            hint=f"for example `output={path / 'model'}`",
-        )
+        hint = f"for example `output={path / 'model'}`"
+        raise InputError(f"{path}: is a folder; this format is one file", hint=hint)
     if os.path.lexists(path) and not _is_ours(path):
         raise InputError(f"{path}: exists and is no export of nima", hint=_HINT)
 
 
 def check_folder(path: Path, names: Collection[str]) -> None:
-    """Refuse a path for a folder of `names` that is taken by anything but an earlier export."""
+    """Raise `InputError` if something else than an earlier export, a folder of `names`, is at `path`."""
     if not os.path.lexists(path):
         return
     if not path.is_dir():
@@ -44,7 +38,7 @@ def check_folder(path: Path, names: Collection[str]) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file bears the mark of an export: a GGUF or safetensors file, or a card."""
+    """Whether this is a GGUF file, a safetensors file or a card with the mark of nima."""
     try:
         with path.open("rb") as stream:
             start = stream.read(4096)
@@ -57,20 +51,13 @@ def _is_ours(path: Path) -> bool:
 
 
 def safetensors_metadata(version: str) -> dict[str, str]:
-    """How the metadata of a safetensors file from nima begins."""
+    """The beginning of the metadata in safetensors files of nima."""
     return {"format": "pt", "nima_version": version}
-
-
-def write_file(path: Path, write: Callable[[Path], None], *, verify: Callable[[Path], object]) -> None:
-    """Let `write` fill a file of another name, `verify` read it, and then give it its name."""
-    make_folder(path.parent)
-    with atomic_write(path, verify=verify) as stream:
-        write(Path(stream.name))
 
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `path` in one step when the block ends without an error."""
+    """A folder to fill that replaces `path` when the block ends without an error."""
     make_folder(path.parent)
     part, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
     try:
@@ -81,7 +68,7 @@ def new_folder(path: Path) -> Iterator[Path]:
                 path.rename(old)
             part.rename(path)
     finally:
-        if old.exists() and not path.exists():  # it went wrong, or was interrupted, between the two renames
+        if old.exists() and not path.exists():  # an error or Ctrl-C between the two renames
             old.rename(path)
         for folder in (part, old):
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Exports a checkpoint: picks the format, writes the card beside it, and says what happened as events."""
+"""Exports a checkpoint and its model card, verified by reading them back."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,12 +12,12 @@ from nima_cli.engine.export.model_card import model_card
 from nima_cli.engine.export.source import DTYPES, Source, read_source
 from nima_cli.errors import InputError
 from nima_cli.events import Event, Exported, Progress
-from nima_cli.files import write_text
+from nima_cli.files import atomic_write, make_folder, write_text
 
 
 @dataclass(frozen=True, slots=True)
 class _FileFormat:
-    """A format that is one file: what refuses a model that it cannot say, writes, reads back, and tells of that."""
+    """A format of one file; `check` raises for a tokenizer that it cannot hold."""
 
     check: Callable[[Source, str], None]
     write: Callable[[Path, Source], None]
@@ -54,7 +54,7 @@ def export_checkpoint(
 ) -> Iterator[Event]:
     """Write a checkpoint in another program's format; the last event is `Exported`.
 
-    Everything is checked by reading it back before it gets its name, so that a failure leaves what was there before.
+    The files get their names after they have been read back and compared, so a failure leaves what was there before.
 
     Args:
         checkpoint: a file, or a run directory (then its best).
@@ -65,8 +65,8 @@ def export_checkpoint(
 
     Raises:
         InputError: an argument has no such value, or `output` holds something else.
-        CheckpointError: the checkpoint is unusable, the format cannot say it, or reading back shows a difference.
-        ResourceError: a package is missing, or the disk refused.
+        CheckpointError: the checkpoint is unusable, the format cannot hold it, or reading back shows a difference.
+        ResourceError: a package is missing, or the system refused to write.
     """
     _check(output, format, dtype, licence)
     yield Progress("loading", 0, 0, "")
@@ -78,17 +78,17 @@ def export_checkpoint(
     yield _exported(source, output, format)
 
 
-def _check(output: Path, format: str, dtype: str, licence: str) -> None:  # noqa: A002
-    """Refuse what can be refused before a checkpoint is read."""
-    if format not in FORMATS:
-        raise InputError(f"`format={format}`: no such format", hint=f"use {', '.join(FORMATS)}")
+def _check(output: Path, kind: str, dtype: str, licence: str) -> None:
+    """Raise the errors that can be found before a checkpoint is read."""
+    if kind not in FORMATS:
+        raise InputError(f"`format={kind}`: no such format", hint=f"use {', '.join(FORMATS)}")
     if dtype not in DTYPES:
         raise InputError(f"`dtype={dtype}`: no such type", hint=f"use {', '.join(DTYPES)}")
     if not _SAFE_LICENCE.fullmatch(licence):
         raise InputError(f"`license={licence}`: not an identifier", hint="for example mit, apache-2.0 or cc-by-4.0")
     if not output.name:
         raise InputError(f"{output}: not a name for an export", hint="for example `output=exports/mine`")
-    if format == "hf":
+    if kind == "hf":
         places.check_folder(output, hf.NAMES)
     else:
         places.check_file(output)
@@ -96,27 +96,26 @@ def _check(output: Path, format: str, dtype: str, licence: str) -> None:  # noqa
 
 
 def _card_path(output: Path) -> Path:
-    """Beside one file; named after it, so that no README of somebody else is in the way."""
-    return output.with_name(f"{output.name}.md")
+    return output.with_name(f"{output.name}.md")  # not README.md, which may be somebody else's
 
 
-def _exported(source: Source, output: Path, format: str) -> Exported:  # noqa: A002
+def _exported(source: Source, output: Path, kind: str) -> Exported:
     unverified: list[str] = []
-    if format == "hf":
-        verified, unverified = hf.export(source, output, model_card(source, format, output.name))
+    if kind == "hf":
+        verified, unverified = hf.export(source, output, model_card(source, kind, output.name))
         files = [output / name for name in hf.NAMES]
     else:
-        verified = [_export_file(source, output, _FILES[format])]
-        if format == "gguf":
+        verified = [_export_file(source, output, _FILES[kind])]
+        if kind == "gguf":
             unverified = [f"text from llama.cpp itself: nima does not contain it (llama-cli -m {output.name} -p Hello)"]
         files = [output, _card_path(output)]
-        write_text(_card_path(output), model_card(source, format, output.name, verified))
+        write_text(_card_path(output), model_card(source, kind, output.name, verified))
     size = sum(file.stat().st_size for file in files)
     return Exported(output, tuple(files), size, source.shape.parameters(), tuple(verified), tuple(unverified))
 
 
 def _export_file(source: Source, path: Path, kind: _FileFormat) -> str:
-    """Write one file, all or nothing, and say what reading it back showed."""
+    """Write one file atomically and say what reading it back showed."""
     verified = ""
 
     def read_back(part: Path) -> None:
@@ -128,5 +127,7 @@ def _export_file(source: Source, path: Path, kind: _FileFormat) -> str:
     kind.check(source, str(path))
     rows = verify.sample_rows(source.tokenizer, source.shape.context_length)
     expected = verify.own_logits(source.shape, source.tensors, rows)
-    places.write_file(path, lambda part: kind.write(part, source), verify=read_back)
+    make_folder(path.parent)
+    with atomic_write(path, verify=read_back) as stream:
+        kind.write(Path(stream.name), source)
     return verified

@@ -1,7 +1,4 @@
-"""Weights as one safetensors file: with nima's own names and facts, or under the names of a Hugging Face model.
-
-The format: https://huggingface.co/docs/safetensors/index#format. Written here, read back with the package.
-"""
+"""Writes safetensors files; the format: https://huggingface.co/docs/safetensors/index#format."""
 
 import base64
 import json
@@ -19,7 +16,7 @@ _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 
 
 def write(path: Path, source: Source) -> None:
-    """A file that is enough on its own: facts, sizes and the tokenizer are its metadata, as text."""
+    """Write weights under nima's names; facts, model shape and tokenizer are in the metadata."""
     metadata = {
         **places.safetensors_metadata(__version__),
         "facts": json.dumps(source.facts(), ensure_ascii=False, allow_nan=False),
@@ -31,9 +28,9 @@ def write(path: Path, source: Source) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
-    """The length of the header, the header as JSON, and the tensors without a gap between them.
+    """Write the length of the header, the header as JSON, and the tensors without gaps.
 
-    The package's own writer puts the metadata in another order each time; the same model shall give the same bytes.
+    The writer of the package changes the order of the metadata, so that one model would not always give the same bytes.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
@@ -51,7 +48,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
 def read_back(
     path: Path, source: Source, where: str, rename: Callable[[str], str] = lambda name: name
 ) -> dict[str, torch.Tensor]:
-    """The tensors as the package reads them, which are those of the checkpoint bit for bit, under renamed names."""
+    """The tensors as the package reads them, once they are found to be bit for bit those of the checkpoint."""
     found: dict[str, torch.Tensor] = needed("safetensors.torch").load(path.read_bytes())
     verify.compare(sorted(found), sorted(map(rename, source.tensors)), where, "the names of tensors")
     for name, tensor in source.tensors.items():

@@ -1,4 +1,4 @@
-"""What every format writes: weights in their target type, the tokenizer, and public facts."""
+"""Loads the checkpoint to export: weights in their target type, the tokenizer, and public facts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,20 +17,18 @@ from nima_cli.errors import CheckpointError, ResourceError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# Facts of the header that say nothing about the machine or the folders of whoever trained the model.
+# Keys of the header that tell nothing about the machine or folders on which the model was trained.
 _PUBLIC = ("step", "epoch", "tokens", "best", "conversations", "dataset_sha256", "tokenizer_sha256", "train_seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A checkpoint on its way out.
+    """A checkpoint to export.
 
     Attributes:
-        name: what the model is called, from the name of the output.
-        tensors: nima's parameter names to tensors, in `dtype`.
-        dtype: float32, bfloat16 or float16.
-        header: the checkpoint's facts.
-        licence: what the card and the file say; an identifier such as `mit`.
+        name: of the model, from the name of the output.
+        tensors: by nima's parameter names, in `dtype`.
+        licence: an identifier such as `mit`.
     """
 
     name: str
@@ -42,19 +40,12 @@ class Source:
     licence: str
 
     def facts(self) -> dict[str, Any]:
-        """The facts that leave the house: no path, no setting."""
+        """The facts to publish: no paths and no settings."""
         return {"nima_version": __version__, **{key: self.header[key] for key in _PUBLIC if key in self.header}}
 
 
 def read_source(checkpoint: Path, *, name: str, dtype: str, licence: str, matrices_only: bool) -> Source:
-    """Load a checkpoint and cast its weights.
-
-    Args:
-        matrices_only: leave the gains of the norms in float32.
-
-    Raises:
-        CheckpointError: the checkpoint is unusable, or a weight does not fit the type.
-    """
+    """Load a checkpoint and cast its weights to `dtype`; with `matrices_only` the norms stay in float32."""
     model, tokenizer, loaded = load_for_inference(checkpoint)
     tensors = {}
     for key, tensor in model.state_dict().items():
@@ -66,10 +57,9 @@ def read_source(checkpoint: Path, *, name: str, dtype: str, licence: str, matric
 
 
 def needed(package: str) -> ModuleType:
-    """A package of the extra `export`."""
+    """Import a package of the extra `export`."""
     try:
         return import_module(package)
     except ImportError as error:
-        raise ResourceError(
-            f"the package `{package}` is needed for this format", hint="pip install 'nima[export]'"
-        ) from error
+        problem = f"the package `{package}` is needed for this format"
+        raise ResourceError(problem, hint="pip install 'nima[export]'") from error

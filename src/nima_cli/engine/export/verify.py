@@ -1,7 +1,4 @@
-"""Compares what was read back from an export with the checkpoint itself.
-
-Axis letters: T time · V vocabulary
-"""
+"""Compares what was read back from an export with the checkpoint."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,10 +12,9 @@ from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import CheckpointError
 
-# Of logits in float32, between two programs that add up in a different order.
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # of float32 logits between two programs that add in a different order
 
-# Text of the kinds that models are trained on, and what other tokenizers stumble over.
+# Prose, code and configuration, then what other tokenizers get wrong.
 TEXTS = (
     "The scheduler assigns pods to nodes.",
     "Run `kubectl get pods -n kube-system` and wait 30s:\n\n```bash\n$ kubectl get pods -A\n```\n",
@@ -40,7 +36,7 @@ CONVERSATION = (
 
 
 def sample_rows(tokenizer: Tokenizer, context_length: int) -> list[list[int]]:
-    """Id sequences to compare logits on: every text, and a conversation, as far as they fit the context."""
+    """Token ids of all texts and of a conversation, cut to the context."""
     rows = [[tokenizer.bos_id, *tokenizer.encode(text)] for text in TEXTS]
     return [row[:context_length] for row in (*rows, chat_prompt(CONVERSATION, tokenizer))]
 
@@ -49,7 +45,7 @@ def sample_rows(tokenizer: Tokenizer, context_length: int) -> list[list[int]]:
 def own_logits(
     shape: ModelShape, tensors: Mapping[str, torch.Tensor], rows: Iterable[Sequence[int]]
 ) -> list[torch.Tensor]:
-    """Float32 logits `[T, V]` of each row from nima's model with these weights."""
+    """Float32 logits [T time, V vocabulary] of each row from nima's model with these weights."""
     model = GPT(shape)
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True)
     model.eval()
@@ -57,15 +53,14 @@ def own_logits(
 
 
 def compare_logits(found: Iterable[torch.Tensor], expected: Iterable[torch.Tensor], where: str) -> str:
-    """The clause for the report: how far the logits are apart at most."""
-    pairs = list(zip(found, expected, strict=True))
-    worst = max(float((one - other).abs().max()) for one, other in pairs)
+    """Say how far the logits are apart at most; raise `CheckpointError` if that is too far."""
+    worst = max(float((one - other).abs().max()) for one, other in zip(found, expected, strict=True))
     if not worst <= TOLERANCE:
         raise CheckpointError(f"{where}: its logits differ from the checkpoint's by {worst:.2g}; nothing was written")
     return "the same logits" if worst == 0.0 else f"logits within {worst:.1e}"
 
 
 def compare(found: object, expected: object, where: str, what: str) -> None:
-    """Equal, or refused."""
+    """Raise `CheckpointError` unless the two are equal."""
     if found != expected:
         raise CheckpointError(f"{where}: {what} differ from the checkpoint's; nothing was written")

@@ -29,7 +29,7 @@ def run_started(state: RunState, run_dir: Path) -> RunStarted:
     return RunStarted(
         run_dir=run_dir,
         data=state.dataset.folder,
-        sources=tuple((one.source, one.epoch_share) for one in source_mix(state.dataset)),
+        sources=tuple((one["source"], one["epoch_share"]) for one in source_mix(state.dataset)),
         version=__version__,
         config_json=json.dumps(state.config.model_dump(mode="json")),
         parameters=state.shape.parameters(),

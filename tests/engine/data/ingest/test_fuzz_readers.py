@@ -14,7 +14,7 @@ from nima_cli.engine.data.cleaning.clean_document import clean_document
 from nima_cli.engine.data.cleaning.whitespace import CleaningCounts, tidy
 from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import Document
-from nima_cli.engine.data.ingest.contents import ReadOptions
+from nima_cli.engine.data.ingest.contents import InputFile, ReadOptions
 from nima_cli.engine.data.ingest.readers import read_file
 from nima_cli.engine.data.ingest.records.records import RecordReader
 from nima_cli.engine.data.tokenizer.chunk import split_text
@@ -118,7 +118,7 @@ def mangled(data: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 @settings(max_examples=250)
 def test_readers_of_records(suffix: str, data: bytes, format_: str) -> None:
     inner = suffix.removesuffix(".gz")
-    values, kind = read_file(ReadOptions(format_), inner, io.BytesIO(data), "x", gzipped=inner != suffix)
+    values, kind = read_file(InputFile(0, 0, "x", inner, inner != suffix, ReadOptions(format_)), io.BytesIO(data))
     records = RecordReader("auto" if kind else format_, 0)
     for value in values:
         assert isinstance(value, Diagnostic) or value.where.startswith("x")
@@ -144,7 +144,8 @@ def test_markdown_is_refined_and_split_without_loss(text: str, links: bool, limi
 @given(st.binary(max_size=200))
 @settings(max_examples=250)
 def test_bytes_read_as_text_are_text_or_a_problem(data: bytes) -> None:
-    values, kind = read_file(ReadOptions("markdown", encoding="cp1252"), ".md", io.BytesIO(data), "x")
+    options = ReadOptions("markdown", encoding="cp1252")
+    values, kind = read_file(InputFile(0, 0, "x", ".md", False, options), io.BytesIO(data))
     for value in values:
         assert kind == "markdown" or (isinstance(value, Diagnostic) and value.reason == "binary")
         assert isinstance(value, Diagnostic) or value.value.encode("utf-8") is not None

@@ -15,10 +15,9 @@ from nima_cli.config.data_schema import SourceConfig
 from nima_cli.engine.data.diagnostics import Diagnostic, Diagnostics
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.ingest import input_splits, readers
-from nima_cli.engine.data.ingest.contents import ReadOptions
+from nima_cli.engine.data.ingest.contents import InputFile, ReadOptions
 from nima_cli.engine.data.ingest.input_splits import (
     DocumentBatch,
-    InputFile,
     InputSplit,
     ReadCounts,
     read_split,

@@ -14,6 +14,7 @@ import pytest
 from nima_cli.config.data_schema import SourceConfig
 from nima_cli.engine.data.diagnostics import Diagnostics, UnusableError
 from nima_cli.engine.data.document import Document
+from nima_cli.engine.data.ingest.contents import InputFile, ReadOptions
 from nima_cli.engine.data.ingest.formats.registry import FORMATS, MAN, Format
 from nima_cli.engine.data.ingest.readers import convert
 from nima_cli.engine.data.ingest.sources import open_sources
@@ -237,7 +238,7 @@ def test_lightweight_markup_is_converted_or_text_as_it_is_written(tmp_path: Path
 def test_a_file_that_only_has_the_suffix_of_a_manual_page_is_none(text: str) -> None:
     page = replace(MAN, converter="code:code_to_markdown")
     with pytest.raises(UnusableError, match="is no man page, whatever its name says") as caught:
-        convert(page, io.BytesIO(text.encode()), None, "app.log.1", gzipped=False)
+        convert(page, InputFile(0, 0, "app.log.1", ".1", False, ReadOptions()), io.BytesIO(text.encode()))
     assert caught.value.reason == "no_document"
 
 

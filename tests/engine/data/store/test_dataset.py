@@ -67,15 +67,15 @@ def test_every_token_is_an_input_in_every_epoch(train: TokenDataset, tiny_datase
         assert (seen - wanted).total() == per_epoch * T - train.tokens
 
 
-def test_few_bytes_are_held_for_each_sample() -> None:
-    """Its place in the order of the epoch, where it starts there, and about a row: its index stays in the file."""
-    samples, length = 200_000, 50
+def test_few_bytes_are_held_for_each_sample(tiny_dataset: Path) -> None:
+    """Its number in the order of the epoch, its start there, and about one row; its index stays in the file."""
+    samples, length, tokenizer = 200_000, 50, open_dataset(tiny_dataset).tokenizer
     index = np.zeros(samples, dtype=INDEX_DTYPE)
     index["offset"] = np.arange(samples) * length
     arrays = SplitArrays(np.full(samples * length, 7, dtype="<u2"), None, index)
     tracemalloc.start()
     try:
-        split = TokenDataset(arrays, weights=[1.0], bos_id=1, pad_id=0, vocab_size=8)
+        split = TokenDataset(arrays, [1.0], tokenizer)
         split.batch([0], context_length=length, seed=0)
         assert tracemalloc.get_traced_memory()[0] < 20 * samples
     finally:

@@ -1,4 +1,4 @@
-"""Large files are hashed while the work goes on, and what is found ends it."""
+"""Large files are hashed while the work goes on, and an altered one ends it."""
 
 import shutil
 import time
@@ -15,7 +15,7 @@ from tests.engine.training.runs import make_config, make_trainer
 
 @pytest.fixture
 def large(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A dataset whose every file counts as large, and whose train split has been altered."""
+    """A dataset of files that all count as large, with an altered train split."""
     monkeypatch.setattr(dataset_files, "_LARGE", 0)
     folder = shutil.copytree(tiny_dataset, tmp_path / "data")
     data = bytearray((folder / "train.bin").read_bytes())
@@ -25,7 +25,7 @@ def large(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def patiently(dataset: PreparedDataset) -> None:
-    """Ask until something has been found."""
+    """Ask until a problem has been found."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         dataset.verification.require()

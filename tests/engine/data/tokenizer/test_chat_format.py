@@ -1,4 +1,4 @@
-"""Where special symbols stand, and which tokens carry loss."""
+"""The places of special symbols, and the tokens that carry loss."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Splitting loses nothing, fits, and cuts at the best seam there is."""
+"""Splitting loses nothing, fits, and cuts at the best boundary."""
 
 from collections.abc import Callable
 

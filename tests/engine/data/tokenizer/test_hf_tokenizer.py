@@ -9,7 +9,7 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
+from nima_cli.engine.data.tokenizer.samples import CachingEncoder
 from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from tests.engine.data.small_tokenizers import ANY_TEXT, HOSTILE, TEXTS, TRAINED
@@ -26,7 +26,7 @@ def hf_tokenizer(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
 
 
 def periodic() -> list[str]:
-    """Texts of few letters that repeat themselves: there, the same piece can be put together in several ways."""
+    """Repetitive texts of few letters, in which one piece can be merged in several ways."""
     generator = random.Random(0)
     words = ["".join(generator.choices("ab ", k=generator.randrange(1, 6))) for _ in range(12)]
     return ["".join(generator.choices(words, k=20)) for _ in range(150)]
@@ -58,7 +58,7 @@ def test_unigram_has_none() -> None:
 
 
 def corpus_texts() -> list[str]:
-    """Every document as it lies there; files of records line by line."""
+    """Each document as it is; files of records line by line."""
     root = os.environ.get("NIMA_TEST_CORPUS")
     if not root:
         pytest.skip("set NIMA_TEST_CORPUS to the folder of the shared corpus")

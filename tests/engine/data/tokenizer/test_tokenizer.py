@@ -1,4 +1,4 @@
-"""The tokenizer is lossless, and its training is deterministic and says what it cannot do."""
+"""The tokenizer is lossless; training is deterministic and names the sizes that are possible."""
 
 from pathlib import Path
 
@@ -68,6 +68,12 @@ def test_a_vocabulary_too_small_names_the_size_that_works() -> None:
     possible = int(caught.value.message.split("at least ")[1].split()[0])
     assert Tokenizer.train(texts, kind="bpe", vocab_size=possible).vocab_size == possible
     assert Tokenizer.train(texts, kind="bpe", vocab_size=300, exact=False).vocab_size >= possible
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_size_without_room_for_the_symbols_is_an_error(kind: str) -> None:
+    with pytest.raises(DataError, match=f"^cannot train a {kind} tokenizer on this text: "):
+        Tokenizer.train(["abc def"], kind=kind, vocab_size=3)
 
 
 def test_no_text_is_an_error() -> None:

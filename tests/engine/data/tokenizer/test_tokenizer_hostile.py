@@ -1,4 +1,4 @@
-"""Text cannot forge a special symbol, whichever way it goes in, and no text makes encoding slow."""
+"""Text cannot forge a special symbol, and no text makes encoding slow."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nima_cli.engine.data.document import Turn
 from nima_cli.engine.data.tokenizer.chat_format import chat_prompt, render_conversation, render_prose
-from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
+from nima_cli.engine.data.tokenizer.samples import CachingEncoder
 from nima_cli.engine.data.tokenizer.sentencepiece_file import (
     CONTROL_SYMBOLS,
     FIRST_BYTE_ID,
@@ -33,7 +33,7 @@ FIRST_OF_TEXT = FIRST_BYTE_ID - len(USER_SYMBOLS)
 
 
 def disguises(symbol: str) -> list[str]:
-    """Ways to write a special symbol so that something on the way might put it together."""
+    """Spellings of a special symbol that a later stage might put together."""
     middle, number = len(symbol) // 2, CONTROL_SYMBOLS.index(symbol) + 1 if symbol in CONTROL_SYMBOLS else 0
     head, tail = symbol[:middle], symbol[middle:]
     return [
@@ -56,7 +56,7 @@ def disguises(symbol: str) -> list[str]:
 
 
 def check(name: str, text: str) -> None:
-    """The text comes back, and no way in gives a special id where content is."""
+    """The text comes back, and no content gives a special id."""
     tokenizer = TOKENIZERS[name]
     ids = tokenizer.encode(text)
     assert min(ids) >= FIRST_OF_TEXT

@@ -16,7 +16,7 @@ MUTATED = 1000
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What `proto_fuzz` found in a process of its own."""
+    """The findings of `proto_fuzz`, run in a process of its own."""
     folder = tmp_path_factory.mktemp("protos")
     files = [folder / f"{kind}.model" for kind in KINDS]
     for kind, file in zip(KINDS, files, strict=True):

@@ -1,7 +1,7 @@
-"""The embedded source: documents and questions from the documentation already on this machine.
+"""The embedded source: documents and questions from the documentation that is installed with nima.
 
-It reads the standard library of the running Python, the language topics of `pydoc`, and the packages that nima depends
-on, without importing any of it. For given versions of these the result is the same everywhere.
+It comes from the standard library, the language topics of `pydoc` and nima's dependencies, none of them imported.
+Equal versions give equal documents everywhere.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ from nima_cli.config.data_schema import BUILTIN_SOURCE
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.ingest.docstrings import DocEntry, read_added, read_source
 
-# Raised when the layout below changes, so that datasets made with the old one are known as stale.
+# Raise it when the layout below changes, so that older datasets count as stale.
 LAYOUT = 1
 
-# Import name -> distribution name: what nima itself depends on.
+# Import name -> distribution name of nima's dependencies.
 PACKAGES = {
     "filelock": "filelock", "markdown_it": "markdown-it-py", "matplotlib": "matplotlib", "numpy": "numpy",
     "platformdirs": "platformdirs", "prompt_toolkit": "prompt_toolkit", "pydantic": "pydantic",
     "pydantic_settings": "pydantic-settings", "rich": "rich", "tensorboard": "tensorboard", "torch": "torch",
     "typer": "typer", "yaml": "PyYAML",
 }  # fmt: skip
-# Files whose calls attach documentation to compiled functions -> what a bare name in them belongs to.
+# Files whose calls attach docstrings to compiled functions -> owner of the bare names in them.
 ATTACHED = {
     "numpy/_core/_add_newdocs.py": "numpy",
     "torch/_tensor_docs.py": "torch.Tensor",
@@ -38,17 +38,15 @@ ATTACHED = {
     "torch/nn/functional.py": "torch.nn.functional",
     "torch/special/__init__.py": "torch.special",
 }
-# No documentation for users in there (tests, vendored copies, generated or retired code), or parts of the standard
-# library that some systems leave out, so that equal versions would not give equal documents.
-SKIPPED = frozenset(
-    {
-        "antigravity", "ao", "backends", "benchmarks", "caffe2", "conftest", "distutils", "drawing",
-        "dist-packages", "ensurepip", "extern", "externals", "f2py", "fx", "idlelib", "lib-dynload", "lib2to3",
-        "msilib", "onnx", "plugins", "pydoc_data", "readwrite", "site-packages", "test", "testing", "tests", "this",
-        "tkinter", "turtle", "turtledemo", "v1", "vendor", "vendored",
-    }
-)  # fmt: skip
-# Longer documentation reads better on its module's page than as an answer.
+# Tests, vendored copies, generated or retired code without documentation for users, and parts of the standard library
+# that some systems leave out, so that equal versions would not give equal documents.
+SKIPPED = frozenset({
+    "antigravity", "ao", "backends", "benchmarks", "caffe2", "conftest", "distutils", "drawing",
+    "dist-packages", "ensurepip", "extern", "externals", "f2py", "fx", "idlelib", "lib-dynload", "lib2to3",
+    "msilib", "onnx", "plugins", "pydoc_data", "readwrite", "site-packages", "test", "testing", "tests", "this",
+    "tkinter", "turtle", "turtledemo", "v1", "vendor", "vendored",
+})  # fmt: skip
+# Longer docstrings read better on the page of their module than as an answer.
 _ANSWER_CHARACTERS = 1500
 _QUESTIONS = {
     "function": ("What does `{}` do?", "What is `{}` for?", "Explain `{}`.", "How do I call `{}`?"),
@@ -58,7 +56,7 @@ _EXAMPLE_QUESTIONS = ("How do I use `{}`?", "Show me how `{}` works, with an exa
 
 
 def builtin_versions() -> dict[str, str]:
-    """Versions of all that the embedded source is made of; equal versions give equal documents."""
+    """Return the versions of everything in the embedded source; equal versions give equal documents."""
     versions = {"layout": str(LAYOUT), "python": platform.python_version()}
     for module, distribution in PACKAGES.items():
         if importlib.util.find_spec(module) is not None:
@@ -70,19 +68,22 @@ def builtin_versions() -> dict[str, str]:
 
 
 def builtin_documents(source_index: int) -> Iterator[Document]:
-    """Yield the documents and question/answer pairs in a fixed order.
+    """Yield pages and question/answer pairs in a fixed order.
 
-    A documentation string is used once, on its module's page or as an answer, so that no answer in one split can be
-    read on a page in another.
+    Each docstring appears once, on a page or as an answer, so that no answer in one split is on a page in another.
     """
     for name, text in sorted(topics.items()):
         where = f"{BUILTIN_SOURCE}: {name}"
         yield Document("text", source_index, where, text=inspect.cleandoc(text))
     seen: set[bytes] = set()
     for module, entries in _modules():
-        fresh = [entry for entry in entries if _first_time(entry.doc, seen)]
-        answers = [entry for entry in fresh if _is_answer(entry)]
-        page = [entry for entry in fresh if not _is_answer(entry)]
+        page, answers = list[DocEntry](), list[DocEntry]()
+        for entry in entries:
+            # Inherited and copied docstrings are taken where they come first.
+            key = hashlib.blake2b(" ".join(entry.doc.split()).encode(), digest_size=16).digest()
+            if key not in seen:
+                seen.add(key)
+                (answers if _is_answer(entry) else page).append(entry)
         where = f"{BUILTIN_SOURCE}: {module}"
         if page:
             yield Document("markdown", source_index, where, text=_page(module, page))
@@ -90,16 +91,8 @@ def builtin_documents(source_index: int) -> Iterator[Document]:
             yield Document("qa", source_index, where, turns=_pair(entry))
 
 
-def _first_time(doc: str, seen: set[bytes]) -> bool:
-    """Inherited and copied documentation is taken where it comes first."""
-    key = hashlib.blake2b(" ".join(doc.split()).encode(), digest_size=16).digest()
-    known = key in seen
-    seen.add(key)
-    return not known
-
-
 def _choice(entry: DocEntry, purpose: str, options: int) -> int:
-    """A number below `options` that depends on the entry's name alone."""
+    """A number below `options` that depends only on the name of the entry."""
     digest = hashlib.blake2b(f"{purpose} {entry.name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") % options
 
@@ -126,7 +119,7 @@ def _pair(entry: DocEntry) -> tuple[Turn, Turn]:
 
 
 def _modules() -> Iterator[tuple[str, list[DocEntry]]]:
-    """Yield (module, its entries), the standard library first, then the packages by name."""
+    """Yield (module, its entries): the standard library first, then the packages."""
     library = Path(sysconfig.get_path("stdlib"))
     for module, file in _python_files(library, ""):
         yield module, read_source(file, module)
@@ -142,7 +135,7 @@ def _modules() -> Iterator[tuple[str, list[DocEntry]]]:
 
 
 def _python_files(folder: Path, package: str) -> Iterator[tuple[str, Path]]:
-    """Yield (module, file) below `folder` in the order of their names; private modules and `SKIPPED` are left out."""
+    """Yield (module, file) below a folder by name, except private modules and `SKIPPED`."""
     for entry in sorted(folder.iterdir(), key=lambda path: path.name):
         name = f"{package}.{entry.stem}" if package else entry.stem
         if entry.name == "__init__.py" and package:

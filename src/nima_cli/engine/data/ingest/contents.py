@@ -1,6 +1,6 @@
-"""Which files are documents, and what each holds: by their names, how they are to be read, and their first bytes."""
+"""Tells which files are documents, and what each holds, by name, options and first bytes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,25 +8,18 @@ from nima_cli.config.data_schema import SourceConfig
 from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.document import Kind
 from nima_cli.engine.data.ingest.encoding import GZIP_SUFFIX
+from nima_cli.engine.data.ingest.formats import registry
 from nima_cli.engine.data.ingest.formats.code import LANGUAGES, NAMES
-from nima_cli.engine.data.ingest.formats.registry import (
-    CONVERTED_SUFFIXES,
-    LIGHTWEIGHT_SUFFIXES,
-    Format,
-    binary_kind,
-    format_of,
-    text_kind,
-)
 
 MARKDOWN_SUFFIXES = frozenset({".md", ".mdx", ".markdown", ".mkd", ".mdown", ".qmd", ".rmd"})
-# Files that can be read as they are written.
-TEXT_SUFFIXES = MARKDOWN_SUFFIXES | LIGHTWEIGHT_SUFFIXES | {".rst", ".txt", ".text"}
+# Files that can be read unconverted.
+TEXT_SUFFIXES = MARKDOWN_SUFFIXES | registry.LIGHTWEIGHT_SUFFIXES | {".rst", ".txt", ".text"}
 LINE_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 RECORD_SUFFIXES = LINE_SUFFIXES | TABLE_SUFFIXES | {".json"}
-# These say nothing about what is in a file.
+# These say nothing about the contents.
 _VAGUE_SUFFIXES = frozenset({"", ".txt", ".text"})
-# Documents that need no suffix; licences are not among them, being everywhere the same.
+# Documents that need no suffix. Licences are left out: they are the same everywhere.
 _READABLE = frozenset({
     "readme", "changelog", "changes", "history", "news", "install", "installation", "contributing", "hacking", "faq",
     "usage", "tutorial", "manual", "guide", "upgrading", "migration", "design", "architecture", "overview", "notes",
@@ -37,14 +30,13 @@ _RAW = "to learn the text of the file itself, use `format: text`"
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How files are to be read.
+    """How to read files.
 
     Attributes:
-        format: as in the configuration; `auto` goes by the suffix.
-        container: as in the configuration; `auto` goes by the suffix, and for records else by the first characters.
+        format, container: as in the configuration; `auto` goes by the suffix, then by the first characters.
         encoding: of files that are not UTF-8; None refuses them.
-        fields: keys of ours -> those that stand for them in records.
-        as_written: lightweight markup (reStructuredText and the like) is text, and not converted.
+        fields: our keys -> those of the records.
+        as_written: do not convert lightweight markup such as reStructuredText.
     """
 
     format: str = "auto"
@@ -53,78 +45,71 @@ class ReadOptions:
     fields: Mapping[str, str] = field(default_factory=dict)
     as_written: bool = False
 
-    def container_of(self, suffix: str) -> str:
-        """The container of files whose contents have this suffix, see `FileContents`."""
-        if self.format in ("text", "markdown"):
-            return "text"
-        if self.container != "auto":
-            return self.container
-        if suffix in RECORD_SUFFIXES:
-            return "table" if suffix in TABLE_SUFFIXES else "json" if suffix == ".json" else "jsonl"
-        return "text" if self.format == "auto" else "auto"
-
-    def converted_from(self, suffix: str) -> Format | None:
-        """The format that files with this suffix are converted from, each as a whole; None if as they are."""
-        if self.format != "auto" or self.container_of(suffix) != "text":
-            return None
-        return format_of(suffix, as_written=self.as_written)
-
 
 @dataclass(frozen=True, slots=True)
-class FileContents:
-    """What is in a file.
+class InputFile:
+    """A file to read, or standard input.
 
     Attributes:
-        container: `text`, `table`, `json`, `jsonl`, or `auto`: one of the last two, which their first characters tell.
-        kind: of the documents, when it is prose.
-        format: that it is converted from.
+        source: index in the list of sources, for the counts.
+        label: number written into the documents as their source.
+        name: for messages.
+        suffix: lower-case, without `.gz`; empty for standard input.
+        gzipped: whether `.gz` follows it.
     """
 
-    container: str
-    kind: Kind | None = None
-    format: Format | None = None
+    source: int
+    label: int
+    name: str
+    suffix: str
+    gzipped: bool
+    options: ReadOptions
+
+    @property
+    def container(self) -> str:
+        """`text`, `table`, `json`, `jsonl`, or `auto`: the first characters tell which of the last two."""
+        if self.options.format in ("text", "markdown"):
+            return "text"
+        if self.options.container != "auto":
+            return self.options.container
+        if self.suffix in RECORD_SUFFIXES:
+            return "table" if self.suffix in TABLE_SUFFIXES else "json" if self.suffix == ".json" else "jsonl"
+        return "text" if self.options.format == "auto" else "auto"
+
+    @property
+    def converted_from(self) -> registry.Format | None:
+        """The format that such files are converted from; None if they are not converted."""
+        if self.options.format != "auto" or self.container != "text":
+            return None
+        return registry.format_of(self.suffix, as_written=self.options.as_written)
 
 
 def split_suffix(file: Path) -> tuple[str, bool]:
-    """The suffix of the contents, lower-case, and whether `.gz` follows it: (`.md`, True) for `a.md.gz`."""
+    """Return the suffix in lower case and whether `.gz` follows: (`.md`, True) for `a.md.gz`."""
     if file.suffix.lower() == GZIP_SUFFIX:
         return file.with_suffix("").suffix.lower(), True
     return file.suffix.lower(), False
 
 
-def contents_of(options: ReadOptions, suffix: str, head: Callable[[], bytes]) -> FileContents:
-    """What a file holds.
-
-    Args:
-        suffix: of the contents.
-        head: gives the first bytes, unpacked; called when they matter.
-
-    Raises:
-        UnusableError: it is not to be read this way.
-    """
-    container, auto = options.container_of(suffix), options.format == "auto"
-    if container != "text":
-        return FileContents(container)
+def prose_in(file: InputFile, begin: bytes) -> tuple[Kind, registry.Format | None]:
+    """Return the kind of document in a text file with these first bytes, and the format to convert it from."""
+    suffix, auto = file.suffix, file.options.format == "auto"
     if auto and suffix in RECORD_SUFFIXES:
-        raise UnusableError("holds records, and is given as text", "not_text", hint=f"{_place_for(suffix)}; {_RAW}")
-    begin, form = head(), options.converted_from(suffix)
-    binary = binary_kind(begin)
+        hint = f"give it to `{'json' if suffix == '.json' else 'jsonl'}_files=`"
+        if suffix in TABLE_SUFFIXES:
+            hint = "give it as a source of its own: `data.sources: [{path: …}]`"
+        raise UnusableError("holds records, and is given as text", "not_text", hint=f"{hint}; {_RAW}")
+    form, binary = file.converted_from, registry.binary_kind(begin)
     if binary is not None and (form is None or form.takes in ("text", "named text")):
-        form = format_of(binary.suffix) if auto else None
+        form = registry.format_of(binary.suffix) if auto else None
         if form is None and (auto or not binary.readable):
             raise UnusableError(f"is {binary.what}, not text", "binary", hint=_renaming(binary.suffix))
     if form is None and auto and suffix in _VAGUE_SUFFIXES:
-        form = format_of(text_kind(begin))
+        form = registry.format_of(registry.text_kind(begin))
     if form is not None:
-        return FileContents("text", form.kind, form)
-    markdown = suffix in MARKDOWN_SUFFIXES if auto else options.format == "markdown"
-    return FileContents("text", "markdown" if markdown else "text")
-
-
-def _place_for(suffix: str) -> str:
-    if suffix in TABLE_SUFFIXES:
-        return "give it as a source of its own: `data.sources: [{path: …}]`"
-    return f"give it to `{'json' if suffix == '.json' else 'jsonl'}_files=`"
+        return form.kind, form
+    markdown = suffix in MARKDOWN_SUFFIXES if auto else file.options.format == "markdown"
+    return "markdown" if markdown else "text", None
 
 
 def _renaming(suffix: str) -> str | None:
@@ -135,13 +120,7 @@ def _renaming(suffix: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class FileFilter:
-    """What is taken from a walked folder.
-
-    Attributes:
-        suffixes: lower-case with the dot; `.gz` may follow them.
-        names: lower-case, of files that need no suffix.
-        scripts: files without a suffix that begin with `#!` are taken too.
-    """
+    """What to take from a folder: suffixes, also with `.gz`, names without suffix, and scripts that begin with `#!`."""
 
     suffixes: frozenset[str]
     names: frozenset[str] = frozenset()
@@ -153,33 +132,31 @@ class FileFilter:
         if suffix:
             return suffix in self.suffixes
         stem = file.stem if gzipped else file.name
-        return stem.lower() in self.names or (self.scripts and not gzipped and _is_script(file))
+        if stem.lower() in self.names:
+            return True
+        if gzipped or not self.scripts:
+            return False
+        try:
+            with file.open("rb") as stream:
+                return stream.read(2) == b"#!"
+        except OSError:
+            return False
 
     def __str__(self) -> str:
         return " ".join(sorted(self.suffixes))
 
 
 def file_filter(config: SourceConfig, *, include_code: bool = False) -> FileFilter:
-    """What a source takes from a folder.
-
-    Args:
-        include_code: source code is taken where documents are.
-    """
+    """Tell what a source takes from a folder; with `include_code`, source code too."""
     if config.format in ("text", "markdown"):
         return FileFilter(TEXT_SUFFIXES, _READABLE)
     if config.container in ("json", "jsonl"):
         return FileFilter(frozenset({".json"} if config.container == "json" else LINE_SUFFIXES))
     if config.format != "auto":
         return FileFilter(RECORD_SUFFIXES)
-    documents = TEXT_SUFFIXES | CONVERTED_SUFFIXES | (RECORD_SUFFIXES if config.container == "auto" else frozenset())
+    documents = TEXT_SUFFIXES | registry.CONVERTED_SUFFIXES
+    if config.container == "auto":
+        documents |= RECORD_SUFFIXES
     if not include_code:
         return FileFilter(documents, _READABLE)
     return FileFilter(documents | LANGUAGES.keys(), _READABLE | NAMES.keys(), scripts=True)
-
-
-def _is_script(file: Path) -> bool:
-    try:
-        with file.open("rb") as stream:
-            return stream.read(2) == b"#!"
-    except OSError:
-        return False

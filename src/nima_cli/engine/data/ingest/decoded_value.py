@@ -1,4 +1,4 @@
-"""What readers give: values with their places, and strict UTF-8 text."""
+"""Decoded values with their places, and strict decoding of UTF-8."""
 
 import codecs
 import io
@@ -16,21 +16,14 @@ _HINT = "name its encoding, such as `encoding=windows-1252`, or convert it: `ico
 
 @dataclass(frozen=True, slots=True)
 class DecodedValue:
-    """Text of a document, or a decoded JSON value, and where it began."""
+    """The text of a document or a decoded JSON value, and where it began."""
 
     where: str
     value: Any
 
 
 def decode(data: bytes, offset: int = 0, line: int = 1) -> str:
-    """Strict UTF-8 without its byte-order mark.
-
-    Args:
-        data: bytes of a file from byte `offset`, which is on `line`.
-
-    Raises:
-        UnusableError: not UTF-8, or binary; names the byte with its offset and line.
-    """
+    """Decode UTF-8 found at byte `offset` and `line` of a file, without its byte-order mark; errors name the byte."""
     if offset == 0 and data.startswith(codecs.BOM_UTF8):
         data, offset = data[3:], 3
     nul = data.find(b"\0")
@@ -45,16 +38,12 @@ def decode(data: bytes, offset: int = 0, line: int = 1) -> str:
 
 
 def text_blocks(stream: io.BufferedIOBase) -> Iterator[str]:
-    """The text of a stream in blocks that are never empty.
-
-    Raises:
-        UnusableError: as for `decode`.
-    """
+    """Decode a stream in blocks that are never empty; raises UnusableError as `decode` does."""
     offset, line, rest, block = 0, 1, b"", b"?"
     while block:
         block = stream.read(_BLOCK)
         data = rest + block
-        # A character that the end of the block cuts off waits for the next one.
+        # A character cut in two by the end of the block waits for the next block.
         tail = data[-3:] if block else b""
         cut = len(data) - len(tail) + codecs.utf_8_decode(tail, "ignore")[1]
         if text := decode(data[:cut], offset, line):

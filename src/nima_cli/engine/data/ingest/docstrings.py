@@ -1,4 +1,4 @@
-"""Reads the documentation strings of Python source files by parsing them, without importing them."""
+"""Reads docstrings from Python source files by parsing, without importing them."""
 
 import ast
 import inspect
@@ -17,9 +17,9 @@ _LITERAL = re.compile(r"``([^`\n]+)``")
 # A doctest session ends at a blank line, unless another prompt follows it.
 _SESSION = re.compile(r"^([^\S\n]*)>>> [^\n]*(?:\n(?=[^\n]*\S)[^\n]*|\n[^\S\n]*(?=\n[^\S\n]*>>> ))*", re.MULTILINE)
 _FORMAT = re.compile(r"\{\{|\}\}|\{(\w+)\}")
-# Stands for a piece of text that could not be found; no documentation holds it by itself.
+# Stands for text that could not be found; no docstring contains it.
 _UNKNOWN = "\0"
-# numpy puts a line `--` after a signature meant for machines, and one for people after it.
+# numpy writes a signature for machines, a line `--`, and a signature for people.
 _SIGNATURE = re.compile(r"\A\s*(?:--\s+)?([\w.]+\(.*?\)(?: *-> *[^\n]*)?) *\n", re.DOTALL)
 _ADDERS = frozenset({"add_docstr", "_add_docstr", "add_docstr_all", "add_newdoc"})
 
@@ -28,13 +28,7 @@ DocKind = Literal["module", "class", "function"]
 
 @dataclass(frozen=True, slots=True)
 class DocEntry:
-    """The documentation of one thing.
-
-    Attributes:
-        name: full dotted name.
-        signature: how to call it, without the module; empty for a module.
-        doc: Markdown, dedented, examples in fences.
-    """
+    """The docstring of a module, class or function, as Markdown; `signature` leaves out the module."""
 
     kind: DocKind
     name: str
@@ -43,10 +37,7 @@ class DocEntry:
 
 
 def read_source(path: Path, module: str) -> list[DocEntry]:
-    """Public documentation strings of at least `MIN_CHARACTERS` in one file, in the order of the source.
-
-    A file that cannot be read or parsed (code for another version) has none.
-    """
+    """Return the public docstrings of at least `MIN_CHARACTERS` in source order; none if a file cannot be parsed."""
     return list(_entries(_parse(path), module, ""))
 
 
@@ -76,17 +67,17 @@ def _entries(node: ast.Module | ast.ClassDef, module: str, prefix: str) -> Itera
 
 def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     raw = ast.get_docstring(node, clean=True) or ""
-    # An escape such as "\\ud800" makes half a character, which no file can hold.
-    half = any("\ud800" <= character <= "\udfff" for character in raw) if not raw.isascii() else False
-    return to_markdown(raw) if len(raw) >= MIN_CHARACTERS and not half else ""
+    # An escape such as "\\ud800" makes a surrogate, which no file can hold.
+    half = re.search("[\ud800-\udfff]", raw)
+    return to_markdown(raw) if len(raw) >= MIN_CHARACTERS and half is None else ""
 
 
 def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, *, method: bool) -> str:
     arguments = node.args
     if method and (arguments.posonlyargs or arguments.args):
-        first = (arguments.posonlyargs or arguments.args)[0].arg
-        if first in ("self", "cls"):
-            del (arguments.posonlyargs or arguments.args)[0]
+        positional = arguments.posonlyargs or arguments.args
+        if positional[0].arg in ("self", "cls"):
+            del positional[0]
     text = f"{name}({ast.unparse(arguments)})"
     if node.returns is not None:
         text += f" -> {ast.unparse(node.returns)}"
@@ -94,10 +85,10 @@ def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, *, metho
 
 
 def to_markdown(doc: str) -> str:
-    """A cleaned documentation string as Markdown: roles become code, and doctest sessions fences, text unchanged."""
+    """Convert a cleaned docstring to Markdown: roles become code, doctest sessions become fences."""
     doc, out, end = doc.expandtabs(), "", 0
     for session in _SESSION.finditer(doc):
-        # `Example::` announces an indented block; before a fence one colon is enough, and a blank line is needed.
+        # `Example::` announces an indented block; a fence needs one colon and a blank line.
         lead_in = (out + _plain(doc[end : session.start()])).rstrip("\n")
         lead_in = lead_in[:-1] if lead_in.endswith("::") else lead_in
         margin = len(session[1])
@@ -112,12 +103,7 @@ def _plain(text: str) -> str:
 
 
 def read_added(path: Path, module: str) -> list[DocEntry]:
-    """Documentation that a package attaches to compiled functions: calls of `add_docstr`, `add_newdoc` and kin.
-
-    Args:
-        path: the file of such calls.
-        module: the public name of what a bare name in them belongs to, such as `torch.Tensor`.
-    """
+    """Return what calls of `add_docstr`, `add_newdoc` and the like attach; `module` owns the bare names in them."""
     tree = _parse(path)
     shared = _shared_arguments(tree)
     calls = [node for node in _calls(tree, _ADDERS) if len(node.args) >= 2]
@@ -165,7 +151,7 @@ def _attached_entry(name: str, raw: str, module: str) -> DocEntry | None:
 
 
 def _string(node: ast.expr, shared: dict[str, str]) -> str:
-    """The text of a string literal, of literals joined by `+`, or of a literal `.format`-ed with shared arguments."""
+    """The text of a literal, of literals joined by `+`, or of a literal formatted with shared arguments."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
@@ -177,7 +163,7 @@ def _string(node: ast.expr, shared: dict[str, str]) -> str:
 
 
 def _shared_arguments(tree: ast.Module) -> dict[str, str]:
-    """Every named piece of text that such files format into their strings: `name: text` blocks and dictionaries."""
+    """All named texts that such files format into their strings: `name: text` blocks and dictionaries."""
     shared: dict[str, str] = {}
     for call in _calls(tree, {"parse_kwargs"}):
         text = inspect.cleandoc("\n" + _string(call.args[0], {})) if call.args else ""

@@ -1,17 +1,18 @@
-"""From the bytes of a file to bytes of UTF-8 text: gzip, byte-order marks and other encodings.
+"""Turns the bytes of a file into UTF-8 block by block: gzip, byte-order marks and other encodings.
 
-What is UTF-8 already passes through untouched, so that the readers can name the byte that is not. All is done in
-blocks: memory does not depend on the size of the file.
+UTF-8 passes through untouched, so that the readers can name a byte that is not.
 """
 
 import codecs
 import gzip
 import io
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import IO, Final
 
 from nima_cli.engine.data.diagnostics import UnusableError
+from nima_cli.engine.data.ingest.decoded_value import text_blocks
 
 GZIP_SUFFIX = ".gz"
 _GZIP_MARK = b"\x1f\x8b"
@@ -23,7 +24,7 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# What reading a damaged stream raises.
+# Raised when reading a damaged stream.
 GZIP_ERRORS: Final = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
@@ -43,25 +44,17 @@ class _Borrowed(io.RawIOBase):
 
 
 def buffered(read: Callable[[int], bytes]) -> io.BufferedReader:
-    """A stream of what `read` gives for a number of bytes; closing it closes nothing else."""
+    """Make a buffered stream of a function that reads a number of bytes; closing it closes nothing else."""
     return io.BufferedReader(_Borrowed(read), _BLOCK)
 
 
 def unpacked(stream: IO[bytes], *, gzipped: bool) -> io.BufferedReader:
-    """`stream` from its start, unpacked if it is gzip.
-
-    Args:
-        stream: binary, seekable.
-        gzipped: the name of the file promises gzip.
-
-    Raises:
-        gzip.BadGzipFile: no gzip, though promised.
-    """
+    """Rewind a seekable stream, and unpack gzip; raises BadGzipFile if only the name says so (`gzipped`)."""
     stream.seek(0)
     packed = stream.read(2) == _GZIP_MARK
     stream.seek(0)
     if packed:
-        # A buffer over it: `GzipFile.readline` is slow.
+        # Buffered, because `GzipFile.readline` is slow.
         return io.BufferedReader(gzip.GzipFile(fileobj=stream, mode="rb"), _BLOCK)
     if gzipped and stream.read(1):
         raise gzip.BadGzipFile("no gzip file, whatever its name says")
@@ -70,16 +63,9 @@ def unpacked(stream: IO[bytes], *, gzipped: bool) -> io.BufferedReader:
 
 
 def open_utf8(stream: IO[bytes], encoding: str | None, *, gzipped: bool) -> io.BufferedReader:
-    """`stream` unpacked if it is gzip, and converted if it has a mark of UTF-16 or UTF-32, or is not UTF-8.
+    """Unpack a seekable stream, and convert it from UTF-16 or UTF-32 if marked so, or from `encoding` if not UTF-8.
 
-    Args:
-        stream: binary, seekable.
-        encoding: of files that are not UTF-8; None leaves their bytes for the readers to refuse.
-        gzipped: the name of the file promises gzip.
-
-    Raises:
-        gzip.BadGzipFile: no gzip, though promised.
-        UnusableError: from reading, bytes that are not in that encoding.
+    Reading it raises UnusableError at bytes that are not in that encoding.
     """
     plain = unpacked(stream, gzipped=gzipped)
     head = plain.peek(4)
@@ -89,28 +75,17 @@ def open_utf8(stream: IO[bytes], encoding: str | None, *, gzipped: bool) -> io.B
             return _stream_of(_converted(plain, name, len(mark)))
     if encoding is None:
         return plain
-    is_utf8 = _is_utf8(plain)
-    plain = unpacked(stream, gzipped=gzipped)
-    return plain if is_utf8 else _stream_of(_converted(plain, encoding, 0))
+    try:
+        # English in UTF-16 is valid UTF-8, but full of NUL, which is refused here too.
+        deque(text_blocks(plain), maxlen=0)
+    except UnusableError:
+        return _stream_of(_converted(unpacked(stream, gzipped=gzipped), encoding, 0))
+    return unpacked(stream, gzipped=gzipped)
 
 
 def is_plain(head: bytes) -> bool:
-    """Whether a file that begins with `head` (4 bytes or more) is neither gzip nor marked as UTF-16 or UTF-32."""
+    """Whether the first 4 bytes of a file or more mark it as neither gzip, UTF-16 nor UTF-32."""
     return not head.startswith((_GZIP_MARK, *(mark for mark, _ in _MARKS)))
-
-
-def _is_utf8(stream: io.BufferedIOBase) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        while block := stream.read(_BLOCK):
-            # UTF-16 of plain English is good UTF-8, full of NUL.
-            if b"\0" in block:
-                return False
-            decoder.decode(block)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _stream_of(blocks: Iterator[bytes]) -> io.BufferedReader:
@@ -126,7 +101,7 @@ def _stream_of(blocks: Iterator[bytes]) -> io.BufferedReader:
 
 
 def _converted(stream: io.BufferedIOBase, encoding: str, offset: int) -> Iterator[bytes]:
-    """UTF-8 of what a stream holds in another encoding, from byte `offset` of the file on."""
+    """Convert a stream, which begins at byte `offset` of its file, to UTF-8."""
     decoder = codecs.getincrementaldecoder(encoding)()
     line, block = 1, b"?"
     while block:
@@ -134,7 +109,7 @@ def _converted(stream: io.BufferedIOBase, encoding: str, offset: int) -> Iterato
         held = len(decoder.getstate()[0])
         try:
             text = decoder.decode(block, final=not block)
-            data = text.encode("utf-8")  # some decoders let halves of characters through
+            data = text.encode("utf-8")  # some decoders let surrogates through
         except UnicodeDecodeError as error:
             line += error.object[: error.start].decode(encoding, "ignore").count("\n")
             bad, at = error.object[error.start], offset - held + error.start

@@ -1,11 +1,8 @@
-"""Splits files into parts that any core can read by itself, and reads them.
+"""Splits files into parts that any process can read by itself, and reads them.
 
-Small files stay whole, and so does what is converted. A large file of JSON Lines is split at line ends, with the number
-of each first line and the shape that its first record fixed, so that its splits together give what the whole would.
-Other large files can be read from their start only; the calling process does that, in batches.
-
-What is read depends on the split and on what lies on disk alone, so that any process of any machine that sees the file
-may read it.
+Small and converted files stay whole. A large file of JSON Lines is split at line ends; each split carries the number of
+its first line and the shape that the first record fixed, so that the splits together give what the whole would.
+Other large files can only be read from their start; the calling process does that, in batches.
 """
 
 import contextlib
@@ -18,7 +15,7 @@ from typing import IO
 
 from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import Document, Kind
-from nima_cli.engine.data.ingest.contents import TABLE_SUFFIXES, ReadOptions
+from nima_cli.engine.data.ingest.contents import TABLE_SUFFIXES, InputFile
 from nima_cli.engine.data.ingest.decoded_value import DecodedValue
 from nima_cli.engine.data.ingest.encoding import buffered
 from nima_cli.engine.data.ingest.readers import holds_lines, read_file, read_jsonl
@@ -26,48 +23,18 @@ from nima_cli.engine.data.ingest.records.record_values import RecordNotes
 from nima_cli.engine.data.ingest.records.records import RecordReader, Shape
 from nima_cli.files import explain
 
-# Bytes of a whole file or of a range of lines: small enough to share evenly, large enough that passing it on is cheap.
+# Bytes of a split: small enough to share evenly, large enough that passing it on is cheap.
 SPLIT_BYTES = 2**20
-# Text is packed 3 to 8 times smaller.
+# gzip makes text 3 to 8 times smaller.
 _UNPACKED = 8
-# Characters of documents, or dropped records, that are held at once while a file is read.
+# Characters of documents, or dropped records, in one batch.
 _BATCH_CHARACTERS = 2**18
 _BATCH_DROPS = 2**12
 
 
 @dataclass(frozen=True, slots=True)
-class InputFile:
-    """A file to read, or standard input.
-
-    Attributes:
-        source: index in the list of sources, for the counts.
-        label: number written into the documents as their source.
-        name: for messages.
-        suffix: of the contents, lower-case; empty for standard input.
-        gzipped: whether the name ends in `.gz`.
-    """
-
-    source: int
-    label: int
-    name: str
-    suffix: str
-    gzipped: bool
-    options: ReadOptions
-
-    def records(self, shape: Shape | None = None) -> RecordReader:
-        """What makes documents of its records."""
-        return RecordReader(self.options.format, self.label, self.options.fields, shape)
-
-
-@dataclass(frozen=True, slots=True)
 class LineRange:
-    """A range of a JSON Lines file.
-
-    Attributes:
-        begin, end: bytes from the start of the file, each at the start of a line or at the end of the file.
-        number: of the first line, from 1.
-        shape: of the records before; None in the first range, which decides.
-    """
+    """Whole lines between two byte offsets; the number of the first one, from 1; and the shape fixed before them."""
 
     begin: int
     end: int
@@ -80,9 +47,8 @@ class InputSplit:
     """A file, or some lines of it.
 
     Attributes:
-        path: absolute.
         size: bytes of text to expect.
-        stamp: size in bytes and time of the last change in ns, when the file was found.
+        stamp: size in bytes and modification time in ns when the file was found.
     """
 
     file: InputFile
@@ -94,7 +60,7 @@ class InputSplit:
 
 @dataclass(slots=True)
 class ReadCounts:
-    """What was counted while a split was read; `drops` holds what is no document, in the order of the file."""
+    """Counts of what was read, and what gave no document, in the order of the file."""
 
     source: int
     files: int = 0
@@ -106,14 +72,14 @@ class ReadCounts:
 
 @dataclass(slots=True)
 class DocumentBatch:
-    """Documents, uncleaned, in the order of the file; `size` counts their characters."""
+    """Uncleaned documents in the order of the file; `size` counts their characters."""
 
     counts: ReadCounts
     documents: list[Document] = field(default_factory=list)
     size: int = 0
 
     def add(self, result: Document | Diagnostic) -> None:
-        """Take in what a value became."""
+        """Add a document, or the diagnostic in its place."""
         if isinstance(result, Diagnostic):
             self.counts.drops.append(result)
             return
@@ -123,46 +89,42 @@ class DocumentBatch:
 
     @property
     def full(self) -> bool:
-        """Whether it is time for the next one."""
+        """Whether it is time for the next batch."""
         return self.size >= _BATCH_CHARACTERS or len(self.counts.drops) >= _BATCH_DROPS
 
 
 def split_file(file: InputFile, path: Path) -> Iterator[InputSplit | DocumentBatch]:
-    """The splits of a file in its order, or what is in it where it cannot be split.
-
-    Raises:
-        ResourceError: the operating system refused to read it.
-    """
-    path = path.absolute()
-    try:
+    """Yield the splits of a file, or its documents where it cannot be split; raises ResourceError if refused."""
+    with _explaining(file):
         status = path.stat()
-    except OSError as error:
-        raise explain(error, Path(file.name), "read") from error
-    size = status.st_size * (_UNPACKED if file.gzipped else 1)
-    whole = InputSplit(file, path, size, _stamp(status))
-    if size <= SPLIT_BYTES or file.options.converted_from(file.suffix) is not None:
-        yield whole
-        return
-    with _opened(whole) as stream:
-        shape = _first_shape(file, stream)
-        if shape is not None:
-            yield from _ranges(whole, stream, shape)
-    if shape is None:
-        yield from read_split(whole)
+        size = status.st_size * (_UNPACKED if file.gzipped else 1)
+        whole = InputSplit(file, path.absolute(), size, (status.st_size, status.st_mtime_ns))
+        if size <= SPLIT_BYTES or file.converted_from is not None:
+            yield whole
+            return
+        with path.open("rb") as stream:
+            if shape := _first_shape(file, stream):
+                yield from _ranges(whole, stream, shape)
+                return
+    yield from read_split(whole)
 
 
 def _first_shape(file: InputFile, stream: io.BufferedReader) -> Shape | None:
-    """The shape of the first records, when the file can be split; None when it cannot, or it takes more to know."""
-    if not holds_lines(file.options, file.suffix, stream, gzipped=file.gzipped):
+    """The shape of the first records; None if the file cannot be split, or more must be read to know."""
+    if not holds_lines(file, stream):
         return None
     head = stream.read(SPLIT_BYTES)
-    records = file.records()
+    records = _reader(file, None)
     for item in read_jsonl(io.BytesIO(head[: head.rfind(b"\n") + 1]), file.name):
         if isinstance(item, DecodedValue):
             records.convert(item.value, item.where)
         if records.shape is not None:
             return records.shape
     return None
+
+
+def _reader(file: InputFile, shape: Shape | None) -> RecordReader:
+    return RecordReader(file.options.format, file.label, file.options.fields, shape)
 
 
 def _ranges(whole: InputSplit, stream: io.BufferedReader, shape: Shape) -> Iterator[InputSplit | DocumentBatch]:
@@ -180,38 +142,32 @@ def _ranges(whole: InputSplit, stream: io.BufferedReader, shape: Shape) -> Itera
             begin, number = offset + last, line
         offset += len(block)
     if begin < size:
-        # A NUL ends reading, unless its line is overlong: only who reads the rest in order can say.
+        # A NUL ends reading, unless its line is overlong: only reading the rest in order can tell.
         yield from [lines(size)] if offset == size else read_split(lines(size))
 
 
 def read_split(split: InputSplit) -> Iterator[DocumentBatch]:
-    """The documents of a split, in one batch at least.
-
-    Raises:
-        ResourceError: the operating system refused to read the file.
-    """
-    with _opened(split) as stream:
+    """Yield the documents of a split in at least one batch; raises ResourceError if the system refuses to read."""
+    with _explaining(split.file), split.path.open("rb") as stream:
         yield from read_stream(split.file, stream, split.lines)
         status = os.fstat(stream.fileno())
     last = split.lines is None or split.lines.end == split.stamp[0]
-    if last and _stamp(status) != split.stamp:
+    if last and (status.st_size, status.st_mtime_ns) != split.stamp:
         hint = "run again when it no longer changes"
         changed = Diagnostic(split.file.name, "changed while reading", "changed", hint)
         yield DocumentBatch(ReadCounts(split.file.source, drops=[changed]))
 
 
 def read_stream(file: InputFile, stream: IO[bytes], lines: LineRange | None = None) -> Iterator[DocumentBatch]:
-    """The documents of an open file, or of some lines of it.
-
-    Args:
-        stream: binary, seekable, at its start.
-    """
+    """Yield the documents of a binary, seekable stream at its start, or of some lines of it."""
     kind: Kind | None = None
     if lines is None:
-        items, kind = read_file(file.options, file.suffix, stream, file.name, gzipped=file.gzipped)
+        items, kind = read_file(file, stream)
     else:
-        items = read_jsonl(_part(stream, lines), file.name, lines.begin, lines.number)
-    records = file.records(lines.shape if lines else None)
+        stream.seek(lines.begin)
+        part = buffered(lambda size: stream.read(min(size, lines.end - stream.tell())))
+        items = read_jsonl(part, file.name, lines.begin, lines.number)
+    records = _reader(file, lines.shape if lines else None)
     table = kind is None and file.suffix in TABLE_SUFFIXES
     before, found = lines.begin if lines else 0, False
     batch = DocumentBatch(ReadCounts(file.source, files=int(before == 0)))
@@ -219,8 +175,9 @@ def read_stream(file: InputFile, stream: IO[bytes], lines: LineRange | None = No
         found = True
         result = _result(item, kind, records)
         if table and isinstance(result, Diagnostic) and result.reason == "missing_key" and records.shape is None:
-            # All rows have the columns of the first: one message says it.
-            batch.add(_no_columns(file, result))
+            # All rows have the columns of the first, so one message is enough.
+            what = f"{result.what}{' (the first row has to name the columns)' * (file.suffix != '.parquet')}"
+            batch.add(replace(result, where=file.name, what=what, reason="no_records"))
             break
         batch.add(result)
         if batch.full:
@@ -234,11 +191,6 @@ def read_stream(file: InputFile, stream: IO[bytes], lines: LineRange | None = No
     yield batch
 
 
-def _part(stream: IO[bytes], lines: LineRange) -> io.BufferedReader:
-    stream.seek(lines.begin)
-    return buffered(lambda size: stream.read(min(size, lines.end - stream.tell())))
-
-
 def _result(item: DecodedValue | Diagnostic, kind: Kind | None, records: RecordReader) -> Document | Diagnostic:
     if isinstance(item, Diagnostic):
         return item
@@ -249,19 +201,9 @@ def _result(item: DecodedValue | Diagnostic, kind: Kind | None, records: RecordR
     return Document(kind, records.source, item.where, text=item.value)
 
 
-def _no_columns(file: InputFile, first: Diagnostic) -> Diagnostic:
-    what = first.what if file.suffix == ".parquet" else f"{first.what} (the first row has to name the columns)"
-    return replace(first, where=file.name, what=what, reason="no_records")
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
-
-
 @contextlib.contextmanager
-def _opened(split: InputSplit) -> Iterator[io.BufferedReader]:
+def _explaining(file: InputFile) -> Iterator[None]:
     try:
-        with split.path.open("rb") as stream:
-            yield stream
-    except OSError as error:
-        raise explain(error, Path(split.file.name), "read") from error
+        yield
+    except OSError as error:  # a path is only made when it is needed: there may be very many small files
+        raise explain(error, Path(file.name), "read") from error

@@ -1,4 +1,4 @@
-"""From the bytes of one file to text or JSON values, each with its place."""
+"""Reads one file into text or JSON values, each with its place."""
 
 import codecs
 import io
@@ -8,7 +8,7 @@ from typing import IO
 
 from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError
 from nima_cli.engine.data.document import Kind
-from nima_cli.engine.data.ingest.contents import FileContents, ReadOptions, contents_of
+from nima_cli.engine.data.ingest.contents import InputFile, prose_in
 from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, decode
 from nima_cli.engine.data.ingest.encoding import GZIP_ERRORS, GZIP_SUFFIX, is_plain, open_utf8, unpacked
 from nima_cli.engine.data.ingest.formats.registry import HEAD, Format
@@ -16,77 +16,67 @@ from nima_cli.engine.data.ingest.formats.tables import read_delimited, read_parq
 from nima_cli.engine.data.ingest.records import strict_json
 from nima_cli.engine.data.ingest.records.json_document import read_json
 
-# Characters in which a file shows what it is.
+# Characters that show the format of a file.
 _BEGINNING = 4096
 _RAW = "to learn its text as it is, use `format: text`"
 
 
-def read_file(
-    options: ReadOptions, suffix: str, stream: IO[bytes], name: str, *, gzipped: bool = False
-) -> tuple[Iterator[DecodedValue | Diagnostic], Kind | None]:
-    """The values of one file, and the kind of its documents when it is prose (None: it holds records).
-
-    Args:
-        suffix: of the contents; empty for standard input.
-        stream: binary, seekable, at its start.
-        name: the file, for messages.
-        gzipped: whether its name ends in `.gz`.
-    """
-    try:
-        contents = contents_of(options, suffix, lambda: _head(stream, gzipped))
-    except UnusableError as error:
-        return iter([error.at(name)]), None
+def read_file(file: InputFile, stream: IO[bytes]) -> tuple[Iterator[DecodedValue | Diagnostic], Kind | None]:
+    """Return the values in a binary, seekable stream, and the kind of its documents if it holds prose, not records."""
+    kind: Kind | None = None
+    form: Format | None = None
+    if file.container == "text":
+        try:
+            kind, form = prose_in(file, _head(file, stream))
+        except UnusableError as error:
+            return iter([error.at(file.name)]), None
 
     def values() -> Iterator[DecodedValue | Diagnostic]:
         try:
-            yield from _values(contents, options, suffix, stream, name, gzipped)
+            yield from _values(file, stream, form)
         except UnusableError as error:
-            yield error.at(name)
+            yield error.at(file.name)
         except GZIP_ERRORS as error:
-            what = str(error).rstrip(".") or type(error).__name__
-            what = f"damaged gzip: {what[:1].lower()}{what[1:]}"
-            yield Diagnostic(name, what, "damaged", "pack it again with `gzip`")
+            said = str(error).rstrip(".") or type(error).__name__
+            what = f"damaged gzip: {said[:1].lower()}{said[1:]}"
+            yield Diagnostic(file.name, what, "damaged", "pack it again with `gzip`")
 
-    return values(), contents.kind
+    return values(), kind
 
 
-def _head(stream: IO[bytes], gzipped: bool) -> bytes:
-    """The first bytes, unpacked; fewer where a file is damaged, which reading it will say."""
+def _head(file: InputFile, stream: IO[bytes]) -> bytes:
+    """The first bytes, unpacked; fewer of a damaged file, which reading reports."""
     try:
-        return unpacked(stream, gzipped=gzipped).read(HEAD)
+        return unpacked(stream, gzipped=file.gzipped).read(HEAD)
     except GZIP_ERRORS:
         return b""
     finally:
         stream.seek(0)
 
 
-def _values(
-    contents: FileContents, options: ReadOptions, suffix: str, stream: IO[bytes], name: str, gzipped: bool
-) -> Iterator[DecodedValue | Diagnostic]:
+def _values(file: InputFile, stream: IO[bytes], form: Format | None) -> Iterator[DecodedValue | Diagnostic]:
     def text() -> io.BufferedReader:
-        return open_utf8(stream, options.encoding, gzipped=gzipped)
+        return open_utf8(stream, file.options.encoding, gzipped=file.gzipped)
 
-    if contents.format is not None:
-        yield DecodedValue(name, convert(contents.format, stream, options.encoding, name, gzipped=gzipped))
-    elif contents.container == "text":
+    name, container = file.name, file.container
+    if form is not None:
+        yield DecodedValue(name, convert(form, file, stream))
+    elif container == "text":
         yield from read_text(text(), name)
-    elif contents.container == "table":
-        yield from read_parquet(stream, name) if suffix == ".parquet" else read_delimited(text(), name, suffix)
-    elif contents.container == "json" or (contents.container == "auto" and _opens_document(text())):
+    elif container == "table" and file.suffix == ".parquet":
+        yield from read_parquet(stream, name)
+    elif container == "table":
+        yield from read_delimited(text(), name, file.suffix)
+    elif container == "json" or (container == "auto" and _opens_document(text())):
         yield from read_json(text, name)
     else:
         yield from read_jsonl(text(), name)
 
 
-def holds_lines(options: ReadOptions, suffix: str, stream: io.BufferedReader, *, gzipped: bool) -> bool:
-    """Whether a file is JSON Lines that can be read from any line on: neither packed nor perhaps to be converted.
-
-    Args:
-        stream: at the start of the file.
-    """
-    container = options.container_of(suffix)
-    lines = container == "jsonl" or (container == "auto" and not _opens_document(stream))
-    return lines and options.encoding is None and not gzipped and is_plain(stream.peek(4))
+def holds_lines(file: InputFile, stream: io.BufferedReader) -> bool:
+    """Whether a stream at its start is JSON Lines that can be read from any line on: neither packed nor converted."""
+    lines = file.container == "jsonl" or (file.container == "auto" and not _opens_document(stream))
+    return lines and file.options.encoding is None and not file.gzipped and is_plain(stream.peek(4))
 
 
 def _opens_document(stream: io.BufferedReader) -> bool:
@@ -94,33 +84,23 @@ def _opens_document(stream: io.BufferedReader) -> bool:
     return head.startswith(b"[") or head.split(b"\n", 1)[0].strip() == b"{"
 
 
-def convert(form: Format, stream: IO[bytes], encoding: str | None, name: str, *, gzipped: bool) -> str:
-    """The text of a file in a format that is converted as a whole.
-
-    Args:
-        stream: binary, seekable, at its start.
-        encoding: of files that are not UTF-8; None refuses them.
-        name: the file, for messages.
-
-    Raises:
-        UnusableError: it cannot be converted.
-        GZIP_ERRORS: see `encoding`.
-    """
-    convert_it = form.function()
+def convert(form: Format, file: InputFile, stream: IO[bytes]) -> str:
+    """Convert a whole file to text; raises UnusableError if that is impossible, or one of GZIP_ERRORS."""
+    convert_it, encoding = form.function(), file.options.encoding
     try:
         if form.takes == "stream":
-            packed = unpacked(stream, gzipped=gzipped)
-            return convert_it(io.BytesIO(_whole(packed, form)) if gzipped else stream)
+            packed = unpacked(stream, gzipped=file.gzipped)
+            return convert_it(io.BytesIO(_whole(packed, form)) if file.gzipped else stream)
         if form.takes == "bytes":
-            return convert_it(_whole(unpacked(stream, gzipped=gzipped), form), encoding)
-        text = decode(_whole(open_utf8(stream, encoding, gzipped=gzipped), form))
+            return convert_it(_whole(unpacked(stream, gzipped=file.gzipped), form), encoding)
+        text = decode(_whole(open_utf8(stream, encoding, gzipped=file.gzipped), form))
         if form.sign is not None and text.strip() and not form.sign.search(text, 0, _BEGINNING):
             raise UnusableError(f"is no {form.name}, whatever its name says", "no_document", hint=_RAW)
         if form.takes == "named text":
-            return convert_it(text, PurePath(name.removesuffix(GZIP_SUFFIX)).name)
+            return convert_it(text, PurePath(file.name.removesuffix(GZIP_SUFFIX)).name)
         return convert_it(text)
     finally:
-        # What was read is counted by where the stream is; some libraries jump about.
+        # The position tells how much was read; some libraries jump about.
         stream.seek(0, io.SEEK_END)
 
 
@@ -133,15 +113,7 @@ def _whole(stream: io.BufferedIOBase, form: Format) -> bytes:
 
 
 def read_text(stream: io.BufferedIOBase, name: str) -> Iterator[DecodedValue]:
-    """Yield the text of a file; one longer than `MAX_RECORD_BYTES` comes in parts that end at a blank line.
-
-    Args:
-        stream: binary, at its start.
-        name: the file, for messages.
-
-    Raises:
-        UnusableError: what follows is no UTF-8, or a line without an end.
-    """
+    """Yield the text of a file, divided at blank lines if it is longer than `MAX_RECORD_BYTES`."""
     offset, line, rest = 0, 1, b""
     while data := rest + stream.read(MAX_RECORD_BYTES + 1 - len(rest)):
         cut = len(data)
@@ -155,13 +127,10 @@ def read_text(stream: io.BufferedIOBase, name: str) -> Iterator[DecodedValue]:
         offset, line = offset + cut, line + part.count(b"\n")
 
 
-def read_jsonl(
-    stream: io.BufferedIOBase, name: str, offset: int = 0, line: int = 1
-) -> Iterator[DecodedValue | Diagnostic]:
-    """Yield the values of JSON Lines; lines end at LF only, so that no character inside a string can end one.
+def read_jsonl(stream: IO[bytes], name: str, offset: int = 0, line: int = 1) -> Iterator[DecodedValue | Diagnostic]:
+    """Yield the values of JSON Lines, from byte `offset` on, where line number `line` starts.
 
-    Args:
-        stream: binary, at byte `offset` of the file `name`, where line number `line` starts.
+    Lines end at LF only, so that no character inside a string can end one.
     """
     first = offset == 0
     for number, raw in enumerate(iter(lambda: stream.readline(MAX_RECORD_BYTES + 1), b""), start=line):
@@ -197,7 +166,7 @@ def _line(text: str, where: str) -> DecodedValue | Diagnostic:
 
 
 def _is_document(text: str, item: DecodedValue | Diagnostic) -> bool:
-    """Whether the first line shows one JSON document: it opens a list, or an object that goes on."""
+    """Whether a first line belongs to one JSON document: it opens a list, or an object that goes on."""
     if isinstance(item, Diagnostic):
         return text.strip() in ("[", "{") or text.lstrip().startswith("[{")
     return isinstance(item.value, list) and all(isinstance(element, dict) for element in item.value)

@@ -1,7 +1,4 @@
-"""What a run learns from: opens files, folders, globs, standard input and the embedded source.
-
-A source is handed on in parts: splits that any core can read, and what only the calling process can read, already read.
-"""
+"""Opens the sources of a run: files, folders, globs, standard input and the embedded documentation."""
 
 import hashlib
 import itertools
@@ -16,15 +13,8 @@ from typing import IO
 from nima_cli.config.data_schema import BUILTIN_SOURCE, SourceConfig
 from nima_cli.engine.data.diagnostics import Diagnostic, printable
 from nima_cli.engine.data.ingest import builtin
-from nima_cli.engine.data.ingest.contents import ReadOptions, file_filter, split_suffix
-from nima_cli.engine.data.ingest.input_splits import (
-    DocumentBatch,
-    InputFile,
-    InputSplit,
-    ReadCounts,
-    read_stream,
-    split_file,
-)
+from nima_cli.engine.data.ingest.contents import InputFile, ReadOptions, file_filter, split_suffix
+from nima_cli.engine.data.ingest.input_splits import DocumentBatch, InputSplit, ReadCounts, read_stream, split_file
 from nima_cli.engine.data.ingest.walk.file_finder import GLOB_CHARACTERS, FileFinder, SourceFile
 from nima_cli.engine.data.ingest.walk.ignoring import WalkOptions
 from nima_cli.engine.data.ingest.walk.walking import SkippedPath
@@ -36,15 +26,13 @@ STDIN = "-"
 
 @dataclass(slots=True)
 class Source:
-    """One opened source; make it with `open_sources`.
+    """One source, opened by `open_sources`.
 
     Attributes:
-        index: place in the list of sources.
-        options: how its files are read.
         files: sorted by name.
-        skipped: what a walk met and did not take.
-        notes: what finding the files brought up.
-        stdin: standard input, kept in a file.
+        skipped: paths that a walk met and did not take.
+        notes: remarks on finding the files.
+        stdin: standard input, copied to a file.
     """
 
     name: str
@@ -58,17 +46,13 @@ class Source:
 
     @property
     def size(self) -> int:
-        """Bytes of its files, when they were found."""
+        """Bytes of its files when they were found."""
         return sum(file.size for file in self.files)
 
     def parts(self, label: int) -> Iterator[InputSplit | DocumentBatch]:
-        """All there is to read, in a fixed order: splits, and batches of documents that were read here.
+        """Yield all there is to read in a fixed order: splits, and documents that only this process can read.
 
-        Args:
-            label: written into every document as its source.
-
-        Raises:
-            ResourceError: the operating system refused to read a file.
+        `label` is written into every document as its source; raises ResourceError if a file may not be read.
         """
         if self.config.path == BUILTIN_SOURCE:
             yield from self._builtin(label)
@@ -98,16 +82,16 @@ def open_sources(
     include_code: bool = False,
     as_written: bool = False,
 ) -> list[Source]:
-    """Find the files of every source; a real file is read once, for the first source that reaches it.
+    """Find the files of every source; each file is read once, for the first source that reaches it.
 
     Args:
         encoding: of files that are not UTF-8; None refuses them.
-        walking: how folders are walked; each source's own `exclude` comes on top.
-        include_code: source code is taken from folders too.
-        as_written: lightweight markup is text, and not converted.
+        walking: how to walk folders; each source's own `exclude` comes on top.
+        include_code: take source code from folders too.
+        as_written: do not convert lightweight markup.
 
     Raises:
-        DataError: paths that do not exist, match nothing, or are no regular files; all of them at once.
+        DataError: paths that do not exist, match nothing, or are not regular files; all of them at once.
         ResourceError: files or folders that may not be read; all of them at once.
     """
     walking, finder = walking or WalkOptions(), FileFinder()
@@ -132,21 +116,20 @@ def open_sources(
         finder.unreadable.raise_if_any()
     except DataError as error:
         raise ResourceError(error.message, hint="check the permissions") from error
-    for source in opened:  # what one source passes over, another may have read
+    for source in opened:  # what one source skips, another may read
         source.skipped = [one for one in source.skipped if one.inode not in finder.inodes]
     return opened
 
 
 def such_as(what: str, where: Sequence[str]) -> list[str]:
-    """A note that names the first of several places; empty without places."""
+    """Return a note that names the first of several places; empty without places."""
     return [f"{what}: {where[0]}{f' and {len(where) - 1} more' if len(where) > 1 else ''}"] if where else []
 
 
 def _default_name(path: str) -> str:
     if path in (BUILTIN_SOURCE, STDIN):
         return "stdin" if path == STDIN else path.partition(":")[2]
-    plain = [part for part in PurePath(path).parts if not GLOB_CHARACTERS & set(part)]
-    return printable(plain[-1]) if plain else printable(path)
+    return printable(next((part for part in reversed(PurePath(path).parts) if not GLOB_CHARACTERS & set(part)), path))
 
 
 def _unused(name: str, opened: Sequence[Source]) -> str:
@@ -156,30 +139,24 @@ def _unused(name: str, opened: Sequence[Source]) -> str:
 
 
 def _keep_stdin() -> IO[bytes]:
-    """Keep standard input in a temporary file: it is read once for the fingerprint and once for the documents.
-
-    Raises:
-        DataError: it is closed.
-        ResourceError: there is no temporary folder, or no room in it.
-    """
-    if sys.stdin is None:  # the descriptor was closed when Python started
+    """Copy standard input to a temporary file, to read it for the fingerprint and again for the documents."""
+    if sys.stdin is None:  # it was closed when Python started
         raise DataError("standard input: cannot read: it is closed")
     try:
         kept = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its source
         shutil.copyfileobj(sys.stdin.buffer, kept)
         kept.flush()
     except OSError as error:
-        raise ResourceError(
-            f"standard input: cannot keep it in a temporary file: {(error.strerror or str(error)).lower()}",
-            hint="set the variable TMPDIR to a folder with room, or read from a file",
-        ) from error
+        what = f"standard input: cannot keep it in a temporary file: {(error.strerror or str(error)).lower()}"
+        hint = "set the variable TMPDIR to a folder with room, or read from a file"
+        raise ResourceError(what, hint=hint) from error
     return kept
 
 
 def fingerprint(sources: Sequence[Source]) -> str:
-    """Hex SHA-256 over what would be read: names, formats, weights, relative file names and contents.
+    """Return the hex SHA-256 of all that would be read: names, formats, weights, relative file names and contents.
 
-    For the embedded source it covers the versions of Python and of the packages instead of contents.
+    For the embedded source it covers the versions of Python and the packages instead of contents.
 
     Raises:
         ResourceError: a file cannot be read.
@@ -192,7 +169,7 @@ def fingerprint(sources: Sequence[Source]) -> str:
 
 
 def _identity(source: Source) -> Iterator[str]:
-    """The words that say what would be read of a source."""
+    """Words that identify what would be read of a source."""
     config = source.config
     yield from (source.name, config.format, config.container, repr(config.weight), str(len(source.files)))
     if config.fields:

@@ -1,10 +1,10 @@
 """Batches of a prepared dataset, in an order that is a pure function of (seed, row).
 
-Legend: B batch, T time (context length), S samples.
+Axis letters: B batch, T time (context length), S samples.
 
-An epoch joins its samples in a random order and cuts the join into rows of T+1 tokens, at a random phase and with
-wrap-around; then the rows are shuffled. All of it comes from a counter-based generator keyed by (seed, epoch)
-(Philox, Salmon et al., SC 2011), so nothing needs to be remembered to continue a run: the next row number is all.
+An epoch joins its samples in random order, cuts the join into rows of T+1 tokens, at a random phase and with
+wrap-around, and shuffles the rows. The generator is counter-based and keyed by (seed, epoch) (Philox, Salmon et al.,
+SC 2011), so a run continues from the number of its next row alone.
 """
 
 import functools
@@ -20,17 +20,18 @@ import torch
 
 from nima_cli.engine.data.document import KINDS
 from nima_cli.engine.data.store.dataset_files import AGAIN, DatasetFiles, SplitArrays, Verification, read_dataset
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import DataError
 
-IGNORED = -100  # the target that cross-entropy leaves out
+IGNORED = -100  # the target that cross-entropy ignores
 
 _Ints = npt.NDArray[np.int64]
-_WEIGHT_STREAM = 2**64 - 1  # an epoch that no run reaches: keys the draw that all epochs share
+_WEIGHT_STREAM = 2**64 - 1  # an epoch that no run reaches; keys the draw that all epochs share
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows to learn from, both int64; a target is the input's next token, or -100 where it carries no loss."""
+    """Rows to learn from, both int64; a target is the next token, or -100 if it carries no loss."""
 
     inputs_BT: torch.Tensor
     targets_BT: torch.Tensor
@@ -38,9 +39,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class _EpochPlan:
-    """One epoch: its samples in order, where each starts in their join, and the order of the rows cut from it.
+    """The samples of an epoch in order, where each starts in their join, and the order of the rows cut from it.
 
-    It is all that is held of each sample, so numbers of samples and rows are as narrow as they can be.
+    Numbers of samples and rows are of the narrowest type, for this is all that memory holds of each.
     """
 
     order_S: npt.NDArray[np.unsignedinteger]
@@ -51,19 +52,14 @@ class _EpochPlan:
 
 
 class TokenDataset:
-    """One split over memory maps.
+    """One split, whose numbers of `tokens` and `samples` it knows.
 
-    Attributes:
-        tokens: tokens of the split.
-        samples: samples of the split.
+    Args:
+        weights: how often an epoch holds each source; all 1 outside the train split.
     """
 
-    def __init__(
-        self, arrays: SplitArrays, *, weights: Sequence[float], bos_id: int, pad_id: int, vocab_size: int
-    ) -> None:
-        """Take the mapped files of one split; `weights` has a number for each source, all 1 outside the train split."""
-        self._arrays = arrays
-        self._bos_id, self._pad_id, self._vocab_size = bos_id, pad_id, vocab_size
+    def __init__(self, arrays: SplitArrays, weights: Sequence[float], tokenizer: Tokenizer) -> None:
+        self._arrays, self._tokenizer = arrays, tokenizer
         self._weights = np.asarray(weights, dtype=np.float64)
         self._plans: dict[tuple[int, int, int], _EpochPlan] = {}
         self.tokens = len(arrays.tokens)
@@ -72,32 +68,32 @@ class TokenDataset:
         self._weighted_tokens = round(math.fsum(self._weights * tokens), 6)
 
     def rows_per_epoch(self, context_length: int) -> int:
-        """Rows of `context_length` targets that cover the weighted split once; the same in every epoch."""
+        """Rows of `context_length` targets that cover the weighted split once."""
         return max(1, math.ceil(self._weighted_tokens / context_length))
 
     def batch(self, rows: Sequence[int], *, context_length: int, seed: int) -> Batch:
-        """The rows with these numbers, counted 0, 1, 2, ... over all epochs.
+        """The rows with these numbers, counted from 0 over all epochs.
 
-        A row depends on its number, `context_length` and `seed` alone: not on the batch, nor on how many processes
-        share the work.
+        A row depends on its number, `context_length` and `seed` alone, not on the batch or the number of processes.
         """
         per_epoch = self.rows_per_epoch(context_length)
-        numbers = np.asarray(rows, dtype=np.int64)
-        epochs = numbers // per_epoch
+        epochs, numbers = np.divmod(np.asarray(rows, dtype=np.int64), per_epoch)
         places = np.empty((len(numbers), context_length + 1), dtype=np.int64)
         for epoch in np.unique(epochs):
             chosen = epochs == epoch
             plan = self._plan(seed, int(epoch), context_length)
-            places[chosen] = self._places(plan, numbers[chosen] % per_epoch, context_length)
+            joined, order = self._join(plan, numbers[chosen], context_length)
+            offsets = self._arrays.index["offset"][plan.order_S[order]].astype(np.int64)
+            places[chosen] = offsets + joined - plan.starts_S[order]
         return self._gather(places)
 
     def samples_in(self, rows: Sequence[int], *, context_length: int, seed: int) -> list[int]:
-        """The numbers of the samples that these rows hold tokens of, counted from 0 in file order."""
-        per_epoch = self.rows_per_epoch(context_length)
+        """The numbers of the samples, in file order, of which these rows hold tokens."""
         found: set[int] = set()
         for row in rows:
-            plan = self._plan(seed, row // per_epoch, context_length)
-            _, order = self._join(plan, np.array([row % per_epoch]), context_length)
+            epoch, number = divmod(row, self.rows_per_epoch(context_length))
+            plan = self._plan(seed, epoch, context_length)
+            _, order = self._join(plan, np.array([number]), context_length)
             found.update(plan.order_S[order[0]].tolist())
         return sorted(found)
 
@@ -106,51 +102,41 @@ class TokenDataset:
         return max(1, math.ceil((self.tokens - 1) / context_length))
 
     def windows_with_loss(self, context_length: int) -> Sequence[int]:
-        """The numbers of those windows that hold a target that carries loss; no other one says anything of a model."""
-        mask, count = self._arrays.mask, self.windows(context_length)
+        """The numbers of the windows with a target that carries loss; others cannot evaluate a model."""
+        mask = self._arrays.mask
         if mask is None or self.tokens < 2:
-            return range(count)
+            return range(self.windows(context_length))
         starts = np.arange(0, self.tokens - 1, context_length)
         numbers: list[int] = np.flatnonzero(np.maximum.reduceat(mask[1:], starts)).tolist()
         return numbers
 
     def window_batch(self, indices: Sequence[int], context_length: int) -> Batch:
-        """Windows that follow each other in file order: every token but `<|bos|>` is a target exactly once.
-
-        The last window is filled up with `<|pad|>` inputs and targets of -100.
-        """
+        """Windows in file order, in which each token but `<|bos|>` is a target once; the last window is padded."""
         starts = np.asarray(indices, dtype=np.int64)[:, None] * context_length
         places = starts + np.arange(context_length + 1)
         outside = places >= self.tokens
         batch = self._gather(np.where(outside, 0, places))
-        batch.inputs_BT[torch.from_numpy(outside[:, :-1])] = self._pad_id
+        batch.inputs_BT[torch.from_numpy(outside[:, :-1])] = self._tokenizer.pad_id
         batch.targets_BT[torch.from_numpy(outside[:, 1:])] = IGNORED
         return batch
 
     def _join(self, plan: _EpochPlan, rows: _Ints, context_length: int) -> tuple[_Ints, _Ints]:
-        """Where the tokens of rows are in the join of an epoch, and in which of its samples; both (rows, T+1)."""
+        """Where the tokens of rows are in the join of an epoch, and in which of its samples; both [rows, T+1]."""
         starts = plan.phase + plan.rows[rows].astype(np.int64) * context_length
         joined = (starts[:, None] + np.arange(context_length + 1)) % plan.tokens
         return joined, np.searchsorted(plan.starts_S, joined, side="right") - 1
 
-    def _places(self, plan: _EpochPlan, rows: _Ints, context_length: int) -> _Ints:
-        """Places in the token file of the given rows of one epoch, shape (rows, T+1)."""
-        joined, order = self._join(plan, rows, context_length)
-        offsets = self._arrays.index["offset"][plan.order_S[order]].astype(np.int64)
-        places: _Ints = offsets + joined - plan.starts_S[order]
-        return places
-
     def _gather(self, places: _Ints) -> Batch:
         tokens = self._arrays.tokens[places].astype(np.int64)
-        if tokens.max() >= self._vocab_size:
+        if tokens.max() >= self._tokenizer.vocab_size:
             raise DataError(f"the dataset holds token {tokens.max()}, outside its vocabulary", hint=AGAIN)
         targets = tokens[:, 1:].copy()
         mask = self._arrays.mask
-        targets[(targets == self._bos_id) if mask is None else (mask[places[:, 1:]] == 0)] = IGNORED
+        targets[(targets == self._tokenizer.bos_id) if mask is None else (mask[places[:, 1:]] == 0)] = IGNORED
         return Batch(torch.from_numpy(np.ascontiguousarray(tokens[:, :-1])), torch.from_numpy(targets))
 
     def _plan(self, seed: int, epoch: int, context_length: int) -> _EpochPlan:
-        """The epoch's plan; the last two are kept, because a batch may lie across the end of an epoch."""
+        """The plan of an epoch; two are kept, because a batch may lie across the end of an epoch."""
         key = (seed, epoch, context_length)
         if key not in self._plans:
             while len(self._plans) > 1:
@@ -177,34 +163,33 @@ class TokenDataset:
     def _draws(self, seed: int, epoch: int) -> _Ints:
         """How often each sample occurs in this epoch.
 
-        A sample of weight w that starts at u in [0, 1) has been drawn floor(e*w + u) times before epoch e. So whole
-        weights are met in every epoch, and fractions over the epochs, each sample as often as any other. The starts
-        are spread evenly over a source's samples, so that every epoch also gets the same number of them, up to one.
+        A sample of weight w that starts at u in [0, 1) has been drawn floor(e*w + u) times before epoch e. So an epoch
+        holds it floor(w) or ceil(w) times, and all samples of a source equally often over the epochs. The starts are
+        spread evenly over a source's samples, so that epochs differ by one sample at most.
         """
         source_S = self._arrays.index["source"]
-        draws: _Ints
-        if (self._weights % 1.0 == 0.0).all():  # whatever the starts are, they need not be drawn
-            draws = self._weights.astype(np.int64)[source_S]
-            return draws
+        draws_S: _Ints
+        if (self._weights % 1.0 == 0.0).all():  # the starts make no difference
+            draws_S = self._weights.astype(np.int64)[source_S]
+            return draws_S
         weights_S = self._weights[source_S]
         shuffled = np.lexsort((_generator(seed, _WEIGHT_STREAM).random(self.samples), source_S))
         _, first, count = np.unique(source_S[shuffled], return_index=True, return_counts=True)
         start_S = np.empty(self.samples)
         start_S[shuffled] = (np.arange(self.samples) - np.repeat(first, count) + 0.5) / np.repeat(count, count)
         before, after = epoch * weights_S + start_S, (epoch + 1) * weights_S + start_S
-        draws = np.floor(after).astype(np.int64) - np.floor(before).astype(np.int64)
-        return draws
+        draws_S = np.floor(after).astype(np.int64) - np.floor(before).astype(np.int64)
+        return draws_S
 
 
 class PreparedDataset(DatasetFiles):
-    """An opened dataset.
+    """A dataset to train on; made by `open_dataset`.
 
     Attributes:
-        verification: of its large files, which goes on; whoever reads them asks it now and then.
+        verification: of its large files, which goes on; their readers call its `require` now and then.
     """
 
     def __init__(self, files: DatasetFiles) -> None:
-        """Wrap verified files; use `open_dataset` instead."""
         super().__init__(files.folder, files.metadata, files.tokenizer, files.sha256, files.unchecked)
         self.verification = Verification(files.unchecked)
 
@@ -214,32 +199,25 @@ class PreparedDataset(DatasetFiles):
         return int((self.arrays("train").index["kind"] >= KINDS.index("qa")).sum())
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint says of the data that it learned from: sources and splits with their sizes, and no path."""
-        sources, splits = self.metadata["sources"], self.metadata["splits"]
+        """What a checkpoint tells about its data: the sizes of sources and splits, and no path."""
         of_source, of_split = ("name", "format", "kept", "bytes", "weight"), ("documents", "tokens", "bytes")
+        splits = self.metadata["splits"].items()
         return {
-            "sources": [{key: source[key] for key in of_source} for source in sources],
-            "splits": {name: {key: split[key] for key in of_split} for name, split in splits.items()},
+            "sources": [{key: source[key] for key in of_source} for source in self.metadata["sources"]],
+            "splits": {name: {key: split[key] for key in of_split} for name, split in splits},
         }
 
     def split(self, name: str) -> TokenDataset:
-        """Open `train`, `val` or `test`; the weights of sources act on `train` only."""
+        """Open `train`, `val` or `test`; the weights of sources apply to `train` only."""
         weights = [float(source["weight"]) if name == "train" else 1.0 for source in self.metadata["sources"]]
-        tokenizer = self.tokenizer
-        return TokenDataset(
-            self.arrays(name),
-            weights=weights,
-            bos_id=tokenizer.bos_id,
-            pad_id=tokenizer.pad_id,
-            vocab_size=tokenizer.vocab_size,
-        )
+        return TokenDataset(self.arrays(name), weights, self.tokenizer)
 
 
 def open_dataset(folder: Path, *, check: bool = True) -> PreparedDataset:
-    """Open a prepared dataset and check every file of it; large ones while the work begins, by its `verification`.
+    """Open a prepared dataset and check its files, large ones by its `verification` while the work begins.
 
     Args:
-        check: false where another process of this machine does that; then only the metadata is looked at.
+        check: false if another process of this machine checks them; then only the metadata is read.
 
     Raises:
         DataError: not a prepared dataset, or a file is missing, altered or from a newer nima; names the file.

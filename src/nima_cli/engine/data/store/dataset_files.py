@@ -1,4 +1,4 @@
-"""The files of a prepared dataset: their names, their formats, and reading them back checked, without torch."""
+"""Names and formats of the files of a prepared dataset, and reading them checked, without torch."""
 
 import json
 import threading
@@ -19,11 +19,11 @@ FORMAT = 1
 SPLITS = ("train", "val", "test")
 METADATA = "dataset_metadata.json"
 
-# One row for each sample, in file order. A sample's tokens end where the next one's begin.
+# One row for each sample, in file order; a sample's tokens end where the next one's begin.
 INDEX_DTYPE = np.dtype([("offset", "<u8"), ("document", "<u4"), ("source", "<u2"), ("kind", "u1")])
 
 AGAIN = "run `nima data prepare` again"
-_LARGE = 64 * 2**20  # bytes: a smaller file is hashed in a moment
+_LARGE = 64 * 2**20  # bytes; smaller files are hashed in a moment
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -38,11 +38,11 @@ def tokenizer_name(kind: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SplitArrays:
-    """One split over memory maps.
+    """The memory maps of one split.
 
     Attributes:
         tokens: ids of all samples, one after the other.
-        mask: 1 where a token carries loss as a target; None when all do, but `<|bos|>`.
+        mask: 1 where a token carries loss as a target; None if all do but `<|bos|>`.
         index: `INDEX_DTYPE`, one row for each sample.
     """
 
@@ -58,12 +58,12 @@ class SplitArrays:
 
 @dataclass(eq=False)
 class DatasetFiles:
-    """A prepared dataset whose files are all there and, but for `unchecked`, unaltered.
+    """A prepared dataset.
 
     Attributes:
         metadata: the contents of `dataset_metadata.json`.
-        sha256: of the metadata file, which holds the hashes of all others: the fingerprint of the whole.
-        unchecked: large files, and their hashes, that have not been compared yet.
+        sha256: of the metadata file, which holds the hashes of all other files.
+        unchecked: large files whose hashes have not been compared yet.
     """
 
     folder: Path
@@ -75,16 +75,10 @@ class DatasetFiles:
     _mapped: dict[str, SplitArrays] = field(default_factory=dict, init=False, repr=False)
 
     def arrays(self, split: str) -> SplitArrays:
-        """The mapped files of `train`, `val` or `test`: token ids, loss mask and index of samples.
-
-        They are mapped once: whoever reads a large file's pages through several mappings counts them several times.
-
-        Raises:
-            DataError: no such split, or ids and index that contradict the metadata.
-        """
+        """The memory maps of `train`, `val` or `test`; raises `DataError` if they contradict the metadata."""
         if split not in SPLITS:
             raise DataError(f"{self.folder}: no split `{split}`; there are {', '.join(SPLITS)}")
-        if split not in self._mapped:
+        if split not in self._mapped:  # pages that are read through several maps are counted several times as memory
             self._mapped[split] = self._map(split)
         return self._mapped[split]
 
@@ -93,7 +87,7 @@ class DatasetFiles:
         try:
             tokens = np.memmap(path, dtype=token_dtype(self.tokenizer.vocab_size), mode="r")
             index = np.load(self.folder / f"{split}.index.npy", mmap_mode="r", allow_pickle=False)
-            # Older metadata does not speak of weights.
+            # Older metadata has no count of messages without weight.
             masked = self.metadata["loss"] == "assistant" or self.metadata.get("zero_weight_messages", 0) > 0
             mask = np.memmap(self.folder / f"{split}.mask", dtype=np.uint8, mode="r") if masked else None
         except ValueError as error:
@@ -106,10 +100,11 @@ class DatasetFiles:
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """The metadata of a prepared dataset, without looking at the files it speaks of.
+    """The metadata of a prepared dataset, without a look at its other files.
 
     Raises:
-        DataError: there is none, it is damaged, or a newer nima wrote it.
+        NotPreparedError: there is none.
+        DataError: it is damaged, or a newer nima wrote it.
         ResourceError: it cannot be read.
     """
     path = folder / METADATA
@@ -136,14 +131,14 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def read_dataset(folder: Path, *, large_later: bool = False, check: bool = True) -> DatasetFiles:
-    """Open a prepared dataset and check every file against the metadata.
+    """Open a prepared dataset and compare its files with their hashes.
 
     Args:
-        large_later: leave files of more than 64 MiB unchecked, if they are there; see `Verification`.
+        large_later: leave files of more than 64 MiB to a `Verification`.
         check: false leaves all files unchecked.
 
     Raises:
-        DataError: it is not one, or a file is missing or altered; names the file.
+        DataError: not a prepared dataset, or a file is missing or altered; names the file.
         CheckpointError: its tokenizer is not one of nima's.
         ResourceError: a file cannot be read.
     """
@@ -160,7 +155,6 @@ def read_dataset(folder: Path, *, large_later: bool = False, check: bool = True)
 
 
 def _check_file(path: Path, expected: str) -> None:
-    """Compare a file with its hash."""
     try:
         found = sha256_file(path)
     except FileNotFoundError:
@@ -172,10 +166,9 @@ def _check_file(path: Path, expected: str) -> None:
 
 
 class Verification:
-    """Files that a thread of its own compares with their hashes, so that a dataset of any size opens at once."""
+    """Compares files with their hashes in a thread, so that a dataset of any size opens at once."""
 
     def __init__(self, files: Sequence[tuple[Path, str]]) -> None:
-        """Begin with these files and their hashes; without any there is nothing to do."""
         self._problem: NimaError | None = None
         self._thread = threading.Thread(target=self._check, args=(tuple(files),), daemon=True)
         if files:
@@ -189,6 +182,6 @@ class Verification:
             self._problem = problem
 
     def require(self) -> None:
-        """Go on unless something has been found by now; waits for nothing."""
+        """Raise what has been found so far, without waiting."""
         if self._problem is not None:
             raise self._problem

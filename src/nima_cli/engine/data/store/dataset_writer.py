@@ -1,8 +1,8 @@
-"""Writes a prepared dataset, all of it or none.
+"""Writes a prepared dataset, all of it or nothing.
 
-Everything is written into `<folder>/.staging-<pid>` first, stored documents too. Then the old metadata goes,
-the files move in, and the new metadata moves last: a folder with metadata holds a whole dataset, at any moment. A
-staging folder that a killed process left behind also says that the files around it are a dataset being replaced.
+The files are written into `<folder>/.staging-<pid>` first. Then the old metadata is removed, the files move in, and the
+new metadata last, so that a folder with metadata holds a whole dataset at any moment. A staging folder that a killed
+process left is a sign that the files around it are a dataset.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from nima_cli.files import explain, explaining, folder_lock, fsync_folder
 
 @contextlib.contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Make `folder` if need be and hold its lock; after a failure, a folder that was not there is gone again."""
+    """Create `folder` if need be and hold its lock; after an error, remove what was created."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         with folder_lock(folder):
@@ -44,15 +44,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 
 def refuse_foreign_files(folder: Path, *, overwrite: bool) -> None:
-    """Write a dataset into a folder of its own only: an empty one, or one that holds a dataset already.
-
-    Args:
-        overwrite: a dataset whose metadata is lost may be replaced.
-
-    Raises:
-        DataError: `folder` holds something else, or a dataset without metadata.
-        ResourceError: it cannot be looked into.
-    """
+    """Raise `DataError` unless `folder` is empty or holds a dataset; one without metadata only with `overwrite`."""
     with explaining(folder, "look into this folder"):
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     if METADATA in names and own_files.kinds_of(folder, names):
@@ -74,12 +66,7 @@ def refuse_foreign_files(folder: Path, *, overwrite: bool) -> None:
 
 
 class DatasetWriter:
-    """Stages the files of one dataset; make it with `staged`, under the folder's lock.
-
-    Attributes:
-        staging: where everything lies until it is published.
-        hashes: hex SHA-256 of each file staged so far.
-    """
+    """Stages the files of one dataset in `staging` and keeps their SHA-256 in `hashes`; made by `staged`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -98,14 +85,10 @@ class DatasetWriter:
     def write_split(
         self, split: str, shards: Iterable[EncodedShard], tell: Callable[[EncodedShard], Event], *, masked: bool
     ) -> Generator[Event, None, tuple[SplitCounts, npt.NDArray[np.int64]]]:
-        """Stage one split: token ids, loss mask when there is one, index and readable view.
-
-        Args:
-            tell: makes an event of every shard that is written.
-            masked: whether there is a loss mask.
+        """Stage one split: token ids, index, readable view, and a loss mask if `masked`; `tell` makes its events.
 
         Returns:
-            What the split holds, and int64 [d], the tokens of each document.
+            The sizes of the split, and int64 [d], the tokens of each document.
         """
         counts, indexes = SplitCounts(), list[npt.NDArray[np.void]]()
         with contextlib.ExitStack() as stack:
@@ -129,11 +112,7 @@ class DatasetWriter:
         return counts, of_documents
 
     def publish(self, metadata: dict[str, Any]) -> None:
-        """Move everything into place; the dataset exists when this returns.
-
-        Raises:
-            ResourceError: the system refused; what was moved is removed again.
-        """
+        """Move all files into place; on an error, remove those that were moved and raise `ResourceError`."""
         text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         names = [*self.hashes, METADATA]
         self._write(METADATA, text.encode("utf-8"))
@@ -168,7 +147,7 @@ class DatasetWriter:
 
 
 class _HashedStream:
-    """Writes through, and knows the SHA-256 of what it wrote."""
+    """Hashes what it writes."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -181,7 +160,7 @@ class _HashedStream:
 
 @contextlib.contextmanager
 def staged(folder: Path) -> Iterator[DatasetWriter]:
-    """A writer into `folder`, whose lock is held; its staging folder is gone afterwards, whatever happens."""
+    """A writer into `folder`, whose lock the caller holds; its staging folder is removed in any case."""
     writer = DatasetWriter(folder)
     leftovers = set(folder.glob(".staging-*"))
     try:

@@ -1,7 +1,4 @@
-"""Keeps documents in a file while a dataset is made, so that memory does not grow with the text.
-
-A document is stored as one JSON value; the caller remembers where it lies.
-"""
+"""Keeps documents in a file while a dataset is made, so that memory does not grow with the text."""
 
 import contextlib
 import json
@@ -14,7 +11,7 @@ from nima_cli.files import explaining
 
 
 def pack(document: Document) -> bytes:
-    """A document as bytes."""
+    """A document as JSON."""
     turns = [
         [turn.role, turn.content] if turn.weight else [turn.role, turn.content, turn.weight] for turn in document.turns
     ]
@@ -29,17 +26,16 @@ def unpack(data: bytes) -> Document:
 
 
 class DocumentStore:
-    """Writes packed documents one after the other; closing it is the caller's part."""
+    """A file of packed documents, one after the other; the caller remembers their places and closes it."""
 
     def __init__(self, path: Path) -> None:
-        """Create the file."""
         self.path = path
         self.size = 0
         with explaining(path, "write"):
             self._stream: IO[bytes] = path.open("wb")
 
     def append(self, data: bytes) -> None:
-        """Add packed documents; what was added can be read back from any process."""
+        """Add packed documents, which any process can read at once."""
         with explaining(self.path, "write"):
             self._stream.write(data)
             self._stream.flush()
@@ -47,7 +43,7 @@ class DocumentStore:
 
     @contextlib.contextmanager
     def reopened(self) -> Iterator[None]:
-        """Take more documents after it was closed."""
+        """Take more documents after the file was closed."""
         with explaining(self.path, "write"):
             self._stream = self.path.open("ab")
         try:
@@ -56,12 +52,12 @@ class DocumentStore:
             self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._stream.close()
 
 
 def read_documents(path: Path, places: Iterable[tuple[int, int]]) -> Iterator[Document]:
-    """The documents at `places`, each (offset, bytes), in that order."""
+    """The documents at `places`, each (offset, bytes), in their order."""
     with explaining(path, "read"), path.open("rb") as stream:
         for offset, size in places:
             stream.seek(offset)

@@ -1,10 +1,10 @@
-"""Turns stored documents into the bytes of a split's files: a pure function, to be called on any core."""
+"""Encodes stored documents into the bytes of a split's files: a pure function for any process."""
 
 import functools
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,7 @@ from nima_cli.engine.data.document import KINDS, Document
 from nima_cli.engine.data.store.dataset_files import INDEX_DTYPE, token_dtype
 from nima_cli.engine.data.store.document_store import read_documents
 from nima_cli.engine.data.tokenizer.chat_format import Loss
-from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
-from nima_cli.engine.data.tokenizer.samples import encode_document
+from nima_cli.engine.data.tokenizer.samples import CachingEncoder, encode_document
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 _MARK = re.compile(r"^\\*<\|(?:document|system|user|assistant)\|>", re.MULTILINE)
@@ -23,17 +22,17 @@ _MARK = re.compile(r"^\\*<\|(?:document|system|user|assistant)\|>", re.MULTILINE
 
 @dataclass(frozen=True, slots=True)
 class EncodeTask:
-    """Stored documents, and how to encode them.
+    """Stored documents and how to encode them.
 
     Attributes:
-        tokenizer: path of the SentencePiece file, with its hash.
-        loss: what of conversations carries loss.
-        masked: whether the split has a loss mask: not every token but `<|bos|>` carries loss.
+        tokenizer: SentencePiece file and its hash.
+        loss: what carries loss in conversations.
+        masked: whether the split has a loss mask.
         names: of the sources, for the readable view.
         places: (offset, bytes) of each document.
     """
 
-    spool: Path
+    store: Path
     tokenizer: tuple[Path, str]
     max_length: int
     heading_context: bool
@@ -45,7 +44,7 @@ class EncodeTask:
 
 @dataclass(slots=True)
 class SplitCounts:
-    """What a split holds, or a part of one; `characters` and `bytes` of its text, `target_*` of what carries loss."""
+    """Sizes of a split or a part of it; `target_*` count only what carries loss."""
 
     documents: int = 0
     samples: int = 0
@@ -56,19 +55,19 @@ class SplitCounts:
     target_bytes: int = 0
 
     def add(self, other: "SplitCounts") -> None:
-        """Count what another part holds, too."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+        """Add the counts of another part."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedShard:
-    """Parts of the files of a split.
+    """Parts of a split's files.
 
     Attributes:
-        ids, mask, view: bytes of the token ids, the loss mask (empty where there is none) and the readable view.
-        index: `INDEX_DTYPE`, one row for each sample; `offset` holds its length and `document` counts from 0 here.
-        overlong: samples longer than asked.
+        ids, mask, view: contents of the files; `mask` is empty if the split has none.
+        index: `INDEX_DTYPE`, a row for each sample; here `offset` is its length, and `document` counts from 0.
+        overlong: samples longer than `max_length`.
     """
 
     ids: bytes
@@ -78,27 +77,17 @@ class EncodedShard:
     counts: SplitCounts
     overlong: int
 
-    @property
-    def documents(self) -> int:
-        """How many there are in it."""
-        return self.counts.documents
-
 
 @functools.lru_cache(maxsize=1)
 def _encoder(path: Path, sha256: str) -> CachingEncoder:
-    """One for each process; the hash keeps an earlier dataset's tokenizer from being taken for this one."""
+    """One for each process; the hash tells tokenizers of several datasets in one folder apart."""
     return CachingEncoder(Tokenizer.load(path))
 
 
 def encode_shard(task: EncodeTask) -> EncodedShard:
-    """Encode the documents of a task, each proven to decode to its text.
-
-    Raises:
-        DataError: a document cannot be encoded; names it.
-        ResourceError: the stored documents or the tokenizer cannot be read.
-    """
+    """Encode the documents of a task; raises `DataError` for one that does not decode to its text."""
     encoder = _encoder(*task.tokenizer)
-    documents = list(read_documents(task.spool, task.places))
+    documents = list(read_documents(task.store, task.places))
     samples = [
         (number, sample)
         for number, document in enumerate(documents)
@@ -108,10 +97,8 @@ def encode_shard(task: EncodeTask) -> EncodedShard:
     ]
     ids = np.concatenate([np.asarray(sample.ids, dtype=np.uint32) for _, sample in samples])
     mask = np.concatenate([np.asarray(sample.mask, dtype=np.uint8) for _, sample in samples])
-    index = [
-        (len(sample.ids), number, documents[number].source, KINDS.index(documents[number].kind))
-        for number, sample in samples
-    ]
+    origins = [(document.source, KINDS.index(document.kind)) for document in documents]
+    index = [(len(sample.ids), number, *origins[number]) for number, sample in samples]
     target = mask.astype(bool)
     byte_lengths = encoder.tokenizer.byte_lengths()
     return EncodedShard(
@@ -133,11 +120,11 @@ def encode_shard(task: EncodeTask) -> EncodedShard:
 
 
 def view_of(document: Document, names: Sequence[str]) -> str:
-    r"""A document in `train.txt` and its like, so that it can be read back exactly.
+    """A document as `train.txt` and the like hold it, from which it can be read back exactly.
 
-    A line `<|document|> kind source` opens it; in a conversation `<|system|>`, `<|user|>` and `<|assistant|>` alone on
-    a line open each turn. A content line that starts like one of them, or with backslashes before such a mark, gets one
-    backslash more. The source name is written with JSON's escapes. A blank line closes the document.
+    The line `<|document|> kind source` opens it, with JSON's escapes in the name of the source. In a conversation
+    `<|system|>`, `<|user|>` or `<|assistant|>` on a line of its own opens each turn. A line of content that starts like
+    one of these, or with backslashes and then like one, gets one more backslash. A blank line closes the document.
     """
     head = f"<|document|> {document.kind} {json.dumps(names[document.source])[1:-1]}\n"
     if document.kind in ("text", "markdown"):

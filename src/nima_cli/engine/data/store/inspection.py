@@ -1,105 +1,67 @@
-"""What a prepared dataset looks like from inside: sample lengths, and samples as the model sees them."""
+"""Shows a prepared dataset as JSON: lengths of samples, the mix of sources, and samples as the model sees them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from nima_cli.engine.data.document import KINDS
-from nima_cli.engine.data.store.dataset_files import DatasetFiles, SplitArrays
+from nima_cli.engine.data.store.dataset_files import DatasetFiles
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of a sample: text or special symbols, with or without loss."""
-
-    text: str
-    special: bool
-    carries_loss: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SampleView:
-    """One sample of a split, cut into segments."""
-
-    split: str
-    number: int
-    source: str
-    kind: str
-    tokens: int
-    loss_tokens: int
-    segments: tuple[Segment, ...]
-
-
-def length_histogram(files: DatasetFiles) -> list[tuple[int, int, int]]:
-    """(least, greatest, samples) over all splits for lengths in tokens, by powers of two, without empty ends."""
+def length_histogram(files: DatasetFiles) -> list[dict[str, Any]]:
+    """How many samples have `from` to `to` tokens, by powers of two, over all splits."""
     lengths = np.concatenate([files.arrays(split).lengths() for split in files.metadata["splits"]])
     powers = np.floor(np.log2(np.maximum(lengths, 1))).astype(int)
     return [
-        (2**power, 2 ** (power + 1) - 1, int((powers == power).sum()))
+        {"from": 2**power, "to": 2 ** (power + 1) - 1, "samples": int((powers == power).sum())}
         for power in range(powers.min(), powers.max() + 1)
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class SourceMix:
-    """The part of one source in the train split.
-
-    Attributes:
-        share: of the tokens as they lie in the files.
-        epoch_share: of the tokens of an epoch, where each source is drawn as often as its weight says.
-    """
-
-    source: str
-    weight: float
-    tokens: int
-    share: float
-    epoch_share: float
-
-
-def source_mix(files: DatasetFiles) -> list[SourceMix]:
-    """What the model will see of each source."""
+def source_mix(files: DatasetFiles) -> list[dict[str, Any]]:
+    """The `share` of each source of the tokens in the train split, and of those in an epoch, by its weight."""
     arrays, sources = files.arrays("train"), files.metadata["sources"]
     tokens = np.bincount(arrays.index["source"], weights=arrays.lengths(), minlength=len(sources))
     drawn = tokens * np.array([source["weight"] for source in sources])
     return [
-        SourceMix(source["name"], source["weight"], int(count), float(count / tokens.sum()), float(part / drawn.sum()))
+        {
+            "source": source["name"],
+            "weight": source["weight"],
+            "tokens": int(count),
+            "share": float(count / tokens.sum()),
+            "epoch_share": float(part / drawn.sum()),
+        }
         for source, count, part in zip(sources, tokens, drawn, strict=True)
     ]
 
 
-def view_samples(files: DatasetFiles, count: int, *, split: str = "train") -> list[SampleView]:
-    """Up to `count` samples, evenly spread over a split."""
-    arrays = files.arrays(split)
-    total = len(arrays.index)
-    numbers = np.linspace(0, total - 1, num=min(count, total), dtype=np.int64)
-    return [_view(files, arrays, split, int(number)) for number in np.unique(numbers)]
+def view_samples(files: DatasetFiles, count: int, *, split: str = "train") -> Iterator[dict[str, Any]]:
+    """Up to `count` samples, evenly spread over a split, each cut into segments of text or of special symbols."""
+    arrays, bos = files.arrays(split), files.tokenizer.bos_id
+    index, lengths = arrays.index, arrays.lengths()
+    for number in np.unique(np.linspace(0, len(index) - 1, num=min(count, len(index)), dtype=np.int64)).tolist():
+        start = int(index["offset"][number])
+        end = start + int(lengths[number])
+        ids = arrays.tokens[start:end].tolist()
+        mask = [token != bos for token in ids] if arrays.mask is None else arrays.mask[start:end].astype(bool).tolist()
+        yield {
+            "split": split,
+            "number": number,
+            "source": files.metadata["sources"][int(index["source"][number])]["name"],
+            "kind": KINDS[int(index["kind"][number])],
+            "tokens": len(ids),
+            "loss_tokens": sum(mask),
+            "segments": list(_segments(ids, mask, files.tokenizer)),
+        }
 
 
-def _view(files: DatasetFiles, arrays: SplitArrays, split: str, number: int) -> SampleView:
-    sample = arrays.index[number]
-    start = int(sample["offset"])
-    end = start + int(arrays.lengths()[number])
-    ids = arrays.tokens[start:end].tolist()
-    bos = files.tokenizer.bos_id
-    mask = [token != bos for token in ids] if arrays.mask is None else arrays.mask[start:end].astype(bool).tolist()
-    return SampleView(
-        split=split,
-        number=number,
-        source=files.metadata["sources"][int(sample["source"])]["name"],
-        kind=KINDS[int(sample["kind"])],
-        tokens=len(ids),
-        loss_tokens=sum(mask),
-        segments=tuple(_segments(ids, mask, files.tokenizer)),
-    )
-
-
-def _segments(ids: list[int], mask: list[bool], tokenizer: Tokenizer) -> Iterator[Segment]:
+def _segments(ids: list[int], mask: list[bool], tokenizer: Tokenizer) -> Iterator[dict[str, Any]]:
     specials = {tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tokenizer.end_id, *tokenizer.role_ids.values()}
     marked = zip(ids, mask, strict=True)
     for (special, loss), run in groupby(marked, key=lambda pair: (pair[0] in specials, pair[1])):
         tokens = [token for token, _ in run]
         text = "".join(map(tokenizer.piece, tokens)) if special else tokenizer.decode(tokens)
-        yield Segment(text, special, loss)
+        yield {"text": text, "special": special, "carries_loss": loss}

@@ -1,11 +1,11 @@
-"""Where special symbols enter: documents and conversations as token ids with their loss mask.
+"""The chat format: documents and conversations as token ids with special symbols and a loss mask.
 
 Prose:        `<|bos|>` chunk, and `<|eos|>` after the last chunk of a document.
 Conversation: `<|bos|>` (`<|role|>` content `<|end|>`)* `<|eos|>`.
 
-Under `loss: all` every token but `<|bos|>` carries loss; under `loss: assistant`, of a conversation, only what the
-assistant says, its `<|end|>` and the closing `<|eos|>`. A message of weight 0 carries none, nor does an `<|eos|>` after
-it.
+With `loss: all` each token but `<|bos|>` carries loss. With `loss: assistant` only these tokens of a conversation do:
+what the assistant says, its `<|end|>`, and the final `<|eos|>`. A message of weight 0 carries no loss, nor does an
+`<|eos|>` after it.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,8 +19,7 @@ from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 Loss = Literal["all", "assistant"]
 
 _ROLES = ", ".join(f"'{role}'" for role in ROLE_SYMBOLS)
-# The format of conversations as a Jinja template, for other programs: one line, so that no setting for white space
-# changes what it gives.
+# The format as a Jinja template for other programs; on one line, so that no setting for white space changes it.
 CHAT_TEMPLATE = (
     f"{{{{ '{BOS}' }}}}"
     "{% for message in messages %}"
@@ -35,21 +34,15 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sample: its token ids, and for each whether it carries loss as a target."""
+    """Token ids, and for each whether it carries loss as a target."""
 
     ids: list[int]
     mask: list[bool]
 
 
 def render_prose(content: Iterable[int], tokenizer: Tokenizer, *, last: bool) -> Sample:
-    """One chunk of a document, encoded; prose carries loss everywhere but on `<|bos|>`.
-
-    Args:
-        last: it ends the document.
-    """
-    ids = [tokenizer.bos_id, *content]
-    if last:
-        ids.append(tokenizer.eos_id)
+    """An encoded chunk as a sample; `last` means that it ends its document."""
+    ids = [tokenizer.bos_id, *content, *([tokenizer.eos_id] if last else [])]
     return Sample(ids, [False] + [True] * (len(ids) - 1))
 
 
@@ -60,11 +53,7 @@ def render_conversation(
     *,
     loss: Loss = "assistant",
 ) -> Sample:
-    """A whole conversation.
-
-    Args:
-        encode: gives what `tokenizer.encode` would, only faster.
-    """
+    """A whole conversation as a sample; `encode` is a faster `tokenizer.encode`."""
     encode = encode or tokenizer.encode
     ids, mask = [tokenizer.bos_id], [False]
     learnt = True
@@ -78,8 +67,5 @@ def render_conversation(
 
 
 def chat_prompt(turns: Iterable[Turn], tokenizer: Tokenizer) -> list[int]:
-    """The conversation so far, ending where the assistant begins to speak."""
-    ids = [tokenizer.bos_id]
-    for turn in turns:
-        ids += [tokenizer.role_ids[turn.role], *tokenizer.encode(turn.content), tokenizer.end_id]
-    return [*ids, tokenizer.role_ids["assistant"]]
+    """The token ids of a conversation up to where the assistant begins to speak."""
+    return [*render_conversation(turns, tokenizer).ids[:-1], tokenizer.role_ids["assistant"]]

@@ -1,26 +1,26 @@
-"""Splits what is too long at its natural seams, losing nothing.
+"""Splits long documents at headings, blocks, lines and words, without loss.
 
-A text is cut into atoms that each fit: at headings, then blank lines and blocks, then lines, then words, then
-characters, each finer cut only inside what does not fit otherwise. Atoms are then packed greedily. A code block that
-fits is one atom. A chunk may be told the headings that it is under, as lines before its own.
+A text is cut into atoms that fit: at headings, then blocks, then lines, then words, then characters, each time only
+inside what does not fit yet; a code block that fits is one atom. Atoms are then packed greedily into chunks. The
+headings over a chunk may be repeated before it.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from nima_cli.engine.data.cleaning.headings import HeadingPaths, title_lines
 from nima_cli.engine.data.cleaning.markdown import VERBATIM, blocks
 from nima_cli.engine.data.document import TOOL_RESPONSE, Kind, Turn
 
-# How good a line boundary is to cut at; lower is better.
+# Ranks of the boundaries before lines; it is better to cut at a lower one.
 HEADING, BLOCK, NESTED, LINE, INSIDE = range(5)
-# Headings before a chunk may take this share of its room; outer ones give way first.
-CONTEXT_SHARE = 0.25
+CONTEXT_SHARE = 0.25  # of a chunk, at most, for the headings over it; outer ones are dropped first
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A stretch of a text, and the headings it is under but does not hold, as lines that end with a blank one."""
+    """A stretch of a text, and the headings over it as `context`: lines that end with a blank one."""
 
     context: str
     text: str
@@ -37,42 +37,38 @@ class _Atom:
 def split_text(
     text: str, kind: Kind, count: Callable[[str], int], max_tokens: int, *, heading_context: bool = True
 ) -> list[Chunk]:
-    """Chunks whose texts joined give `text` again, each with its context of at most `max_tokens`.
+    """Cut `text` into chunks of at most `max_tokens`, context included; only a single character may be longer.
 
-    Only a single character may be too long. A chunk has no context when it begins the text, or when only it alone
-    fits. Each stretch of text is counted at most once per level and once more when its chunk is done, so the cost is
-    near-linear in the length.
+    A chunk has no context if it begins the text or would not fit with it. Each stretch of text is counted at most once
+    per level and once more in its chunk, so the cost is nearly linear in the length.
 
     Args:
         count: tokens of a string; nearly additive, as for every subword tokenizer.
         max_tokens: at least 1.
-        heading_context: give chunks the headings that they are under.
+        heading_context: repeat the headings over each chunk.
     """
     if count(text) <= max_tokens:
         return [Chunk("", text)]
     lines = [f"{line}\n" for line in text.split("\n")]
     lines[-1] = lines[-1][:-1]
     ranks = boundary_ranks(text, kind)
-    # What `count` adds to every string (boundary symbols) must not be paid once per atom.
-    overhead = count("")
+    overhead = count("")  # boundary symbols, which a chunk has once, not once for each atom
     paths = HeadingPaths(lines, kind) if heading_context else None
     cutter = _Cutter(lines, ranks, lambda part: count(part) - overhead, max(max_tokens - overhead, 1), paths)
     return list(cutter.chunks())
 
 
 def boundary_ranks(text: str, kind: Kind) -> list[int]:
-    """How good the boundary before each line of `text` is to cut at: `HEADING`, `BLOCK`, `NESTED`, `LINE`, `INSIDE`."""
+    """The rank of the boundary before each line: `HEADING`, `BLOCK`, `NESTED`, `LINE` or `INSIDE`."""
     lines = text.split("\n")
     return _text_ranks(lines) if kind == "text" else _markdown_ranks(text, len(lines))
 
 
 def _markdown_ranks(text: str, lines: int) -> list[int]:
-    """The rank of the boundary before each line."""
     ranks = [LINE] * lines
     after_heading = False
     for block in blocks(text):
-        # A heading stays with what follows it as long as both fit.
-        if not after_heading:
+        if not after_heading:  # a heading stays with what follows it as long as both fit
             rank = NESTED if block.depth else HEADING if block.kind == "heading" else BLOCK
             ranks[block.start] = min(ranks[block.start], rank)
         after_heading = block.kind == "heading"
@@ -82,25 +78,20 @@ def _markdown_ranks(text: str, lines: int) -> list[int]:
 
 
 def _text_ranks(lines: list[str]) -> list[int]:
-    """As for Markdown, from blank lines, indentation and underlined titles (reStructuredText)."""
+    """Ranks from blank lines, indentation and underlined titles, as in reStructuredText."""
     ranks = [LINE] * len(lines)
-    for index in range(1, len(lines)):
-        line = lines[index]
-        if lines[index - 1].strip():
-            if line[0:1] in (" ", "\t"):
-                ranks[index] = INSIDE
+    for index, (before, line) in enumerate(pairwise(lines), start=1):
+        indented = line.startswith((" ", "\t"))
+        if before.strip():
+            ranks[index] = INSIDE if indented else LINE
         elif line.strip():
-            ranks[index] = NESTED if line[0] in " \t" else HEADING if title_lines(lines, index) else BLOCK
+            ranks[index] = NESTED if indented else HEADING if title_lines(lines, index) else BLOCK
     return ranks
 
 
 @dataclass(frozen=True, slots=True)
 class _Cutter:
-    """Cuts one text.
-
-    Attributes:
-        paths: the headings over each line; None gives chunks no context.
-    """
+    """Cuts one text; without `paths`, the headings over each line, chunks have no context."""
 
     lines: list[str]
     ranks: list[int]
@@ -109,7 +100,7 @@ class _Cutter:
     paths: HeadingPaths | None
 
     def chunks(self) -> Iterator[Chunk]:
-        """Greedy packing of the atoms."""
+        """Pack the atoms greedily."""
         held: list[_Atom] = []
         size, room = 0, self.limit
         for atom in self._atoms(0, len(self.lines), HEADING, HEADING):
@@ -126,7 +117,7 @@ class _Cutter:
         yield from self._verified(held)
 
     def _context(self, atom: _Atom) -> str:
-        """The headings over an atom, as many of the inner ones as may be."""
+        """The headings over an atom, without outer ones that would exceed `CONTEXT_SHARE`."""
         above = self.paths.above(atom.line) if self.paths is not None else ()
         for first in range(len(above)):
             context = "".join(above[first:]) + "\n"
@@ -135,13 +126,13 @@ class _Cutter:
         return ""
 
     def _room(self, first: _Atom, size: int) -> int:
-        """Tokens for a chunk that begins with `first` and has `size` at least: what fits comes before its context."""
+        """Tokens for a chunk that begins with `first` and has at least `size`, which goes before its context."""
         context = self._context(first)
         room = self.limit - self.count(context) if context else self.limit
         return room if size <= room else self.limit
 
     def _best_cut(self, held: list[_Atom], size: int, atom: _Atom) -> int:
-        """How many atoms to let go: all, or up to a better seam if the chunk stays half full and the rest fits on."""
+        """How many atoms to release: all, or up to a better boundary if they half fill a chunk and the rest fits."""
         best, best_rank, total = len(held), atom.rank, size
         for index in range(len(held) - 1, 0, -1):
             size -= held[index].tokens
@@ -153,7 +144,7 @@ class _Cutter:
         return best
 
     def _verified(self, atoms: list[_Atom]) -> Iterator[Chunk]:
-        """The atoms as one chunk; in halves where the sum of their counts was too low an estimate."""
+        """The atoms as one chunk, or in halves if the sum of their counts was too low."""
         context, text = self._context(atoms[0]), "".join(atom.text for atom in atoms)
         if context and self.count(context + text) <= self.limit:
             yield Chunk(context, text)
@@ -165,15 +156,12 @@ class _Cutter:
             yield from self._verified(atoms[middle:])
 
     def _atoms(self, start: int, end: int, level: int, rank: int) -> Iterator[_Atom]:
-        """Cut lines `start` to `end` at boundaries up to `level`, and finer only what does not fit.
-
-        Args:
-            rank: of the boundary before `start`.
-        """
+        """Cut lines `start` to `end` at boundaries up to `level`; `rank` is that of the boundary before `start`."""
         text = "".join(self.lines[start:end])
         tokens = self.count(text)
         if tokens <= self.limit:
-            yield _Atom(text, tokens, rank, self._first_line(start, end))
+            first = next((index for index in range(start, end) if self.lines[index].strip()), start)
+            yield _Atom(text, tokens, rank, first)  # the headings are those over its first line that is not blank
         elif end - start == 1:
             yield from self._words(text, tokens, rank, start)
         else:
@@ -184,12 +172,8 @@ class _Cutter:
             for begin, stop in zip([start, *bounds], [*bounds, end], strict=True):
                 yield from self._atoms(begin, stop, level, rank if begin == start else self.ranks[begin])
 
-    def _first_line(self, start: int, end: int) -> int:
-        """The first line that says something: what it is under decides, not what the blank lines before it are."""
-        return next((index for index in range(start, end) if self.lines[index].strip()), start)
-
     def _words(self, text: str, tokens: int, rank: int, line: int) -> Iterator[_Atom]:
-        """Cut one line into about equal parts, at white space where there is some in the second half of a part."""
+        """Cut one line into about equal parts, each at the last white space of its second half if there is some."""
         if tokens <= self.limit or len(text) == 1:
             yield _Atom(text, tokens, rank, line)
             return
@@ -208,32 +192,21 @@ class _Cutter:
 def split_conversation(
     turns: tuple[Turn, ...], count: Callable[[tuple[Turn, ...]], int], max_tokens: int
 ) -> list[tuple[Turn, ...]]:
-    """Cut a conversation between exchanges (a user turn and what answers it), with the system turn in every part.
+    """Cut a conversation between exchanges (a user turn and its answers), with the system turn in every part.
 
-    An exchange that is too long by itself stays whole, as a part that is too long.
-
-    Args:
-        turns: an optional system turn, then user and assistant in turn. What tools answered begins no exchange.
-        count: tokens of a conversation.
+    An exchange that is too long stays whole. The result of a tool does not begin an exchange.
     """
     if count(turns) <= max_tokens:
         return [turns]
     system = turns[:1] if turns[0].role == "system" else ()
+    asks = [turn.role == "user" and not turn.content.startswith(TOOL_RESPONSE) for turn in turns]
+    first = len(system)
     parts: list[tuple[Turn, ...]] = []
     part = system
-    for exchange in _exchanges(turns[len(system) :]):
+    for start, end in pairwise([first, *(i for i in range(first + 1, len(turns)) if asks[i]), len(turns)]):
+        exchange = turns[start:end]
         if len(part) > len(system) and count(part + exchange) > max_tokens:
             parts.append(part)
             part = system
         part += exchange
     return [*parts, part]
-
-
-def _exchanges(turns: tuple[Turn, ...]) -> Iterator[tuple[Turn, ...]]:
-    starts = [index for index, turn in enumerate(turns) if index == 0 or _asks(turn)]
-    for start, end in zip(starts, [*starts[1:], len(turns)], strict=True):
-        yield turns[start:end]
-
-
-def _asks(turn: Turn) -> bool:
-    return turn.role == "user" and not turn.content.startswith(TOOL_RESPONSE)

@@ -1,37 +1,33 @@
-"""A vocabulary in the JSON format of Hugging Face `tokenizers`, which gives the same ids."""
+"""Writes a vocabulary in the JSON format of Hugging Face `tokenizers`."""
 
 import json
 
-from nima_cli.engine.data.tokenizer.sentencepiece_file import (
-    CONTROL_SYMBOLS,
-    FIRST_NORMAL_ID,
-    UNKNOWN,
-    USER_SYMBOLS,
-    Vocabulary,
-)
+from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, FIRST_NORMAL_ID, UNKNOWN, USER_SYMBOLS
 
 
-def hf_json(vocabulary: Vocabulary) -> str | None:
-    """The contents of a `tokenizer.json`; None where that format cannot promise the same ids.
+def hf_json(kind: str, pieces: tuple[str, ...]) -> str | None:
+    """The contents of a `tokenizer.json`; None for a unigram vocabulary, for which the ids could differ.
 
-    BPE merges are every way to cut a piece into two pieces, in the order of the pieces' scores, which is their id
-    order. A char tokenizer is BPE without merges. Spaces stay spaces: without SentencePiece's mark for them there is
-    nothing that text could be confused with. A unigram model is left out: there the two libraries add up scores in
-    different precision, so that ties fall differently, as in every longer rule of dashes; and that format reads byte
-    pieces that text spells out, such as `<0x41>`, as bytes.
+    BPE merges are all ways to cut a piece into two pieces, in the order of the pieces' scores, which is that of their
+    ids. A char tokenizer is BPE without merges. Spaces need no mark, so text cannot be confused with one. For unigram
+    the two libraries add scores in different precision and break ties differently, as in any long row of dashes, and
+    the format reads spelled byte pieces such as `<0x41>` as bytes.
     """
-    if vocabulary.kind == "unigram":
+    if kind == "unigram":
         return None
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    symbols = enumerate((*CONTROL_SYMBOLS, *USER_SYMBOLS), start=1)
+    added = [
+        {"id": token_id, "content": symbol, **flags, "special": symbol in CONTROL_SYMBOLS}
+        for token_id, symbol in enumerate((*CONTROL_SYMBOLS, *USER_SYMBOLS), start=1)
+    ]
+    normal = pieces[FIRST_NORMAL_ID:]
+    known = set(normal)
+    cuts = ((piece[:cut], piece[cut:]) for piece in normal for cut in range(1, len(piece)))
     tokenizer = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [
-            {"id": token_id, "content": symbol, **flags, "special": symbol in CONTROL_SYMBOLS}
-            for token_id, symbol in symbols
-        ],
+        "added_tokens": added,
         "normalizer": None,
         "pre_tokenizer": None,
         "post_processor": None,
@@ -45,18 +41,8 @@ def hf_json(vocabulary: Vocabulary) -> str | None:
             "fuse_unk": False,
             "byte_fallback": True,
             "ignore_merges": False,
-            "vocab": {piece: token_id for token_id, piece in enumerate(vocabulary.pieces)},
-            "merges": _merges(vocabulary.pieces[FIRST_NORMAL_ID:]),
+            "vocab": {piece: token_id for token_id, piece in enumerate(pieces)},
+            "merges": [[left, right] for left, right in cuts if left in known and right in known],
         },
     }
     return json.dumps(tokenizer, ensure_ascii=False, indent=1) + "\n"
-
-
-def _merges(normal: tuple[str, ...]) -> list[list[str]]:
-    known = set(normal)
-    return [
-        [piece[:cut], piece[cut:]]
-        for piece in normal
-        for cut in range(1, len(piece))
-        if piece[:cut] in known and piece[cut:] in known
-    ]

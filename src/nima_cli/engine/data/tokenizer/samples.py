@@ -1,31 +1,81 @@
-"""Cuts one document into samples that fit and proves that nothing was lost: a pure function."""
+"""Encodes a document as samples that fit, and checks that nothing was lost."""
 
+import functools
+import re
 from collections.abc import Iterator
 
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.tokenizer.chat_format import Loss, Sample, render_conversation, render_prose
 from nima_cli.engine.data.tokenizer.chunk import split_conversation, split_text
-from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
-from nima_cli.engine.data.tokenizer.tokenizer import MAX_PIECE_CHARACTERS
+from nima_cli.engine.data.tokenizer.sentencepiece_file import MAX_PIECE_CHARACTERS
+from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.errors import DataError
+
+_STRETCH = re.compile("\t| +[^ \t]*|[^ \t]+")
+_CROSSING = re.compile("[^ ] |[\n\t].|.[\n\t]", re.DOTALL)
+_MAX_STRETCHES, _MAX_STRETCH = 2**17, 64
+_MAX_LINES, _MAX_LINE = 2**14, 512
+
+
+class CachingEncoder:
+    """The `encode` of one tokenizer, faster by a bounded cache of lines and stretches; not thread-safe.
+
+    In a bpe vocabulary no piece spans a line end, a tab, or the end of a word before a space, so the stretches between
+    these places can be encoded one by one. A unigram model chooses the best path over the whole text, and single
+    characters are found faster than stretches, so nothing is cached for these kinds.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._stretches: dict[str, list[int]] = {}
+        self._lines: dict[str, list[int]] = {}
+        self._numbers = list(range(tokenizer.vocab_size))
+        self._line_end = tokenizer.encode("\n")
+        self._separable = tokenizer.kind == "bpe" and not any(map(_CROSSING.search, tokenizer.pieces))
+
+    def encode(self, text: str) -> list[int]:
+        """Exactly `tokenizer.encode(text)`."""
+        if not self._separable:
+            return self.tokenizer.encode(text)
+        known, line_end, ids = self._lines, self._line_end, list[int]()
+        for line in text.split("\n"):
+            found = known.get(line)
+            ids += self._line(line) if found is None else found
+            ids += line_end
+        return ids[: -len(line_end)]
+
+    def _line(self, line: str) -> list[int]:
+        known, ids = self._stretches, list[int]()
+        for stretch in _STRETCH.findall(line):
+            ids += known.get(stretch) or self._stretch(stretch)
+        if len(line) <= _MAX_LINE:
+            if len(self._lines) >= _MAX_LINES:
+                self._lines.clear()
+            self._lines[line] = ids
+        return ids
+
+    def _stretch(self, stretch: str) -> list[int]:
+        # One int object for each id, not for each occurrence, stays in the processor's cache.
+        ids = [self._numbers[token_id] for token_id in self.tokenizer.encode(stretch)]
+        if len(stretch) <= _MAX_STRETCH:
+            if len(self._stretches) >= _MAX_STRETCHES:
+                self._stretches.clear()
+            self._stretches[stretch] = ids
+        return ids
 
 
 def encode_document(
     document: Document, encoder: CachingEncoder, max_length: int, *, heading_context: bool, loss: Loss = "all"
 ) -> list[Sample]:
-    """A document as samples of at most `max_length` tokens, special symbols included.
-
-    Prose is cut at its natural seams and no token is dropped. A conversation is cut between exchanges; an exchange
-    that is too long alone stays whole.
+    """A document as samples of at most `max_length` tokens, special symbols included; see `chunk`.
 
     Args:
-        heading_context: begin a chunk with the headings that it is under; they are text of the sample like any other
-            and count in its tokens and bytes, so that bits per byte stay what they say.
-        loss: what of a conversation carries loss; see `chat_format`.
+        heading_context: begin a chunk with the headings over it; they count as its text in tokens and bytes, so that
+            bits per byte stay right.
+        loss: what carries loss in a conversation; see `chat_format`.
 
     Raises:
-        DataError: a sample does not decode to exactly its text, or teaches nothing that an assistant says; names the
-            document.
+        DataError: a sample does not decode to its text, or no assistant speaks in the conversation.
     """
     if document.turns and not any(turn.role == "assistant" for turn in document.turns):
         raise DataError(
@@ -49,13 +99,7 @@ def _prose(
     document: Document, encoder: CachingEncoder, max_length: int, heading_context: bool
 ) -> Iterator[tuple[Sample, str]]:
     room = max_length - 2  # <|bos|> and <|eos|>
-    # Splitting counts the same stretches more than once, and encoding is what preparing spends its time on.
-    encoded: dict[str, list[int]] = {}
-
-    def encode(part: str) -> list[int]:
-        if part not in encoded:
-            encoded[part] = encoder.encode(part)
-        return encoded[part]
+    encode = functools.cache(encoder.encode)  # splitting counts the same stretches more than once
 
     def count(part: str) -> int:
         surely_too_long = len(part) > room * MAX_PIECE_CHARACTERS

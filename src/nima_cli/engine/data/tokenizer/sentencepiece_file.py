@@ -1,15 +1,11 @@
-"""Reads and checks SentencePiece files in Python, without native code.
+"""Reads SentencePiece files of the kind that nima trains; crafted ones crash the native loader, so these are refused.
 
-A tokenizer may come out of somebody else's checkpoint, and SentencePiece's native loader has crashed on crafted files.
-So the protocol buffer is read here first, field by field, and refused unless it is exactly of the kind that nima
-trains: the known special symbols at the known ids, all 256 byte pieces, and no text normalisation. The reader is our
-own because the generated module in the sentencepiece package demands one exact generation of the protobuf runtime.
-Field numbers: sentencepiece_model.proto of sentencepiece 0.2.
+The module of the sentencepiece package that reads them needs one exact version of the protobuf runtime, so this is a
+reader of our own. Field numbers: sentencepiece_model.proto of sentencepiece 0.2.
 """
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -23,16 +19,16 @@ CONTROL_SYMBOLS = (BOS, EOS, PAD, END, *ROLE_SYMBOLS.values())
 USER_SYMBOLS = ("\n", "\t")
 SPACE_MARK = "\u2581"
 
-# What sits at the front of every vocabulary: <unk>, the control symbols, newline and tab, the 256 bytes.
+# The front of every vocabulary: <unk>, the control symbols, newline and tab, the 256 bytes.
 FIRST_BYTE_ID = 1 + len(CONTROL_SYMBOLS) + len(USER_SYMBOLS)
 FIRST_NORMAL_ID = FIRST_BYTE_ID + 256
 
 MODEL_TYPES = {1: "unigram", 2: "bpe", 4: "char"}
-# No piece is longer, so a text of n characters has at least n / 16 tokens, and no crafted piece makes encoding slow.
+# So a text of n characters has at least n / 16 tokens, and no crafted piece makes encoding slow.
 MAX_PIECE_CHARACTERS = 16
 MAX_PROTO_BYTES = 16 * 2**20
 
-# Fields in a message: of the whole file, of a section of settings, of a piece.
+# The most fields of the file, of a section of settings, and of a piece.
 _MAX_PARTS, _MAX_SETTINGS, _MAX_PIECE_FIELDS = 2**17, 64, 3
 # The score of a bpe piece is its negative rank; those of the other kinds are logarithms of probabilities.
 _MAX_SCORE = float(_MAX_PARTS)
@@ -40,24 +36,10 @@ _NORMAL_TYPE, _UNKNOWN_TYPE, _CONTROL_TYPE, _USER_TYPE, _BYTE_TYPE = 1, 2, 3, 4,
 _Fields = dict[int, list[int | float | bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """The pieces of a checked SentencePiece file, in id order, as text with real spaces.
+def read_vocabulary(proto: bytes, where: str) -> tuple[str, tuple[str, ...]]:
+    """The kind (bpe, unigram or char) and the pieces of a SentencePiece file, in id order, with real spaces.
 
-    Attributes:
-        kind: bpe, unigram or char.
-        pieces: a text for each id; the first `FIRST_NORMAL_ID` are the symbols and bytes that all tokenizers share.
-    """
-
-    kind: str
-    pieces: tuple[str, ...]
-
-
-def read_vocabulary(proto: bytes, where: str) -> Vocabulary:
-    """Parse and check a SentencePiece file without handing it to native code.
-
-    Raises:
-        CheckpointError: it is damaged, or not of the one kind that nima trains.
+    Raises `CheckpointError` if the file is damaged or not of the kind that nima trains.
     """
     try:
         return _read_checked(proto)
@@ -69,10 +51,10 @@ def read_vocabulary(proto: bytes, where: str) -> Vocabulary:
 
 
 class _RefusedError(Exception):
-    """Why a file is not accepted."""
+    """Why a file is refused."""
 
 
-def _read_checked(proto: bytes) -> Vocabulary:
+def _read_checked(proto: bytes) -> tuple[str, tuple[str, ...]]:
     if not proto or len(proto) > MAX_PROTO_BYTES:
         raise _RefusedError(f"it has {len(proto)} bytes")
     model = _fields(proto, _MAX_PARTS)
@@ -87,17 +69,16 @@ def _read_checked(proto: bytes) -> Vocabulary:
         raise _RefusedError("it is neither bpe, unigram nor char")
     if not _integer(trainer, 35, default=0) or _integer(trainer, 24, default=0):
         raise _RefusedError("it has no byte fallback, or treats white space as a suffix")
-    return Vocabulary(kind, _checked_pieces(kind, [_piece(raw) for raw in model[1]]))
+    return kind, _checked_pieces(kind, [_piece(raw) for raw in model[1]])
 
 
 def _check_normalizer(normalizer: _Fields) -> None:
-    """Only the identity is lossless: no rules, no dummy prefix, no white space removed, spaces marked."""
+    """Refuse all but the identity: no rules, no dummy prefix, no white space removed, spaces marked."""
     if any(len(values) > 1 for values in normalizer.values()):
         raise _RefusedError("a normaliser setting is given twice")
     unchanged = (
         normalizer.get(1) == [b"identity"]
-        and normalizer.get(2, [b""]) == [b""]
-        and normalizer.get(6, [b""]) == [b""]
+        and normalizer.get(2, [b""]) == normalizer.get(6, [b""]) == [b""]
         and not _integer(normalizer, 3, default=1)
         and not _integer(normalizer, 4, default=1)
         and _integer(normalizer, 5, default=1)
@@ -136,7 +117,7 @@ class _StoredPiece(NamedTuple):
 def _piece(raw: int | float | bytes) -> _StoredPiece:
     fields = _fields(raw, _MAX_PIECE_FIELDS)
     score = fields.get(2, [0.0])[-1]
-    if not isinstance(score, float) or not abs(score) <= _MAX_SCORE:  # written so that it refuses NaN
+    if not isinstance(score, float) or not abs(score) <= _MAX_SCORE:  # true for NaN
         raise _RefusedError("a score is not a number, or too large")
     try:
         return _StoredPiece(_only(fields, 1).decode("utf-8"), _integer(fields, 3, default=_NORMAL_TYPE), score)
@@ -159,7 +140,7 @@ def _integer(fields: _Fields, number: int, *, default: int) -> int:
 
 
 def _fields(message: int | float | bytes, at_most: int) -> _Fields:
-    """All fields of one protocol buffer message by number, in order of appearance."""
+    """The fields of one protocol buffer message by number, in their order."""
     if not isinstance(message, bytes):
         raise _RefusedError("a section is not a message")
     fields: _Fields = {}
@@ -171,7 +152,7 @@ def _fields(message: int | float | bytes, at_most: int) -> _Fields:
 
 
 def _walk(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
-    """(field number, value): integers, 32-bit floats, and bytes; nima's files hold nothing else."""
+    """(field number, value) of integers, 32-bit floats and bytes, the types in files of nima."""
     position = 0
     while position < len(data):
         key, position = _varint(data, position)
@@ -198,7 +179,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
     for index, byte in enumerate(data[position : position + 10]):
         value |= (byte & 127) << (7 * index)
         if byte < 128:
-            if value >= 2**64:  # other readers drop the upper bits, and would see another number
+            if value >= 2**64:  # other readers drop the upper bits and see another number
                 break
             return value, position + index + 1
     raise _RefusedError(f"unreadable at byte {position}")

@@ -1,10 +1,10 @@
-"""Text to token ids and back, without loss.
+"""Lossless tokenizers: SentencePiece (Kudo and Richardson, EMNLP 2018) with byte fallback, without normalisation.
 
-SentencePiece (Kudo and Richardson, EMNLP 2018) with byte fallback and no normalisation. Special symbols are CONTROL
-symbols: text can never produce them, whatever it spells; only `chat_format.py` inserts them.
+Special symbols are CONTROL symbols, which text never produces, whatever it spells; only `chat_format.py` inserts them.
 """
 
 import codecs
+import functools
 import hashlib
 import io
 import re
@@ -21,42 +21,37 @@ from nima_cli.engine.data.tokenizer.hf_tokenizer import hf_json
 from nima_cli.errors import CheckpointError, DataError, InputError
 from nima_cli.files import explain
 
-MAX_PIECE_CHARACTERS = layout.MAX_PIECE_CHARACTERS
-# The result of unigram training depends on how many threads share the sums, so the number is part of the recipe.
-_TRAINING_THREADS = 4
-# Several spaces, as of an indentation, may be one piece, and a digit is always a piece of its own: chosen by
-# measurement (benchmarks/tokenizer_settings.py, docs/decisions/0011-tokenizer-settings.md).
+_TRAINING_THREADS = 4  # on which the result of unigram training depends
+# Chosen by measurement: benchmarks/tokenizer_settings.py, docs/decisions/0011-tokenizer-settings.md.
 _MEASURED_OPTIONS: dict[str, Any] = {"allow_whitespace_only_pieces": True, "split_digits": True}
 _MAX_SENTENCE_CHARACTERS = 4096
 _SENTENCE_BREAK = re.compile("[\n\t\0\u2581\u2585]+")
 
 
 class Tokenizer:
-    """A trained vocabulary; `decode(encode(text)) == text` for every text.
+    """A trained vocabulary, for which `decode(encode(text)) == text`; made by `train`, `load` or `from_bytes`.
 
     Attributes:
         kind: bpe, unigram or char.
-        vocab_size: number of token ids; id 0 is `<unk>`, which nothing produces.
-        proto: the SentencePiece file, the source of truth.
+        pieces: see `piece`; id 0 is `<unk>`, which no text produces.
+        proto: the SentencePiece file.
         sha256: hex digest of `proto`.
         bos_id, eos_id, pad_id, end_id, role_ids: the special symbols.
     """
 
-    def __init__(self, proto: bytes, vocabulary: layout.Vocabulary) -> None:
-        """Wrap a proto that `read_vocabulary` has checked; use `train`, `load` or `from_bytes` instead."""
-        self.kind = vocabulary.kind
-        self.vocab_size = len(vocabulary.pieces)
-        self.proto = proto
+    def __init__(self, proto: bytes, kind: str, pieces: tuple[str, ...]) -> None:
+        self.kind, self.pieces, self.proto = kind, pieces, proto
+        self.vocab_size = len(pieces)
         self.sha256 = hashlib.sha256(proto).hexdigest()
         ids = {symbol: token_id for token_id, symbol in enumerate(layout.CONTROL_SYMBOLS, start=1)}
         self.bos_id, self.eos_id = ids[layout.BOS], ids[layout.EOS]
         self.pad_id, self.end_id = ids[layout.PAD], ids[layout.END]
         self.role_ids: dict[Role, int] = {role: ids[symbol] for role, symbol in layout.ROLE_SYMBOLS.items()}
-        self._vocabulary = vocabulary
-        self._bytes = _bytes_of(vocabulary.pieces)
+        symbols = [b""] * (1 + len(layout.CONTROL_SYMBOLS)) + [symbol.encode() for symbol in layout.USER_SYMBOLS]
+        single = [bytes([value]) for value in range(256)]
+        self._bytes = [*symbols, *single, *(piece.encode() for piece in pieces[layout.FIRST_NORMAL_ID :])]
         self._native = sentencepiece.SentencePieceProcessor(model_proto=proto)
-        first = layout.FIRST_BYTE_ID
-        self._mark_ids = [first + byte for byte in layout.SPACE_MARK.encode("utf-8")]
+        self._mark_ids = [layout.FIRST_BYTE_ID + byte for byte in layout.SPACE_MARK.encode("utf-8")]
 
     @classmethod
     def train(
@@ -65,17 +60,37 @@ class Tokenizer:
         """Learn a vocabulary from `texts`; the same texts in the same order give the same bytes on any machine.
 
         Args:
-            texts: documents; lines and tabs are cut here, so that no piece spans two lines.
+            texts: documents; no piece will span two lines.
             kind: bpe, unigram or char.
             vocab_size: token ids wanted, special symbols and bytes included.
             exact: fail if the texts do not support that size; otherwise take the nearest size that works.
-            trainer_options: of SentencePiece, in place of those that were chosen by measurement.
+            trainer_options: of SentencePiece.
 
         Raises:
-            DataError: no text, or a size that the texts do not support; names the size that they do.
+            DataError: no text, or a size that the texts do not support; names one that they do.
         """
-        proto = _train(texts, kind, vocab_size, trainer_options, exact=exact)
-        return cls.from_bytes(proto, where="the trained tokenizer")
+        sentences = list(_sentences(texts))
+        if not sentences:
+            raise DataError("cannot train a tokenizer: there is no text")
+        if not any(" " in sentence for sentence in sentences):
+            sentences.append(" ")  # a character that never occurs gets a score of -infinity
+        run = functools.partial(_run_trainer, sentences, kind, trainer_options)
+        try:
+            proto = run(vocab_size, hard=exact and kind != "char")
+        except RuntimeError as error:
+            greatest = re.search(r"value <= (\d+)", str(error))
+            least = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
+            if greatest:
+                raise _size_error(vocab_size, f"at most {greatest[1]}") from error
+            if not least:
+                raise DataError(f"cannot train a {kind} tokenizer on this text: {_one_line(error)}") from error
+            if exact:
+                raise _size_error(vocab_size, f"at least {least[1]}") from error
+            proto = run(int(least[1]) + vocab_size, hard=False)
+        tokenizer = cls.from_bytes(proto, where="the trained tokenizer")
+        if kind == "char" and exact and tokenizer.vocab_size < vocab_size:
+            raise _size_error(vocab_size, f"at most {tokenizer.vocab_size}")
+        return tokenizer
 
     @classmethod
     def from_bytes(cls, proto: bytes, *, where: str) -> "Tokenizer":
@@ -84,9 +99,9 @@ class Tokenizer:
         Raises:
             CheckpointError: damaged, or not of the kind that nima trains; `where` names it.
         """
-        vocabulary = layout.read_vocabulary(proto, where)
+        kind, pieces = layout.read_vocabulary(proto, where)
         try:
-            tokenizer = cls(proto, vocabulary)
+            tokenizer = cls(proto, kind, pieces)
         except (RuntimeError, ValueError, OSError) as error:
             raise CheckpointError(f"{where}: SentencePiece cannot load this tokenizer: {_one_line(error)}") from error
         if tokenizer._native.vocab_size() != tokenizer.vocab_size:
@@ -114,15 +129,11 @@ class Tokenizer:
             raise explain(error, path, "read this tokenizer") from error
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`; never a special symbol.
-
-        Raises:
-            InputError: the text holds lone surrogates, which are no characters.
-        """
+        """Token ids of `text`, without special symbols; raises `InputError` for lone surrogates."""
         parts = text.split(layout.SPACE_MARK)
         try:
             ids: list[int] = self._native.encode(parts[0])
-            for part in parts[1:]:  # SentencePiece would read its own mark for a space as a space
+            for part in parts[1:]:  # SentencePiece would encode its mark for a space as a space
                 ids += self._mark_ids
                 if part:
                     ids += self._native.encode(part)
@@ -131,91 +142,58 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of `ids`; special symbols give nothing, bytes that form no character give U+FFFD."""
+        """Text of `ids`; special symbols give no text, and bytes that form no character give U+FFFD."""
         table = self._bytes
         return b"".join([table[token_id] for token_id in ids]).decode("utf-8", errors="replace")
 
     def piece(self, token_id: int) -> str:
-        """One token for people: its text, `<0x0A>` for a lone byte, `<|bos|>` and the like for special symbols."""
-        return self._vocabulary.pieces[token_id]
+        """One token for people: its text, `<0x0A>` for a byte, or a special symbol such as `<|bos|>`."""
+        return self.pieces[token_id]
 
     def byte_lengths(self) -> np.ndarray:
-        """int32 [V]: the UTF-8 bytes that each id stands for, 0 for special symbols."""
+        """int32 [V]: the number of UTF-8 bytes of each id, 0 for special symbols."""
         return np.fromiter(map(len, self._bytes), dtype=np.int32, count=self.vocab_size)
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The bytes that one id stands for."""
+        """The UTF-8 bytes of one id."""
         return self._bytes[token_id]
 
     def scores(self) -> list[float]:
-        """What SentencePiece weighs each piece with: for bpe the order of merges, for unigram a log probability."""
+        """SentencePiece's score of each piece: the order of merges for bpe, a log probability for unigram."""
         return [float(self._native.get_score(token_id)) for token_id in range(self.vocab_size)]
 
     def hf_json(self) -> str | None:
-        """This tokenizer as a Hugging Face `tokenizer.json`, or None where that format cannot say the same."""
-        return hf_json(self._vocabulary)
+        """A Hugging Face `tokenizer.json` with the same ids, or None if that format cannot promise them."""
+        return hf_json(self.kind, self.pieces)
 
 
 class TextStream:
-    """Token ids in, text out, never half a character: what `decode` gives, piece by piece."""
+    """`decode` token by token, in whole characters."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, token_id: int) -> str:
-        """The characters that this token completes; empty while one is still arriving."""
+        """The characters that this token completes."""
         return self._decoder.decode(self._tokenizer.token_bytes(token_id))
 
     def flush(self) -> str:
-        """What is left at the end: U+FFFD for a character that never became whole."""
+        """U+FFFD for an incomplete character at the end."""
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         return rest
 
 
-def _bytes_of(pieces: Sequence[str]) -> list[bytes]:
-    """What each token id stands for."""
-    symbols = [b""] * (1 + len(layout.CONTROL_SYMBOLS)) + [symbol.encode() for symbol in layout.USER_SYMBOLS]
-    single = [bytes([value]) for value in range(256)]
-    return symbols + single + [piece.encode("utf-8") for piece in pieces[layout.FIRST_NORMAL_ID :]]
-
-
 def _sentences(texts: Iterable[str]) -> Iterator[str]:
-    """Training units: what lies between line ends and tabs, since SentencePiece skips a line that holds a tab.
+    """Cut texts for training at line ends and at characters for which SentencePiece would skip the whole line.
 
-    It also skips lines with U+2585 and NUL, its own marks; long lines are cut so that a blob cannot slow it down.
+    Long lines are cut, too, because a blob would slow training down.
     """
     for text in texts:
         for line in _SENTENCE_BREAK.split(text):
             for start in range(0, len(line), _MAX_SENTENCE_CHARACTERS):
                 yield line[start : start + _MAX_SENTENCE_CHARACTERS]
-
-
-def _train(texts: Iterable[str], kind: str, vocab_size: int, options: dict[str, bool], *, exact: bool) -> bytes:
-    sentences = list(_sentences(texts))
-    if not sentences:
-        raise DataError("cannot train a tokenizer: there is no text")
-    if not any(" " in sentence for sentence in sentences):  # a character that never occurs gets a score of -infinity
-        sentences.append(" ")
-    size = vocab_size
-    if kind == "char":
-        proto = _run_trainer(sentences, kind, size, options, hard=False)
-        found = len(layout.read_vocabulary(proto, "the trained tokenizer").pieces)
-        if exact and found < size:
-            raise _size_error(vocab_size, f"at most {found}")
-        return proto
-    try:
-        return _run_trainer(sentences, kind, size, options, hard=exact)
-    except RuntimeError as error:
-        low, high = _supported_sizes(str(error))
-        if high is not None:
-            raise _size_error(vocab_size, f"at most {high}") from error
-        if low is None:
-            raise DataError(f"cannot train a {kind} tokenizer on this text: {_one_line(error)}") from error
-        if exact:
-            raise _size_error(vocab_size, f"at least {low}") from error
-    return _run_trainer(sentences, kind, low + vocab_size, options, hard=False)
 
 
 def _size_error(wanted: int, possible: str) -> DataError:
@@ -225,18 +203,10 @@ def _size_error(wanted: int, possible: str) -> DataError:
     )
 
 
-def _supported_sizes(message: str) -> tuple[int | None, int | None]:
-    """(least, greatest) vocabulary size, as far as the trainer's refusal names it."""
-    greatest = re.search(r"value <= (\d+)", message)
-    least = re.search(r"required_chars\. \d+ vs (\d+)", message)
-    return (int(least[1]) if least else None), (int(greatest[1]) if greatest else None)
-
-
 def _run_trainer(
-    sentences: Sequence[str], kind: str, vocab_size: int, options: dict[str, bool], *, hard: bool
+    sentences: Sequence[str], kind: str, options: dict[str, bool], vocab_size: int, *, hard: bool
 ) -> bytes:
     model = io.BytesIO()
-    chosen = _MEASURED_OPTIONS | options
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences),
         model_writer=model,
@@ -248,7 +218,7 @@ def _run_trainer(
         normalization_rule_name="identity",
         add_dummy_prefix=False,
         remove_extra_whitespaces=False,
-        **chosen,
+        **(_MEASURED_OPTIONS | options),
         control_symbols=list(layout.CONTROL_SYMBOLS[3:]),
         user_defined_symbols=list(layout.USER_SYMBOLS),
         unk_id=0,
@@ -259,7 +229,7 @@ def _run_trainer(
         bos_piece=layout.BOS,
         eos_piece=layout.EOS,
         pad_piece=layout.PAD,
-        max_sentencepiece_length=MAX_PIECE_CHARACTERS,
+        max_sentencepiece_length=layout.MAX_PIECE_CHARACTERS,
         max_sentence_length=4 * _MAX_SENTENCE_CHARACTERS,
         num_threads=_TRAINING_THREADS,
         minloglevel=3,

@@ -1,7 +1,7 @@
-"""The messages of a record, in the field's spellings, to turns of our three roles.
+"""Converts the messages of a record, in all common spellings, to turns of three roles.
 
-Tools have no role of their own. As in the chat templates of Hermes and Qwen2.5, a call is text of the assistant between
-`<tool_call>` and `</tool_call>`, and what the tools answer is a user's turn, each answer between `<tool_response>` and
+Tools have no role of their own. As in the chat templates of Hermes and Qwen2.5, the assistant writes a call between
+`<tool_call>` and `</tool_call>`, and the user's next turn has each answer between `<tool_response>` and
 `</tool_response>`.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from nima_cli.engine.data.diagnostics import UnusableError, printable
 from nima_cli.engine.data.document import TOOL_RESPONSE, Role, Turn
 from nima_cli.engine.data.ingest.records import strict_json
-from nima_cli.engine.data.ingest.records.record_values import RecordNotes, filled, keys_found, text, type_name
+from nima_cli.engine.data.ingest.records.record_values import RecordNotes, keys_found, text, type_name
 
 _Speaker = Role | Literal["tool", "call"]
 _NAMES: dict[_Speaker, tuple[str, ...]] = {
@@ -25,56 +25,38 @@ _NAMES: dict[_Speaker, tuple[str, ...]] = {
 }
 ROLES = {name: speaker for speaker, names in _NAMES.items() for name in names}
 _TEXT_KEYS = ("content", "value", "text")
-# Beside the role and the text; calls are tied to their answers by their order alone.
-_CALL_KEYS = {"tool_calls", "function_call"}
-_USED_KEYS = {"role", "from", *_TEXT_KEYS, "weight", *_CALL_KEYS, "tool_call_id"}
+# Calls and their answers are matched by order, so the ids are not needed.
+_USED_KEYS = {"role", "from", *_TEXT_KEYS, "weight", "tool_calls", "function_call", "tool_call_id"}
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _ORDER = "a conversation is `system` (at most one, first), then `user` and `assistant` in turn"
 
 
 class _Message(NamedTuple):
-    """One message as a turn.
-
-    Attributes:
-        place: its text, for messages.
-        tool: whether it is what tools answered.
-    """
+    """One message as a turn, with the place of its text for error messages."""
 
     turn: Turn
     place: str
-    tool: bool
+    tool: bool = False
 
 
 def read_turns(messages: Any, key: str, notes: RecordNotes) -> tuple[Turn, ...]:
-    """The turns of a whole conversation: in order, each with text.
-
-    Args:
-        key: of the messages in their record.
-        notes: gets what is not used.
-
-    Raises:
-        UnusableError: a message or their order cannot be used.
-    """
+    """Read a whole conversation, whose turns must be in order and have text; `notes` collects what is not used."""
     read = _read(messages, key, notes)
     if not read:
         raise UnusableError(f"`{key}` is an empty list", "no_turns")
     # An empty system line says nothing; many datasets carry one in every record.
     if read[0].turn.role == "system" and not read[0].turn.content.strip():
         del read[0]
-    wrong = _wrong_order(read)
-    if wrong is not None:
+    if wrong := _wrong_order(read):
         raise UnusableError(f"`{key}` {wrong}", "turn_order", hint=_ORDER)
     for message in read:
-        filled(message.turn.content, message.place)
+        if not message.turn.content.strip():
+            raise UnusableError(f"`{message.place}` is empty", "empty")
     return tuple(message.turn for message in read)
 
 
 def read_messages(messages: Any, key: str) -> list[Turn]:
-    """The turns of messages in any order, also empty ones.
-
-    Raises:
-        UnusableError: a message cannot be used.
-    """
+    """Read messages in any order, also empty ones; raises UnusableError for one that cannot be used."""
     return [message.turn for message in _read(messages, key, RecordNotes())]
 
 
@@ -83,7 +65,7 @@ def _read(messages: Any, key: str, notes: RecordNotes) -> list[_Message]:
         raise UnusableError(f"`{key}` is {type_name(messages)}, expected a list", "wrong_type")
     read: list[_Message] = []
     for index, value in enumerate(messages):
-        message = _message(value, key, f"{key}[{index}]", notes)
+        message = _plain(value, key, index) or _message(value, key, f"{key}[{index}]", notes)
         if message.tool and read and read[-1].tool:
             before, after = read[-1].turn, message.turn
             both = Turn("user", f"{before.content}\n{after.content}", min(before.weight, after.weight))
@@ -93,31 +75,41 @@ def _read(messages: Any, key: str, notes: RecordNotes) -> list[_Message]:
     return read
 
 
+def _plain(message: Any, key: str, index: int) -> _Message | None:
+    """What `_message` gives for nearly all messages, but sooner: those that are a role and a text, without tools."""
+    if not isinstance(message, dict) or len(message) != 2:
+        return None
+    role_key, text_key = ("role", "content") if "role" in message else ("from", "value")
+    role, said = message.get(role_key), message.get(text_key)
+    speaker = ROLES.get(role) if isinstance(role, str) else None
+    if not isinstance(said, str) or speaker is None or speaker == "tool" or speaker == "call":
+        return None
+    place = f"{key}[{index}].{text_key}"
+    return _Message(Turn(speaker, text(said, place)), place)
+
+
 def _message(message: Any, key: str, place: str, notes: RecordNotes) -> _Message:
     if not isinstance(message, dict):
         raise UnusableError(f"`{place}` is {type_name(message)}, expected an object", "wrong_type")
     role_key = "role" if "role" in message or "from" not in message else "from"
     text_key = next((one for one in _TEXT_KEYS if one in message), "content" if role_key == "role" else "value")
-    role_place, text_place = f"{place}.{role_key}", f"{place}.{text_key}"
-    speaker = _speaker(text(_required(message, role_key, place), role_place), role_place)
-    calls = ""
-    if speaker == "assistant" and not _CALL_KEYS.isdisjoint(message):
-        calls = "\n".join(_calls(message, place))
+    text_place = f"{place}.{text_key}"
+    speaker = _speaker(_required(message, role_key, place), f"{place}.{role_key}")
+    calls = "\n".join(_calls(message, place)) if speaker == "assistant" else ""
     if calls and message.get(text_key) is None:
         said = ""
     else:
         said = _content(_required(message, text_key, place), text_place, notes)
-    if len(message) > 2:
-        notes.unused_keys.update(f"{key}[].{name}" for name in message if name not in _USED_KEYS)
-    weight = _weight(message["weight"], place) if "weight" in message else 1
+    notes.unused_keys.update(f"{key}[].{name}" for name in message if name not in _USED_KEYS)
+    weight = _weight(message.get("weight"), place)
     if speaker == "tool":
         wrapped = said if said.lstrip().startswith(TOOL_RESPONSE) else f"{TOOL_RESPONSE}\n{said}\n</tool_response>"
         return _Message(Turn("user", wrapped, weight), text_place, tool=True)
     if speaker == "call":
-        return _Message(Turn("assistant", _written_call(said, text_place), weight), text_place, tool=False)
+        return _Message(Turn("assistant", _written_call(said, text_place), weight), text_place)
     if calls:
         said = f"{said}\n{calls}" if said.strip() else calls
-    return _Message(Turn(speaker, said, weight), text_place, tool=False)
+    return _Message(Turn(speaker, said, weight), text_place)
 
 
 def _required(message: dict[str, Any], key: str, place: str) -> Any:
@@ -126,16 +118,15 @@ def _required(message: dict[str, Any], key: str, place: str) -> Any:
     return message[key]
 
 
-def _speaker(role: str, place: str) -> _Speaker:
-    speaker = ROLES.get(role)
-    if speaker is None:
+def _speaker(role: Any, place: str) -> _Speaker:
+    if text(role, place) not in ROLES:
         allowed = ", ".join(f"`{name}`" for name in ROLES)
         raise UnusableError(f"`{place}` is `{printable(role)}`, expected one of {allowed}", "unknown_role")
-    return speaker
+    return ROLES[role]
 
 
 def _weight(value: Any, place: str) -> int:
-    """1 or 0, as OpenAI's format for fine-tuning has it; null is 1."""
+    """1 or 0, as in OpenAI's format for fine-tuning; 1 if absent or null."""
     if value is None:
         return 1
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -146,7 +137,7 @@ def _weight(value: Any, place: str) -> int:
 
 
 def _content(value: Any, place: str, notes: RecordNotes) -> str:
-    """Text, or the texts of parts one below the other; parts that are no text are counted."""
+    """Text, or the texts of parts on lines of their own; other parts are counted."""
     if not isinstance(value, list):
         return text(value, place)
     texts: list[str] = []
@@ -169,7 +160,7 @@ def _content(value: Any, place: str, notes: RecordNotes) -> str:
 
 
 def _calls(message: dict[str, Any], place: str) -> Iterator[str]:
-    """The calls of tools that an assistant's message carries; OpenAI's older format has one `function_call`."""
+    """The tool calls in an assistant's message; OpenAI's older format has one `function_call`."""
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list):
         raise UnusableError(f"`{place}.tool_calls` is {type_name(calls)}, expected a list", "wrong_type")
@@ -195,7 +186,7 @@ def _call(call: Any, place: str) -> str:
 
 
 def _written_call(said: str, place: str) -> str:
-    """Calls that are the text of a message: as they are if marked as calls, else JSON of one call or of a list."""
+    """Calls in the text of a message: unchanged if marked as calls, else read as JSON of one call or a list."""
     if not said.strip() or "<tool_call>" in said:
         return said
     value = _parsed(said)
@@ -203,7 +194,7 @@ def _written_call(said: str, place: str) -> str:
 
 
 def _parsed(written: str) -> Any:
-    """The value that JSON text holds; text that is no JSON as it is."""
+    """The value of JSON text; any other text unchanged."""
     try:
         return strict_json.loads(written)
     except strict_json.JsonError:
@@ -211,7 +202,7 @@ def _parsed(written: str) -> Any:
 
 
 def _wrong_order(messages: Sequence[_Message]) -> str | None:
-    """What breaks the order: a system turn may come first; then user (or tools after a call) and assistant in turn."""
+    """What breaks the order: system may come first, then user (or tools after a call) and assistant alternate."""
     spoken = messages[1:] if messages and messages[0].turn.role == "system" else messages
     roles = [message.turn.role for message in spoken]
     if "system" in roles:

@@ -1,4 +1,4 @@
-"""Reads the records of one JSON document: a list, or an object that holds one list."""
+"""Reads records from a JSON document: a list, or an object that holds one list."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -12,16 +12,14 @@ from nima_cli.engine.data.ingest.records.strict_json import JsonError, JsonStrea
 
 
 def read_json(opened: Callable[[], io.BufferedIOBase], name: str) -> Iterator[DecodedValue | Diagnostic]:
-    """Yield the records of a JSON document: a list, or an object that holds exactly one list.
-
-    Only one record at a time is in memory. An object is read twice, because its end decides whether it holds records.
+    """Yield the records one by one. An object is read twice, because its end decides which list holds records.
 
     Args:
         opened: gives the stream from its start, each time that it is called.
         name: the file, for messages.
 
     Raises:
-        UnusableError: what follows is no JSON, or there are no records.
+        UnusableError: what follows is not JSON, or there are no records.
     """
 
     def start() -> JsonStream:
@@ -46,7 +44,7 @@ def read_json(opened: Callable[[], io.BufferedIOBase], name: str) -> Iterator[De
 
 
 def _separated(json: JsonStream, brackets: str, expected: str) -> Iterator[None]:
-    """Move through the list or object that comes next; whoever iterates takes what is between the commas."""
+    """Move through the list or object that comes next; the caller takes each item."""
     json.take(brackets[0])
     if json.take(brackets[1]):
         return
@@ -59,14 +57,14 @@ def _separated(json: JsonStream, brackets: str, expected: str) -> Iterator[None]
 
 
 def _elements(json: JsonStream) -> Iterator[tuple[int, Any]]:
-    """(line, value) of every element of the list that comes next; a refused one comes as its `JsonError`."""
+    """Yield (line, value) for the list that comes next; a refused value is a `JsonError`."""
     for _ in _separated(json, "[]", "`,` or `]` after a record"):
         json.peek()
         yield json.line(), json.value()
 
 
 def _members(json: JsonStream) -> Iterator[str]:
-    """The keys of the object that comes next; whoever iterates takes the value of each."""
+    """Yield the keys of the object that comes next; the caller takes each value."""
     seen: set[str] = set()
     for _ in _separated(json, "{}", "',' delimiter"):
         if json.peek() != '"':
@@ -92,7 +90,7 @@ def _no_records(found: str, hint: str | None = None) -> UnusableError:
 
 
 def _key_of_list(json: JsonStream) -> str:
-    """The key of the one list in the object that comes next, which is all there is."""
+    """The key of the only list in the object that is the whole document."""
     found, keys, lists = "object", list[str](), list[str]()
     if json.peek() == "{":
         for key in _members(json):
@@ -111,8 +109,7 @@ def _key_of_list(json: JsonStream) -> str:
             hint = "give it to `jsonl_files=`, or end its name in `.jsonl`"
             raise json.error("looks like JSON Lines, not JSON", hint)
         raise json.error("more after the end of the document")
-    shape = records.detect(keys)
-    if shape is not None:
+    if shape := records.detect(keys):
         raise _no_records(f"one record of format `{shape.format}`", "put the record in a list: `[` … `]`")
     if len(lists) != 1:
         raise _no_records(f"{found} with {len(lists)} lists" if lists else found)

@@ -1,4 +1,4 @@
-"""What is read from a record: its texts, and what of it was not used."""
+"""Checks the texts of a record, and notes what of it was not used."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ _TYPE_NAMES = {
 
 @dataclass(slots=True)
 class RecordNotes:
-    """What was met in records and is worth a note.
+    """What records held that is worth a note.
 
     Attributes:
-        unused_keys: keys that nothing was made of; those of messages as `messages[].name`.
-        other_parts: parts of messages that are no text, by type.
-        fields: entries of the mapping, as (key of ours, key of theirs), that a record had.
-        keys: of records, when they are mapped.
+        unused_keys: those of messages as `messages[].name`.
+        other_parts: parts of messages that are not text, by type.
+        fields: entries of the mapping that a record had, as (our key, their key).
+        keys: all keys of records, if these are mapped.
     """
 
     unused_keys: set[str] = field(default_factory=set)
@@ -29,7 +29,7 @@ class RecordNotes:
     keys: set[str] = field(default_factory=set)
 
     def add(self, other: "RecordNotes") -> None:
-        """Add what was met elsewhere."""
+        """Add the notes on other records."""
         self.unused_keys |= other.unused_keys
         self.other_parts.update(other.other_parts)
         self.fields |= other.fields
@@ -37,21 +37,17 @@ class RecordNotes:
 
 
 def type_name(value: Any) -> str:
-    """The kind of a JSON value in words."""
+    """Name the type of a JSON value."""
     return _TYPE_NAMES[type(value)]
 
 
 def keys_found(record: dict[str, Any]) -> str:
-    """The keys of a record, for messages."""
+    """List the keys of a record for a message."""
     return "keys found: " + (", ".join(f"`{printable(key)}`" for key in record) or "none")
 
 
 def text(value: Any, key: str) -> str:
-    """`value`, which must be text that can be written.
-
-    Raises:
-        UnusableError: it is not; names `key`.
-    """
+    """Return `value` if it is text that UTF-8 can encode; raise UnusableError otherwise."""
     if not isinstance(value, str):
         raise UnusableError(f"`{key}` is {type_name(value)}, expected text", "wrong_type")
     try:
@@ -62,12 +58,9 @@ def text(value: Any, key: str) -> str:
     return value
 
 
-def filled(value: str, key: str) -> str:
-    """`value`, which must say something.
-
-    Raises:
-        UnusableError: it is white space; names `key`.
-    """
+def filled(record: dict[str, Any], key: str) -> str:
+    """Return the text under a key if it is more than white space; raise UnusableError otherwise."""
+    value = text(record[key], key)
     if not value.strip():
         raise UnusableError(f"`{key}` is empty", "empty")
     return value

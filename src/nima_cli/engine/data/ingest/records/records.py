@@ -1,9 +1,10 @@
-"""Record shapes of JSON and JSON Lines (qa, chat, doc and their usual other names) to documents."""
+"""Converts records (qa, chat and doc, in their usual spellings) to documents."""
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from nima_cli.config.record_keys import (
@@ -23,7 +24,7 @@ from nima_cli.engine.data.ingest.records.record_values import RecordNotes, fille
 
 _ABSENT = object()
 _KNOWN = "known are `question` and `answer`, `messages`, `title` and `content`, or `text`"
-# Other words for our keys, without their capitals and marks.
+# Other words for our keys, in lower case and without punctuation.
 _SYNONYMS = {
     "question": ("q", "ques", "questiontext", "problem", "user", "human", "ask", "userprompt", "usermessage",
                  *QUESTION_KEYS),
@@ -37,13 +38,18 @@ _SYNONYMS = {
 _MEANINGS = {word.replace("_", ""): ours for ours, words in _SYNONYMS.items() for word in words}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shape:
-    """One way to write a record: the keys that must be there, and those that may be."""
+    """One way to write a record: the keys that it must have, and those that it may have."""
 
     format: Literal["qa", "chat", "doc"]
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Both kinds of keys."""
+        return frozenset((*self.required, *self.optional))
 
 
 def _qa_shape(asked: str, answered: str) -> Shape:
@@ -71,14 +77,11 @@ def detect(keys: Iterable[str]) -> Shape | None:
 
 @dataclass(slots=True)
 class RecordReader:
-    """Turns the records of one file into documents; the first record that fits a shape decides for the file.
+    """Converts the records of one file to documents; the first record that fits a shape decides for the file.
 
     Attributes:
         format: `qa`, `chat`, `doc`, or `auto`.
-        source: index of the source, passed on to the documents.
-        fields: keys of ours -> keys of theirs, `a.b` for `b` in the object `a`, `a.0` for the first of the list `a`.
-        shape: of the records, once one has fitted.
-        notes: what was not used, and which entries of `fields` were.
+        fields: our keys -> theirs, where `a.b` is `b` in the object `a`, and `a.0` the first item of the list `a`.
     """
 
     format: str
@@ -88,13 +91,16 @@ class RecordReader:
     notes: RecordNotes = field(default_factory=RecordNotes)
 
     def convert(self, value: Any, where: str) -> Document | Diagnostic:
-        """One decoded JSON value to a document, or to what is wrong with it (`empty`: nothing to learn)."""
+        """Convert one decoded JSON value to a document, or say what is wrong with it (`empty`: nothing to learn)."""
         try:
             if not isinstance(value, dict):
                 raise UnusableError(f"expected a record (an object), found {type_name(value)}", "not_a_record")
             record = self._mapped(value) if self.fields else value
-            shape = self._choose(record)
-            self.notes.unused_keys.update(record.keys() - {*shape.required, *shape.optional})
+            shape = self.shape
+            if shape is None or not all(key in record for key in shape.required):
+                shape = self.shape = self._choose(record)
+            if not shape.known.issuperset(record):
+                self.notes.unused_keys |= record.keys() - shape.known
             if shape.format == "doc":
                 return self._prose(shape, record, where)
             key = shape.required[0]
@@ -104,7 +110,7 @@ class RecordReader:
             return error.at(where)
 
     def _mapped(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The record under our keys; a key of ours that is there keeps its value where theirs is absent."""
+        """The record under our keys; one of our keys keeps its value where theirs is absent."""
         self.notes.keys |= record.keys()
         found = {ours: value for ours, key in self.fields.items() if (value := _at(record, key)) is not _ABSENT}
         self.notes.fields.update((ours, self.fields[ours]) for ours in found)
@@ -115,21 +121,16 @@ class RecordReader:
         candidates = [self.shape] if self.shape else self._candidates()
         for shape in candidates:
             if record.keys() >= set(shape.required):
-                self.shape = shape
                 return shape
         raise self._no_fit(record, candidates)
 
     def _candidates(self) -> list[Shape]:
-        """The shapes to try; what the mapping names comes first, and may stand where it usually would not."""
+        """The shapes to try; those that the mapping names come first, with optional keys that it adds."""
         shapes = [shape for shape in SHAPES if self.format in ("auto", shape.format)]
-        if self.fields:
-            shapes = [replace(one, optional=(*one.optional, *self._mappable(one))) for one in shapes]
-            shapes.sort(key=lambda shape: -len(self.fields.keys() & set(shape.required)))
-        return shapes
-
-    def _mappable(self, shape: Shape) -> list[str]:
-        known = (*shape.required, *shape.optional)
-        return [key for key in self.fields if key in _MAPPABLE[shape.format] and key not in known]
+        for index, one in enumerate(shapes):
+            more = [key for key in self.fields if key in _MAPPABLE[one.format] and key not in one.known]
+            shapes[index] = replace(one, optional=(*one.optional, *more))
+        return sorted(shapes, key=lambda shape: -len(self.fields.keys() & set(shape.required)))
 
     def _no_fit(self, record: dict[str, Any], candidates: list[Shape]) -> UnusableError:
         first = self.shape is None
@@ -150,16 +151,16 @@ class RecordReader:
 
     def _prose(self, shape: Shape, record: dict[str, Any], where: str) -> Document:
         key = shape.required[0]
-        body = filled(text(record[key], key), key)
+        body = filled(record, key)
         title = " ".join(text(record.get(TITLE_KEY) or "", TITLE_KEY).split())
         if title:
             return Document("markdown", self.source, where, text=f"# {title}\n\n{body}")
         return Document("text" if key == "text" else "markdown", self.source, where, text=body)
 
     def _under_system(self, shape: Shape, record: dict[str, Any], turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
-        """The turns, under the system text that stands beside them; what else is under its keys is not used."""
+        """Put the system text of the record before the turns, unless they have one; note what is not used."""
         for key in SYSTEM_KEYS:
-            if key in shape.optional and (value := record.get(key)):
+            if key in record and key in shape.optional and (value := record[key]):
                 if turns[0].role != "system" and isinstance(value, str) and value.strip():
                     turns = (Turn("system", text(value, key)), *turns)
                 else:
@@ -183,20 +184,21 @@ def _at(record: dict[str, Any], key: str) -> Any:
 
 
 def _exchange(shape: Shape, record: dict[str, Any]) -> tuple[Turn, Turn]:
-    """A question, with what is to be read with it, and its answer."""
-    question, answer = (filled(text(record[key], key), key) for key in shape.required)
+    """A question, followed by its context, and its answer."""
+    asked, answered = shape.required
+    question, answer = filled(record, asked), filled(record, answered)
     for key in shape.optional:
-        if key in CONTEXT_KEYS:
-            more = text(record.get(key) or "", key)
+        if key in record and key in CONTEXT_KEYS:
+            more = text(record[key] or "", key)
             question = f"{question}\n\n{more}" if more.strip() else question
     return Turn("user", question), Turn("assistant", answer)
 
 
 def _mapping_hint(record: dict[str, Any]) -> str:
-    """What to do about a record of no known shape: the mapping that its keys suggest, or what is known."""
+    """What to do about an unknown record: the mapping that its keys suggest, or else the known keys."""
     guessed = _guess(record)
     if guessed:
-        # As a list, so that what would end an item of a mapping is quoted.
+        # As a list, so that YAML quotes characters that would end an item of a mapping.
         mapping = ", ".join(f"{ours}: {inline([key])[1:-1]}" for ours, key in guessed.items())
         return f"map its keys: `data.fields: {{{mapping}}}`"
     return f"{_KNOWN}; other keys can be mapped, as in `data.fields: {{question: KEY, answer: KEY}}`"
@@ -211,26 +213,16 @@ def _preference_hint(record: dict[str, Any]) -> str:
 
 
 def _guess(record: dict[str, Any]) -> dict[str, str]:
-    """Our keys -> keys of the record, when together they make a known shape; nothing otherwise."""
+    """Our keys -> keys of the record or of objects in it, if they make a known shape; else empty."""
+    inside = [(key, value) for key, value in record.items() if isinstance(value, dict)]
+    named = [(key, key, value) for key, value in record.items()]
+    named += [(inner, f"{key}.{inner}", deep) for key, value in inside for inner, deep in value.items()]
     found: dict[str, str] = {}
-    for word, key, value in _named(record):
-        ours = _MEANINGS.get(word)
+    for name, key, value in named:
+        ours = _MEANINGS.get(re.sub(r"[\W_]", "", name).lower())
         if ours and isinstance(value, list if ours == "messages" else str):
-            found.setdefault(ours, key)
+            found.setdefault(ours, printable(key))
     for shape in (("messages",), ("question", "answer"), ("title", "content"), ("content",)):
         if found.keys() >= set(shape):
             return {ours: found[ours] for ours in shape if found[ours] != ours}
     return {}
-
-
-def _named(record: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """(word to look up, key as a setting names it, value) of the record and of the objects in it."""
-    for key, value in record.items():
-        yield _word(key), printable(key), value
-    for key, value in record.items():
-        for inner, deep in value.items() if isinstance(value, dict) else ():
-            yield _word(inner), printable(f"{key}.{inner}"), deep
-
-
-def _word(key: str) -> str:
-    return re.sub(r"[\W_]", "", key).lower()

@@ -1,4 +1,4 @@
-"""Strict JSON, at once or value by value from a stream: no duplicate keys, no NaN, and errors have places."""
+"""Parses strict JSON (no duplicate keys, no NaN), at once or value by value from a stream."""
 
 import contextlib
 import json
@@ -12,17 +12,13 @@ from nima_cli.engine.data.ingest.decoded_value import TOO_LARGE
 # Python refuses to convert longer numbers by default (CVE-2020-10735); no document needs one.
 MAX_DIGITS = 4300
 _SPACE = re.compile(r"[ \t\n\r]*")
-# What a window cuts off of an escape, a word or a number's exponent is no longer than this.
+# No escape, literal or exponent that the end of the window may cut in two is longer.
 _LONGEST_ATOM = 16
 _STRUCTURE = re.compile(r'\\.|["\[\]{},]', re.DOTALL)
 
 
 class JsonError(UnusableError):
-    """JSON that cannot be used.
-
-    Attributes:
-        position: character index where reading must stop, or None when the value is JSON and was refused.
-    """
+    """JSON that cannot be used; `position` is the index where reading must stop, or None if only the value is bad."""
 
     def __init__(self, what: str, position: int | None = None, reason: str = "malformed") -> None:
         super().__init__(what, reason)
@@ -70,11 +66,7 @@ def _after_space(text: str, start: int) -> int:
 
 
 def loads(text: str) -> Any:
-    """The one value of a text.
-
-    Raises:
-        JsonError: not JSON, nested too deeply, a duplicate key, NaN or Infinity, an endless number, or more than one.
-    """
+    """Parse a text that holds one value; raise JsonError for anything else."""
     value, end = _decode(_STRICT, text, _after_space(text, 0))
     end = _after_space(text, end)
     if end != len(text):
@@ -83,23 +75,18 @@ def loads(text: str) -> Any:
 
 
 class JsonStream:
-    """A place in JSON text that moves on as values and marks are taken; memory follows the largest value."""
+    """Takes values and marks from JSON text one after the other; memory follows the largest value."""
 
     def __init__(self, blocks: Iterator[str], largest: int) -> None:
-        """Begin at the first block.
-
-        Args:
-            blocks: the text, no block empty.
-            largest: characters of a value that is still read.
-        """
+        """Begin at the first of `blocks`, none of them empty; a value of over `largest` characters is refused."""
         self._blocks, self._largest = blocks, largest
-        # The window on the text: what was taken lies before `_at`, and goes when more is read.
+        # A window on the text; what lies before `_at` was taken, and goes when more is read.
         self._text, self._at, self._ended = "", 0, False
         # Lines are counted up to here; `_line_start` may lie before the window, and is then negative.
         self._counted, self._line, self._line_start = 0, 1, 0
 
     def peek(self) -> str:
-        """The next character that is no white space; empty at the end."""
+        """Return the next character after white space; empty at the end."""
         while True:
             self._at = _after_space(self._text, self._at)
             if self._at < len(self._text):
@@ -115,7 +102,7 @@ class JsonStream:
         return found
 
     def line(self) -> int:
-        """Line of the next character, from 1."""
+        """Return the line of the next character, from 1."""
         if lines := self._text.count("\n", self._counted, self._at):
             self._line += lines
             self._line_start = self._text.rfind("\n", self._counted, self._at) + 1
@@ -123,11 +110,11 @@ class JsonStream:
         return self._line
 
     def error(self, what: str, hint: str | None = None) -> UnusableError:
-        """What is wrong with the next character."""
+        """Make the error for the next character."""
         return UnusableError(what, place=f":{self.line()}:{self._at - self._line_start + 1}", hint=hint)
 
     def value(self) -> Any:
-        """Move past the value that comes next, and return it; one that is JSON but was refused as its `JsonError`.
+        """Take the next value; valid JSON that we refuse comes as its `JsonError`.
 
         Raises:
             UnusableError: not JSON, so that nothing after it can be read.
@@ -138,7 +125,7 @@ class JsonStream:
             near_the_end = len(text) - _LONGEST_ATOM
             try:
                 value, end = _value_or_refusal(text, start)
-                # A number that ends where the window does may go on, even after `1.` or `1e-`.
+                # A number at the end of the window may go on, even after `1.` or `1e-`.
                 if self._ended or end < near_the_end:
                     self._at = end
                     return value if end - start <= self._largest else JsonError(TOO_LARGE, reason="too_large")
@@ -154,7 +141,7 @@ class JsonStream:
             self._more()
 
     def _more(self) -> None:
-        """Let go of what was taken and double the rest at least, unless the text ends."""
+        """Drop what was taken, and at least double the rest unless the text ends."""
         self.line()
         parts = [self._text[self._at :]]
         self._line_start, self._counted, self._at = self._line_start - self._at, 0, 0
@@ -166,7 +153,7 @@ class JsonStream:
         self._text = "".join(parts)
 
     def _pass_over(self) -> None:
-        """Move past a value that the window cannot hold, by its brackets and quotes alone."""
+        """Skip a value that the window cannot hold, by its brackets and quotes alone."""
         depth, quoted = 0, False
         while True:
             last = self._at
@@ -184,7 +171,7 @@ class JsonStream:
                 if depth == 0 and not quoted:
                     self._at = last
                     return
-            # A backslash that ends the window belongs to what comes next.
+            # A backslash at the end of the window belongs to what comes next.
             self._at = len(self._text) - (last < len(self._text) and self._text.endswith("\\"))
             if self._ended:
                 return
@@ -192,11 +179,7 @@ class JsonStream:
 
 
 def _value_or_refusal(text: str, start: int) -> tuple[Any, int]:
-    """The value at `start`, or the `JsonError` of one that is JSON and was refused, with the index after it.
-
-    Raises:
-        JsonError: not JSON, or nested too deeply.
-    """
+    """The value at `start`, or the error if we refuse it, and the index after it; raises JsonError if not JSON."""
     try:
         return _decode(_STRICT, text, start)
     except JsonError as error:

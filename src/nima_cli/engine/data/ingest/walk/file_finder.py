@@ -1,4 +1,4 @@
-"""From what a user wrote (file, folder, glob) to real files in a fixed order."""
+"""Finds the files that a path, folder or glob stands for, in a fixed order."""
 
 import os
 import stat
@@ -18,13 +18,7 @@ _BY_RULE = ("excluded", "gitignore", "dependencies", "build", "generated")
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file to read.
-
-    Attributes:
-        name: relative to the source's root, with `/`.
-        path: to open.
-        size: in bytes, when it was found.
-    """
+    """A file to read, with its `/`-separated name below the root of the source and its size in bytes when found."""
 
     name: str
     path: Path
@@ -33,13 +27,7 @@ class SourceFile:
 
 @dataclass(slots=True)
 class FoundFiles:
-    """The files behind one path.
-
-    Attributes:
-        files: sorted by name.
-        duplicates: files that were found before under another name.
-        skipped: what a walk met and did not take.
-    """
+    """The files behind one path, sorted by name; files found before under another name; and what was skipped."""
 
     files: list[SourceFile] = field(default_factory=list)
     duplicates: list[Path] = field(default_factory=list)
@@ -47,7 +35,7 @@ class FoundFiles:
 
 
 class FileFinder:
-    """Finds files for one source after the other; a file is taken once, however many names it has.
+    """Finds files for one source after the other; each file is taken once, whatever its names.
 
     Attributes:
         inodes: (device, inode) of the files found so far.
@@ -64,9 +52,9 @@ class FileFinder:
         """Find the files that `pattern` stands for.
 
         Args:
-            pattern: a file (any suffix), a folder (walked), or a glob with `*`, `?`, `[…]`, `**`. A path that exists is
-                taken literally even when it contains glob characters.
-            wanted: what is taken from a walked folder.
+            pattern: a file of any suffix, a folder to walk, or a glob with `*`, `?`, `[…]`, `**`. An existing path is
+                taken literally even if it contains glob characters.
+            wanted: what to take from a folder.
         """
         found, path = FoundFiles(), Path(pattern)
         fixed = next((index for index, part in enumerate(path.parts) if GLOB_CHARACTERS & set(part)), None)
@@ -82,9 +70,9 @@ class FileFinder:
         return found
 
     def _take_named(self, file: Path, found: FoundFiles) -> None:
-        """Take a file that the user named, whatever it is called."""
+        """Take a file that the user named, whatever its suffix."""
         kind = own_files.kind_of_file(file)
-        if kind is not None:
+        if kind:
             hint = "name the documents themselves; for the text of this very file, give a copy of it in another folder"
             what = f"is part of {_OWN[kind]} of nima, not a document"
             self.unusable.add(Diagnostic(printable(str(file)), what, kind, hint))
@@ -94,33 +82,30 @@ class FileFinder:
     def _find_below(
         self, root: Path, pattern: tuple[str, ...], wanted: FileFilter, options: WalkOptions, found: FoundFiles
     ) -> None:
-        """Take what a walk finds in a folder, or what a pattern matches below it."""
+        """Take what a walk finds in a folder or a pattern matches below it."""
         walk = Walk(root, wanted, options)
         paths = walk.files(pattern) if os.path.isdir(root) else ()
         candidates = {path.relative_to(root).as_posix(): path for path in paths}
         wrong = [self._take(name, path, found) for name, path in sorted(candidates.items())]
         skipped, refused = walk.skipped, False
         for one in filter(None, [*walk.unreadable, *wrong]):
-            # The folder itself was named, so it must be readable whatever is skipped below it.
+            # The user named the folder itself, so it must be readable whatever is skipped below it.
             strict = not options.skip_unreadable or one.where == printable(str(root))
             if one.reason == "unreadable" and strict:
                 self.unreadable.add(one)
                 refused = True
             else:
                 skipped.append(SkippedPath(one.where, one.reason))
-        found.skipped = [one for one in skipped if self._is_new(one)]
+        for path in skipped:
+            if (absolute := os.path.abspath(path.where)) not in self._skipped:
+                self._skipped.add(absolute)
+                found.skipped.append(path)
         if not (found.files or found.duplicates or refused):
             where = printable(str(root.joinpath(*pattern)))
             self.unusable.add(_nothing(where, bool(pattern and not candidates), wanted, skipped))
 
-    def _is_new(self, skipped: SkippedPath) -> bool:
-        path = os.path.abspath(skipped.where)
-        new = path not in self._skipped
-        self._skipped.add(path)
-        return new
-
     def _take(self, name: str, file: Path, found: FoundFiles) -> Diagnostic | None:
-        """Add a file if it is regular, readable and not yet found; returns what is in the way."""
+        """Add a file if it is regular, readable and new; return what is wrong with it."""
         where = printable(str(file))
         try:
             status = file.stat()
@@ -142,19 +127,17 @@ class FileFinder:
 
 
 def _nothing(where: str, is_glob: bool, wanted: FileFilter, skipped: list[SkippedPath]) -> Diagnostic:
-    """Why a folder or pattern gives no file."""
+    """Why a folder or pattern gives no files."""
     own = next((one for one in skipped if one.reason in _OWN), None)
     by_rule = next((one for one in skipped if one.reason in _BY_RULE), None)
-    if own is not None and by_rule is None:
-        what = f"is {_OWN[own.reason]} of nima, not a folder of documents"
-        if own.where != where:
-            what = f"there is nothing but {_OWN[own.reason]} of nima in {own.where}"
-        return Diagnostic(
-            where, what, own.reason, "name the documents themselves; `data.dir` is for a prepared dataset"
-        )
-    hint = "is the folder empty, or the pattern misspelled?" if is_glob else None
-    if by_rule is not None:
-        keys = "`data.exclude`, `data.respect_gitignore` and `data.default_excludes`"
-        hint = f"{by_rule.where} is left out, for one; see {keys}"
+    if own and not by_rule:
+        what = f"there is nothing but {_OWN[own.reason]} of nima in {own.where}"
+        if own.where == where:
+            what = f"is {_OWN[own.reason]} of nima, not a folder of documents"
+        hint = "name the documents themselves; `data.dir` is for a prepared dataset"
+        return Diagnostic(where, what, own.reason, hint)
     what = "no file matches" if is_glob else f"no documents in this folder (looked for {wanted})"
-    return Diagnostic(where, what, "missing", hint)
+    if by_rule:
+        keys = "`data.exclude`, `data.respect_gitignore` and `data.default_excludes`"
+        return Diagnostic(where, what, "missing", f"{by_rule.where} is left out, for one; see {keys}")
+    return Diagnostic(where, what, "missing", "is the folder empty, or the pattern misspelled?" if is_glob else None)

@@ -1,9 +1,10 @@
-"""Which entries of a walked folder are left out by name: `data.exclude`, `.gitignore`, and what holds no document.
+"""Decides which entries of a folder to leave out: `data.exclude`, `.gitignore`, and what never holds documents.
 
-The last word has `data.exclude`, whose `!pattern` takes back what the others leave out. Rules of the user's account
-(git's `core.excludesFile`) are not asked: the same folder gives the same dataset everywhere.
+`data.exclude` has the last word; its `!pattern` takes back what the others leave out. Rules of the user's account
+(git's `core.excludesFile`) do not count: the same folder gives the same dataset everywhere.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Set
@@ -13,32 +14,30 @@ from typing import NamedTuple
 
 from pathspec import GitIgnoreSpec
 
-_DEPENDENCIES = frozenset(
-    {
-        "node_modules", "bower_components", "jspm_packages", "site-packages", "dist-packages", "__pypackages__",
-        "elm-stuff",
-    }
-)  # fmt: skip
+_DEPENDENCIES = frozenset({
+    "node_modules", "bower_components", "jspm_packages", "site-packages", "dist-packages", "__pypackages__",
+    "elm-stuff",
+})  # fmt: skip
 _BUILT = frozenset({"__pycache__", "_build", "_site", "htmlcov", "buck-out"})
 _BUILT_ENDINGS = (".egg-info", ".dist-info", ".egg")
 _GENERATED = re.compile(
     r".+\.min\.\w+|.+\.lock|package-lock\.json|npm-shrinkwrap\.json|packages\.lock\.json|pnpm-lock\.yaml|go\.sum"
     r"|search_?index\.js(on)?|.+_pb2(_grpc)?\.pyi?|.+\.pb\.(go|cc|h)"
 )
-# Entries by which a folder shows that it holds what was installed; a name such as `vendor` alone says nothing.
+# Entries that mark a folder of installed packages; the name `vendor` alone proves nothing.
 _INSTALLED_MARKS = frozenset({"pyvenv.cfg", "conda-meta"})
 _VENDOR_MARKS = frozenset({"modules.txt", "autoload.php", "composer", "bundle"})
-# The mark of https://bford.info/cachedir/, which compilers and checkers leave in their caches.
+# Caches are marked as in https://bford.info/cachedir/.
 _CACHE_MARK, _CACHE_SIGNATURE = "CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55"
 
 
 @dataclass(frozen=True, slots=True)
 class WalkOptions:
-    """How folders are walked.
+    """How to walk folders.
 
     Attributes:
-        exclude, default_excludes, respect_gitignore: as in `data`.
-        skip_unreadable: what may not be read is left out; else it is refused.
+        exclude, default_excludes, respect_gitignore: as in the section `data`.
+        skip_unreadable: leave out what may not be read, instead of refusing it.
         output: where a dataset is about to be written.
     """
 
@@ -50,35 +49,28 @@ class WalkOptions:
 
 
 class _GitIgnore(NamedTuple):
-    """A `.gitignore` file, and how a path from the walk's root becomes one from where the file lies."""
+    """A `.gitignore` file; paths from the root of the walk get the prefix `above` or lose `below` characters."""
 
     spec: GitIgnoreSpec
     above: str
     below: int
-
-    def says(self, path: str) -> bool | None:
-        """Whether to ignore a path; None for nothing."""
-        return self.spec.check_file(self.above + path[self.below :]).include
 
 
 GitIgnores = tuple[_GitIgnore, ...]
 
 
 class ExcludeRules:
-    """The rules of one walk. Paths are relative to its root; those of folders end in `/`, and the root's is empty."""
+    """The rules of one walk. Paths are relative to its root; folders end in `/`, and the root is empty."""
 
     def __init__(self, root: Path, options: WalkOptions) -> None:
         self._options = options
         self._exclude = GitIgnoreSpec.from_lines(options.exclude)
-        # Patterns may begin with the root as the user wrote it, unless they mean the root itself.
+        # Patterns may begin with the root as the user wrote it, unless they match the root itself.
         written = root.as_posix().lstrip("/").removeprefix("./")
         self._root = "" if written in ("", ".") or self._exclude.match_file(f"{written}/") else f"{written}/"
 
     def of_root(self, root: Path) -> GitIgnores:
-        """The `.gitignore` files above the root as far as its repository goes.
-
-        A root that those files ignore was named all the same: then they do not hold below it.
-        """
+        """The `.gitignore` files above the root in its repository; none if they ignore the root itself."""
         real = Path(os.path.realpath(root))
         parents = (real, *real.parents)
         at = next((index for index, folder in enumerate(parents) if os.path.lexists(folder / ".git")), 0)
@@ -94,7 +86,7 @@ class ExcludeRules:
         return () if _ignored("", found) else found
 
     def of_folder(self, folder: Path, path: str, names: Set[str], outer: GitIgnores) -> GitIgnores:
-        """`outer` with the `.gitignore` of the folder itself; a repository of its own starts anew."""
+        """`outer` with the `.gitignore` of the folder itself; a nested repository starts anew."""
         if not self._options.respect_gitignore:
             return ()
         if ".git" in names:
@@ -103,11 +95,7 @@ class ExcludeRules:
         return (*outer, *(_GitIgnore(spec, "", len(path)) for spec in own))
 
     def reason(self, name: str, path: str, ignores: GitIgnores, *, is_link: bool, hidden: bool) -> str | None:
-        """Why an entry is left out, in a word; None if it is not.
-
-        Args:
-            hidden: hidden entries are asked for.
-        """
+        """Why an entry is left out, in a word, or None; with `hidden`, names may begin with a dot."""
         if name == ".git":
             return None if hidden else "hidden"
         own = self._excluded(path)
@@ -127,7 +115,7 @@ class ExcludeRules:
         return "gitignore" if _ignored(path.rstrip("/") if is_link else path, ignores) else None
 
     def reason_inside(self, folder: Path, path: str, names: Set[str]) -> str | None:
-        """Why the whole of a folder is left out, by what is in it; None if it is not."""
+        """Why a whole folder is left out because of what is in it, or None."""
         if not self._options.default_excludes or self._excluded(path) is False:
             return None
         vendored = folder.name == "vendor" and not names.isdisjoint(_VENDOR_MARKS)
@@ -137,7 +125,7 @@ class ExcludeRules:
         return "build" if cached else None
 
     def _excluded(self, path: str) -> bool | None:
-        """What `data.exclude` says of an entry: leave it out, take it, or nothing."""
+        """What `data.exclude` says: leave the entry out, take it, or nothing."""
         if not self._options.exclude:
             return None
         found = [self._exclude.check_file(one) for one in (path, self._root + path if self._root else "") if one]
@@ -146,12 +134,13 @@ class ExcludeRules:
 
 
 def _ignored(path: str, ignores: GitIgnores) -> bool:
-    """The innermost file that says something about a path decides."""
-    return next((said for one in reversed(ignores) if (said := one.says(path)) is not None), False)
+    """Whether the innermost file that mentions a path ignores it."""
+    said = (spec.check_file(above + path[below:]).include for spec, above, below in reversed(ignores))
+    return next((include for include in said if include is not None), False)
 
 
 def _info_exclude(repository: Path) -> Path:
-    """Where a repository keeps the rules that it does not share; `.git` is a file in a work tree or submodule."""
+    """The private rules of a repository, whose `.git` is a file in a work tree or submodule."""
     git = repository / ".git"
     if os.path.isfile(git):
         git = repository / _text(git).removeprefix("gitdir:").strip()
@@ -161,18 +150,14 @@ def _info_exclude(repository: Path) -> Path:
 
 
 def _specs(file: Path) -> Iterator[GitIgnoreSpec]:
-    """The rules in a file, if there are any; a line that is no pattern says nothing, as to git."""
-    lines = [line for line in _text(file).splitlines() if _is_pattern(line)]
+    """The rules in a file, if there are any; like git, we pass over a line that is not a pattern."""
+    lines = []
+    for line in _text(file).splitlines():
+        with contextlib.suppress(ValueError):
+            GitIgnoreSpec.from_lines([line])
+            lines.append(line)
     if lines:
         yield GitIgnoreSpec.from_lines(lines)
-
-
-def _is_pattern(line: str) -> bool:
-    try:
-        GitIgnoreSpec.from_lines([line])
-    except ValueError:
-        return False
-    return True
 
 
 def _text(file: Path) -> str:

@@ -1,7 +1,4 @@
-"""Recognises what nima itself wrote, prepared datasets and run directories, by their own files.
-
-Names decide first, so that an ordinary folder costs nothing; then the head of one small file.
-"""
+"""Recognises prepared datasets and run directories that nima wrote, by names first and then by one small file."""
 
 import re
 from collections.abc import Set
@@ -11,37 +8,32 @@ from nima_cli.engine.checkpoint.files import BEST, LAST
 from nima_cli.engine.data.store.dataset_files import METADATA, SPLITS
 
 _SPLIT_FILES = tuple(f"{split}{suffix}" for split in SPLITS for suffix in (".txt", ".bin", ".mask", ".index.npy"))
-_TOKENIZER_FILES = tuple(
-    f"tokenizer_{kind}{suffix}" for kind in ("bpe", "unigram", "char") for suffix in (".model", ".json")
-)
+_MODELS = ("bpe", "unigram", "char")
+_TOKENIZER_FILES = tuple(f"tokenizer_{model}{suffix}" for model in _MODELS for suffix in (".model", ".json"))
 DATASET_FILES = (*_SPLIT_FILES, *_TOKENIZER_FILES)
 
-# A preparation that goes on or was killed; the lock of any folder that nima writes in.
+# A preparation under way or killed, and the lock of a folder that nima writes to.
 _WORKING = re.compile(r"\.staging-\d+|\.lock(\.owner)?")
 _STAGING = re.compile(r"\.staging-\d+")
 _METADATA_FIELD = re.compile(rb'"nima_version"\s*:')
 _REPORT_ROW = re.compile(rb'\{"source": "[^\n]*", "where": "[^\n]*", "reason": "[^\n]*", "figures": \{')
 _METRICS_ROW = re.compile(rb'\s*\{\s*"event"\s*:\s*"')
 _CHECKPOINT = re.compile(r"checkpoint_(best|last|step_\d+)\..+")
-# A report of `nima eval` may have any name, so a page in a run directory is taken for one.
+# A report of `nima eval` may have any name, so every page in a run directory counts as one.
 _RUN_FILE = re.compile(r"config\.yaml|metrics\.jsonl|samples\.jsonl|logs|tensorboard|plots|wandb|.+\.html?")
 _HEAD = 2**16
 
 
 def kinds_of(folder: Path, names: Set[str]) -> list[str]:
-    """What of nima's lies in a folder: `dataset`, `run`, both or neither.
+    """Tell what nima wrote in a folder with these entries: `dataset`, `run`, both or neither.
 
-    A dataset is known by its metadata, by ids with their index, or by the staging folder of a preparation; a run by its
-    metrics or its checkpoints. So one that is half written, older, renamed or still going on is known too.
-
-    Args:
-        names: all entries of the folder, hidden ones too.
+    Half-written, older, renamed and unfinished ones are recognised too.
     """
-    return [kind for kind, is_one in (("dataset", _is_dataset), ("run", _is_run)) if is_one(folder, names)]
+    return ["dataset"] * _is_dataset(folder, names) + ["run"] * _is_run(folder, names)
 
 
 def is_own(kind: str, name: str) -> bool:
-    """Whether an entry of this name is part of a dataset or run directory and not of what else is in its folder."""
+    """Whether an entry of this name belongs to a dataset or run directory."""
     if _WORKING.fullmatch(name):
         return True
     if kind == "dataset":
@@ -50,7 +42,7 @@ def is_own(kind: str, name: str) -> bool:
 
 
 def kind_of_file(file: Path) -> str | None:
-    """Whether a single file is part of a `dataset` or of a `run`."""
+    """Return `dataset` or `run` if a single file is part of one."""
     if not (is_own("dataset", file.name) or is_own("run", file.name)):
         return None
     try:
@@ -61,16 +53,16 @@ def kind_of_file(file: Path) -> str | None:
 
 
 def is_report(file: Path) -> bool:
-    """Whether a file is what a preparation wrote of all that it left out."""
+    """Whether a file is the list that a preparation wrote of all that it dropped."""
     return file.suffix == ".jsonl" and bool(_REPORT_ROW.match(_head(file)))
 
 
 def _is_dataset(folder: Path, names: Set[str]) -> bool:
-    if METADATA in names and _METADATA_FIELD.search(_head(folder / METADATA)):
-        return True
-    if any({f"{split}.bin", f"{split}.index.npy"} <= names for split in SPLITS):
-        return True
-    return any(_STAGING.fullmatch(name) for name in names)
+    return (
+        bool(METADATA in names and _METADATA_FIELD.search(_head(folder / METADATA)))
+        or any({f"{split}.bin", f"{split}.index.npy"} <= names for split in SPLITS)
+        or any(_STAGING.fullmatch(name) for name in names)
+    )
 
 
 def _is_run(folder: Path, names: Set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Walks a folder, or matches a pattern below it, and keeps account of what is left out."""
+"""Walks a folder, or matches a pattern below it, and records what is left out."""
 
 import fnmatch
 import os
@@ -23,11 +23,11 @@ class SkippedPath:
 
     Attributes:
         where: its path, safe to print.
-        reason: `kind` (its suffix is none that is read here), `excluded`, `gitignore`, `hidden`, `dependencies`,
-            `build`, `generated`, `dataset`, `run`, `output`, `report`, `broken_link`, `not_regular` or `unreadable`.
-        size: bytes of a file, as far as known.
+        reason: `kind` (a suffix that is not read here), `excluded`, `gitignore`, `hidden`, `dependencies`, `build`,
+            `generated`, `dataset`, `run`, `output`, `report`, `broken_link`, `not_regular` or `unreadable`.
+        size: bytes of a file, if known.
         suffix: for the reason `kind`.
-        inode: (device, inode) of a file, as far as known.
+        inode: (device, inode) of a file, if known.
     """
 
     where: str
@@ -39,12 +39,7 @@ class SkippedPath:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A file or folder that nothing leaves out.
-
-    Attributes:
-        below: its path from the root of the walk, see `ExcludeRules`.
-        ignores: the `.gitignore` files that hold for it.
-    """
+    """A file or folder to take; `below` is its path from the root of the walk, see `ExcludeRules`."""
 
     path: Path
     below: str
@@ -54,11 +49,7 @@ class _Entry:
 
 
 class Walk:
-    """One walk below one folder.
-
-    Attributes:
-        unreadable: folders that may not be read.
-    """
+    """One walk below a folder; `unreadable` collects the folders that may not be read."""
 
     def __init__(self, root: Path, wanted: FileFilter, options: WalkOptions) -> None:
         self.unreadable: list[Diagnostic] = []
@@ -69,11 +60,11 @@ class Walk:
 
     @property
     def skipped(self) -> list[SkippedPath]:
-        """What was met and not taken, each path once, in the order of the paths."""
+        """What was met and not taken, sorted by path."""
         return [one for _, one in sorted(self._skipped.items())]
 
     def files(self, pattern: tuple[str, ...] = ()) -> Iterator[Path]:
-        """All files of a kind that is wanted; with the parts of a glob, those that match and those in matching folders.
+        """Yield all wanted files; given the parts of a glob, files that match and wanted files in folders that match.
 
         Unlike in `glob`, `**` cannot loop.
         """
@@ -104,7 +95,7 @@ class Walk:
                 yield from self._match(entry, rest)
 
     def _folders(self, top: _Entry) -> Iterator[tuple[_Entry, list[_Entry]]]:
-        """Yield each folder with its entries; links are followed, but each real folder is entered once."""
+        """Yield each folder with its entries; follow links, but enter each real folder once."""
         visited: set[tuple[int, int]] = set()
         waiting = [top]
         while waiting:
@@ -119,13 +110,13 @@ class Walk:
             visited.add((status.st_dev, status.st_ino))
             entries = self._entries(folder)
             yield folder, entries
-            # Real folders come off the stack before links, so that a file gets its plain name whenever it has one.
+            # Real folders come off the stack before links, so that a file gets its plain name if it has one.
             folders = [entry for entry in reversed(entries) if entry.is_folder]
             waiting[:0] = [entry for entry in folders if entry.is_link]
             waiting += [entry for entry in folders if not entry.is_link]
 
     def _entries(self, folder: _Entry, pattern: str = "*") -> list[_Entry]:
-        """What is in a folder under matching names, but for what the rules leave out."""
+        """The entries of a folder that match and that no rule leaves out."""
         try:
             with os.scandir(folder.path) as scanned:
                 found = sorted(scanned, key=lambda entry: entry.name)
@@ -157,7 +148,7 @@ class Walk:
         return entries
 
     def _takes(self, file: Path) -> bool:
-        """Whether a file is of a kind that is wanted; if not, it is counted with its size."""
+        """Whether a file is wanted; if not, record it with its size."""
         if own_files.is_report(file):
             self._skip(file, "report")
             return False
@@ -169,15 +160,15 @@ class Walk:
             self._skip(file, "unreadable" if isinstance(error, PermissionError) else "broken_link")
         else:
             inode = (status.st_dev, status.st_ino)
-            self._add(SkippedPath(printable(str(file)), "kind", status.st_size, shown_suffix(file), inode))
+            where = printable(str(file))
+            skipped = SkippedPath(where, "kind", status.st_size, shown_suffix(file), inode)
+            self._skipped.setdefault((where, "kind"), skipped)
         return False
 
     def _skip(self, path: Path, reason: str) -> None:
         size = os.path.getsize(path) if os.path.isfile(path) else 0
-        self._add(SkippedPath(printable(str(path)), reason, size))
-
-    def _add(self, skipped: SkippedPath) -> None:
-        self._skipped.setdefault((skipped.where, skipped.reason), skipped)
+        where = printable(str(path))
+        self._skipped.setdefault((where, reason), SkippedPath(where, reason, size))
 
     def _refuse(self, folder: Path, error: OSError) -> None:
         what = f"cannot read this folder: {(error.strerror or str(error)).lower()}"
@@ -187,7 +178,7 @@ class Walk:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one; a link that leads in circles or nowhere is not."""
+    """Whether an entry is a folder or a link to one; a circular or broken link is not."""
     try:
         return entry.is_dir()
     except OSError:
@@ -195,7 +186,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def shown_suffix(file: Path) -> str:
-    """What a file is counted under: its suffix, `.md.gz` for a packed one; empty where its name has none."""
+    """Return the suffix to count a file under, such as `.md` or `.md.gz`; empty without one."""
     inner, gzipped = split_suffix(file)
     suffix = inner + GZIP_SUFFIX * gzipped
     return suffix if _SUFFIX.fullmatch(suffix) else ""

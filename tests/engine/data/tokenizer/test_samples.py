@@ -1,11 +1,11 @@
-"""Remembering stretches changes no token id."""
+"""Caching lines and stretches changes no token ids."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nima_cli.engine.data.tokenizer import encoder as module
-from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
+from nima_cli.engine.data.tokenizer import samples as module
+from nima_cli.engine.data.tokenizer.samples import CachingEncoder
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 TEXTS = [

@@ -77,7 +77,7 @@ def raw_pickle(protocol: int) -> Callable[[Path, Path], None]:
 
 
 def two_pickles(path: Path, marker: Path) -> None:
-    """One archive, two names that end alike: which one a reader takes is its own business."""
+    """One archive with two pickles, of which readers may take either."""
     hostile = pickle.dumps(RunsACommand(marker), protocol=2)
     write_archive(path, pickle.dumps({}, protocol=2), extra={"archive/extra/data.pkl": hostile})
 
@@ -126,7 +126,7 @@ def test_nothing_is_executed(kind: str, tmp_path: Path) -> None:
 
 
 def test_the_payloads_of_these_tests_do_run_where_nothing_guards(tmp_path: Path) -> None:
-    """Otherwise an absent mark would show nothing."""
+    """So the absence of a mark proves that nothing ran."""
     for kind, value in {"a": RunsACommand, "b": Evaluates}.items():
         pickle.loads(pickle.dumps(value(tmp_path / kind)))
         assert (tmp_path / kind).exists()
