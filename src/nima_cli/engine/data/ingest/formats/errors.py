@@ -1,20 +1,11 @@
-"""What a converter says about a file that it cannot convert."""
+"""The error of a file that cannot be converted, and the optional libraries."""
 
 import importlib
 from typing import Any
 
-__all__ = ["FormatError", "first_line", "library"]
-
 
 class FormatError(ValueError):
-    """A file is not what its name says, or cannot be read.
-
-    Attributes:
-        what: lower-case, no final stop.
-        reason: a short key under which drops are counted.
-        place: `:line:column` inside the file, or empty.
-        hint: what the user can do.
-    """
+    """A file that cannot be converted; the fields are those of `Problem`, and `place` is `:line:column` or empty."""
 
     def __init__(self, what: str, reason: str = "malformed", place: str = "", hint: str | None = None) -> None:
         super().__init__(what)
@@ -22,7 +13,7 @@ class FormatError(ValueError):
 
 
 def library(name: str, format_: str) -> Any:
-    """A module of the extra `docs`; raises `FormatError` if it is not installed."""
+    """Import a module of the extra `docs`; raises `FormatError` if it is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -31,6 +22,6 @@ def library(name: str, format_: str) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """What a library says of a damaged file, as a part of our own message."""
+    """Turn a library's message about a damaged file into a part of our own."""
     said = (str(error).strip().split("\n")[0] or type(error).__name__)[:200].rstrip(".")
     return said[:1].lower() + said[1:]

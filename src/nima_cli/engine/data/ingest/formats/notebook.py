@@ -1,4 +1,4 @@
-"""Jupyter notebooks, versions 3 and 4, to Markdown: text and code in their order, without what the code put out."""
+"""Turns Jupyter notebooks, versions 3 and 4, into Markdown, without the outputs of their code."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from nima_cli.engine.data.ingest.formats.errors import FormatError
 from nima_cli.engine.data.ingest.formats.html.html import html_to_markdown
 from nima_cli.engine.data.ingest.formats.writing import code_block
 
-# A cell in another language than the kernel's says so in its first line.
+# Names the language of a cell where it is not the kernel's.
 _MAGIC = re.compile(r"%%(?:script +)?(bash|sh|zsh|html|javascript|js|latex|sql|perl|ruby|R|cython|markdown)\b")
 _ATTACHED = re.compile(r"!\[([^\[\]]*)\]\(attachment:[^()\s]*\)")
 _LANGUAGE = re.compile(r"[A-Za-z0-9+#._-]{1,20}")
@@ -17,13 +17,11 @@ _SPELLED = {"ipython": "python", "ipython3": "python", "python3": "python", "js"
 
 
 def notebook_to_markdown(text: str) -> str:
-    """The Markdown cells as they are, and the code cells as fences in the language of the kernel.
-
-    Raises:
-        FormatError: this is no notebook.
-    """
+    """Keep Markdown cells as they are and fence code cells; raises `FormatError` for what is not a notebook."""
     notebook = _parsed(text) if text.strip() else {"cells": []}
-    language = _language(notebook)
+    metadata = _object(notebook.get("metadata"))
+    info, kernel = _object(metadata.get("language_info")), _object(metadata.get("kernelspec"))
+    language = _name(info.get("name") or kernel.get("language") or metadata.get("language")) or "python"
     parts = [_cell(cell, language).strip("\n") for cell in _cells(notebook)]
     return "\n\n".join(part for part in parts if part.strip()) + "\n"
 
@@ -51,18 +49,12 @@ def _cells(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from cells
 
 
-def _language(notebook: dict[str, Any]) -> str:
-    metadata = _object(notebook.get("metadata"))
-    info, kernel = _object(metadata.get("language_info")), _object(metadata.get("kernelspec"))
-    return _name(info.get("name") or kernel.get("language") or metadata.get("language")) or "python"
-
-
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
 def _name(value: Any) -> str:
-    """A language as fences name it; empty if it cannot be one."""
+    """Spell a language as fences do; empty if it cannot be one."""
     name = value.lower() if isinstance(value, str) and _LANGUAGE.fullmatch(value) else ""
     return _SPELLED.get(name, name)
 
@@ -80,13 +72,11 @@ def _cell(cell: dict[str, Any], language: str) -> str:
         level = cell.get("level")
         return f"{'#' * (level if isinstance(level, int) and 0 < level < 7 else 1)} {' '.join(source.split())}"
     metadata = _object(cell.get("metadata"))
-    mime = "text/html" if kind == "html" else metadata.get("raw_mimetype") or metadata.get("format") or "text/plain"
-    if kind not in ("raw", "html", "plaintext"):
-        return ""
-    # Words are kept, what is meant for one kind of export is not.
-    return (
-        html_to_markdown(source) if mime == "text/html" else source if mime in ("text/markdown", "text/plain") else ""
-    )
+    mime = metadata.get("raw_mimetype") or metadata.get("format") or "text/plain"
+    if kind == "html" or (kind in ("raw", "plaintext") and mime == "text/html"):
+        return html_to_markdown(source)
+    # Cells for one kind of export go.
+    return source if kind in ("raw", "plaintext") and mime in ("text/markdown", "text/plain") else ""
 
 
 def _source(cell: dict[str, Any]) -> str:
