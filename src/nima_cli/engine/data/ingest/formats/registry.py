@@ -84,23 +84,20 @@ class BinaryKind:
     readable: bool = False
 
 
-_MARKS = {
+_UNREADABLE = {
+    b"PK\x03\x04": "a ZIP archive", b"PK\x05\x06": "a ZIP archive", b"\x89PNG\r\n": "a PNG picture",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Office document", b"\xff\xd8\xff": "a JPEG picture",
+    b"GIF8": "a GIF picture", b"\x7fELF": "a program", b"SQLite format 3\0": "an SQLite database",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"\xfd7zXZ\0": "an XZ archive", b"BZh9": "a bzip2 archive",
+    b"\x28\xb5\x2f\xfd": "a Zstandard archive", b"Rar!\x1a\x07": "a RAR archive", b"ARROW1\0\0": "an Arrow file",
+    b"\x89HDF\r\n": "an HDF5 file", b"\x93NUMPY": "a NumPy array",
+}  # fmt: skip
+_MARKS = {mark: BinaryKind(what) for mark, what in _UNREADABLE.items()} | {
     b"%PDF-": BinaryKind("a PDF document", ".pdf"),
     b"PAR1": BinaryKind("a Parquet file", ".parquet"),
     b"{\\rtf": BinaryKind("an RTF document", readable=True),
     b"%!PS": BinaryKind("a PostScript document", readable=True),
-    **{
-        mark: BinaryKind(what)
-        for mark, what in {
-            b"PK\x03\x04": "a ZIP archive", b"PK\x05\x06": "a ZIP archive", b"\x89PNG\r\n": "a PNG picture",
-            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Office document", b"\xff\xd8\xff": "a JPEG picture",
-            b"GIF8": "a GIF picture", b"\x7fELF": "a program", b"SQLite format 3\0": "an SQLite database",
-            b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"\xfd7zXZ\0": "an XZ archive", b"BZh9": "a bzip2 archive",
-            b"\x28\xb5\x2f\xfd": "a Zstandard archive", b"Rar!\x1a\x07": "a RAR archive",
-            b"ARROW1\0\0": "an Arrow file", b"\x89HDF\r\n": "an HDF5 file", b"\x93NUMPY": "a NumPy array",
-        }.items()
-    },
-}  # fmt: skip
+}
 _BEFORE_HTML = rb"\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--[^<]{0,2000}?-->\s*)?"
 _HTML = re.compile(_BEFORE_HTML + rb"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 _NOTEBOOK = re.compile(rb'\s*\{\s*"(?:cells|metadata|nbformat|worksheets)"\s*:')

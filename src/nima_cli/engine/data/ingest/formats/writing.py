@@ -13,13 +13,18 @@ _NO_PARAGRAPH = re.compile(r"```|>|#{1,6} |[-*+] |\d{1,9}[.)] |\||\$\$")
 
 def dedented(lines: Sequence[str]) -> list[str]:
     """Remove blank lines at both ends and the shared indentation."""
-    places = [place for place, line in enumerate(lines) if line.strip()]
-    if not places:
+    start, end = 0, len(lines)
+    while start < end and not lines[start].strip():
+        start += 1
+    while end > start and not lines[end - 1].strip():
+        end -= 1
+    filled = [line for line in lines[start:end] if line.strip()]
+    if not filled:
         return []
     # In the order of text, the line with the smallest indentation is the last or, with a control character, the first.
-    filled = [lines[place] for place in places]
-    margin = min(len(line) - len(line.lstrip(" ")) for line in (min(filled), max(filled)))
-    return [line[margin:] if line.strip() else "" for line in lines[places[0] : places[-1] + 1]]
+    first, last = min(filled), max(filled)
+    margin = min(len(first) - len(first.lstrip(" ")), len(last) - len(last.lstrip(" ")))
+    return [line[margin:] if line.strip() else "" for line in lines[start:end]]
 
 
 def code_block(code: str, language: str) -> str:

@@ -120,18 +120,17 @@ def _shallow(html: str) -> str:
     """Remove the tags that are nested too deeply, and keep what is between them."""
     if html.count("<") <= _MAX_OPEN:
         return html
-    opened = 0
-
-    def kept(tag: re.Match[str]) -> str:
-        nonlocal opened
+    opened, last = 0, 0
+    parts: list[str] = []
+    for tag in _TAGS.finditer(html):
         if tag[2].lower() in _ENDLESS:
-            return tag[0]
+            continue
         opened += 0 if tag[1] else 1
-        shown = tag[0] if opened <= _MAX_OPEN else ""
+        if opened > _MAX_OPEN:
+            parts.append(html[last : tag.start()])
+            last = tag.end()
         opened = max(opened - 1, 0) if tag[1] else opened
-        return shown
-
-    return _TAGS.sub(kept, html)
+    return "".join([*parts, html[last:]])
 
 
 def _content(page: LexborHTMLParser) -> LexborNode | None:

@@ -89,7 +89,7 @@ class _Man:
     def written(self) -> list[str]:
         """Convert the whole page."""
         for line in self._lines:
-            match = _REQUEST.match(line) if line[:1] in (".", "'") else None
+            match = _REQUEST.match(line)
             if match is None:
                 self._shown(self._text.markdown(line) if self._page.code is None else self._text.plain(line))
             else:
@@ -216,7 +216,7 @@ class _Man:
 
     def _cell_line(self, line: str) -> str:
         """Convert a line of a cell of several lines, where macros for fonts may stand."""
-        match = _REQUEST.match(line) if line[:1] in (".", "'") else None
+        match = _REQUEST.match(line)
         if match is None:
             return line
         fonts = _FONTS.get(match["name"], "")

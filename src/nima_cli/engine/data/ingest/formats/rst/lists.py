@@ -45,7 +45,7 @@ def _defines(lines: Sequence[str], index: int) -> bool:
 
 def _under(blocks: Converter, lines: Sequence[str], index: int, text: str) -> Block:
     """Convert `text`, the rest of a line, and what is indented under it."""
-    end = max(indented_end(lines, index + 1), index + 1)
+    end = indented_end(lines, index + 1)
     return blocks.nested([*([text] if text else []), *dedented(lines[index + 1 : end])]), end
 
 
@@ -55,7 +55,7 @@ def glossary(blocks: Converter, lines: Sequence[str]) -> list[str]:
     index = next_text(lines, 0)
     while index < len(lines):
         end = run_end(lines, index, lambda line: line[:1] not in ("", " "))
-        stop = max(indented_end(lines, end), end)
+        stop = indented_end(lines, end)
         terms = [name for name in lines[index:end] if not name.startswith(".. ")]
         if terms or stop > end:
             name = ", ".join(blocks.inline(name.split(" : ")[0]) for name in terms)
@@ -66,7 +66,7 @@ def glossary(blocks: Converter, lines: Sequence[str]) -> list[str]:
 
 def _item(blocks: Converter, lines: Sequence[str], index: int, mark: str, width: int) -> Block:
     """Convert a list item whose mark takes `width` columns in the file."""
-    end = max(indented_end(lines, index + 1), index + 1)
+    end = indented_end(lines, index + 1)
     margin = " " * width
     rest = (line[width:] if line.startswith(margin) else line.lstrip(" ") for line in lines[index + 1 : end])
     return indented(mark, blocks.nested([lines[index][width:], *rest])), end

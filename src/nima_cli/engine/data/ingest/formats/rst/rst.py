@@ -145,7 +145,7 @@ class _Rst(Converter):
             return None
         if line == ".." and lines[index + 1 : index + 2] in ([], [""]):
             return [], index + 1
-        end = max(indented_end(lines, index + 1), index + 1)
+        end = indented_end(lines, index + 1)
         content = lines[index + 1 : end]
         if (match := _DIRECTIVE.match(line)) is not None:
             return directive_lines(match["name"].lower(), (match["argument"] or "").strip(), content, self), end
