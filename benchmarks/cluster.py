@@ -112,7 +112,7 @@ def memory(plan: Plan) -> Iterator[tuple[str, float]]:
     )
     optimizer = optimizer_bytes(plan.shape, config)
     momenta = 4 * sum(rows * columns * count for (rows, columns), count in matrices(plan.shape).items())
-    step = costs.memory(plan.shape, config, costs.Means("cuda", 2), rows=plan.rows).step
+    step = costs.memory(plan.shape, config, costs.Means("cuda", 2), sequences=plan.rows).step
     yield "weights, float32", weights
     yield "gradients, float32", weights
     yield "a copy of them for the exchange", weights

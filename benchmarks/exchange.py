@@ -19,7 +19,7 @@ from nima_cli.config.schema import PRESETS, ModelConfig
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.distributed.ranks import Ranks
-from nima_cli.engine.training.distributed.rendezvous import find_place, joined
+from nima_cli.engine.training.distributed.rendezvous import find_dist_env, joined
 from nima_cli.engine.training.loss import linear_cross_entropy
 
 ROUNDS = 7
@@ -41,7 +41,7 @@ class Loss(nn.Module):
 
 def main() -> None:
     """Time both ways and print what each costs beyond computing alone."""
-    place = find_place(os.environ)
+    place = find_dist_env(os.environ)
     assert place is not None, "start it with torchrun"
     with joined(place) as ranks:
         measure(ranks)

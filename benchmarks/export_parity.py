@@ -27,10 +27,10 @@ from nima_cli.config.environ import home
 from nima_cli.engine.checkpoint.file import load_for_inference
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.export.run import export_checkpoint
-from nima_cli.engine.inference.generator import Stops
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.generator import StoppingCriteria
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
-from nima_cli.engine.kernels.decoder.stepper import native_stepper
+from nima_cli.engine.kernels.decoder import native_backend
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import NimaError
 
@@ -87,9 +87,9 @@ def with_nima(model: GPT, tokenizer: Tokenizer) -> Program:
     """nima itself."""
 
     def answer(questions: Questions) -> Answers:
-        generator = TextGenerator(model, tokenizer, native_stepper(model, home() / "compiled")).generator
-        stops = Stops(frozenset(questions.ends), questions.tokens)
-        greedy = Sampling(temperature=0.0)
+        generator = TextGenerator(model, tokenizer, native_backend(model, home() / "compiled")).generator
+        stops = StoppingCriteria(frozenset(questions.ends), questions.tokens)
+        greedy = SamplingParams(temperature=0.0)
         found = [list(generator.decode(prompt, sampling=greedy, stops=stops, seed=0)) for prompt in questions.prompts]
         return Answers([tokenizer.encode(text) for text in questions.texts], found)
 

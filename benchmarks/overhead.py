@@ -26,6 +26,9 @@ from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
 from nima_cli.engine.data.store.dataset import open_dataset
 from nima_cli.engine.device import keep_freed_memory, pick_device
+from nima_cli.engine.kernels.trust import trusted_kernels
+from nima_cli.engine.training.loss import linear_cross_entropy
+from nima_cli.engine.training.run_spec import make_run_spec
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.events import EvalDone, Event, EventHandler, RunStarted, SampleDrawn, Saved
 
@@ -50,9 +53,11 @@ def measure(
     At last the seconds that the samples of one evaluation take.
     """
     config = make_config(block, blocks)
-    device = pick_device(config.hardware.device, config.training.use_mixed_precision).with_kernels(compiled())
+    device = pick_device(config.hardware.device, config.training.use_mixed_precision)
+    kernels = trusted_kernels(device, config, compiled(), linear_cross_entropy).kernels
     keep_freed_memory()
-    trainer = Trainer(config, open_dataset(dataset), run_dir, device)
+    opened = open_dataset(dataset)
+    trainer = Trainer(make_run_spec(config, opened), opened, run_dir, device, kernels=kernels)
     watched, blind = trainer.plan, dataclasses.replace(trainer.plan, log_steps=NEVER)
     views = run_event_handlers(config.monitoring, run_dir, resumed_step=None, history=run_dir, quiet=False)
     seconds = {True: [0.0] * (blocks + 1), False: [0.0] * (blocks + 1)}
@@ -64,7 +69,7 @@ def measure(
         came = time.perf_counter()
         number = (trainer.step - 1) // block if trainer.step else 0
         on, spent = number % 2 == 0, later if number else once
-        trainer.state.plan = watched if on else blind
+        trainer.plan = watched if on else blind
         if isinstance(event, SampleDrawn):
             samples += came - began
         elif not isinstance(event, EvalDone | Saved | RunStarted):

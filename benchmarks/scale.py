@@ -41,7 +41,7 @@ class Stopwatch:
             result = pickle.dumps(function(pickle.loads(packed)[1]))
             done = time.process_time()
             unpacked: R = pickle.loads(result)
-            self.spread[function.__name__] += done - packed_at
+            self.spread[getattr(function, "func", function).__name__] += done - packed_at
             self.crossing += packed_at - begin + time.process_time() - done
             yield unpacked
 

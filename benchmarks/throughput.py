@@ -29,10 +29,10 @@ from race import PEERS, Contender, Result, at_best, race
 from rich.console import Console
 from rich.table import Table
 
-from nima_cli.cli.compiled import compiled as compiled_programs
 from nima_cli.config.load import load_config
 from nima_cli.engine.data.store.dataset_files import read_metadata
-from nima_cli.engine.device import pick_device
+from nima_cli.engine.device import cpu_features, pick_device
+from nima_cli.engine.kernels.trust import gains_from_int8
 from nima_cli.engine.model.shape import resolve
 
 NIMA = "nima"
@@ -58,8 +58,8 @@ class Entry:
 
 def entries(nanogpt: Path | None, litgpt: Path | None, compiled: bool) -> Iterator[Entry]:
     """Who can take part here."""
-    ours = pick_device("cpu", True).with_kernels(compiled_programs())
-    int8 = ours.kernels is not None and ours.kernels.int8
+    ours = pick_device("cpu", True)
+    int8 = gains_from_int8(cpu_features())
     yield Entry(NIMA, "nima_trains.py", dtype="int8" if int8 else ours.dtype_name, attention=ours.dtype_name)
     if nanogpt is not None:
         folder = ("--folder", str(nanogpt))

@@ -27,9 +27,11 @@ from nima_cli import __version__
 from nima_cli.cli.compiled import compiled
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.config.schema import PRESETS, Config
-from nima_cli.engine import Tokenizer, Trainer, open_dataset, pick_device, prepare
+from nima_cli.engine import Tokenizer, Trainer, make_run_spec, open_dataset, pick_device, prepare
 from nima_cli.engine.data.store.dataset import PreparedDataset
+from nima_cli.engine.kernels.trust import trusted_kernels
 from nima_cli.engine.model.shape import resolve
+from nima_cli.engine.training.loss import linear_cross_entropy
 from nima_cli.errors import NimaError
 from nima_cli.events import EvalDone
 
@@ -113,8 +115,9 @@ def measure(name: str, tokenizer: Tokenizer, sources: Sequence[str], work: Path,
     config = _config(steps, seed)
     run_dir = work / f"{name}-run"
     run_dir.mkdir()
-    device = pick_device("cpu", config.training.use_mixed_precision).with_kernels(compiled())
-    trainer = Trainer(config, dataset, run_dir, device)
+    device = pick_device("cpu", config.training.use_mixed_precision)
+    kernels = trusted_kernels(device, config, compiled(), linear_cross_entropy).kernels
+    trainer = Trainer(make_run_spec(config, dataset), dataset, run_dir, device, kernels=kernels)
     done = [event for event in trainer.run() if isinstance(event, EvalDone)][-1]
     train, val = (dataset.metadata["splits"][split] for split in ("train", "val"))
     return Found(

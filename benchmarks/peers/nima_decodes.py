@@ -6,8 +6,8 @@ from pathlib import Path
 from turns import Turns
 
 from nima_cli.cli.inference import load_model
-from nima_cli.engine.inference.generator import Generator, Stops
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.generator import Generator, StoppingCriteria
+from nima_cli.engine.inference.sampling import SamplingParams
 
 
 def main() -> None:
@@ -21,9 +21,11 @@ def main() -> None:
     asked = parser.parse_args()
     turns = Turns()
     loaded = load_model(asked.checkpoint, device="cpu", dtype=asked.dtype)
-    generator = Generator(loaded.model, None if asked.torch else loaded.stepper())
-    stops = Stops(frozenset(), asked.tokens)
-    turns.take(lambda: list(generator.decode(asked.prompt, sampling=Sampling(temperature=0.0), stops=stops, seed=0)))
+    generator = Generator(loaded.model, None if asked.torch else loaded.backend())
+    stops = StoppingCriteria(frozenset(), asked.tokens)
+    turns.take(
+        lambda: list(generator.decode(asked.prompt, sampling=SamplingParams(temperature=0.0), stops=stops, seed=0))
+    )
 
 
 if __name__ == "__main__":

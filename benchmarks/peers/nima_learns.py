@@ -16,7 +16,10 @@ from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
 from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import keep_freed_memory, pick_device
+from nima_cli.engine.kernels.trust import trusted_kernels
+from nima_cli.engine.training.loss import linear_cross_entropy
 from nima_cli.engine.training.planning.defaults import batch_for
+from nima_cli.engine.training.run_spec import make_run_spec
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.events import EvalDone, Progress, StepDone
 
@@ -69,10 +72,11 @@ def main() -> None:
     asked = parser.parse_args()
     dataset, found = open_dataset(asked.data), Learnt()
     config = configure(asked.shape, asked.tokens, asked.evaluations, asked.seed, asked.told)
-    device = pick_device("cpu", config.training.use_mixed_precision).with_kernels(compiled())
+    device = pick_device("cpu", config.training.use_mixed_precision)
+    kernels = trusted_kernels(device, config, compiled(), linear_cross_entropy).kernels
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config, dataset, Path(folder), device)
+        trainer = Trainer(make_run_spec(config, dataset), dataset, Path(folder), device, kernels=kernels)
         found.begin(asked.started)
         worked, before = time.process_time(), 0.0
         for event in trainer.run():

@@ -11,6 +11,9 @@ from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
 from nima_cli.engine.data.store.dataset import open_dataset
 from nima_cli.engine.device import keep_freed_memory, pick_device
+from nima_cli.engine.kernels.trust import trusted_kernels
+from nima_cli.engine.training.loss import linear_cross_entropy
+from nima_cli.engine.training.run_spec import make_run_spec
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.events import StepDone
 
@@ -29,12 +32,14 @@ def main() -> None:
     }  # fmt: skip
     model = config.model.model_dump() | {"context_length": SHAPES[asked.shape].context, "dropout": 0.0}
     config = Config.model_validate({**config.model_dump(), "training": training, "model": model})
-    device = pick_device(asked.device, config.training.use_mixed_precision).with_kernels(compiled())
+    device = pick_device(asked.device, config.training.use_mixed_precision)
+    kernels = trusted_kernels(device, config, compiled(), linear_cross_entropy).kernels
     keep_freed_memory()
     turns = Turns()
     with tempfile.TemporaryDirectory() as folder:
         turns.begin()
-        for event in Trainer(config, open_dataset(asked.data), Path(folder), device).run():
+        dataset = open_dataset(asked.data)
+        for event in Trainer(make_run_spec(config, dataset), dataset, Path(folder), device, kernels=kernels).run():
             if isinstance(event, StepDone):
                 turns.begin()
 

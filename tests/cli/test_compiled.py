@@ -56,7 +56,8 @@ def test_what_a_failed_compiler_said_is_named(tiny_dataset: Path, config: Path, 
     )  # fmt: skip
     assert ran.code == 0, ran.stderr
     (log,) = (home / "compiled").iterdir()
-    assert f"what it said is in {log}" in ran.stderr
+    assert f"cannot compile it: this compiler is broken (all it said is in {log})" in ran.stderr
+    assert "this compiler is broken" in (tmp_path / "run" / "logs" / "train.log").read_text("utf-8")
     assert "this compiler is broken" in log.read_text("utf-8")
 
 

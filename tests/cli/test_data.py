@@ -225,6 +225,7 @@ def test_other_options_need_overwrite(run_cli: RunCli, tiny_corpus: Path, tmp_pa
     again = run_cli(*arguments)
     assert again.code == 0
     assert "is already prepared" in again.stderr
+    assert "pass `--overwrite` to redo" in again.stderr
     other = run_cli(*arguments, "--max-length", "1024")
     assert other.code == 2
     assert "`max_length` 512 -> 1024" in other.stderr

@@ -4,7 +4,7 @@ import pytest
 
 from nima_cli.cli.flag_names import in_flags
 
-FLAGS = {"--overwrite", "--resume", "--min-length"}
+FLAGS = {"overwrite": "--overwrite", "resume": "--resume", "min_length": "--min-length", "dedupe": "--dedup"}
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,7 @@ FLAGS = {"--overwrite", "--resume", "--min-length"}
         ("go on with `resume=auto`", "go on with `--resume auto`"),
         ("`data.min_length` is too large", "`data.min_length` is too large"),
         ("lower `min_length=`", "lower `--min-length`"),
+        ("keep them with `dedupe=exact`", "keep them with `--dedup exact`"),
         ("set `training.batch_size` lower", "set `training.batch_size` lower"),
         ("keys found: `overwrite`, `prompt`", "keys found: `overwrite`, `prompt`"),
         ("`seed=3`", "`seed=3`"),

@@ -100,8 +100,10 @@ def test_a_start_that_is_refused_leaves_no_directory(nima: Nima, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
 
 
-def test_giving_back_leaves_a_run_alone(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "metrics.jsonl").touch()
-    rundir.give_back(tmp_path / "run")
-    assert (tmp_path / "run" / "metrics.jsonl").exists()
+def test_giving_back_leaves_a_run_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    begun, dropped = (rundir.new_run_dir(None, name) for name in ("begun", "dropped"))
+    (begun / "metrics.jsonl").touch()
+    rundir.give_back()
+    assert (begun / "metrics.jsonl").exists()
+    assert not dropped.exists()

@@ -1,6 +1,8 @@
 """`nima train --resume` and its relatives: what goes on, what is left alone, and what is refused."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,45 @@ def test_a_branch_that_is_refused_leaves_nothing(tiny_run: TinyRun, nima: Nima, 
     ran = nima("train", "--resume", tiny_run.run_dir, "--output-dir", tmp_path / "branch", "--learning-rate", "0.5")
     assert "`training.learning_rate` was 0.01" in refused(ran, 2)
     assert list(tmp_path.iterdir()) == []
+
+
+BYTES_READ = """
+import sys
+from pathlib import Path
+from nima_cli.cli.commands import train as command
+from nima_cli.cli.training import output, processes, start
+from nima_cli.engine.training import session
+import nima_cli.cli.datasets, nima_cli.config.load, nima_cli.engine.data.prepare, nima_cli.ui.progress_view
+options = start.TrainOptions(
+    config=None, preset=None, data=Path(sys.argv[2]), device=None, output_dir=None, overrides={"training.max_steps": 4},
+    set_=[], resume=sys.argv[1], init_from=None, allow_data_change=False, quiet=True, verbose=False, json=False,
+)
+def read():
+    return int(Path("/proc/self/io").read_text().split()[1])
+began = read()
+for event in session.train(start.start_training(options).open()):
+    if type(event).__name__ == "StepDone":
+        break
+print(read() - began)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts bytes as Linux does")
+def test_a_resume_reads_the_tensors_of_one_checkpoint_once(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    wide = (
+        "--set",
+        "model.d_ff=4096",
+        "--set",
+        "hardware.compiler=none",
+        "--set",
+        "evaluation.generation.enabled=false",
+    )
+    steps = ("--set", "training.save_steps=1", "--set", "training.eval_steps=1", "--set", "training.log_steps=1")
+    ran = nima("train", "--max-steps", "3", "-c", tiny_run.config, "--data", tiny_run.data, *wide, *steps, cwd=tmp_path)
+    assert ran.code == 0, ran.stderr
+    run_dir = next((tmp_path / "experiments").glob("tiny*"))
+    size = (run_dir / "checkpoint_last.pt").stat().st_size
+    assert size > 5_000_000
+    program = [sys.executable, "-c", BYTES_READ, str(run_dir), str(tiny_run.data)]
+    done = subprocess.run(program, check=True, capture_output=True, text=True, timeout=120)
+    assert size <= int(done.stdout) < 1.5 * size

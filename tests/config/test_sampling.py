@@ -8,7 +8,7 @@ import pytest
 from nima_cli.config.data_help import SAMPLING_HELP
 from nima_cli.config.sampling import SamplingConfig
 from nima_cli.config.schema import GenerationConfig
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.errors import InputError
 from tests.conftest import RunCli
 
@@ -18,8 +18,8 @@ NAMES = list(SamplingConfig.model_fields)
 def test_the_engine_and_the_samples_of_training_have_the_same_defaults() -> None:
     default = SamplingConfig()
     for name in NAMES:
-        assert getattr(Sampling(), name) == getattr(default, name) == getattr(GenerationConfig(), name)
-    assert set(inspect.signature(Sampling).parameters) == set(NAMES)
+        assert getattr(SamplingParams(), name) == getattr(default, name) == getattr(GenerationConfig(), name)
+    assert set(inspect.signature(SamplingParams).parameters) == set(NAMES)
 
 
 @pytest.mark.parametrize("command", ["chat", "generate"])
@@ -45,9 +45,9 @@ def test_the_range_is_the_same_for_the_engine_and_a_configuration(
     name: str, fits: list[float], beyond: list[float]
 ) -> None:
     for value in fits:
-        assert getattr(Sampling(**{name: value}), name) == getattr(GenerationConfig(**{name: value}), name)  # type: ignore[arg-type]
+        assert getattr(SamplingParams(**{name: value}), name) == getattr(GenerationConfig(**{name: value}), name)  # type: ignore[arg-type]
     for value in beyond:
         with pytest.raises(InputError, match=f"`{name}` .* is out of range"):
-            Sampling(**{name: value})  # type: ignore[arg-type]
+            SamplingParams(**{name: value})  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=name):
             GenerationConfig(**{name: value})

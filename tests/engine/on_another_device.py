@@ -13,7 +13,7 @@ from nima_cli.engine.checkpoint.files import LAST
 from nima_cli.engine.data.store.dataset import open_dataset
 from nima_cli.engine.device import Device
 from nima_cli.engine.evaluation.run import Evaluation, evaluate_split
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.events import Progress
 from tests.engine.stand_in import NAME, REACHED, RefusedError, stand_in
@@ -32,14 +32,14 @@ def use(device: torch.device, dataset: Path, folder: Path, *, optimizer: str) ->
     model, tokenizer, _ = checkpoints.load_for_inference(folder / LAST, compute_dtype=torch.float32)
     model = model.to(device)
     measured = _result(evaluate_split(model, open_dataset(dataset), "test", samples=2, questions=2))
-    sampling = Sampling(temperature=0.7, top_k=20, repetition_penalty=1.2, min_p=0.01)
+    sampling = SamplingParams(temperature=0.7, top_k=20, repetition_penalty=1.2, min_p=0.01)
     (written,) = TextGenerator(model, tokenizer).complete(
         "The scheduler", sampling=sampling, max_new_tokens=12, seed=3, num_samples=1, stop=()
     )
     return {
         "losses": [event.loss for event in steps(events)],
         "val": [event.loss for event in evaluations(events)],
-        "test": [measured.total.loss, measured.total.hits],
+        "test": [measured.total.loss, measured.total.n_correct],
         "answers": str(measured.answers),
         "text": written.text,
     }

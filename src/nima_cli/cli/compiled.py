@@ -18,14 +18,14 @@ def compiled() -> Path:
 
 def compile_decoder_meanwhile(device: str) -> None:
     """Begin with what the first text on a machine would wait for, before torch is imported and a model is read."""
-    from nima_cli.engine.kernels.decoder.program import DECODER
+    from nima_cli.engine.kernels.build import DECODER
 
     _compile_meanwhile(DECODER, device)
 
 
 def compile_kernels_meanwhile(device: str) -> None:
     """Begin with what the first step of training on a machine would wait for."""
-    from nima_cli.engine.kernels.program import KERNELS
+    from nima_cli.engine.kernels.build import KERNELS
 
     _compile_meanwhile(KERNELS, device)
 

@@ -1,4 +1,4 @@
-"""Finds or makes the dataset that a command needs; the engine does the work."""
+"""Finds or makes the dataset that a command needs."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def with_sources(config: "Config") -> "Config":
-    """The configuration with the embedded source filled in where the user named no data at all."""
+    """The configuration, with the embedded source where the user named no data."""
     if config.data.dir is not None or config.data.sources:
         return config
     from nima_cli.config.data_schema import BUILTIN_SOURCE, SourceConfig
@@ -38,12 +38,9 @@ def data_dir(data: "DataConfig") -> Path:
 
 
 def ensure_prepared(data: "DataConfig", *, workers: int) -> Iterator[Event]:
-    """Prepare the dataset when it is missing or its sources changed, and say why; of one that is kept, what is odd.
-
-    Raises:
-        NimaError: there is nothing to prepare from, or preparing failed.
-    """
-    from nima_cli.engine.data.prepare import prepare, staleness
+    """Prepare the dataset when it is missing or its sources changed; of one that is kept, repeat its warnings."""
+    from nima_cli.engine.data.prepare import prepare
+    from nima_cli.engine.data.staleness import staleness
 
     folder = data_dir(data)
     reason = staleness(data, folder) if data.sources else None
@@ -55,11 +52,11 @@ def ensure_prepared(data: "DataConfig", *, workers: int) -> Iterator[Event]:
 
 
 def _oddities(folder: Path) -> Iterator[Event]:
-    """What the preparation of a dataset warned of, as far as it matters to whoever trains on it."""
-    from nima_cli.engine.data.dedup.contamination_report import leak_warning
+    """What preparing the dataset warned of, as far as it matters for training."""
+    from nima_cli.engine.data.dedup.contamination_report import contamination_warning
     from nima_cli.engine.data.store.dataset_files import read_metadata
 
-    warning = leak_warning(read_metadata(folder))
+    warning = contamination_warning(read_metadata(folder))
     if warning is not None:
         yield Note("warning", f"{folder}: {warning}")
 
@@ -67,12 +64,11 @@ def _oddities(folder: Path) -> Iterator[Event]:
 def dataset_of_run(config: "Config", run_dir: Path, sha256: str | None) -> Path:
     """Where the dataset of a run is now.
 
-    As the run's configuration says it, from the working directory; else, because that was written in another working
-    directory or before both were moved, in the run directory or a folder above it. Its hash tells which one it is.
+    The path in the run's configuration is tried from the working directory, then from the run directory and the folders
+    above it, because both may have moved. The hash decides.
 
     Args:
-        config: the run's own.
-        sha256: of the dataset's metadata, as the checkpoint knows it; None takes the configuration's word.
+        sha256: of the dataset's metadata, as the checkpoint knows it; None trusts the configuration.
 
     Raises:
         DataError: it is nowhere.

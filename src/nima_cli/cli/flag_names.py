@@ -3,7 +3,9 @@
 import os
 import re
 import shlex
-from collections.abc import Collection
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,50 @@ import typer
 from typer.core import TyperCommand
 
 from nima_cli.errors import NimaError, NotPreparedError
+from nima_cli.events import Event, Note
 
 # The engine names a parameter with its value: `min_length=`, `resume=auto`. The key of a setting stays what it is.
 _NAMED = re.compile(r"`(?P<name>[a-z_]+)=(?P<value>[^`\n]*)`")
 
 
-def in_flags(text: str, flags: Collection[str]) -> str:
-    """`text` with each option that is among `flags` named as on the command line, and all else as it is."""
+def in_flags(text: str, flags: Mapping[str, str]) -> str:
+    """`text` with each option that is a key of `flags` named as on the command line, and all else as it is."""
 
     def flag(match: re.Match[str]) -> str:
-        name = f"--{match['name'].replace('_', '-')}"
-        if name not in flags:
+        name = flags.get(match["name"])
+        if name is None:
             return match[0]
         return f"`{name}`" if match["value"] in ("", "True") else f"`{name} {match['value']}`"
 
     return _NAMED.sub(flag, text)
+
+
+def flags_of(parameters: Sequence[Any]) -> dict[str, str]:
+    """The flags of a command by their own names and by those of its parameters (`--dedup` is `dedupe`)."""
+    flags = [flag for parameter in parameters for flag in parameter.opts]
+    own = {flag.lstrip("-").replace("-", "_"): flag for flag in flags}
+    return {parameter.name or "": parameter.opts[0] for parameter in parameters} | own
+
+
+def notes_in_flags(events: Iterator[Event], context: typer.Context) -> Iterator[Event]:
+    """`events`, whose notes name options as the command of `context` does."""
+    flags = flags_of(context.command.params)
+    for event in events:
+        yield replace(event, message=in_flags(event.message, flags)) if isinstance(event, Note) else event
+
+
+@contextmanager
+def flags_named(flags: Mapping[str, str]) -> Iterator[None]:
+    """Word the engine's errors in these flags, and in that of `nima data prepare` that hints send the user to."""
+    try:
+        yield
+    except NimaError as error:
+        known = {"tokenizer_from": "--tokenizer-from", **flags}
+        error.message = in_flags(error.message, known)
+        error.hint = in_flags(error.hint, known) if error.hint is not None else None
+        if isinstance(error, NotPreparedError):
+            error.hint = _how_to_prepare(error.folder)
+        raise
 
 
 class Command(TyperCommand):
@@ -33,15 +64,8 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run it."""
-        try:
+        with flags_named(flags_of(self.params)):
             return super().invoke(ctx)
-        except NimaError as error:
-            flags = {flag for parameter in self.params for flag in parameter.opts}
-            error.message = in_flags(error.message, flags)
-            error.hint = in_flags(error.hint, flags) if error.hint is not None else None
-            if isinstance(error, NotPreparedError):
-                error.hint = _how_to_prepare(error.folder)
-            raise
 
 
 def _how_to_prepare(folder: Path) -> str:

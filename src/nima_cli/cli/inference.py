@@ -12,10 +12,10 @@ from nima_cli.errors import InputError
 if TYPE_CHECKING:
     from nima_cli.engine.checkpoint.file import Checkpoint
     from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-    from nima_cli.engine.inference.decode_backend import Stepper
-    from nima_cli.engine.inference.int8 import Int8Rows
-    from nima_cli.engine.inference.sampling import Sampling
+    from nima_cli.engine.inference.decode_backend import DecodeBackend
+    from nima_cli.engine.inference.sampling import SamplingParams
     from nima_cli.engine.inference.text import TextGenerator
+    from nima_cli.engine.kernels.convert import Int8Rows
     from nima_cli.engine.model.gpt import GPT
 
 
@@ -35,14 +35,14 @@ class LoadedModel:
         """The type of its matrices."""
         return "int8" if self.rows else str(self.model.compute_dtype).removeprefix("torch.")
 
-    def stepper(self) -> "Stepper | None":
+    def backend(self) -> "DecodeBackend | None":
         """A compiled program that decodes with it, where this machine can have one; says why where it cannot."""
         from nima_cli.engine.kernels.build import NoProgramError
-        from nima_cli.engine.kernels.decoder.stepper import native_stepper
+        from nima_cli.engine.kernels.decoder import native_backend
         from nima_cli.ui.console import say
 
         try:
-            return native_stepper(self.model, compiled(), self.rows)
+            return native_backend(self.model, compiled(), self.rows)
         except NoProgramError as error:
             if not self.quiet:
                 say(f"writing with torch alone, up to thirteen times as slow: {error.message}", "warning")
@@ -54,7 +54,7 @@ class LoadedModel:
         """What writes text with it, as fast as this machine can."""
         from nima_cli.engine.inference.text import TextGenerator
 
-        return TextGenerator(self.model, self.tokenizer, self.stepper())
+        return TextGenerator(self.model, self.tokenizer, self.backend())
 
 
 def chosen_checkpoint(argument: Path | None, option: Path | None, *, quiet: bool) -> Path:
@@ -75,11 +75,11 @@ def newest_run(option: str, what: str, *, quiet: bool) -> Path:
     return run_dir
 
 
-def sampling(seeds: Sequence[int], **given: float | None) -> "Sampling":
+def sampling(seeds: Sequence[int], **given: float | None) -> "SamplingParams":
     """How to choose tokens, from options by the names of the settings; None leaves the default."""
-    from nima_cli.engine.inference.sampling import Sampling, check_seed
+    from nima_cli.engine.inference.sampling import SamplingParams, check_seed
 
-    chosen = Sampling(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    chosen = SamplingParams(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     check_seed(seeds[0])
     check_seed(seeds[-1])
     return chosen
@@ -92,7 +92,7 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, qu
     from nima_cli.engine.checkpoint import file as checkpoints
     from nima_cli.engine.checkpoint.files import find
     from nima_cli.engine.device import pick_inference_device
-    from nima_cli.engine.inference.int8 import quantize_
+    from nima_cli.engine.kernels.convert import quantize_
     from nima_cli.ui.console import say
 
     place = pick_inference_device(device, "auto" if dtype == "int8" else dtype, batched=batched)

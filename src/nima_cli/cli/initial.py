@@ -1,4 +1,4 @@
-"""What a checkpoint settles for a run that starts from it, or for data that is prepared for it: shape and tokenizer."""
+"""The shape and the tokenizer that a run, or the data prepared for it, takes from a checkpoint."""
 
 import hashlib
 from pathlib import Path
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def foundation(checkpoint: "Checkpoint") -> dict[str, Any]:
-    """Settings below all that the user gives: the shape of the checkpoint, and what its preset says of training."""
+    """Settings that anything the user gives overrides: the checkpoint's shape, and its preset's training settings."""
     from nima_cli.config.schema import PRESETS, ModelConfig
 
     sizes = {key: value for key, value in checkpoint.shape.to_dict().items() if key in ModelConfig.model_fields}
@@ -19,7 +19,7 @@ def foundation(checkpoint: "Checkpoint") -> dict[str, Any]:
 
 
 def with_tokenizer(config: "Config", checkpoint: "Checkpoint") -> "Config":
-    """The settings with the checkpoint's tokenizer for data that has yet to be prepared, unless another is named."""
+    """The settings with the checkpoint's tokenizer for data that is yet to be prepared, unless they name another."""
     if not config.data.sources or config.data.tokenizer_from is not None:
         return config
     data = config.data.model_copy(update={"tokenizer_from": str(_kept(checkpoint)), "vocab_size": None})
@@ -27,12 +27,7 @@ def with_tokenizer(config: "Config", checkpoint: "Checkpoint") -> "Config":
 
 
 def tokenizer_path(named: Path) -> str:
-    """A tokenizer that `data.tokenizer_from` can name: `named` itself, or a copy of the one that a checkpoint holds.
-
-    Raises:
-        CheckpointError: `named` is a checkpoint that cannot be used.
-        ResourceError: the copy cannot be written.
-    """
+    """A path for `data.tokenizer_from`: `named` itself, or a copy of the tokenizer in a checkpoint."""
     from nima_cli.engine.checkpoint.files import checkpoint_files
 
     is_checkpoint = bool(checkpoint_files(named)) if named.is_dir() else named.suffix == ".pt"
@@ -45,7 +40,7 @@ def tokenizer_path(named: Path) -> str:
 
 
 def _kept(checkpoint: "Checkpoint") -> Path:
-    """The tokenizer of a checkpoint as a file among nima's own, named by what is in it."""
+    """The tokenizer of a checkpoint as a file in nima's home folder, named after its hash."""
     from nima_cli.config.environ import home
     from nima_cli.files import atomic_write, make_folder
 

@@ -1,8 +1,8 @@
-"""Which directory a run lives in; knows no checkpoint format and no engine.
+"""Which directory a run lives in.
 
 Runs live under `experiments/`. A new run never takes the directory of another: it gets the next free `name-2`. The name
-of the last run is kept in `experiments/.last`, so that `nima train --resume auto` or `nima chat` alone finds it; no
-clock and no file date decides anything.
+of the last run is kept in `experiments/.last`, so that `nima train --resume auto` or `nima chat` alone finds it; file
+dates decide nothing.
 """
 
 import contextlib
@@ -16,16 +16,17 @@ from nima_cli.files import explain
 ROOT = Path("experiments")
 LAST_RUN = ".last"
 _SHOWN = 5
+_claimed: list[Path] = []  # directories that this process has made for a run that may not begin
 
 
 def new_run_dir(output_dir: Path | None, name: str, *, again: bool = False) -> Path:
     """A directory for a new run.
 
-    One that the user named is not created; one that is chosen here is, in one step, so that of two starts at the same
-    moment each gets its own. `give_back` takes it away where the run did not begin.
+    One that the user named is not created here. One that is chosen is, atomically, so that two starts at the same
+    moment get one each; `give_back` removes it where the run did not begin.
 
     Args:
-        again: the one of a run that has no checkpoint yet may be used again.
+        again: reuse the directory of a run that has no checkpoint yet.
 
     Raises:
         InputError: `output_dir` already holds a run, or the name is no plain folder name.
@@ -35,29 +36,29 @@ def new_run_dir(output_dir: Path | None, name: str, *, again: bool = False) -> P
     from nima_cli.files import check_writable, folder_lock
 
     taken = holds_checkpoint if again else holds_run
+    if output_dir is not None and taken(output_dir):
+        with folder_lock(output_dir):  # a run that is still going on says by whom it is held
+            pass
+        raise InputError(
+            f"{output_dir}: already holds a run",
+            hint="go on with it with --resume auto, or choose another --output-dir",
+        )
+    if output_dir is None and not safe_name(name):
+        raise InputError(f"`{name}` cannot be the name of a run directory", hint="choose one with --output-dir")
+    check_writable(output_dir or ROOT)
     if output_dir is not None:
-        run_dir = output_dir
-        if taken(run_dir):
-            with folder_lock(run_dir):  # a run that is still going on says by whom it is held
-                pass
-            raise InputError(
-                f"{run_dir}: already holds a run",
-                hint="go on with it with --resume auto, or choose another --output-dir",
-            )
-    else:
-        if not safe_name(name):
-            raise InputError(f"`{name}` cannot be the name of a run directory", hint="choose one with --output-dir")
-        check_writable(ROOT)
-        return next(path for path in _candidates(name) if (holds_run(path) and not taken(path)) or _make(path))
-    check_writable(run_dir)
+        return output_dir
+    run_dir = next(path for path in _candidates(name) if (holds_run(path) and not taken(path)) or _make(path))
+    _claimed.append(run_dir)
     return run_dir
 
 
-def give_back(run_dir: Path) -> None:
-    """Remove a directory in which nothing was begun."""
-    with contextlib.suppress(OSError):  # it is not empty: a run lives there
-        run_dir.rmdir()
-        ROOT.rmdir()
+def give_back() -> None:
+    """Remove directories that `new_run_dir` made and in which nothing was begun."""
+    while _claimed:
+        with contextlib.suppress(OSError):  # it is not empty: a run lives there
+            _claimed.pop().rmdir()
+            ROOT.rmdir()
 
 
 def _make(path: Path) -> bool:

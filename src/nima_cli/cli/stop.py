@@ -1,4 +1,4 @@
-"""Turns signals into wishes that the training loop asks for: to stop, or to save and go on."""
+"""Turns signals into flags that the training loop polls: stop, or save and go on."""
 
 import signal
 from types import FrameType
@@ -15,7 +15,7 @@ def install(*, again_ends: bool = True) -> None:
     A SIGHUP that was ignored before, as `nohup` does, stays ignored.
 
     Args:
-        again_ends: a second signal of the same kind ends the process at once, which no file minds.
+        again_ends: a second signal of the same kind ends the process at once; files survive that.
     """
     for name in EXIT_CODES:
         number = getattr(signal, f"SIG{name}", None)  # Windows has no HUP

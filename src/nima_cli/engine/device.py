@@ -1,4 +1,4 @@
-"""Picks the processor and the number format by asking the machine; knows no model and no config file."""
+"""Picks the processor and the number format by asking the machine."""
 
 import ctypes
 import shutil
@@ -9,8 +9,6 @@ from typing import Literal
 
 import torch
 
-from nima_cli.engine.kernels.kernels import Kernels, load_kernels
-from nima_cli.engine.kernels.program import KERNELS
 from nima_cli.errors import DeviceError
 from nima_cli.events import Note
 
@@ -22,18 +20,14 @@ _IMITATES = "has no instructions for it and imitates them, which is slower than 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where to compute, in which type and with what; master weights stay float32 whatever `dtype` is.
+    """Where to compute and in which type; master weights stay float32 whatever `dtype` is.
 
     Attributes:
-        kernels: compiled for training on this processor; None is torch alone.
-        int8: whether kernels should multiply 8-bit integers.
         notes: what the user should know about this choice.
     """
 
     device: torch.device
     dtype: torch.dtype
-    kernels: Kernels | None = None
-    int8: bool = False
     notes: tuple[Note, ...] = ()
 
     @property
@@ -43,19 +37,6 @@ class Device:
             return torch.cuda.get_device_name(self.device)
         return self.device.type
 
-    @property
-    def takes_kernels(self) -> bool:
-        """Whether there are kernels for such a device, if this machine can compile them."""
-        return KERNELS.fits_platform and Kernels.fit(torch.empty(0, device=self.device, dtype=self.dtype))
-
-    def with_kernels(self, folder: Path) -> "Device":
-        """The same with training's kernels from a folder of compiled programs, where they are for this device.
-
-        Raises:
-            NoProgramError: they cannot be had here.
-        """
-        return replace(self, kernels=load_kernels(folder, int8=self.int8)) if self.takes_kernels else self
-
     def noting(self, level: str, message: str) -> "Device":
         """The same with one more note."""
         return replace(self, notes=(*self.notes, Note(level, message)))
@@ -64,11 +45,6 @@ class Device:
     def dtype_name(self) -> str:
         """`float32`, `bfloat16` or `float16`."""
         return DTYPE_NAMES[self.dtype]
-
-    @property
-    def precision(self) -> str:
-        """What to tell the user: the type, and whether matrices are multiplied in another one."""
-        return f"{self.dtype_name} and int8" if self.kernels is not None and self.kernels.int8 else self.dtype_name
 
     def synchronize(self) -> None:
         """Wait for queued work, so that a clock read after it is honest."""
@@ -83,8 +59,8 @@ def pick_device(wanted: str, mixed_precision: bool | Literal["bf16", "fp16", "in
 
     Args:
         wanted: `auto`, `cpu`, `cuda` or `mps`.
-        mixed_precision: True takes what the device is fast in: a 16-bit type, and kernels that multiply 8-bit integers.
-            False takes float32.
+        mixed_precision: True and `int8` take the type that the device is fast in, False takes float32. Whether matrices
+            are then multiplied as 8-bit integers is a question to `kernels.trust`.
         index: which GPU.
 
     Raises:
@@ -95,16 +71,9 @@ def pick_device(wanted: str, mixed_precision: bool | Literal["bf16", "fp16", "in
     if mixed_precision is False:
         return found
     on_cpu = device.type == "cpu"
-    features = _cpu_features() if on_cpu else {}
-    fast, int8 = cpu_types(features) if on_cpu else (_gpu_type(device), False)
-    if mixed_precision is True:
-        return replace(found, dtype=fast, int8=int8)
-    if mixed_precision == "int8":
-        if not _multiplies_int8(features):
-            raise DeviceError(
-                "`training.use_mixed_precision: int8` needs a processor with AVX512-VNNI or AMX", hint="use `true`"
-            )
-        return replace(found, dtype=fast, int8=True)
+    fast = cpu_type(cpu_features()) if on_cpu else _gpu_type(device)
+    if mixed_precision in (True, "int8"):
+        return replace(found, dtype=fast)
     dtype = torch.bfloat16 if mixed_precision == "bf16" else torch.float16
     if dtype is torch.float16 and on_cpu:
         raise DeviceError(
@@ -117,7 +86,7 @@ def pick_device(wanted: str, mixed_precision: bool | Literal["bf16", "fp16", "in
 
 
 def pick_inference_device(wanted: str, dtype: str, *, batched: bool) -> Device:
-    """Turn `--device` and `--dtype` of eval, generate and chat into a device and a type.
+    """Turn the device and the type that eval, generate and chat were asked for into a device and a type.
 
     Args:
         wanted: `auto`, `cpu`, `cuda` or `mps`.
@@ -130,7 +99,7 @@ def pick_inference_device(wanted: str, dtype: str, *, batched: bool) -> Device:
     """
     if dtype != "auto":
         return pick_device(wanted, "bf16" if dtype == "bfloat16" else False)
-    device = replace(pick_device(wanted, True), int8=False)
+    device = pick_device(wanted, True)
     alone_on_cpu = device.device.type == "cpu" and not batched
     return replace(device, dtype=torch.float32) if alone_on_cpu else device
 
@@ -143,10 +112,10 @@ def _find(wanted: str, index: int) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if index >= count:
             reason, hint = (f"only {count} can be seen", "see `nvidia-smi`") if count else why_no_cuda()
-            raise DeviceError(f"GPU {index} was asked for, but {reason}", hint=f"{hint}, or use `--device cpu`")
+            raise DeviceError(f"GPU {index} was asked for, but {reason}", hint=f"{hint}, or use `device=cpu`")
         return torch.device("cuda", index)
     if wanted == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("`mps` was asked for, but this machine has none", hint="use `--device auto`")
+        raise DeviceError("`mps` was asked for, but this machine has none", hint="use `device=auto`")
     return torch.device(wanted)
 
 
@@ -177,7 +146,9 @@ def _passed_over(found: torch.device) -> tuple[Note, ...]:
     if found.type != "cpu":
         return ()
     if torch.backends.mps.is_available():
-        return (Note("info", "computing on the CPU: Apple's GPU is untested, and used with `--device mps` only"),)
+        return (
+            Note("info", "computing on the CPU: Apple's GPU is untested, and used only if `hardware.device` names it"),
+        )
     if _NVIDIA_DRIVER.exists() or shutil.which("nvidia-smi") is not None:
         reason, hint = why_no_cuda()
         return (Note("warning", f"computing on the CPU, although there is a driver for NVIDIA GPUs: {reason}; {hint}"),)
@@ -191,24 +162,13 @@ def _gpu_type(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
 
-def cpu_types(features: Mapping[str, bool]) -> tuple[torch.dtype, bool]:
-    """What a processor with these features trains fastest in: a type, and whether matrices are multiplied in int8.
-
-    bfloat16 is slower than float32 where it is not multiplied in hardware. int8 was measured to gain with AVX512-VNNI
-    alone; AMX multiplies bfloat16 so fast that rounding to int8 costs more than it saves.
-    """
-    amx = any(present for feature, present in features.items() if feature.startswith("amx"))
-    fast = features.get("amx_bf16") or features.get("avx512_bf16")
-    return torch.bfloat16 if fast else torch.float32, _multiplies_int8(features) and not amx
+def cpu_type(features: Mapping[str, bool]) -> torch.dtype:
+    """What a processor with these features trains fastest in: bfloat16 where it multiplies that in hardware."""
+    return torch.bfloat16 if features.get("amx_bf16") or features.get("avx512_bf16") else torch.float32
 
 
-def _multiplies_int8(features: Mapping[str, bool]) -> bool:
-    """In hardware, with a function of torch for it."""
-    return hasattr(torch, "_int_mm") and bool(features.get("amx_int8") or features.get("avx512_vnni"))
-
-
-def _cpu_features() -> Mapping[str, bool]:
-    """The processor's, by the names that Linux gives them."""
+def cpu_features() -> Mapping[str, bool]:
+    """What this processor has, by the names that Linux gives it."""
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     if capabilities is not None:
         found: Mapping[str, bool] = capabilities()

@@ -1,6 +1,6 @@
 """How much memory this process could have, asked of the machine: never more than what any limit leaves it.
 
-It knows no model. What Linux says is read from its own files under `root`, so that a test can be any machine.
+What Linux says is read from its own files under `root`, so that a test can be any machine.
 """
 
 import contextlib

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nima_cli.engine.data.document import Document, Turn
-from nima_cli.engine.data.parallel import mapper
-from nima_cli.engine.data.store.document_store import Spool, pack, read_documents, unpack
+from nima_cli.engine.data.parallel import process_mapper
+from nima_cli.engine.data.store.document_store import DocumentStore, pack, read_documents, unpack
 from nima_cli.errors import DataError, ResourceError
 
 
@@ -30,7 +30,7 @@ def test_results_come_in_order_and_tasks_are_taken_as_needed(workers: int) -> No
             taken.append(number)
             yield number
 
-    with mapper(workers) as run:
+    with process_mapper(workers) as run:
         results = run(double, tasks())
         assert [next(results) for _ in range(20)] == [2 * number for number in range(100, 120)]
     assert len(taken) <= 20 + 3 * workers
@@ -38,15 +38,15 @@ def test_results_come_in_order_and_tasks_are_taken_as_needed(workers: int) -> No
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_arrives_whole(workers: int) -> None:
-    with mapper(workers) as run, pytest.raises(DataError, match="thirteen") as caught:
+    with process_mapper(workers) as run, pytest.raises(DataError, match="thirteen") as caught:
         list(run(double, [1, 2, 13, 4]))
     assert caught.value.hint == "take another"
 
 
 def test_a_worker_that_dies_is_an_error() -> None:
-    with mapper(2) as run, pytest.raises(ResourceError, match="worker process ended") as caught:
+    with process_mapper(2) as run, pytest.raises(ResourceError, match="worker process ended") as caught:
         list(run(double, [1, 99, 2]))
-    assert "--workers 1" in str(caught.value.hint)
+    assert "`workers=1`" in str(caught.value.hint)
 
 
 def test_documents_come_back_from_the_spool_as_they_were(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_documents_come_back_from_the_spool_as_they_were(tmp_path: Path) -> None
         Document("text", 3, "a.txt:7", text="line\n\ud800 \0 é\u2028"),
         Document("chat", 0, "b", turns=(Turn("user", "x"), Turn("assistant", "<|eos|>"))),
     ]
-    spool = Spool(tmp_path / "s")
+    spool = DocumentStore(tmp_path / "s")
     places = []
     for data in map(pack, documents):
         places.append((spool.size, len(data)))

@@ -16,7 +16,8 @@ from benchmarks.readable_view import ViewedDocument, read_view
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.document import Document, Turn
-from nima_cli.engine.data.prepare import prepare, staleness
+from nima_cli.engine.data.prepare import prepare
+from nima_cli.engine.data.staleness import staleness
 from nima_cli.engine.data.tokenizer.encoder import CachingEncoder
 from nima_cli.engine.data.tokenizer.samples import encode_document
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer

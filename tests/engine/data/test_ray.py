@@ -16,10 +16,9 @@ import pytest
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.prepare import prepare
-from nima_cli.engine.data.ray_task import Needs, own_versions, work
-from nima_cli.errors import DataError, ResourceError
+from nima_cli.engine.data.ray_mapper import check_machine, own_versions
+from nima_cli.errors import ResourceError
 from tests.conftest import RunCli
-from tests.engine.data.ray_tasks import double
 
 ROOT = Path(__file__).parents[3]
 needs_ray = pytest.mark.skipif(
@@ -134,7 +133,7 @@ def test_an_address_where_nobody_answers_is_refused_at_once(tiny_corpus: Path, t
 @pytest.mark.parametrize(
     ("flags", "what"),
     [
-        (["--engine", "spark"], "--engine spark: unknown"),
+        (["--engine", "spark"], "--engine spark: expected one of `local`, `ray`"),
         (["--ray-address", "head:6379"], "only `--engine ray` uses it"),
         (["--engine", "ray", "--ray-address", "head:6379", "--workers", "2"], "has its own"),
     ],
@@ -149,13 +148,9 @@ def test_flags_that_contradict_each_other(
 
 
 def test_a_worker_looks_for_what_it_needs(tmp_path: Path) -> None:
-    assert work(double, 4, Needs((tmp_path,), own_versions())).result == 8
-    failed = work(double, 13, Needs((tmp_path,), own_versions())).failure
-    assert isinstance(failed, DataError)
-    assert failed.hint == "take another"
-    unseen = work(double, 4, Needs((tmp_path, tmp_path / "none"), own_versions())).failure
-    assert isinstance(unseen, ResourceError)
-    assert unseen.message.startswith(f"{tmp_path / 'none'}: the Ray worker on {socket.gethostname()} cannot see")
-    other = work(double, 4, Needs((), ("0.0.1", "3.2"))).failure
-    assert isinstance(other, ResourceError)
-    assert "this is nima 0.0.1 and Python 3.2" in other.message
+    check_machine((tmp_path,), own_versions())
+    with pytest.raises(ResourceError) as unseen:
+        check_machine((tmp_path, tmp_path / "none"), own_versions())
+    assert unseen.value.message.startswith(f"{tmp_path / 'none'}: the Ray worker on {socket.gethostname()} cannot see")
+    with pytest.raises(ResourceError, match=r"this is nima 0\.0\.1 and Python 3\.2"):
+        check_machine((), ("0.0.1", "3.2"))

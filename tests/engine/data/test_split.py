@@ -42,4 +42,4 @@ def test_the_order_of_documents_changes_nothing() -> None:
 def test_one_cluster_cannot_be_split() -> None:
     with pytest.raises(DataError, match="nearly the same") as caught:
         split(keys(9), np.array([0] * 8 + [8]), np.arange(9), DataConfig())
-    assert "--dedup exact" in str(caught.value.hint)
+    assert "`dedupe=exact`" in str(caught.value.hint)

@@ -84,13 +84,13 @@ def test_groups_add_up_to_the_total_exactly_at_any_batch_size(
     for dimension in DIMENSIONS:
         rows = groups.rows(dimension, sums).values()
         assert len(rows) > 1
-        for figure in ("nats", "tokens", "hits", "bytes"):
+        for figure in ("loss_sum", "tokens", "n_correct", "bytes"):
             assert sum(getattr(row, figure) for row in rows) == getattr(total, figure), figure
     split = dataset.metadata["splits"]["train"]
     assert (total.tokens, total.bytes) == (split["target_tokens"], split["target_bytes"])
     known = evaluate(model(dataset), dataset.split("train"), dataset.tokenizer.byte_lengths())
-    assert (total.tokens, total.hits, total.bytes) == (known.tokens, known.hits, known.bytes)
-    assert total.nats == pytest.approx(known.nats, rel=1e-6)
+    assert (total.tokens, total.n_correct, total.bytes) == (known.tokens, known.n_correct, known.bytes)
+    assert total.loss_sum == pytest.approx(known.loss_sum, rel=1e-6)
 
 
 def test_the_order_of_addition_does_not_matter() -> None:

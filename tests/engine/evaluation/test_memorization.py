@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from nima_cli.engine.evaluation import memorization as module
+from nima_cli.engine.data.dedup import rolling_hash
 from nima_cli.engine.evaluation.memorization import RUN_TOKENS, TrainingText
 
 
@@ -47,7 +47,7 @@ def test_every_copy_is_found_and_nothing_else(seed: int, stretch: int) -> None:
 
 def test_equal_hashes_are_not_taken_for_equal_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a base of one, windows hash to the sum of their tokens: all orders of the same tokens collide."""
-    monkeypatch.setattr(module, "_BASE", 1)
+    monkeypatch.setattr(rolling_hash, "BASE", 1)
     draw = random.Random(5)
     train = [draw.randrange(3) for _ in range(400)]
     texts = [[draw.randrange(3) for _ in range(30)] + train[100:130], train[50:90]]

@@ -11,14 +11,14 @@ from nima_cli.engine.data.prepare import prepare
 from nima_cli.engine.data.tokenizer.chat_format import chat_prompt
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.inference.conversation import Conversation
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import InputError, ResourceError
 from nima_cli.events import DatasetReady
 from tests.engine.small_models import random_model, small_shape
 
-GREEDY = Sampling(temperature=0.0)
+GREEDY = SamplingParams(temperature=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_the_prompt_is_the_turns_between_their_symbols(conversation: Conversatio
         *(role["user"], *said[3], end),
         role["assistant"],
     ]
-    assert prompt.ids[: prompt.pinned] == [tokenizer.bos_id, role["system"], *said[0], end]
+    assert prompt.ids[: prompt.n_keep] == [tokenizer.bos_id, role["system"], *said[0], end]
     assert (prompt.turns, prompt.cut) == (2, 0)
 
 
@@ -185,19 +185,19 @@ def test_an_answer_beyond_the_context_keeps_the_system_text(
     conversation: Conversation, model: GPT, tokenizer: Tokenizer
 ) -> None:
     # A penalty below one rewards what was already said, so that no end comes before the context is full.
-    talkative = Sampling(temperature=0.5, top_k=5, repetition_penalty=0.5)
+    talkative = SamplingParams(temperature=0.5, top_k=5, repetition_penalty=0.5)
     answer = "".join(conversation.ask("Why?", sampling=talkative, max_new_tokens=200, seed=4))
     sent = conversation.last
     assert sent is not None
-    assert sent.pinned > 1
+    assert sent.n_keep > 1
 
-    def fresh(pinned: int) -> str:
+    def fresh(n_keep: int) -> str:
         stream = TextGenerator(model, tokenizer).stream(
-            sent.ids, sampling=talkative, max_new_tokens=200, seed=4, pinned=pinned
+            sent.ids, sampling=talkative, max_new_tokens=200, seed=4, n_keep=n_keep
         )
         return "".join(stream)
 
-    assert answer == fresh(sent.pinned)
+    assert answer == fresh(sent.n_keep)
     assert answer != fresh(1), "the answer of this test must overflow the context"
 
 

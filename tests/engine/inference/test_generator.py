@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from nima_cli.engine.inference.generator import Generator, Stops
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.generator import Generator, StoppingCriteria
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import DivergedError
 from tests.engine.small_models import random_model, small_shape
 
-GREEDY = Sampling(temperature=0.0)
-WARM = Sampling(temperature=1.0, top_k=0, top_p=1.0)
+GREEDY = SamplingParams(temperature=0.0)
+WARM = SamplingParams(temperature=1.0, top_k=0, top_p=1.0)
 PROMPT = [5, 17, 42, 3]
 
 
@@ -26,13 +26,13 @@ def decode(
     prompt: Sequence[int],
     count: int,
     *,
-    sampling: Sampling = GREEDY,
+    sampling: SamplingParams = GREEDY,
     seed: int = 0,
     stop: int = -1,
     reuse: bool = True,
 ) -> list[int]:
-    stops = Stops(frozenset({stop} if stop >= 0 else ()), count)
-    return list(generator.decode(prompt, sampling=sampling, stops=stops, seed=seed, reuse=reuse))
+    stops = StoppingCriteria(frozenset({stop} if stop >= 0 else ()), count)
+    return list(generator.decode(prompt, sampling=sampling, stops=stops, seed=seed, reuse_prefix=reuse))
 
 
 @torch.inference_mode()
@@ -58,7 +58,9 @@ def test_a_second_prompt_that_shares_a_beginning_is_answered_as_if_fresh(model: 
 
 def test_an_answer_cut_short_leaves_a_cache_that_is_still_right(model: GPT) -> None:
     generator = Generator(model)
-    stream = generator.decode(PROMPT, sampling=GREEDY, stops=Stops(frozenset(), 10), seed=0, reuse=True)
+    stream = generator.decode(
+        PROMPT, sampling=GREEDY, stops=StoppingCriteria(frozenset(), 10), seed=0, reuse_prefix=True
+    )
     begun = [next(stream) for _ in range(3)]
     del stream
     prompt = [*PROMPT, *begun, 11]
@@ -77,7 +79,7 @@ def test_what_is_already_cached_is_not_computed_again(model: GPT) -> None:
         decode(generator, [*PROMPT, *answer[:4], 33, 34], 1)
         assert computed == [1, 1]
         computed.clear()
-        generator.warm([*PROMPT, 7])
+        generator.prefill([*PROMPT, 7])
         decode(generator, [*PROMPT, 7, 8], 1)
         assert computed == [4, 1, 1]
     finally:
@@ -151,7 +153,7 @@ def test_the_penalty_on_repetition_does_not_keep_a_text_from_ending(model: GPT) 
     """The end of a turn is in the prompt of every later turn."""
     said = [*PROMPT, *without_cache(model, PROMPT, 18)]
     at = next(at for at in range(len(PROMPT), len(said)) if said[at] in said[:at])
-    harsh = Sampling(temperature=0.0, repetition_penalty=100.0)
+    harsh = SamplingParams(temperature=0.0, repetition_penalty=100.0)
     assert decode(Generator(model), said[:at], 1, sampling=harsh) != [said[at]]
     assert decode(Generator(model), said[:at], 1, sampling=harsh, stop=said[at]) == []
 
@@ -161,16 +163,16 @@ def test_a_prompt_longer_than_the_context_keeps_its_end(model: GPT, length: int)
     ids = torch.randint(0, 97, (length,), generator=torch.Generator().manual_seed(length)).tolist()
     generator = Generator(model)
     kept = [ids[0], *ids[-17:]]
-    assert generator.fit(ids, 6) == kept
-    assert generator.fit(ids, 10_000) == [ids[0], *ids[-11:]]
-    assert generator.fit(ids, 6, pinned=3) == [*ids[:3], *ids[-15:]]
+    assert generator.truncate_prompt(ids, 6) == kept
+    assert generator.truncate_prompt(ids, 10_000) == [ids[0], *ids[-11:]]
+    assert generator.truncate_prompt(ids, 6, n_keep=3) == [*ids[:3], *ids[-15:]]
     assert decode(generator, ids, 6) == without_cache(model, kept, 6)
 
 
-def test_what_is_pinned_stays_when_the_context_overflows(model: GPT) -> None:
+def test_what_is_kept_stays_when_the_context_overflows(model: GPT) -> None:
     """24 positions: what follows the 24th id comes from the first two and the newest 16."""
-    stops = Stops(frozenset(), 40)
-    answer = list(Generator(model).decode(PROMPT, sampling=GREEDY, stops=stops, seed=0, pinned=2))
+    stops = StoppingCriteria(frozenset(), 40)
+    answer = list(Generator(model).decode(PROMPT, sampling=GREEDY, stops=stops, seed=0, n_keep=2))
     said = [*PROMPT, *answer]
     assert said[25] == without_cache(model, [*PROMPT[:2], *said[9:25]], 1)[0]
     assert said[26] == without_cache(model, [*PROMPT[:2], *said[9:25]], 2)[1]

@@ -6,28 +6,30 @@ from typing import Any
 import pytest
 import torch
 
-from nima_cli.engine.inference.sampling import Sampling, pick
+from nima_cli.engine.inference.sampling import SamplingParams, sample
 from nima_cli.errors import DivergedError, InputError
 
 OPEN = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
-def sampling(**changes: Any) -> Sampling:
+def sampling(**changes: Any) -> SamplingParams:
     """Plain sampling from the softmax, with changes."""
-    return Sampling(**{**OPEN, **changes})
+    return SamplingParams(**{**OPEN, **changes})
 
 
 def logits_of(*probabilities: float) -> torch.Tensor:
     return torch.tensor([probabilities]).log()
 
 
-def draws(logits_1V: torch.Tensor, chosen: Sampling, count: int = 2000, *, seen: tuple[int, ...] = ()) -> list[int]:
+def draws(
+    logits_1V: torch.Tensor, chosen: SamplingParams, count: int = 2000, *, seen: tuple[int, ...] = ()
+) -> list[int]:
     """Tokens for `count` evenly spread uniform numbers: every token with a share above 1 / count appears."""
     logits_BV = logits_1V.expand(count, -1)
     seen_BV = torch.zeros(logits_BV.shape, dtype=torch.bool)
     seen_BV[:, list(seen)] = True
     uniforms_B = (torch.arange(count) + 0.5) / count
-    return [int(token) for token in pick(logits_BV, chosen, uniforms_B, seen_BV)]
+    return [int(token) for token in sample(logits_BV, chosen, uniforms_B, seen_BV)]
 
 
 def shares(tokens: list[int], size: int) -> list[float]:
@@ -46,7 +48,7 @@ def test_random_draws_follow_the_distribution() -> None:
     count = 20_000
     uniforms_B = torch.rand(count, generator=generator)
     none_BV = torch.zeros(count, 50, dtype=torch.bool)
-    tokens_B = pick(logits_1V.expand(count, -1), sampling(temperature=0.7), uniforms_B, none_BV)
+    tokens_B = sample(logits_1V.expand(count, -1), sampling(temperature=0.7), uniforms_B, none_BV)
     expected_V = torch.softmax(logits_1V[0].double() / 0.7, dim=-1) * count
     counts_V = torch.bincount(tokens_B, minlength=50).double()
     assert ((counts_V - expected_V).square() / expected_V).sum().item() < 100
@@ -109,10 +111,10 @@ def test_a_row_is_the_same_whatever_its_neighbours() -> None:
     generator = torch.Generator().manual_seed(0)
     logits_BV, uniforms_B = torch.randn(16, 300, generator=generator), torch.rand(16, generator=generator)
     seen_BV = torch.rand(16, 300, generator=generator) < 0.1
-    chosen = Sampling(temperature=0.9, top_k=40, top_p=0.9, min_p=0.01, repetition_penalty=1.2)
-    together = pick(logits_BV, chosen, uniforms_B, seen_BV)
+    chosen = SamplingParams(temperature=0.9, top_k=40, top_p=0.9, min_p=0.01, repetition_penalty=1.2)
+    together = sample(logits_BV, chosen, uniforms_B, seen_BV)
     alone = [
-        pick(logits_BV[row : row + 1], chosen, uniforms_B[row : row + 1], seen_BV[row : row + 1]) for row in range(16)
+        sample(logits_BV[row : row + 1], chosen, uniforms_B[row : row + 1], seen_BV[row : row + 1]) for row in range(16)
     ]
     assert torch.equal(together, torch.cat(alone))
 
@@ -120,7 +122,7 @@ def test_a_row_is_the_same_whatever_its_neighbours() -> None:
 @pytest.mark.parametrize("uniform", [0.0, 1.0 - 2**-24])
 def test_the_edges_of_the_uniform_number_are_kept_tokens(uniform: float) -> None:
     none_BV = torch.zeros(1, 4, dtype=torch.bool)
-    token = pick(logits_of(0.1, 0.4, 0.2, 0.3), sampling(top_k=2), torch.tensor([uniform]), none_BV)
+    token = sample(logits_of(0.1, 0.4, 0.2, 0.3), sampling(top_k=2), torch.tensor([uniform]), none_BV)
     assert int(token) == (1 if uniform == 0.0 else 3)
 
 
@@ -131,7 +133,7 @@ def test_predictions_that_are_not_finite_are_an_error(value: float, temperature:
     logits_BV[1, 2] = value
     none_BV = torch.zeros(2, 4, dtype=torch.bool)
     with pytest.raises(DivergedError, match="not finite") as caught:
-        pick(logits_BV, sampling(temperature=temperature), torch.zeros(2), none_BV)
+        sample(logits_BV, sampling(temperature=temperature), torch.zeros(2), none_BV)
     assert caught.value.exit_code == 5
 
 

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nima_cli.engine.data.tokenizer.tokenizer import TextStream, Tokenizer
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import StopFilter, TextGenerator
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import InputError
 from tests.engine.small_models import random_model, small_shape
 
-WARM = Sampling(temperature=1.2, top_k=0, top_p=1.0)
+WARM = SamplingParams(temperature=1.2, top_k=0, top_p=1.0)
 WORDS = "größe 猫 𝄞 \u2581 e\u0301 🇦🇹 a\tb\n"
 
 
@@ -114,7 +114,9 @@ def test_no_half_character_is_ever_shown(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode(WORDS)
     speaker = reciting(tokenizer, [*ids, tokenizer.eos_id], "Say")
     pieces = list(
-        speaker.stream(speaker.encode_prompt("Say"), sampling=Sampling(temperature=0.0), max_new_tokens=100, seed=0)
+        speaker.stream(
+            speaker.encode_prompt("Say"), sampling=SamplingParams(temperature=0.0), max_new_tokens=100, seed=0
+        )
     )
     assert "".join(pieces) == WORDS
     assert len(ids) > len(WORDS), "this text must need several tokens a character"
@@ -125,7 +127,7 @@ def test_a_character_that_never_became_whole_is_marked(tokenizer: Tokenizer) -> 
     ids = tokenizer.encode("猫")
     assert len(ids) > 1
     speaker = reciting(tokenizer, [*ids[:-1], tokenizer.eos_id], "Say")
-    greedy = Sampling(temperature=0.0)
+    greedy = SamplingParams(temperature=0.0)
     streamed = "".join(speaker.stream(speaker.encode_prompt("Say"), sampling=greedy, max_new_tokens=9, seed=0))
     assert streamed == tokenizer.decode(ids[:-1]) == "\ufffd"
 
@@ -136,14 +138,14 @@ def test_every_boundary_symbol_ends_the_text(symbol: str, tokenizer: Tokenizer) 
     end = ends[symbol] if symbol in ends else int(getattr(tokenizer, symbol))
     said = tokenizer.encode("done")
     speaker = reciting(tokenizer, [*said, end, *said], "Say")
-    (found,) = speaker.complete("Say", sampling=Sampling(temperature=0.0), max_new_tokens=20, seed=0)
+    (found,) = speaker.complete("Say", sampling=SamplingParams(temperature=0.0), max_new_tokens=20, seed=0)
     assert (found.text, found.tokens, found.finished) == ("done", len(said), True)
 
 
 def test_a_stop_string_across_tokens_ends_stream_and_completion_alike(tokenizer: Tokenizer) -> None:
     text = "first line\nUser: second"
     speaker = reciting(tokenizer, [*tokenizer.encode(text), tokenizer.eos_id], "Say")
-    greedy = Sampling(temperature=0.0)
+    greedy = SamplingParams(temperature=0.0)
     prompt_ids = speaker.encode_prompt("Say")
     streamed = speaker.stream(prompt_ids, sampling=greedy, max_new_tokens=99, seed=0, stop=["\nUser:"])
     assert "".join(streamed) == "first line"
@@ -168,7 +170,7 @@ def test_samples_are_the_runs_of_the_following_seeds(generator: TextGenerator) -
 
 
 def test_a_limit_that_is_reached_is_no_end(generator: TextGenerator) -> None:
-    (found,) = generator.complete("The queue", sampling=Sampling(temperature=0.0), max_new_tokens=5, seed=0)
+    (found,) = generator.complete("The queue", sampling=SamplingParams(temperature=0.0), max_new_tokens=5, seed=0)
     assert (found.tokens, found.finished) == (5, False)
 
 

@@ -22,7 +22,7 @@ def program(tmp_path: Path) -> Program:
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "small.cpp").write_text('#include "small.h"\n', "utf-8")
     (tmp_path / "source" / "small.h").write_text(SMALL, "utf-8")
-    return Program("small", tmp_path / "source", ((),))
+    return Program("small", tmp_path / "source", ("small",), ((),))
 
 
 @pytest.fixture
@@ -106,7 +106,9 @@ def test_what_the_compiler_said_is_kept_until_it_succeeds(program: Program, made
     source.write_text("int main( { not_a_type x;", "utf-8")
     refused = refusal(program, folder)
     (log,) = folder.iterdir()
-    assert refused.hint == f"what it said is in {log}"
+    assert "cannot compile it: " in refused.message
+    assert "small.cpp:1:" in refused.message
+    assert refused.hint == f"all it said is in {log}"
     assert "not_a_type" in log.read_text("utf-8")
     log.rename(folder / f"{made.stem.rpartition('-')[0]}.log")
     source.write_text(sound, "utf-8")
@@ -128,7 +130,7 @@ def test_all_sources_and_flags_share_one_patience(
     program: Program, tmp_path: Path, compile_with: Callable[[str], None]
 ) -> None:
     """Not each of them: that would be minutes."""
-    compile_with(f'[ "$1" = --version ] && exit; echo x >> {tmp_path}/calls; exec sleep 600')
+    compile_with(f'[ "$1" = -v ] && exit; echo x >> {tmp_path}/calls; exec sleep 600')
     for _ in range(2):  # of the same process, which does not try again
         refused = refusal(replace(program, choices=((), (), ())), tmp_path / "compiled", patience=1.0)
         assert refused.message.endswith("c++ took too long and was given up")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from nima_cli.engine.kernels.convert import convert
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
 from tests.engine.small_models import random_model, small_shape
@@ -19,10 +20,10 @@ SHAPES: list[dict[str, Any]] = [
 
 
 def build(shape: dict[str, Any], kernels: Kernels | None, dtype: torch.dtype, dropout: float) -> GPT:
-    model = GPT(small_shape(**shape), dropout=dropout, compute_dtype=dtype, kernels=kernels)
+    model = GPT(small_shape(**shape), dropout=dropout, compute_dtype=dtype)
     model.load_state_dict(random_model(small_shape(**shape)).state_dict())
     model.drop.seed(3, range(4), torch.device("cpu"))
-    return model.train()
+    return convert(model, kernels).model.train()
 
 
 def learn(model: GPT) -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.kernels.heads import HeadForm
+from nima_cli.engine.kernels.heads import HeadTransform
 from nima_cli.engine.kernels.kernels import Kernels
 from tests.engine.kernels.near import EPSILON, assert_near, dtypes, exact, numbers
 
@@ -17,7 +17,7 @@ def test_split_heads(compiled_kernels: Kernels, width: int, normalised: bool, tu
     x = numbers(batch, time, heads * width + 9, dtype=dtype)[:, :, 4:-5]
     gain = numbers(width, dtype=torch.float32, seed=1)
     angles = torch.arange(time * width // 2).view(time, width // 2) / 7
-    form = HeadForm(
+    form = HeadTransform(
         gain if normalised else None, (angles.cos(), angles.sin()) if turned else None, 0.25 if turned else 1.0, EPSILON
     )
     wide, wide_gain = exact(x), exact(gain)

@@ -2,16 +2,17 @@
 
 from ctypes import Structure, c_int64
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from nima_cli.engine.kernels import kernels as module
+from nima_cli.engine.kernels import native
 from nima_cli.engine.kernels.build import NoProgramError
-from nima_cli.engine.kernels.heads import HeadKernels
+from nima_cli.engine.kernels.integers import Layout
 from nima_cli.engine.kernels.kernels import Kernels, load_kernels
-from nima_cli.engine.kernels.packed_matrix import Form
 from tests.engine.kernels.near import EPSILON, IGNORE, assert_near, dtypes, exact, numbers
 from tests.engine.kernels.whole import numbers_of
 
@@ -124,7 +125,7 @@ def test_the_number_of_threads_changes_no_bit(compiled_kernels: Kernels) -> None
         x, grad = (numbers(333, 40, dtype=torch.float32, seed=seed) for seed in range(2))
         gain = torch.ones(40)
         scores = compiled_kernels.causal_softmax_(x.view(9, 37, 40).clone())
-        (factor,) = compiled_kernels.quantize_columns(x, Form.RIGHT, factors_N=grad[:, 0].contiguous())
+        (factor,) = compiled_kernels.quantize_columns(x, Layout.RIGHT, factors_N=grad[:, 0].contiguous())
         return [
             scores,
             numbers_of(compiled_kernels, factor, on_the_left=False),
@@ -160,22 +161,23 @@ def test_without_a_folder_there_are_none() -> None:
 def test_a_structure_that_python_sees_otherwise_is_noticed(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a kernel would take a length for an address."""
 
-    class Longer(Structure):
-        _fields_ = (*HeadKernels.STRUCTURES["Attention"]._fields_, ("more", c_int64))
+    class Attention(Structure):
+        _fields_ = (*native.Attention._fields_, ("more", c_int64))
 
-    monkeypatch.setitem(HeadKernels.STRUCTURES, "Attention", Longer)
+    monkeypatch.setattr(native, "Attention", Attention)
     with pytest.raises(NoProgramError, match="`Attention` has 40 bytes in C\\+\\+ and 48 in Python"):
         load_kernels(compiled)
 
 
-def test_each_structure_that_is_handed_over_is_compared() -> None:
+def test_each_structure_that_is_handed_over_is_compared(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a function of the program takes the address of."""
-    groups = [vars(group) for group in Kernels.__mro__]
-    types = [kind for group in groups for given in group.get("SIGNATURES", {}).values() for kind in given]
+    compared: set[type[Structure]] = set()
+    monkeypatch.setattr(native, "check_sizes", lambda program, structures: compared.update(structures))
+    load_kernels(compiled)
+    types: list[Any] = [kind for given in native.SIGNATURES.values() for kind in given]
     pointed = [kind._type_ for kind in types if isinstance(getattr(kind, "_type_", None), type)]
-    taken = {kind for kind in pointed if issubclass(kind, Structure)}
-    assert taken == {structure for group in groups for structure in group.get("STRUCTURES", {}).values()}
-    assert len(taken) == 6
+    assert compared == {kind for kind in pointed if issubclass(kind, Structure)}
+    assert len(compared) == 6
 
 
 def test_a_program_that_cannot_be_loaded_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,14 @@
 """Layers whose products are made of 8-bit integers compute what others do, but for rounding."""
 
-from copy import copy
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from nima_cli.config.schema import TrainingConfig
 from nima_cli.engine.kernels.kernels import Kernels, load_kernels
-from nima_cli.engine.kernels.quantized import QuantizedLinear, QuantizedMLP, RoundedWeights
+from nima_cli.engine.kernels.quantized import Int8WeightCache, QuantizedLinear, QuantizedMLP
 from nima_cli.engine.training.optim import Optimizer
 from tests.engine.kernels.whole import numbers_of
 from tests.engine.small_models import random_model, small_shape
@@ -26,7 +26,7 @@ def problem(dtype: torch.dtype, positions: int = 40) -> tuple[torch.Tensor, list
 
 
 def project(x_BTC: torch.Tensor, kernels: Kernels, weights: list[torch.Tensor]) -> torch.Tensor:
-    y_BTP: torch.Tensor = QuantizedLinear.apply(x_BTC, kernels, RoundedWeights(), *weights)  # type: ignore[no-untyped-call]
+    y_BTP: torch.Tensor = QuantizedLinear.apply(x_BTC, kernels, Int8WeightCache(kernels).of(weights), *weights)  # type: ignore[no-untyped-call]
     return y_BTP
 
 
@@ -50,41 +50,27 @@ def test_products_and_gradients(int8_kernels: Kernels, dtype: torch.dtype) -> No
         assert distance(one, other) < ONE_PERCENT
 
 
-def test_both_ways_to_multiply_give_the_same_to_the_bit(int8_kernels: Kernels) -> None:
-    """Torch's product of integers and ours: processors differ in the one that is faster."""
-    by_torch, by_us = copy(int8_kernels), copy(int8_kernels)
-    by_torch.packs, by_us.packs = False, True
-
-    def learn(kernels: Kernels) -> list[torch.Tensor]:
-        x_BTC, weights, grad_BTP = problem(torch.bfloat16)
-        y_BTP = project(x_BTC, kernels, weights)
-        return [y_BTP, *torch.autograd.grad(y_BTP, [x_BTC, *weights], grad_BTP)]
-
-    assert all(map(torch.equal, learn(by_torch), learn(by_us)))
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
 def test_weights_are_rounded_anew_after_an_update(int8_kernels: Kernels, kind: str) -> None:
     """And only then. Torch's fused AdamW does not count what it changes, so that this has to be told."""
     model = random_model(small_shape())
-    optimizer = Optimizer(model, kind=kind, weight_decay=0.1, embedding_weight_decay=0.0)
+    values = {"optimizer": kind, "weight_decay": 0.1, "embedding_weight_decay": 0.0}
+    optimizer = Optimizer(model, TrainingConfig.model_validate(values))
     weights = [parameter for name, parameter in model.named_parameters() if name.endswith("q_proj.weight")][:1]
-    rounded = RoundedWeights()
-    first = rounded.of(int8_kernels, weights)
-    assert rounded.of(int8_kernels, weights) is first
+    rounded = Int8WeightCache(int8_kernels)
+    first = rounded.of(weights)
+    assert rounded.of(weights) is first
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step(0.1, torch.zeros(()))
-    weights_CP, weights_PC = (
-        numbers_of(int8_kernels, factor, on_the_left=False) for factor in rounded.of(int8_kernels, weights)
-    )
+    weights_CP, weights_PC = (numbers_of(int8_kernels, factor, on_the_left=False) for factor in rounded.of(weights))
     for dim, found in ((1, weights_CP.T), (0, weights_PC)):
         scales = weights[0].abs().amax(dim, keepdim=True) / 127
         assert ((found - weights[0]).abs() <= 0.501 * scales).all()
-    again = rounded.of(int8_kernels, weights)
+    again = rounded.of(weights)
     weights[0].data = weights[0] + 1.0  # as an average takes the place of the weights
-    assert rounded.of(int8_kernels, weights) is not again
+    assert rounded.of(weights) is not again
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -93,7 +79,8 @@ def test_an_mlp_and_its_gradients(int8_kernels: Kernels, dtype: torch.dtype) -> 
     gate, up = (weights[1][part].detach().clone().requires_grad_() for part in (slice(0, 35), slice(35, 70)))
     down = torch.randn(48, 35, generator=torch.Generator().manual_seed(5)).requires_grad_()
     grad_BTC = torch.randn(x_BTC.shape, generator=torch.Generator().manual_seed(6)).to(dtype)
-    y_BTC = QuantizedMLP.apply(x_BTC, int8_kernels, RoundedWeights(), RoundedWeights(), gate, up, down)  # type: ignore[no-untyped-call]
+    cache = Int8WeightCache(int8_kernels)
+    y_BTC = QuantizedMLP.apply(x_BTC, int8_kernels, cache.of([gate, up]), cache.of([down]), gate, up, down)  # type: ignore[no-untyped-call]
     wide = [each.detach().double().requires_grad_() for each in (x_BTC, gate, up, down)]
     expected = F.linear(F.silu(F.linear(wide[0], wide[1])) * F.linear(wide[0], wide[2]), wide[3])
     found = [y_BTC, *torch.autograd.grad(y_BTC, [x_BTC, gate, up, down], grad_BTC)]

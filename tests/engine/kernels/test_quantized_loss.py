@@ -4,10 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.kernels import quantized_loss
+from nima_cli.engine.kernels import quantized
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.training.loss import IGNORE, linear_cross_entropy
-from tests.engine.kernels.whole import multiplying, ways
 
 WIDTH, VOCAB = 32, 500
 
@@ -25,17 +24,15 @@ def make_problem(positions: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("positions", [1, 7, 130, 300])
-@ways
 def test_value_and_gradients_are_near_the_plain_form(
-    int8_kernels: Kernels, positions: int, dtype: torch.dtype, packs: bool, monkeypatch: pytest.MonkeyPatch
+    int8_kernels: Kernels, positions: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over several pieces of positions, whole and not."""
-    monkeypatch.setattr(quantized_loss, "_PROBABILITIES", 128 * VOCAB)
-    kernels = multiplying(int8_kernels, packs=packs)
+    monkeypatch.setattr(quantized, "_PROBABILITIES", 128 * VOCAB)
     h_NC, head_VC, targets_N = make_problem(positions)
     targets_N[0] = 3
     typed_NC = h_NC.detach().to(dtype).requires_grad_()
-    loss = linear_cross_entropy(typed_NC, head_VC, targets_N, kernels)
+    loss = linear_cross_entropy(typed_NC, head_VC, targets_N, int8_kernels)
     plain = F.cross_entropy(F.linear(h_NC, head_VC), targets_N, ignore_index=IGNORE, reduction="sum")
     assert loss.dtype is torch.float32
     assert loss.item() == pytest.approx(plain.item(), rel=0.02)

@@ -1,22 +1,11 @@
 """Factors of products whose numbers a test knows, and what the numbers of a factor are."""
 
-from copy import copy
 from dataclasses import replace
 
-import pytest
 import torch
 
+from nima_cli.engine.kernels.integers import Layout, PackedMatrix
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.packed_matrix import Factor, Form
-
-ways = pytest.mark.parametrize("packs", [True, False], ids=["ours", "torch's"])
-
-
-def multiplying(kernels: Kernels, *, packs: bool) -> Kernels:
-    """Processors differ in which of both ways to multiply is faster."""
-    found = copy(kernels)
-    found.packs = packs
-    return found
 
 
 def integers(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
@@ -28,7 +17,7 @@ def integers(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
     return x
 
 
-def factor(kernels: Kernels, matrix: torch.Tensor, form: Form) -> Factor:
+def factor(kernels: Kernels, matrix: torch.Tensor, form: Layout) -> PackedMatrix:
     """The matrix itself, of such numbers, as a factor on that side, made from what the form makes it from."""
     x = matrix.T.contiguous() if form.transposed else matrix
     scales_of_rows = form.on_the_left != form.transposed
@@ -38,11 +27,11 @@ def factor(kernels: Kernels, matrix: torch.Tensor, form: Form) -> Factor:
     return found
 
 
-def numbers_of(kernels: Kernels, found: Factor, *, on_the_left: bool) -> torch.Tensor:
+def numbers_of(kernels: Kernels, found: PackedMatrix, *, on_the_left: bool) -> torch.Tensor:
     """What a factor is in a product with the identity: its integers times their scales, where it has any."""
     eye = torch.eye(found.shape[1] if on_the_left else found.shape[0])
     if on_the_left:
-        return kernels.multiply(found, factor(kernels, 127.0 * eye, Form.RIGHT), torch.empty(found.shape)) / 127.0
+        return kernels.multiply(found, factor(kernels, 127.0 * eye, Layout.RIGHT), torch.empty(found.shape)) / 127.0
     if found.scales is None:
         found = replace(found, scales=torch.ones(found.shape[1]))
-    return kernels.multiply(factor(kernels, 127.0 * eye, Form.LEFT), found, torch.empty(found.shape)) / 127.0
+    return kernels.multiply(factor(kernels, 127.0 * eye, Layout.LEFT), found, torch.empty(found.shape)) / 127.0

@@ -10,6 +10,7 @@ from nima_cli.config.schema import Config
 from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import Device
+from nima_cli.engine.training.run_spec import make_run_spec
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.events import EvalDone, Event, StepDone
 
@@ -45,7 +46,8 @@ def make_trainer(
     run_dir.mkdir(exist_ok=True)
     opened = open_dataset(dataset) if isinstance(dataset, Path) else dataset
     checkpoint = checkpoints.load(run_dir / resume) if resume is not None else None
-    return Trainer(config, opened, run_dir, options.pop("device", CPU), resume=checkpoint, **options)
+    spec = make_run_spec(config, opened)
+    return Trainer(spec, opened, run_dir, options.pop("device", CPU), resume=checkpoint, **options)
 
 
 def stop_after(trainers: Sequence[Trainer], step: int) -> Callable[[], str | None]:

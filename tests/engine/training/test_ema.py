@@ -8,7 +8,7 @@ import torch
 from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.files import BEST, LAST
 from nima_cli.engine.model.gpt import GPT
-from nima_cli.engine.training.ema import Ema
+from nima_cli.engine.training.optim import Ema
 from tests.engine.training.runs import evaluations, losses, make_config, make_trainer, run_to_end, same_tensors, weights
 from tests.engine.training.test_step import SHAPE
 

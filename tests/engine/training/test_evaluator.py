@@ -58,9 +58,9 @@ def test_a_split_is_measured_over_every_token_once(tiny_dataset: Path, split: st
     found = evaluate(model, dataset.split(split), byte_lengths(dataset))
     nats, count, hits = measured_by_hand(model, dataset, split)
     stated = json.loads((tiny_dataset / "dataset_metadata.json").read_text("utf-8"))["splits"][split]
-    assert (found.tokens, found.hits) == (count, hits)
+    assert (found.tokens, found.n_correct) == (count, hits)
     assert (found.tokens, found.bytes) == (stated["target_tokens"], stated["target_bytes"])
-    assert found.nats == pytest.approx(nats, rel=1e-6)
+    assert found.loss_sum == pytest.approx(nats, rel=1e-6)
     assert found.loss == pytest.approx(nats / count, rel=1e-6)
     assert found.perplexity == pytest.approx(math.exp(nats / count), rel=1e-5)
     assert found.accuracy == hits / count
@@ -68,7 +68,7 @@ def test_a_split_is_measured_over_every_token_once(tiny_dataset: Path, split: st
 
 
 def test_perplexity_of_a_hopeless_loss_is_infinite_not_an_overflow() -> None:
-    assert Metrics(nats=1e6, tokens=10, hits=0, bytes=10).perplexity == math.inf
+    assert Metrics(loss_sum=1e6, tokens=10, n_correct=0, bytes=10).perplexity == math.inf
 
 
 def test_a_limit_takes_the_same_spread_windows_each_time(tiny_dataset: Path) -> None:
@@ -129,8 +129,8 @@ def test_windows_without_loss_are_passed_over(mostly_prose: Path, max_tokens: in
     assert found.tokens > 0
     if max_tokens is None:
         nats, count, hits = measured_by_hand(model, dataset, "val")
-        assert (found.tokens, found.hits) == (count, hits)
-        assert found.nats == pytest.approx(nats, rel=1e-6)
+        assert (found.tokens, found.n_correct) == (count, hits)
+        assert found.loss_sum == pytest.approx(nats, rel=1e-6)
 
 
 def test_a_split_without_any_loss_is_told(mostly_prose: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.training.loss import CPU_CHUNK, IGNORE, linear_cross_entropy, loss_and_hits
+from nima_cli.engine.training.loss import CPU_CHUNK, IGNORE, linear_cross_entropy, loss_and_correct
 
 WIDTH, VOCAB = 24, 67
 
@@ -58,12 +58,12 @@ def test_bfloat16_is_close_and_keeps_the_types(kernels: Kernels | None) -> None:
     assert (grad_head_VC - expected_VC).norm() < 0.03 * expected_VC.norm()
 
 
-def test_loss_and_hits_count_every_position_that_has_a_target() -> None:
+def test_loss_and_correct_count_every_position_that_has_a_target() -> None:
     h_NC, head_VC, targets_N = make_problem(CPU_CHUNK + 7)
     logits_NV = F.linear(h_NC, head_VC)
     best_N = logits_NV.argmax(dim=-1)
     targets_N[::4] = best_N[::4]
-    loss, hits = loss_and_hits(h_NC, head_VC, targets_N)
+    loss, hits = loss_and_correct(h_NC, head_VC, targets_N)
     plain = F.cross_entropy(logits_NV.double(), targets_N, ignore_index=IGNORE, reduction="sum")
     assert loss.dtype is torch.float64
     assert loss.item() == pytest.approx(plain.item(), rel=1e-6)

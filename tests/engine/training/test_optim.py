@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from nima_cli.config.schema import TrainingConfig
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.optim import ADAM_BETAS, ADAM_EPSILON, EMBEDDING_LR_FACTOR, AdamW, Muon, Optimizer
@@ -18,6 +19,11 @@ SHAPE = ModelShape(
     qk_norm=True, tie_embeddings=True, rope_theta=10000.0,
 )  # fmt: skip
 GO, REFUSE = torch.tensor(0.0), torch.tensor(1.0)
+
+
+def settings(kind: str, decay: float, embedding_decay: float) -> TrainingConfig:
+    values = {"optimizer": kind, "weight_decay": decay, "embedding_weight_decay": embedding_decay}
+    return TrainingConfig.model_validate(values)
 
 
 def make_model(seed: int = 0) -> GPT:
@@ -68,7 +74,7 @@ def test_muon_in_batches_equals_muon_one_by_one() -> None:
 @pytest.mark.parametrize("first_step", [True, False])
 def test_a_refused_step_changes_nothing(kind: str, first_step: bool) -> None:
     model = make_model()
-    optimizer = Optimizer(model, kind=kind, weight_decay=0.1, embedding_weight_decay=0.2)
+    optimizer = Optimizer(model, settings(kind, 0.1, 0.2))
     if not first_step:
         set_gradients(model, 1)
         optimizer.step(0.01, GO)
@@ -88,13 +94,13 @@ def test_a_refused_step_changes_nothing(kind: str, first_step: bool) -> None:
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
 def test_a_state_taken_back_goes_on_bit_for_bit(kind: str) -> None:
     model = make_model()
-    optimizer = Optimizer(model, kind=kind, weight_decay=0.1, embedding_weight_decay=0.2)
+    optimizer = Optimizer(model, settings(kind, 0.1, 0.2))
     for seed in range(3):
         set_gradients(model, seed)
         optimizer.step(0.01, GO)
     other = make_model(seed=9)
     other.load_state_dict(model.state_dict())
-    restored = Optimizer(other, kind=kind, weight_decay=0.1, embedding_weight_decay=0.2)
+    restored = Optimizer(other, settings(kind, 0.1, 0.2))
     restored.load_state(copy.deepcopy(optimizer.state()))
     for seed in range(3, 6):
         for side, stepper in ((model, optimizer), (other, restored)):
@@ -110,7 +116,7 @@ def test_weight_decay_shrinks_matrices_and_embeddings_each_by_its_own_and_no_gai
     moved: dict[float, Any] = {}
     for share in (0.0, 1.0):
         model = make_model()
-        optimizer = Optimizer(model, kind=kind, weight_decay=0.5 * share, embedding_weight_decay=0.2 * share)
+        optimizer = Optimizer(model, settings(kind, 0.5 * share, 0.2 * share))
         set_gradients(model, 4)
         optimizer.step(0.1, GO)
         moved[share] = dict(model.named_parameters())
@@ -123,7 +129,7 @@ def test_weight_decay_shrinks_matrices_and_embeddings_each_by_its_own_and_no_gai
 
 def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
     model = make_model()
-    optimizer = Optimizer(model, kind="muon", weight_decay=0.1, embedding_weight_decay=0.2)
+    optimizer = Optimizer(model, settings("muon", 0.1, 0.2))
     assert optimizer.muon is not None
     hidden = {name for name, value in model.named_parameters() if value.ndim == 2 and name.startswith("layers.")}
     assert set(optimizer.muon.state()) == hidden

@@ -46,7 +46,7 @@ def test_shapes_after_the_warm_up() -> None:
 @pytest.mark.parametrize(("kind", "held"), [("cosine", 2), ("linear", 2), ("constant", 2), ("wsd", 7)])
 def test_the_rate_is_held_until_it_begins_to_fall(kind: str, held: int) -> None:
     schedule = Schedule(kind, 1.0, 0.1, 2, 12)
-    assert [step for step in range(1, 13) if schedule.holds(step)] == list(range(1, held + 1))
+    assert [step for step in range(1, 13) if schedule.before_decay(step)] == list(range(1, held + 1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,9 +71,9 @@ def test_the_optimizer_uses_the_scheduled_rate_at_every_step(
     def watch(stepper: Muon | AdamW, name: str) -> None:
         step = stepper.step
 
-        def spy(rate: float, found_inf: torch.Tensor) -> None:
+        def spy(rate: float, skipped: torch.Tensor) -> None:
             handed[name].append(rate)
-            step(rate, found_inf)
+            step(rate, skipped)
 
         monkeypatch.setattr(stepper, "step", spy)
 

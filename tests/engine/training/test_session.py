@@ -89,7 +89,7 @@ def test_weights_alone_cannot_be_resumed(begun: Path, tiny_dataset: Path, tmp_pa
     checkpoints.save(tmp_path / "weights.pt", checkpoint)
     with pytest.raises(CheckpointError) as refused:
         open_session(Session(make_config(), tiny_dataset, tmp_path, resume=tmp_path / "weights.pt"))
-    assert refused.value.hint == "use --init-from to start from it"
+    assert refused.value.hint == "use `init_from=` to start from it"
 
 
 def test_what_has_ended_leaves_nothing_to_do(begun: Path, tiny_dataset: Path, tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ import itertools
 import pytest
 import torch
 
+from nima_cli.config.schema import TrainingConfig
 from nima_cli.engine.data.store.dataset import Batch
 from nima_cli.engine.device import Device
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
-from nima_cli.engine.training.distributed.ranks import SINGLE
 from nima_cli.engine.training.loss import IGNORE
 from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.step import LossScale, TrainStep
@@ -26,9 +26,9 @@ class Watched(Optimizer):
 
     given: torch.Tensor
 
-    def step(self, learning_rate: float, found_inf: torch.Tensor) -> None:
+    def step(self, learning_rate: float, skipped: torch.Tensor) -> None:
         self.given = torch.cat([p.grad.flatten() for p in self.parameters if p.grad is not None])
-        super().step(learning_rate, found_inf)
+        super().step(learning_rate, skipped)
 
 
 def make_step(*, dropout: float = 0.0, max_grad_norm: float = 0.0) -> TrainStep:
@@ -39,8 +39,12 @@ def make_step(*, dropout: float = 0.0, max_grad_norm: float = 0.0) -> TrainStep:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
-    optimizer = Watched(model, kind="adamw", weight_decay=0.1, embedding_weight_decay=0.1)
-    return TrainStep(model, optimizer, CPU, SINGLE, seed=7, max_grad_norm=max_grad_norm)
+    training = TrainingConfig(
+        optimizer="adamw", weight_decay=0.1, embedding_weight_decay=0.1, seed=7, max_grad_norm=max_grad_norm
+    )
+    step = TrainStep(model, training, CPU)
+    step.optimizer = Watched(model, training)
+    return step
 
 
 def make_batch(rows: int = 8) -> Batch:
@@ -62,7 +66,7 @@ def rows_of(batches: list[Batch], first: int = 0) -> list[range]:
 def gradients_of(step: TrainStep, batches: list[Batch], first_row: int = 0) -> tuple[torch.Tensor, float, float]:
     """The gradient that the optimizer gets, the loss sum, and the norm that is reported."""
     assert isinstance(step.optimizer, Watched)
-    outcome = step(batches, rows=rows_of(batches, first_row), learning_rate=1e-3)
+    outcome = step(batches, sequences=rows_of(batches, first_row), learning_rate=1e-3)
     return step.optimizer.given, outcome.loss_sum.item(), outcome.grad_norm.item()
 
 
@@ -83,7 +87,9 @@ def test_accumulating_micro_batches_equals_one_big_batch(parts: int) -> None:
 
 def test_tokens_count_what_carries_loss() -> None:
     batch = make_batch()
-    assert make_step()([batch, batch], rows=rows_of([batch, batch]), learning_rate=0.0).tokens == 2 * (8 * 16 - 14 - 9)
+    assert make_step()([batch, batch], sequences=rows_of([batch, batch]), learning_rate=0.0).tokens == 2 * (
+        8 * 16 - 14 - 9
+    )
 
 
 def test_dropout_depends_on_the_position_alone() -> None:
@@ -134,11 +140,11 @@ def test_a_gradient_that_is_not_finite_is_refused(value: float) -> None:
     poisoned = step.model.norm.weight.register_hook(  # type: ignore[no-untyped-call]
         lambda gradient: gradient * value
     )
-    outcome = step([make_batch()], rows=[range(8)], learning_rate=0.1)
+    outcome = step([make_batch()], sequences=[range(8)], learning_rate=0.1)
     assert outcome.skipped.item() == 1.0
     assert all(torch.equal(before[name], parameter) for name, parameter in step.model.named_parameters())
     poisoned.remove()
-    assert step([make_batch()], rows=[range(8, 16)], learning_rate=0.1).skipped.item() == 0.0
+    assert step([make_batch()], sequences=[range(8, 16)], learning_rate=0.1).skipped.item() == 0.0
     assert not torch.equal(before["norm.weight"], step.model.norm.weight)
 
 

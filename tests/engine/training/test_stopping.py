@@ -10,7 +10,7 @@ from nima_cli.engine.training.stopping import Best, EarlyStopping
 
 
 def metrics(loss: float, *, hits: int = 10, text_bytes: int = 400) -> Metrics:
-    return Metrics(nats=loss * 100, tokens=100, hits=hits, bytes=text_bytes)
+    return Metrics(loss_sum=loss * 100, tokens=100, n_correct=hits, bytes=text_bytes)
 
 
 def stopping(**keys: object) -> EarlyStopping:

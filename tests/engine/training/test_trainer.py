@@ -168,7 +168,7 @@ def test_patience_does_not_run_out_before_the_learning_rate_falls(tiny_dataset: 
     """At a constant rate the loss stands still; what the run is for comes with the cooldown."""
     hopeless = {"min_delta": 100.0, "patience": 2}
     config = make_config(eval_steps=1, lr_scheduler="wsd", max_steps=20, early_stopping=hopeless)
-    holds = make_trainer(config, tiny_dataset, tmp_path).plan.schedule.holds
+    holds = make_trainer(config, tiny_dataset, tmp_path).plan.schedule.before_decay
     last_held = max(step for step in range(1, 21) if holds(step))
     assert last_held > 5
     ended = run_to_end(config, tiny_dataset, tmp_path)[-1]

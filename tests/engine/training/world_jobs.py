@@ -15,7 +15,7 @@ from nima_cli.engine.data.store.dataset import open_dataset
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.distributed.ranks import FailedElsewhereError, PeerLostError, Ranks
-from nima_cli.engine.training.distributed.rendezvous import find_place, joined
+from nima_cli.engine.training.distributed.rendezvous import find_dist_env, joined
 from nima_cli.engine.training.evaluator import evaluate
 from nima_cli.engine.training.optim import Muon
 from nima_cli.errors import ConfigError, DataError
@@ -39,7 +39,7 @@ def measure_splits(dataset: str, out: str) -> None:
             evaluate(model, data.split("val"), lengths, max_tokens=16 * windows, ranks=ranks)
             for windows in range(1, 10)
         ]
-        return [[each.tokens, each.hits, each.bytes, each.nats] for each in found]
+        return [[each.tokens, each.n_correct, each.bytes, each.loss_sum] for each in found]
 
     _in_place(work, out)
 
@@ -80,16 +80,16 @@ def fail_together(out: str) -> None:
     def work(ranks: Ranks) -> object:
         said = ""
         try:
-            with ranks.together():
+            with ranks.raise_together():
                 if ranks.rank == 1:
                     raise DataError("the reason")
                 if ranks.rank == 2:
                     raise ConfigError("another one")
         except (DataError, FailedElsewhereError) as error:
             said = f"{type(error).__name__} {error.exit_code}"
-        with ranks.together():
+        with ranks.raise_together():
             pass
-        texts = [ranks.first_says("näher \U0001f600" if ranks.is_first else "not me"), ranks.first_says("")]
+        texts = [ranks.broadcast("näher \U0001f600" if ranks.is_first else "not me"), ranks.broadcast("")]
         code = [0, 0, 0]
         code[ranks.rank] = {"": 0, "FailedElsewhereError 2": 1, "DataError 2": 2}[said]
         total = [ranks.sum_int(value) for value in code]
@@ -134,7 +134,7 @@ def _patience() -> float:
 
 
 def _in_place(work: Callable[[Ranks], object], out: str) -> None:
-    place = find_place(os.environ)
+    place = find_dist_env(os.environ)
     if place is None:
         Path(out).write_text(json.dumps(work(Ranks())), encoding="utf-8")
         return

@@ -70,7 +70,7 @@ def chat(
     if once is not None:
         show_answer(session.answer(once), markdown=markdown)
         return
-    conversation.warm()
+    conversation.prefill()
     chat_loop(
         session.answer,
         session.commands(),

@@ -13,7 +13,7 @@ from nima_cli.ui.console import command, say
 
 if TYPE_CHECKING:
     from nima_cli.engine.inference.conversation import Conversation
-    from nima_cli.engine.inference.sampling import Sampling
+    from nima_cli.engine.inference.sampling import SamplingParams
 
 OPTIONS = {
     "temperature": float, "top_k": int, "top_p": float, "min_p": float, "repetition_penalty": float,
@@ -28,7 +28,7 @@ class ChatSession:
     """A conversation, how its answers are drawn, and how fast they came."""
 
     conversation: "Conversation"
-    sampling: "Sampling"
+    sampling: "SamplingParams"
     max_new_tokens: int
     seed: int
     stop: tuple[str, ...]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nima_cli.cli.commands.data_flags import fields, named_sources, naming_field_flags, ray_cluster
-from nima_cli.cli.flag_names import Command
+from nima_cli.cli.flag_names import Command, notes_in_flags
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, option, path_of, path_option, switch
 from nima_cli.config.data_help import DATA_HELP
 from nima_cli.errors import InputError
@@ -142,7 +142,7 @@ def prepare(
 
     events = run(data, folder, overwrite=overwrite, workers=workers or cpu_count(), cluster=cluster)
     with naming_field_flags():
-        _show(events, folder, report, quiet=quiet, as_json=json)
+        _show(notes_in_flags(events, context), folder, report, quiet=quiet, as_json=json)
 
 
 def _say_origins(origins: dict[str, str]) -> None:

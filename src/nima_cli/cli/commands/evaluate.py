@@ -82,8 +82,8 @@ def evaluate_checkpoint(
             f"{dataset.folder}: its tokenizer is not the one that {loaded.path} was trained with",
             hint="give the dataset it was trained on, or prepare this one with --tokenizer-from",
         )
-    stepper = loaded.stepper() if wanted.get("samples") or wanted.get("questions") else None
-    found = run(evaluate_split(loaded.model, dataset, split, stepper=stepper, **wanted), [PhaseView(quiet=quiet)])
+    backend = loaded.backend() if wanted.get("samples") or wanted.get("questions") else None
+    found = run(evaluate_split(loaded.model, dataset, split, backend=backend, **wanted), [PhaseView(quiet=quiet)])
     dataset.verification.require()
     result: dict[str, Any] = {
         "checkpoint": str(loaded.path),

@@ -1,1 +1,1 @@
-"""Text in, token ids on disk, batches out; knows no model."""
+"""Text in, token ids on disk, batches out."""

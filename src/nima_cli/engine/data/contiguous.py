@@ -2,12 +2,13 @@
 
 Documents are split whole, because neighbours in one document say related things. A file that holds more text than a
 whole held-out split cannot be: a novel, a log of messages, a site in one file. It is cut where its own structure allows
-it, and a stretch between two parts is left out, so that no sentence and no paragraph stands on both sides.
+it, and the text between two parts is left out, so that no sentence and no paragraph stands on both sides.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from nima_cli.config.data_schema import DataConfig
 from nima_cli.engine.data.corpus import Corpus
 from nima_cli.engine.data.document import KINDS, Document
 from nima_cli.engine.data.store.dataset_files import SPLITS
-from nima_cli.engine.data.store.document_store import Spool, read_documents
+from nima_cli.engine.data.store.document_store import DocumentStore
 from nima_cli.engine.data.tokenizer.chunk import BLOCK, HEADING, LINE, boundary_ranks
 from nima_cli.events import Event, Note
 
@@ -34,38 +35,26 @@ _PROSE = [KINDS.index("text"), KINDS.index("markdown")]
 Numbers = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Contiguous:
-    """A document that was cut.
+def cut_large_documents(
+    config: DataConfig, corpus: Corpus, store: DocumentStore
+) -> Generator[Event, None, list[dict[str, Any]]]:
+    """Put a part for every split in the place of each document that is a corpus by itself; says which.
 
-    Attributes:
-        characters: of the part of each split.
-        left_out: characters between the parts.
-    """
-
-    source: str
-    where: str
-    characters: dict[str, int]
-    left_out: int
-
-
-def cut_large_documents(config: DataConfig, corpus: Corpus, spool: Spool) -> Generator[Event, None, list[Contiguous]]:
-    """Put a part for every split in the place of each document that is a corpus by itself; says and returns which.
-
-    Raises:
-        ResourceError: the spool cannot be read or written.
+    Returns:
+        The `contiguous` of the metadata: for each, the `characters` of each part, and how many are `left_out`.
     """
     numbers = _too_large_to_split(config, corpus)
-    total = int(corpus.rows["characters"][corpus.kept].sum(dtype=np.int64))
-    cut: list[Contiguous] = []
+    total = int(corpus.table["characters"][corpus.kept].sum(dtype=np.int64))
+    cut: list[dict[str, Any]] = []
     for number in numbers.tolist():
-        (document,) = read_documents(spool.path, corpus.places(np.array([number])))
+        (document,) = corpus.documents(np.array([number]))
         parts = contiguous_parts(document, config)
-        with spool.reopened():
-            corpus.replace(number, parts, spool, config.seed)
+        with store.reopened():
+            corpus.replace(number, parts, store, config.seed)
         sizes = {name: part.characters for name, part in zip(SPLITS, parts, strict=True)}
         left_out = document.characters - sum(sizes.values())
-        cut.append(Contiguous(corpus.reports[document.source].name, document.where, sizes, left_out))
+        source = corpus.reports[document.source].name
+        cut.append({"source": source, "where": document.where, "characters": sizes, "left_out": left_out})
         yield Note(
             "info",
             f"{document.where} holds {document.characters / total:.0%} of the text: cut into contiguous parts for "
@@ -78,59 +67,43 @@ def _too_large_to_split(config: DataConfig, corpus: Corpus) -> Numbers:
     """Prose that is alike to nothing else and larger than the smaller held-out split would be."""
     kept = corpus.numbers()
     names, place, sizes = np.unique(corpus.clusters[kept], return_inverse=True, return_counts=True)
-    characters = corpus.rows["characters"][kept].astype(np.int64)
+    characters = corpus.table["characters"][kept].astype(np.int64)
     share = min(config.val_ratio, 1 - config.train_ratio - config.val_ratio)
     few = len(names) < len(SPLITS)
     least = FEW_CHARACTERS if few else max(LARGE_CHARACTERS, share * characters.sum())
-    prose = np.isin(corpus.rows["kind"][kept], _PROSE)
+    prose = np.isin(corpus.table["kind"][kept], _PROSE)
     large: Numbers = kept[prose & (sizes[place] == 1) & (characters >= least)]
     return large
 
 
 def contiguous_parts(document: Document, config: DataConfig) -> list[Document]:
-    """A stretch of the document for each split, in the order of the text and of `SPLITS`.
+    """A part of the document for each split, in the order of the text and of `SPLITS`.
 
     Seams are headings where one is near, else blank lines, line ends, white space. Between two parts once to twice as
-    much as a sample holds is left out.
+    much as a sample holds is left out. A part knows its first line.
     """
-    seams = _Seams(document)
-    length = len(document.text)
-    gap = min(config.max_length * CHARACTERS_PER_TOKEN, int(length * GAP_SHARE))
-    reach = int(length * SEARCH_SHARE)
-    ends = [seams.near(int(length * share) - gap // 2, reach) for share in _shares(config)]
-    starts = [seams.near(end + gap + gap // 2, gap // 2) for end in ends]
-    parts = zip([0, *starts], [*ends, length], strict=True)
-    return [seams.part(start, end) for start, end in parts]
+    text, length = document.text, len(document.text)
+    ranks = np.array(boundary_ranks(text, document.kind), dtype=np.int8)
+    offsets = np.array([0, *accumulate(len(line) + 1 for line in text.split("\n"))][:-1], dtype=np.int64)
 
-
-def _shares(config: DataConfig) -> tuple[float, float]:
-    return config.train_ratio, config.train_ratio + config.val_ratio
-
-
-class _Seams:
-    """Where a text may be cut."""
-
-    def __init__(self, document: Document) -> None:
-        self._document, self._text = document, document.text
-        lines = document.text.split("\n")
-        self._ranks = np.array(boundary_ranks(document.text, document.kind), dtype=np.int8)
-        self._offsets = np.array([0, *accumulate(len(line) + 1 for line in lines)][:-1], dtype=np.int64)
-
-    def near(self, target: int, reach: int) -> int:
-        """The best seam at most `reach` characters from `target`; among equals the nearest."""
-        first, last = np.searchsorted(self._offsets, (target - reach, target + reach + 1))
+    def seam(target: int, reach: int) -> int:
+        """The best place to cut at most `reach` characters from `target`; among equals the nearest."""
+        first, last = np.searchsorted(offsets, (target - reach, target + reach + 1))
         for worst in (HEADING, BLOCK, LINE):
-            found = first + np.flatnonzero(self._ranks[first:last] <= worst)
-            if len(found):
-                offsets = self._offsets[found]
-                return int(offsets[np.abs(offsets - target).argmin()])
-        space = self._text.rfind(" ", target - reach, target + 1)
+            near = offsets[first:last][ranks[first:last] <= worst]
+            if len(near):
+                return int(near[np.abs(near - target).argmin()])
+        space = text.rfind(" ", target - reach, target + 1)
         return space + 1 if space >= 0 else target
 
-    def part(self, start: int, end: int) -> Document:
-        """The text from one seam to another as a document that knows its first line."""
-        text = self._text[start:end]
-        opening = len(text) - len(text.lstrip("\n"))
-        line = int(np.searchsorted(self._offsets, start + opening, side="right"))
-        where = self._document.where if start == 0 else f"{self._document.where} (from line {line} of its text)"
-        return replace(self._document, text=text.strip("\n"), where=where)
+    def part(start: int, end: int) -> Document:
+        said = text[start:end]
+        line = int(np.searchsorted(offsets, start + len(said) - len(said.lstrip("\n")), side="right"))
+        where = document.where if start == 0 else f"{document.where} (from line {line} of its text)"
+        return replace(document, text=said.strip("\n"), where=where)
+
+    gap = min(config.max_length * CHARACTERS_PER_TOKEN, int(length * GAP_SHARE))
+    shares = config.train_ratio, config.train_ratio + config.val_ratio
+    ends = [seam(int(length * share) - gap // 2, int(length * SEARCH_SHARE)) for share in shares]
+    starts = [seam(end + gap + gap // 2, gap // 2) for end in ends]
+    return [part(start, end) for start, end in zip([0, *starts], [*ends, length], strict=True)]

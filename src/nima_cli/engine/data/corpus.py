@@ -1,280 +1,141 @@
-"""Reads sources into a spool of clean, unique documents, on all cores; knows nothing of tokens.
+"""The documents of a dataset in the making: their texts in a file, and a few figures of each in memory."""
 
-The workers read what they can, refine and sketch, and only a row of numbers stays in memory of each document.
-"""
-
-import contextlib
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.cleaning.quality import LineCounts
-from nima_cli.engine.data.cleaning.whitespace import CleanReport
-from nima_cli.engine.data.dedup.minhash_store import SketchFiles
-from nima_cli.engine.data.diagnostics import Problem
-from nima_cli.engine.data.document import Document
-from nima_cli.engine.data.ingest.read_split import Batch, Piece, Tally
-from nima_cli.engine.data.ingest.sources import Problems, Source
-from nima_cli.engine.data.parallel import Mapper
-from nima_cli.engine.data.shard import (
-    ROW_DTYPE,
-    BoilerplateTask,
-    Shard,
-    ShardTask,
-    boilerplate_shard,
-    make_shard,
-    rows_of,
-)
-from nima_cli.engine.data.source_report import Gathering, SourceReport, check_fields
-from nima_cli.engine.data.store.document_store import Spool, pack, read_documents
-from nima_cli.events import Dropped, Event, Note, Progress
+from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
+from nima_cli.engine.data.dedup.minhash_store import MinHashStore
+from nima_cli.engine.data.diagnostics import Diagnostic
+from nima_cli.engine.data.document import KINDS, Document
+from nima_cli.engine.data.input_report import SourceReport
+from nima_cli.engine.data.store.document_store import DocumentStore, pack, read_documents
+from nima_cli.events import Dropped
 
+# What is kept in memory of each document. `key` is equal for exact duplicates, `order` decides the place in the split,
+# `zero_weights` counts messages of weight 0.
+DOCUMENT_DTYPE = np.dtype(
+    [
+        ("key", "<u8", (2,)),
+        ("order", "<u8", (2,)),
+        ("offset", "<u8"),
+        ("size", "<u4"),
+        ("characters", "<u4"),
+        ("source", "<u2"),
+        ("kind", "u1"),
+        ("zero_weights", "<u4"),
+    ]
+)
+KEY_BYTES = 16
 # Characters in one task: small enough to share evenly, large enough that passing it on costs little.
 TASK_CHARACTERS = 2**18
+
+Numbers = npt.NDArray[np.int64]
+Place = tuple[int, int]  # of a document in the store: (offset, bytes)
 
 
 @dataclass(slots=True)
 class Corpus:
-    """Documents in a spool, and what was counted on the way.
+    """Cleaned documents, and what was counted on the way.
 
     Attributes:
-        reports: one a source; sources of one name, format, container and weight, such as the files that a shell made
-            out of `docs/*.md`, count as one. `Document.source` is an index into it.
-        spool: the file with the documents.
-        rows: `ROW_DTYPE` [n], one a document of the spool.
-        sketches: of all n, when near duplicates are looked for.
+        reports: one for each source; `Document.source` is an index into it.
+        store: the file with the documents.
+        table: `DOCUMENT_DTYPE` [n], an entry for each document of the store.
+        signatures: of all n, when near duplicates are looked for.
         kept: bool [n], which are left.
         clusters: int64 [n], equal for documents that must stay on one side of the split.
         assigned: int8 [n], the split that a document belongs to whatever its hash says, as an index; -1 for most.
-        exact, near: how many duplicates of each kind were left out.
-        longest: characters of the longest document read.
+        longest_short: characters of the longest document that was dropped for being short.
     """
 
     reports: list[SourceReport]
-    spool: Path
-    rows: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, dtype=ROW_DTYPE))
-    sketches: SketchFiles | None = None
+    store: Path
+    table: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, dtype=DOCUMENT_DTYPE))
+    signatures: MinHashStore | None = None
     kept: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
-    clusters: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    clusters: Numbers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     assigned: npt.NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
-    cleaning: CleanReport = field(default_factory=CleanReport)
-    exact: int = 0
-    near: int = 0
-    longest: int = 0
+    cleaning: CleaningCounts = field(default_factory=CleaningCounts)
+    longest_short: int = 0
 
-    def numbers(self) -> npt.NDArray[np.int64]:
+    def numbers(self) -> Numbers:
         """The documents that are left."""
         return np.flatnonzero(self.kept)
 
-    def places(self, numbers: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-        """Where documents lie in the spool, as (offset, bytes)."""
-        rows = self.rows[numbers]
-        return list(zip(rows["offset"].tolist(), rows["size"].tolist(), strict=True))
+    def extend(self, tables: Sequence[npt.NDArray[np.void]]) -> None:
+        """Take in documents that have been written to the store, each a cluster of its own."""
+        first, count = len(self.table), sum(map(len, tables))
+        self.table = np.concatenate([self.table, *tables])
+        self.kept = np.append(self.kept, np.ones(count, dtype=bool))
+        self.clusters = np.append(self.clusters, first + np.arange(count))
+        self.assigned = np.append(self.assigned, np.full(count, -1, dtype=np.int8))
 
-    def documents(self, numbers: npt.NDArray[np.int64]) -> Iterator[Document]:
+    def places(self, numbers: Numbers) -> list[Place]:
+        """Where documents lie in the store."""
+        entries = self.table[numbers]
+        return list(zip(entries["offset"].tolist(), entries["size"].tolist(), strict=True))
+
+    def documents(self, numbers: Numbers) -> Iterator[Document]:
         """Read documents back."""
         for batch in self.batches(numbers):
-            yield from read_documents(self.spool, self.places(batch))
+            yield from read_documents(self.store, self.places(batch))
 
-    def batches(self, numbers: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    def batches(self, numbers: Numbers) -> Iterator[Numbers]:
         """`numbers` in runs of about `TASK_CHARACTERS`."""
-        total = np.cumsum(self.rows["characters"][numbers], dtype=np.int64) // TASK_CHARACTERS
+        total = np.cumsum(self.table["characters"][numbers], dtype=np.int64) // TASK_CHARACTERS
         return iter(np.split(numbers, np.flatnonzero(total[1:] != total[:-1]) + 1) if len(numbers) else [])
 
-    def replace(self, number: int, parts: Sequence[Document], spool: Spool, seed: int) -> None:
-        """Put the parts of a document in its place, one for each split in their order.
-
-        Args:
-            spool: that of this corpus, open.
-
-        Raises:
-            ResourceError: the disk refused.
-        """
+    def replace(self, number: int, parts: Sequence[Document], store: DocumentStore, seed: int) -> None:
+        """Put the parts of a document in its place, one for each split in their order; `store` is open."""
         packed = [pack(part) for part in parts]
-        rows = rows_of(parts, packed, seed)
-        rows["offset"] += spool.size
-        spool.append(b"".join(packed))
+        entries = table_of(parts, packed, seed)
+        entries["offset"] += store.size
+        store.append(b"".join(packed))
         self.kept[number] = False
-        self.clusters = np.append(self.clusters, len(self.rows) + np.arange(len(parts)))
-        self.rows = np.concatenate([self.rows, rows])
-        self.kept = np.append(self.kept, np.ones(len(parts), dtype=bool))
-        self.assigned = np.append(self.assigned, np.arange(len(parts), dtype=np.int8))
+        self.extend([entries])
+        self.assigned[-len(parts) :] = np.arange(len(parts))
 
-    def leave_out(self, number: int, problem: Problem) -> Dropped:
-        """Drop a document and count it."""
+    def drop(self, number: int, problem: Diagnostic) -> Dropped:
+        """Leave a document out and count it."""
         self.kept[number] = False
-        return self.dropped(int(self.rows[number]["source"]), problem)
-
-    def dropped(self, source: int, problem: Problem) -> Dropped:
-        """Count something that is not in the spool or no longer counts."""
-        report = self.reports[source]
-        report.dropped[problem.reason] += 1
-        return Dropped(report.name, problem.where, problem.reason, problem.figures)
+        return self.reports[int(self.table[number]["source"])].drop(problem)
 
 
-def read_corpus(
-    config: DataConfig, sources: Sequence[Source], spool: Spool, run: Mapper
-) -> Generator[Event, None, Corpus]:
-    """Read every source, refine each document, and leave out what its own text disqualifies.
+def table_of(documents: Sequence[Document], packed: Sequence[bytes], seed: int) -> npt.NDArray[np.void]:
+    """`DOCUMENT_DTYPE` [n] of documents that lie packed one after the other; offsets count from the first."""
+    table = np.zeros(len(documents), dtype=DOCUMENT_DTYPE)
+    for entry, document, data in zip(table, documents, packed, strict=True):
+        entry["key"] = np.frombuffer(content_key(document), dtype="<u8")
+        entry["order"] = np.frombuffer(_order_key(document, seed), dtype="<u8")
+        entry["size"], entry["characters"] = len(data), document.characters
+        entry["source"], entry["kind"] = document.source, KINDS.index(document.kind)
+        entry["zero_weights"] = sum(not turn.weight for turn in document.turns)
+    table["offset"] = np.cumsum(table["size"], dtype=np.uint64) - table["size"]
+    return table
 
-    Raises:
-        DataError: something cannot be used; all problems at once.
-        ResourceError: a file cannot be read, or the disk is full.
+
+def content_key(document: Document) -> bytes:
+    """A hash of `KEY_BYTES` that is equal for documents equal up to case and white space, roles included.
+
+    BLAKE2b; with 128 bits, two of a billion different documents collide with a probability of about 1e-21.
     """
-    place, reports = _merged(sources)
-    corpus = Corpus(reports, spool.path)
-    if config.dedupe == "near":
-        corpus.sketches = SketchFiles(spool.path.with_name("sketches"))
-    problems = Problems(skip=config.on_error == "skip")
-    gatherings = [source.gathering() for source in sources]
-    tasks = _tasks(config, sources, place)
-    lines = yield from _read(run(make_shard, tasks), corpus, _Gathered(gatherings, problems, _size(sources)), spool)
-    for source, gathering in zip(sources, gatherings, strict=True):
-        yield from _add_report(reports[place[source.index]], gathering.finish())
-    # A wrong mapping is no bad record that could be skipped.
-    mappings = Problems() if problems.skip else problems
-    check_fields(gatherings, mappings)
-    problems.raise_if_any()
-    mappings.raise_if_any()
-    yield from _reading_notes(corpus)
-    if config.max_boilerplate is not None:
-        yield from _leave_out_boilerplate(config, corpus, lines, run)
-    return corpus
+    digest = hashlib.blake2b(digest_size=KEY_BYTES)
+    for role, content in [("", document.text), *((turn.role, turn.content) for turn in document.turns)]:
+        words = " ".join(content.casefold().split()).encode("utf-8", "surrogatepass")
+        digest.update(f"{role}:{len(words)}:".encode() + words)
+    return digest.digest()
 
 
-def _merged(sources: Sequence[Source]) -> tuple[list[int], list[SourceReport]]:
-    """For each source the number of its report, and the reports, still without counts."""
-    groups: dict[tuple[object, ...], list[Source]] = {}
-    for source in sources:
-        config = source.config
-        own = source.index if config.name is None else None
-        key = (own, config.name, config.format, config.container, config.weight)
-        groups.setdefault(key, []).append(source)
-    place = [0] * len(sources)
-    reports = []
-    for number, members in enumerate(groups.values()):
-        first = members[0]
-        path = first.config.path + (f" and {len(members) - 1} more" if len(members) > 1 else "")
-        reports.append(SourceReport(first.name, path, first.config.format, first.config.weight))
-        for source in members:
-            place[source.index] = number
-    return place, reports
-
-
-@dataclass(slots=True)
-class _Gathered:
-    """What has come back from reading, and how much there is."""
-
-    sources: Sequence[Gathering]
-    problems: Problems
-    total: int
-    bytes: int = 0
-
-    def add(self, tallies: Iterable[Tally]) -> Progress:
-        for tally in tallies:
-            self.sources[tally.source].add(tally, self.problems)
-            self.bytes += tally.bytes
-        return Progress("read", self.bytes, self.total, "bytes")
-
-
-def _read(
-    shards: Iterable[Shard], corpus: Corpus, gathered: _Gathered, spool: Spool
-) -> Generator[Event, None, dict[int, LineCounts]]:
-    rows: list[npt.NDArray[np.void]] = []
-    lines: dict[int, LineCounts] = {}
-    for shard in shards:
-        rows.append(shard.rows)
-        shard.rows["offset"] += spool.size
-        spool.append(shard.packed)
-        if corpus.sketches is not None and shard.sketches is not None:
-            corpus.sketches.append(shard.sketches)
-        for source, counted in shard.lines.items():
-            lines.setdefault(source, LineCounts()).merge(counted)
-        yield from _count(shard, corpus)
-        yield gathered.add(shard.tallies)
-    # A file that is shared between machines shows all of it to the others once it is closed.
-    spool.close()
-    if rows:
-        corpus.rows = np.concatenate(rows)
-    corpus.kept = np.ones(len(corpus.rows), dtype=bool)
-    corpus.clusters = np.arange(len(corpus.rows))
-    corpus.assigned = np.full(len(corpus.rows), -1, dtype=np.int8)
-    yield Progress("read", gathered.bytes, gathered.bytes, "bytes")
-    return lines
-
-
-def _tasks(config: DataConfig, sources: Sequence[Source], place: Sequence[int]) -> Iterator[ShardTask]:
-    # Thousands of files named on a command line need not travel with every task.
-    options = config.model_copy(update={"sources": []})
-    parts: list[Piece | Batch] = []
-    size = 0
-    for source in sources:
-        for part in source.parts(place[source.index]):
-            parts.append(part)
-            size += part.size
-            if size >= TASK_CHARACTERS:
-                yield ShardTask(options, tuple(parts))
-                parts, size = [], 0
-    if parts:
-        yield ShardTask(options, tuple(parts))
-
-
-def _size(sources: Sequence[Source]) -> int:
-    """Bytes of all files; 0 when there is more to read than files."""
-    if not all(source.files for source in sources):
-        return 0
-    total = 0
-    for file in (file for source in sources for file in source.files):
-        with contextlib.suppress(OSError):  # reading it will say so
-            total += file.stat().st_size
-    return total
-
-
-def _count(shard: Shard, corpus: Corpus) -> Iterator[Dropped]:
-    corpus.longest = max(corpus.longest, shard.longest)
-    corpus.cleaning.add(shard.cleaning)
-    for source, problem in shard.dropped:
-        yield corpus.dropped(source, problem)
-
-
-def _add_report(report: SourceReport, part: SourceReport) -> Iterator[Dropped]:
-    report.files += part.files
-    report.documents += part.documents
-    report.bytes += part.bytes
-    report.dropped.update(part.dropped)
-    report.notes += part.notes
-    for drop in part.drops:
-        yield Dropped(report.name, drop.where, drop.reason, drop.figures)
-
-
-def _leave_out_boilerplate(
-    config: DataConfig, corpus: Corpus, counted: dict[int, LineCounts], run: Mapper
-) -> Iterator[Dropped]:
-    """Leave out documents that say little of their own; what very many share is counted source by source."""
-    lines = {source: counts.boilerplate() for source, counts in counted.items()}
-    tasks = (
-        BoilerplateTask(config, corpus.spool, tuple(batch.tolist()), tuple(corpus.places(batch)), lines)
-        for batch in corpus.batches(corpus.numbers())
-    )
-    for found in run(boilerplate_shard, tasks):
-        for number, problem in found:
-            yield corpus.leave_out(number, problem)
-
-
-def _reading_notes(corpus: Corpus) -> Iterator[Note]:
-    for report in corpus.reports:
-        for note in report.notes:
-            yield Note("warning", f"{report.name}: {note}")
-    if corpus.cleaning.invisible_characters:
-        count = corpus.cleaning.invisible_characters
-        yield Note("warning", f"{count:,} bidirectional or zero-width characters found; they are kept as text")
-
-
-def kept_by_source(corpus: Corpus) -> Counter[int]:
-    """Documents of each report that are left."""
-    return Counter(corpus.rows["source"][corpus.kept].tolist())
+def _order_key(document: Document, seed: int) -> bytes:
+    """A keyed hash of the content; sorting by it shuffles whatever the order of the sources."""
+    digest = hashlib.blake2b(document.text.encode("utf-8"), digest_size=16, key=seed.to_bytes(8, "little"))
+    for turn in document.turns:
+        digest.update(f"\0{turn.role}\0{turn.content}".encode())
+        if not turn.weight:
+            digest.update(b"\0")
+    return digest.digest()

@@ -1,4 +1,4 @@
-"""A source of documents as a Python program names it; reads nothing."""
+"""A source of documents as a Python program names it."""
 
 from os import PathLike, fspath
 from typing import Any

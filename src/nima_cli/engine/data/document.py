@@ -1,4 +1,4 @@
-"""What one document is, from reading to rendering; knows nothing of files or tokens."""
+"""What one document is, from reading to encoding."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,18 +6,18 @@ from typing import Literal
 Role = Literal["system", "user", "assistant"]
 Kind = Literal["text", "markdown", "qa", "chat"]
 KINDS: tuple[Kind, ...] = ("text", "markdown", "qa", "chat")
-# Begins a user's turn that holds what tools answered, and not what somebody asked.
+# Begins a user's turn that holds the answers of tools.
 TOOL_RESPONSE = "<tool_response>"
 
 
 def with_line_feeds(text: str) -> str:
-    """`text` with LF for every line end: no model has learned any other, so none is asked with another."""
+    """`text` with LF for every line end, the only one that models learn."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation; with a `weight` of 0 it is context, and none of its tokens carries loss."""
+    """One message of a conversation; with a `weight` of 0 it is context, and its tokens carry no loss."""
 
     role: Role
     content: str

@@ -1,4 +1,4 @@
-"""Maps pure functions over a stream of tasks on all cores, results in order; knows nothing of what is computed."""
+"""Maps pure functions over a stream of tasks on all cores, results in order."""
 
 import contextlib
 import multiprocessing
@@ -15,61 +15,60 @@ from nima_cli.errors import ResourceError
 
 T = TypeVar("T")
 R = TypeVar("R")
+Pending = TypeVar("Pending")
 
-# Tasks under way for each worker: enough that none waits, few enough that memory stays bounded.
+# Tasks under way for each worker: enough to keep it busy, few enough that memory stays bounded.
 AHEAD = 3
 
 
 class Mapper(Protocol):
-    """Applies a module-level function to every task; results come in the order of the tasks."""
+    """Applies a module-level function (or a partial of one) to every task; results come in the order of the tasks."""
 
     def __call__(self, function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]: ...
 
 
 @contextlib.contextmanager
-def mapper(workers: int) -> Iterator[Mapper]:
+def process_mapper(workers: int) -> Iterator[Mapper]:
     """A map over `workers` processes, or in this process if that is 1.
 
     Processes are spawned, never forked, so that no lock or thread of the caller is copied. Functions, tasks and results
-    must be picklable, and functions pure: the results do not depend on `workers`.
+    must be picklable, and functions pure: the results do not depend on `workers`. The map raises a ResourceError where
+    a process dies.
     """
     if workers == 1:
         yield map
         return
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker)
+
+    def run(function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]:
+        def submit(task: T) -> Future[R]:
+            return pool.submit(function, task)
+
+        try:
+            yield from in_window(submit, Future.result, tasks, workers * AHEAD)
+        except BrokenProcessPool as error:
+            raise ResourceError(
+                "a worker process ended too early, perhaps for lack of memory",
+                hint="try `workers=1`; a script of your own must start its work under `if __name__ == '__main__':`",
+            ) from error
+
     try:
-        yield _PoolMapper(pool, workers * AHEAD)
+        yield run
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-class _PoolMapper:
-    def __init__(self, pool: ProcessPoolExecutor, window: int) -> None:
-        self._pool = pool
-        self._window = window
-
-    def __call__(self, function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]:
-        """As `map`, with at most the window's number of tasks taken from the stream ahead of the results.
-
-        Raises:
-            ResourceError: a worker process died.
-        """
-        pending: deque[Future[R]] = deque()
-        try:
-            for task in tasks:
-                pending.append(self._pool.submit(function, task))
-                if len(pending) >= self._window:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except BrokenProcessPool as error:
-            raise ResourceError(
-                "a worker process ended too early, perhaps for lack of memory",
-                hint="try `--workers 1`; a script of your own must start its work under `if __name__ == '__main__':`",
-            ) from error
-        finally:
-            for future in pending:
-                future.cancel()
+def in_window(
+    submit: Callable[[T], Pending], result: Callable[[Pending], R], tasks: Iterable[T], window: int
+) -> Iterator[R]:
+    """The results of tasks in their order, with at most `window` tasks taken from the stream ahead of the results."""
+    pending: deque[Pending] = deque()
+    for task in tasks:
+        pending.append(submit(task))
+        if len(pending) >= window:
+            yield result(pending.popleft())
+    while pending:
+        yield result(pending.popleft())
 
 
 def _begin_worker() -> None:

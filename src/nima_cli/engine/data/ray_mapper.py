@@ -1,24 +1,25 @@
-"""Maps pure functions over tasks on a Ray cluster, results in order; knows nothing of what is computed.
+"""Maps pure functions over tasks on a Ray cluster, results in order.
 
-Ray gives the task of a worker that died to another one. Results do not depend on who computed them. What Ray reads from
+When a worker dies, Ray gives its task to another one. Results do not depend on who computed them. What Ray reads from
 the environment (tokens, reports to its makers) is for the program to set.
 """
 
 import contextlib
+import functools
 import logging
+import platform
 import shutil
 import socket
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nima_cli.engine.data.parallel import AHEAD, Mapper
-from nima_cli.engine.data.ray_task import Needs, own_versions, work
-from nima_cli.errors import ResourceError
+from nima_cli import __version__
+from nima_cli.engine.data.parallel import AHEAD, Mapper, in_window
+from nima_cli.errors import NimaError, ResourceError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,7 +35,7 @@ _STORE_BYTES = 2**29
 
 @contextlib.contextmanager
 def ray_mapper(address: str, workers: int, folders: Sequence[Path]) -> Iterator[Mapper]:
-    """A map over the processors of a Ray cluster.
+    """A map over the processors of a Ray cluster; it raises a ResourceError where a worker dies again and again.
 
     Args:
         address: of a running cluster, as `ray.init` takes it; `LOCAL` starts one on this machine for the time being.
@@ -47,20 +48,41 @@ def ray_mapper(address: str, workers: int, folders: Sequence[Path]) -> Iterator[
     with contextlib.ExitStack() as stack:
         settings: dict[str, Any] = {"address": address, "logging_level": logging.ERROR, "log_to_driver": False}
         if address == LOCAL:
-            home = _short_folder()
+            # For sockets, whose paths may have 107 characters on Linux and fewer elsewhere.
+            home = tempfile.mkdtemp(prefix="nima-ray-", dir=None if sys.platform == "win32" else "/tmp")
             stack.callback(shutil.rmtree, home, ignore_errors=True)
-            settings |= _own_cluster(home, workers)
-        else:
-            _probe(address)
-        ray = _ray()
+            settings |= {
+                "num_cpus": workers,
+                "num_gpus": 0,
+                "include_dashboard": False,
+                "object_store_memory": _STORE_BYTES,
+                "_temp_dir": home,
+                # By default a task that needs too much memory is tried for ever.
+                "_system_config": {"task_oom_retries": _RETRIES},
+            }
         # In the main thread Ray would take over SIGTERM, and what that means is for the program to say. The thread
         # stays until all is shut down: what it has started ends with it.
         thread = stack.enter_context(ThreadPoolExecutor(1))
-        stack.enter_context(_quiet(ray))
-        stack.callback(ray.shutdown)
-        _connect(thread.submit(ray.init, **settings), address)
-        processors = int(ray.cluster_resources().get("CPU", 1))
-        yield _RayMapper(ray, max(processors, 1) * AHEAD, Needs(tuple(folders), own_versions()))
+        try:
+            _probe(address)
+            ray = _ray()
+            stack.enter_context(_quiet(ray))
+            stack.callback(ray.shutdown)
+            thread.submit(ray.init, **settings).result()
+        except (OSError, OverflowError, RuntimeError, ValueError, AssertionError) as error:
+            what = (str(error) or type(error).__name__).strip().partition("\n")[0]
+            raise ResourceError(
+                f"{address}: no Ray cluster to work on: {what}",
+                hint="`ray status` shows a running one; without an address one is started on this machine",
+            ) from error
+        window = max(int(ray.cluster_resources().get("CPU", 1)), 1) * AHEAD
+        needs = ray.put((tuple(folders), own_versions()))
+        work = ray.remote(max_retries=_RETRIES)(_packed)
+
+        def run(function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]:
+            return in_window(lambda task: work.remote(function, task, needs), _result, tasks, window)
+
+        yield run
 
 
 def _ray() -> Any:
@@ -71,44 +93,11 @@ def _ray() -> Any:
     return ray
 
 
-def _short_folder() -> Path:
-    """For sockets, whose paths may have 107 characters on Linux and fewer elsewhere."""
-    return Path(tempfile.mkdtemp(prefix="nima-ray-", dir=None if sys.platform == "win32" else "/tmp"))
-
-
-def _own_cluster(home: Path, workers: int) -> dict[str, Any]:
-    return {
-        "num_cpus": workers,
-        "num_gpus": 0,
-        "include_dashboard": False,
-        "object_store_memory": _STORE_BYTES,
-        "_temp_dir": str(home),
-        # By default a task that needs too much memory is tried for ever.
-        "_system_config": {"task_oom_retries": _RETRIES},
-    }
-
-
 def _probe(address: str) -> None:
-    """Knock where a cluster should listen; what is no `HOST:PORT`, such as `auto`, is for Ray to understand."""
+    """Knock where a cluster should listen; Ray itself resolves other addresses than `HOST:PORT`, such as `auto`."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdigit()):
-        return
-    try:
+    if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
-    except (OSError, OverflowError) as error:
-        raise _unreachable(address, str(error)) from error
-
-
-def _connect(connection: Future[Any], address: str) -> None:
-    try:
-        connection.result()
-    except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        raise _unreachable(address, str(error) or type(error).__name__) from error
-
-
-def _unreachable(address: str, what: str) -> ResourceError:
-    hint = "`ray status --address ADDRESS` shows a running one; without `--ray-address` one is started on this machine"
-    return ResourceError(f"{address}: no Ray cluster to work on: {what.strip().partition(chr(10))[0]}", hint=hint)
 
 
 @contextlib.contextmanager
@@ -123,45 +112,67 @@ def _quiet(ray: Any) -> Iterator[None]:
         module.print_to_stdstream = printing
 
 
-class _RayMapper:
-    def __init__(self, ray: Any, window: int, needs: Needs) -> None:
-        self._ray = ray
-        self._window = window
-        self._needs = ray.put(needs)
-        self._work = ray.remote(max_retries=_RETRIES)(_packed)
-
-    def __call__(self, function: Callable[[T], R], tasks: Iterable[T], /) -> Iterator[R]:
-        """As `map`, with at most the window's number of tasks taken from the stream ahead of the results.
-
-        Raises:
-            ResourceError: a worker lacks what it needs, or died again and again.
-        """
-        pending: deque[Any] = deque()
-        for task in tasks:
-            pending.append(self._work.remote(function, task, self._needs))
-            if len(pending) >= self._window:
-                yield self._result(pending.popleft())
-        while pending:
-            yield self._result(pending.popleft())
-
-    def _result(self, reference: Any) -> Any:
-        errors = self._ray.exceptions
-        try:
-            outcome = self._ray.cloudpickle.loads(self._ray.get(reference))
-        except errors.RayTaskError as error:
-            raise error.cause from error
-        except errors.RayError as error:
-            what = str(error).strip().partition("\n")[0]
-            raise ResourceError(
-                f"a Ray worker ended again and again: {what}",
-                hint="does a machine of the cluster lack memory, or nima itself? `ray status` and its logs say more",
-            ) from error
-        if outcome.failure is not None:
-            raise outcome.failure
-        return outcome.result
+def _result(reference: Any) -> Any:
+    ray = _ray()
+    try:
+        result, failure = ray.cloudpickle.loads(ray.get(reference))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        what = str(error).strip().partition("\n")[0]
+        raise ResourceError(
+            f"a Ray worker ended again and again: {what}",
+            hint="does a machine of the cluster lack memory, or nima itself? `ray status` and its logs say more",
+        ) from error
+    if failure is not None:
+        raise failure
+    return result
 
 
-def _packed(function: Callable[[Any], Any], task: Any, needs: Needs) -> bytes:
-    """`work`, packed by hand: arrays that Ray unpacks are read-only, and keep its shared memory filled."""
-    packed: bytes = _ray().cloudpickle.dumps(work(function, task, needs))
+# --- in the workers -------------------------------------------------------------------------------------------------
+
+
+def own_versions() -> tuple[str, str]:
+    """Versions of nima and of Python in this process."""
+    return __version__, ".".join(platform.python_version_tuple()[:2])
+
+
+def _packed(function: Callable[[Any], Any], task: Any, needs: tuple[tuple[Path, ...], tuple[str, str]]) -> bytes:
+    """The result of a task and the expected failure that it ended with, one of them None.
+
+    Packed by hand: arrays that Ray unpacks are read-only, and keep its shared memory filled.
+    """
+    outcome: tuple[Any, NimaError | None]
+    try:
+        check_machine(*needs)
+        outcome = function(task), None
+    except NimaError as error:
+        outcome = None, error
+    packed: bytes = _ray().cloudpickle.dumps(outcome)
     return packed
+
+
+@functools.lru_cache(maxsize=1)
+def check_machine(folders: tuple[Path, ...], versions: tuple[str, str]) -> None:
+    """Once a process, because machines may join a cluster at any time.
+
+    Args:
+        folders: absolute paths that all machines share.
+        versions: of nima and of Python; others could give other bytes.
+
+    Raises:
+        ResourceError: this machine lacks something.
+    """
+    host = socket.gethostname()
+    if own_versions() != versions:
+        here, there = ("nima {} and Python {}".format(*pair) for pair in (versions, own_versions()))
+        raise ResourceError(
+            f"{host}: the Ray worker there runs {there}, and this is {here}",
+            hint="install the same versions on every machine of the cluster",
+        )
+    for folder in folders:
+        if not folder.is_dir():
+            raise ResourceError(
+                f"{folder}: the Ray worker on {host} cannot see this folder",
+                hint="keep the sources and the output folder where all machines of the cluster find them by one path",
+            )

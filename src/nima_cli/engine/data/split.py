@@ -1,4 +1,4 @@
-"""Divides documents into train, val and test, clusters whole; a pure function of hashes, knows no text and no files."""
+"""Divides documents into train, val and test, clusters whole, by hashes of their content."""
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,7 @@ def _divide(order: npt.NDArray[np.uint64], clusters: Numbers, kept: Numbers, con
     if len(names) < len(SPLITS):
         raise DataError(
             f"{len(kept)} documents are nearly the same, and train, val and test need different ones",
-            hint="give more documents, or keep them all with `--dedup exact`",
+            hint="give more documents, or keep them all with `dedupe=exact`",
         )
     # The hashes of a cluster combined: no matter in which order, and not smaller for being many.
     joint = np.zeros((len(names), 2), dtype=np.uint64)

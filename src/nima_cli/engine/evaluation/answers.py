@@ -12,7 +12,7 @@ from nima_cli.engine.data.document import KINDS, Turn
 from nima_cli.engine.data.store.dataset_files import SplitArrays
 from nima_cli.engine.data.tokenizer.chat_format import chat_prompt
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import DataError
 from nima_cli.events import Progress
@@ -70,7 +70,9 @@ def ask(generator: TextGenerator, held_out: SplitArrays, *, count: int) -> Gener
         turns = list(_turns(held_out, number, generator.tokenizer))
         at = next(place for place, turn in enumerate(turns) if turn.role == "assistant" and turn.weight)
         prompt = chat_prompt(turns[:at], generator.tokenizer)
-        answer = "".join(generator.stream(prompt, sampling=Sampling(temperature=0.0), max_new_tokens=room, seed=0))
+        answer = "".join(
+            generator.stream(prompt, sampling=SamplingParams(temperature=0.0), max_new_tokens=room, seed=0)
+        )
         expected = turns[at].content
         question = turns[at - 1].content if at else ""
         asked.append(Answer(question, expected, answer, token_f1(answer, expected), exact_match(answer, expected)))

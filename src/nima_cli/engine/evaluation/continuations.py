@@ -10,7 +10,7 @@ from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.evaluation.code_validity import CodeBlock, code_blocks
 from nima_cli.engine.evaluation.groups import document_bounds
 from nima_cli.engine.evaluation.memorization import Memorized, TrainingText
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import DataError
 from nima_cli.events import Progress
@@ -71,7 +71,7 @@ def continue_documents(
     texts, ours, theirs = list[Continuation](), list[list[int]](), list[list[int]]()
     for number, (prompt, rest) in enumerate(beginnings):
         yield Progress("writing", number, len(beginnings), "texts")
-        (found,) = generator.complete(prompt, sampling=Sampling(), max_new_tokens=room, seed=seed + number)
+        (found,) = generator.complete(prompt, sampling=SamplingParams(), max_new_tokens=room, seed=seed + number)
         checked = code_blocks(prompt + found.text, after=len(prompt), bash=bash)
         texts.append(Continuation(prompt, found.text, found.seed, found.tokens, found.finished, tuple(checked)))
         ours.append(tokenizer.encode(found.text))

@@ -1,21 +1,21 @@
 """How much of a text also stands in the training set, token by token; exact, and bounded whatever the set's size.
 
-Windows of both sides are compared by a polynomial hash modulo 2**64, a stretch of the memory map at a time, and every
+Windows of both sides are compared by a rolling hash, a stretch of the memory map at a time, and every
 equality that matters is then checked on the tokens themselves. If n tokens in a row occur, so do any n-1 of them;
 so the longest copy is found by bisection over n.
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nima_cli.engine.data.dedup.rolling_hash import window_hashes
+
 RUN_TOKENS = 16  # from here on a run counts as copied; shorter ones are idioms
 _STRETCH = 2_000_000
 _SIEVE, _SIEVE_SHIFT = 2**20, np.uint64(44)
-_BASE = 0x9E3779B97F4A7C15  # odd, so that powers of it can be undone
 
 _Tokens = npt.NDArray[np.int64]
 
@@ -87,14 +87,14 @@ class TrainingText:
 
     def _occurring(self, joined_N: _Tokens, starts_W: _Tokens, size: int) -> npt.NDArray[np.bool_]:
         """For each window of `joined_N`, whether it occurs."""
-        hashes_W = _window_hashes(joined_N, size)[starts_W]
+        hashes_W = window_hashes(joined_N.astype(np.uint64), size)[starts_W]
         known_W = np.zeros(len(starts_W), dtype=bool)
         sorted_W, span = np.unique(hashes_W), np.arange(size)
         sieve = np.zeros(_SIEVE, dtype=bool)  # nearly all of the training set falls through it
         sieve[sorted_W >> _SIEVE_SHIFT] = True
         for start in range(0, max(0, len(self._tokens_P) - size + 1), self._stretch):
             tokens_P = np.asarray(self._tokens_P[start : start + self._stretch + size - 1])
-            hashes_P = _window_hashes(tokens_P, size)
+            hashes_P = window_hashes(tokens_P.astype(np.uint64), size)
             candidates = np.flatnonzero(sieve[hashes_P >> _SIEVE_SHIFT])
             nearest = np.minimum(np.searchsorted(sorted_W, hashes_P[candidates]), len(sorted_W) - 1)
             candidates = candidates[sorted_W[nearest] == hashes_P[candidates]]
@@ -115,21 +115,3 @@ class TrainingText:
 def _first(found: list[_Tokens]) -> tuple[int, int] | None:
     """The first (text, window) of those found."""
     return next(((number, int(starts[0])) for number, starts in enumerate(found) if len(starts)), None)
-
-
-@functools.lru_cache(maxsize=4)
-def _powers(base: int, count: int) -> npt.NDArray[np.uint64]:
-    powers = np.full(count, base, dtype=np.uint64)
-    powers[:1] = 1
-    return np.cumprod(powers, dtype=np.uint64)
-
-
-def _window_hashes(tokens_N: npt.NDArray[Any], size: int) -> npt.NDArray[np.uint64]:
-    """The hash of every window: sum of token times base to its place in the window."""
-    count = 1 << len(tokens_N).bit_length()  # few different ones, so that the powers are at hand
-    sums = np.zeros(len(tokens_N) + 1, dtype=np.uint64)
-    np.cumsum(tokens_N.astype(np.uint64) * _powers(_BASE, count)[: len(tokens_N)], out=sums[1:])
-    windows = len(tokens_N) - size + 1
-    undo_W = _powers(pow(_BASE, -1, 2**64), count)[:windows]
-    hashes: npt.NDArray[np.uint64] = (sums[size:] - sums[:windows]) * undo_W
-    return hashes

@@ -13,7 +13,7 @@ from nima_cli.engine.evaluation.answers import Answers, ask
 from nima_cli.engine.evaluation.baselines import Baseline, measure_baselines
 from nima_cli.engine.evaluation.continuations import Continuations, continue_documents
 from nima_cli.engine.evaluation.groups import Groups, MetricSums, find_groups
-from nima_cli.engine.inference.decode_backend import Stepper
+from nima_cli.engine.inference.decode_backend import DecodeBackend
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.evaluator import Metrics
@@ -46,7 +46,7 @@ def evaluate_split(
     samples: int = 0,
     questions: int = 0,
     seed: int = 0,
-    stepper: Stepper | None = None,
+    backend: DecodeBackend | None = None,
 ) -> Generator[Progress, None, Evaluation]:
     """Evaluate `model` on a split of the dataset whose tokenizer it has.
 
@@ -55,7 +55,7 @@ def evaluate_split(
         baselines: whether to measure simple predictors as well.
         samples: documents to continue, drawn with `seed`.
         questions: questions to ask.
-        stepper: what the model writes with; None is torch.
+        backend: what the model writes with; None is torch.
 
     Raises:
         InputError: baselines on the split that they learn from.
@@ -71,7 +71,7 @@ def evaluate_split(
     measured: list[Baseline] = []
     if baselines:
         measured = yield from measure_baselines(dataset.arrays("train"), arrays, groups, tokenizer)
-    generator = TextGenerator(model, tokenizer, stepper)
+    generator = TextGenerator(model, tokenizer, backend)
     continuations = answers = None
     if samples:
         train = dataset.arrays("train")

@@ -16,7 +16,7 @@ from nima_cli.engine.data.tokenizer.chat_format import CHAT_TEMPLATE, chat_promp
 from nima_cli.engine.data.tokenizer.sentencepiece_file import BOS, CONTROL_SYMBOLS, EOS, PAD, UNKNOWN
 from nima_cli.engine.export import places, safetensors_file, verify
 from nima_cli.engine.export.source import Source
-from nima_cli.engine.inference.sampling import Sampling
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.model.gpt import NORM_EPSILON
 from nima_cli.errors import CheckpointError
 from nima_cli.files import write_json, write_text
@@ -90,7 +90,7 @@ def _config(source: Source) -> dict[str, Any]:
 
 def _generation_config(source: Source) -> dict[str, Any]:
     """nima's own defaults; every special symbol but the pad ends a text, for programs fill rows with that one."""
-    sampling, tokenizer = Sampling(), source.tokenizer
+    sampling, tokenizer = SamplingParams(), source.tokenizer
     return {
         "bos_token_id": tokenizer.bos_id,
         "eos_token_id": [tokenizer.eos_id, tokenizer.end_id, *sorted(tokenizer.role_ids.values()), tokenizer.bos_id],

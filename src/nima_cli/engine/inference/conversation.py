@@ -1,14 +1,18 @@
-"""A conversation and its budget: which turns fit the context, and the model's next answer; knows no terminal."""
+"""A conversation: which turns fit the context, the model's next answer, and a file to go on from."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nima_cli.config.record_keys import MESSAGE_KEYS
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.document import Turn, with_line_feeds
-from nima_cli.engine.inference.sampling import Sampling
-from nima_cli.engine.inference.saved import read_conversation, write_conversation
+from nima_cli.engine.data.ingest.records.conversations import read_messages
+from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
-from nima_cli.errors import InputError
+from nima_cli.errors import InputError, NimaError
+from nima_cli.files import explain, write_text
 
 _PARAGRAPH = "\n\n"
 
@@ -19,13 +23,13 @@ class Prompt:
 
     Attributes:
         ids: from the boundary symbol to where the assistant begins to speak.
-        pinned: how many of them, the boundary and the system text, stay if the answer overflows the context.
+        n_keep: how many of them, the boundary and the system text, stay if the answer overflows the context.
         turns: earlier turns that are in it; the older ones did not fit.
         cut: tokens at the beginning of the question that did not fit.
     """
 
     ids: list[int]
-    pinned: int
+    n_keep: int
     turns: int
     cut: int
 
@@ -43,11 +47,11 @@ class Conversation:
         """Begin with nothing said.
 
         Args:
-            in_turns: whether the model has learnt from conversations. One that has not knows no turns: what is said
-                to it is a text that it continues.
+            in_turns: whether the model has learnt from conversations. To one that has not, what is said is a text
+                to continue.
 
         Raises:
-            InputError: the system text is too long, or no text.
+            InputError: the system text is too long, or not valid Unicode.
         """
         self.generator = generator
         self.in_turns = in_turns
@@ -75,12 +79,12 @@ class Conversation:
             )
         self.system = text
 
-    def warm(self) -> None:
+    def prefill(self) -> None:
         """Run what every prompt begins with, so that the first answer comes at once."""
-        self.generator.generator.warm(self._head(self.system))
+        self.generator.generator.prefill(self._head(self.system))
 
     def ask(
-        self, question: str, *, sampling: Sampling, max_new_tokens: int, seed: int, stop: tuple[str, ...] = ()
+        self, question: str, *, sampling: SamplingParams, max_new_tokens: int, seed: int, stop: tuple[str, ...] = ()
     ) -> Iterator[str]:
         """Stream the answer to `question`.
 
@@ -128,13 +132,21 @@ class Conversation:
         self.last = None
 
     def save(self, path: Path) -> None:
-        """Write the conversation as the JSON that `nima data prepare` reads.
+        """Write the conversation as JSON that data can be prepared from, in place of an earlier one of that name.
 
         Raises:
             InputError: the file exists and is something else.
             ResourceError: the file cannot be written.
         """
-        write_conversation(path, self.system, self.turns)
+        if path.is_file() and path.stat().st_size:
+            try:
+                _read(path)
+            except NimaError as error:
+                what = f"{path}: exists and is not a saved conversation"
+                raise InputError(what, hint="choose another name, or remove it") from error
+        said = [Turn("system", self.system), *self.turns] if self.system else self.turns
+        messages = [{"role": turn.role, "content": turn.content} for turn in said]
+        write_text(path, json.dumps([{"messages": messages}], indent=2, ensure_ascii=False) + "\n")
 
     def load(self, path: Path) -> None:
         """Go on from a saved conversation.
@@ -143,12 +155,13 @@ class Conversation:
             InputError: not such a file, or its system text is too long; the conversation is then as before.
             ResourceError: it cannot be read.
         """
-        system, turns = read_conversation(path)
-        self.set_system(system)
-        self.turns, self.last = turns, None
+        turns = _read(path)
+        has_system = bool(turns) and turns[0].role == "system"
+        self.set_system(turns[0].content if has_system else "")
+        self.turns, self.last = turns[has_system:], None
 
     def _answer(
-        self, prompt: Prompt, sampling: Sampling, max_new_tokens: int, seed: int, stop: tuple[str, ...]
+        self, prompt: Prompt, sampling: SamplingParams, max_new_tokens: int, seed: int, stop: tuple[str, ...]
     ) -> Iterator[str]:
         pieces: list[str] = []
         try:
@@ -158,8 +171,8 @@ class Conversation:
                 max_new_tokens=max_new_tokens,
                 seed=seed,
                 stop=stop,
-                pinned=prompt.pinned,
-                reuse=True,
+                n_keep=prompt.n_keep,
+                reuse_prefix=True,
             ):
                 pieces.append(piece)
                 yield piece
@@ -182,10 +195,36 @@ class Conversation:
         return [self.generator.tokenizer.role_ids["assistant"]] if self.in_turns else []
 
     def _ids(self, turn: Turn) -> list[int]:
-        """One turn between its symbols, as `render.py` frames it; or a text whose answers end paragraphs."""
+        """One turn between its symbols, as it is framed in training; or a text whose answers end paragraphs."""
         tokenizer = self.generator.tokenizer
         content = tokenizer.encode(with_line_feeds(turn.content))
         if self.in_turns:
             return [tokenizer.role_ids[turn.role], *content, tokenizer.end_id]
         ends = "" if turn.role == "user" else _PARAGRAPH
         return content + tokenizer.encode(ends)
+
+
+def _read(path: Path) -> list[Turn]:
+    """The turns of the first conversation in a file: maybe one of the system, then pairs of user and assistant."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise explain(error, path, "read") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+    first = value[0] if isinstance(value, list) and value else value
+    key = next((one for one in MESSAGE_KEYS if isinstance(first, dict) and one in first), None)
+    if key is None:
+        raise InputError(f"{path}: expected a list with one object that has `messages`")
+    try:
+        turns = read_messages(first[key], key)
+    except UnusableError as error:
+        raise InputError(f"{path}: {error.what}", hint=error.hint) from error
+    spoken = [turn.role for turn in turns]
+    if spoken[:1] == ["system"]:
+        del spoken[0]
+    if len(spoken) % 2 or spoken != ["user", "assistant"] * (len(spoken) // 2):
+        raise InputError(f"{path}: questions and answers must take turns, ending with an answer")
+    return turns

@@ -1,15 +1,15 @@
-"""One step of decoding: a token in, the next token's logits out, and the choice among them; knows no sequence."""
+"""One step of decoding: a token in, the next token's logits out, and the choice among them."""
 
 from typing import Protocol
 
 import torch
 
-from nima_cli.engine.inference.sampling import Sampling, pick
+from nima_cli.engine.inference.sampling import SamplingParams, sample
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.gpt import GPT
 
 
-class Stepper(Protocol):
+class DecodeBackend(Protocol):
     """What a generator decodes with.
 
     Attributes:
@@ -22,12 +22,12 @@ class Stepper(Protocol):
         """Float32 logits `[1, V]` after `token`, which follows the positions in the cache and is added to them."""
         ...
 
-    def pick(self, logits_BV: torch.Tensor, sampling: Sampling, uniform: float, seen_BV: torch.Tensor) -> int:
-        """The next token; see `sampling.pick`. The logits may be overwritten."""
+    def sample(self, logits_BV: torch.Tensor, params: SamplingParams, uniform: float, seen_BV: torch.Tensor) -> int:
+        """The next token; see `sampling.sample`. The logits may be overwritten."""
         ...
 
 
-class TorchStepper:
+class TorchBackend:
     """With torch, on any device."""
 
     def __init__(self, model: GPT) -> None:
@@ -35,11 +35,11 @@ class TorchStepper:
         self.cache_dtype = model.compute_dtype
 
     def step(self, token: int, cache: KVCache) -> torch.Tensor:
-        """See `Stepper`."""
+        """See `DecodeBackend`."""
         ids_BT = torch.tensor([[token]], device=self._model.embed_tokens.weight.device)
         logits_BTV: torch.Tensor = self._model(ids_BT, cache, last_only=True)
         return logits_BTV[:, -1]
 
-    def pick(self, logits_BV: torch.Tensor, sampling: Sampling, uniform: float, seen_BV: torch.Tensor) -> int:
-        """See `Stepper`."""
-        return int(pick(logits_BV, sampling, torch.tensor([uniform]), seen_BV))
+    def sample(self, logits_BV: torch.Tensor, params: SamplingParams, uniform: float, seen_BV: torch.Tensor) -> int:
+        """See `DecodeBackend`."""
+        return int(sample(logits_BV, params, torch.tensor([uniform]), seen_BV))

@@ -1,4 +1,4 @@
-"""From logits to the next token: temperature and filters as small pure steps; knows no model and no text.
+"""From logits to the next token: temperature and filters as small pure steps.
 
 Axis letters: B rows · V vocabulary
 """
@@ -15,7 +15,7 @@ _DEFAULT = SamplingConfig()
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class SamplingParams:
     """How the next token is chosen; defaults and ranges are those of `SamplingConfig`.
 
     Attributes:
@@ -33,7 +33,7 @@ class Sampling:
     repetition_penalty: float = _DEFAULT.repetition_penalty
 
     def __post_init__(self) -> None:
-        """Refuse what no choice could follow.
+        """Check the ranges.
 
         Raises:
             InputError: names the value and its range.
@@ -45,7 +45,7 @@ class Sampling:
 
 
 def check_seed(seed: int) -> None:
-    """Refuse a seed that is no seed.
+    """Check a seed.
 
     Raises:
         InputError: it is negative or has more than 63 bits.
@@ -58,7 +58,9 @@ def _out_of_range(name: str, value: float, expected: str) -> InputError:
     return InputError(f"`{name}` {value} is out of range", hint=f"give {expected}")
 
 
-def pick(logits_BV: torch.Tensor, sampling: Sampling, uniforms_B: torch.Tensor, seen_BV: torch.Tensor) -> torch.Tensor:
+def sample(
+    logits_BV: torch.Tensor, params: SamplingParams, uniforms_B: torch.Tensor, seen_BV: torch.Tensor
+) -> torch.Tensor:
     """Choose one token per row.
 
     Args:
@@ -74,22 +76,22 @@ def pick(logits_BV: torch.Tensor, sampling: Sampling, uniforms_B: torch.Tensor, 
     """
     if not bool(torch.isfinite(logits_BV).all()):
         raise DivergedError("the model's predictions are not finite numbers", hint="use an earlier checkpoint")
-    if sampling.repetition_penalty != 1.0:
-        penalty = sampling.repetition_penalty
+    if params.repetition_penalty != 1.0:
+        penalty = params.repetition_penalty
         penalised = torch.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty)
         logits_BV = torch.where(seen_BV, penalised, logits_BV)
-    if sampling.temperature == 0.0:
+    if params.temperature == 0.0:
         return logits_BV.argmax(dim=-1)
     # Stable, so that equals keep the order of their ids and `top_k` cuts at exactly k.
     sorted_BV, ids_BV = torch.sort(logits_BV, dim=-1, descending=True, stable=True)
-    if 0 < sampling.top_k < sorted_BV.shape[-1]:
-        sorted_BV, ids_BV = sorted_BV[:, : sampling.top_k], ids_BV[:, : sampling.top_k]
+    if 0 < params.top_k < sorted_BV.shape[-1]:
+        sorted_BV, ids_BV = sorted_BV[:, : params.top_k], ids_BV[:, : params.top_k]
     # Below the greatest and in float64, so that the smallest temperature still divides to a number. On the CPU, for not
     # every device has that type; in two steps, for one would convert where the numbers are.
     below_BV = (sorted_BV - sorted_BV[:, :1]).cpu().double()
-    probs_BV = torch.softmax(below_BV / sampling.temperature, dim=-1)
+    probs_BV = torch.softmax(below_BV / params.temperature, dim=-1)
     before_BV = probs_BV.cumsum(dim=-1) - probs_BV
-    dropped_BV = (before_BV >= sampling.top_p) | (probs_BV < sampling.min_p * probs_BV[:, :1])
+    dropped_BV = (before_BV >= params.top_p) | (probs_BV < params.min_p * probs_BV[:, :1])
     dropped_BV[:, 0] = False  # the most likely token always stays
     return ids_BV.cpu().gather(1, _draw(probs_BV.masked_fill(dropped_BV, 0.0), uniforms_B.cpu())).squeeze(1)
 

@@ -1,13 +1,14 @@
-"""Prompts in, text out: ties a generator to a tokenizer; knows no terminal."""
+"""Prompts in, text out: ties a generator to a tokenizer."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nima_cli.engine.data.document import with_line_feeds
 from nima_cli.engine.data.tokenizer.tokenizer import TextStream, Tokenizer
-from nima_cli.engine.inference.decode_backend import Stepper
-from nima_cli.engine.inference.generator import Generator, Stops
-from nima_cli.engine.inference.sampling import Sampling, check_seed
+from nima_cli.engine.inference.decode_backend import DecodeBackend
+from nima_cli.engine.inference.generator import Generator, StoppingCriteria
+from nima_cli.engine.inference.sampling import SamplingParams, check_seed
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import InputError
 
@@ -31,8 +32,20 @@ class Completion:
     prompt_tokens_dropped: int
 
 
+class _Piece(NamedTuple):
+    """Text that became certain after so many tokens, and whether a stop string has come."""
+
+    text: str
+    tokens: int
+    stopped: bool
+
+
 class StopFilter:
-    """Cuts text at the first stop string, however its pieces arrive."""
+    """Cuts text at the first stop string, however its pieces arrive.
+
+    Attributes:
+        stopped: whether a stop string has come.
+    """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = [stop for stop in stops if stop]
@@ -64,37 +77,13 @@ class StopFilter:
         return next((size for size in range(limit, 0, -1) if self._held.endswith(stop[:size])), 0)
 
 
-class _Writer:
-    """One continuation on its way from ids to text."""
-
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
-        self._text = TextStream(tokenizer)
-        self._filter = StopFilter(stop)
-        self.tokens = 0
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a stop string has come."""
-        return self._filter.stopped
-
-    def push(self, token: int) -> str:
-        """The text that is certain with this token."""
-        self.tokens += 1
-        return self._filter.push(self._text.push(token))
-
-    def finish(self) -> str:
-        """What is left when no more tokens come."""
-        rest = self._filter.push(self._text.flush())
-        return rest if self.stopped else rest + self._filter.flush()
-
-
 class TextGenerator:
     """Completes prompts with one model."""
 
-    def __init__(self, model: GPT, tokenizer: Tokenizer, stepper: Stepper | None = None) -> None:
-        """Take a model, its tokenizer, and what to step it with: torch unless told otherwise."""
+    def __init__(self, model: GPT, tokenizer: Tokenizer, backend: DecodeBackend | None = None) -> None:
+        """Take a model, its tokenizer, and what decodes with it: torch unless told otherwise."""
         self.tokenizer = tokenizer
-        self.generator = Generator(model, stepper)
+        self.generator = Generator(model, backend)
         self.end_ids = frozenset({tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tokenizer.end_id}) | frozenset(
             tokenizer.role_ids.values()
         )
@@ -111,44 +100,38 @@ class TextGenerator:
 
     def dropped(self, prompt_ids: Sequence[int], max_new_tokens: int) -> int:
         """How many ids of a prompt, after its first, do not fit the context beside an answer of that length."""
-        return len(prompt_ids) - len(self.generator.fit(prompt_ids, max_new_tokens))
+        return len(prompt_ids) - len(self.generator.truncate_prompt(prompt_ids, max_new_tokens))
 
     def stream(
         self,
         prompt_ids: Sequence[int],
         *,
-        sampling: Sampling,
+        sampling: SamplingParams,
         max_new_tokens: int,
         seed: int,
         stop: Sequence[str] = (),
-        pinned: int = 1,
-        reuse: bool = False,
+        n_keep: int = 1,
+        reuse_prefix: bool = False,
     ) -> Iterator[str]:
         """Pieces of one continuation as they come, never half a character and never part of a stop string.
 
         Args:
-            pinned: see `Generator.decode`.
-            reuse: see `Generator.decode`.
+            n_keep: see `Generator.decode`.
+            reuse_prefix: see `Generator.decode`.
 
         Raises:
             InputError: the seed is out of range.
             DivergedError: the model's predictions are not finite.
         """
-        writer = _Writer(self.tokenizer, stop)
-        for token in self._tokens(prompt_ids, sampling, max_new_tokens, seed, pinned=pinned, reuse=reuse):
-            piece = writer.push(token)
-            if piece:
-                yield piece
-            if writer.stopped:
-                return
-        if rest := writer.finish():
-            yield rest
+        for piece in self._pieces(prompt_ids, sampling, max_new_tokens, seed, stop, n_keep, reuse_prefix):
+            if piece.text:
+                yield piece.text
 
     def complete(
         self,
         prompt: str,
         *,
-        sampling: Sampling,
+        sampling: SamplingParams,
         max_new_tokens: int,
         seed: int,
         num_samples: int = 1,
@@ -167,33 +150,40 @@ class TextGenerator:
         ]
 
     def _complete(
-        self, prompt: str, ids: list[int], sampling: Sampling, max_new_tokens: int, seed: int, stop: Sequence[str]
+        self, prompt: str, ids: list[int], sampling: SamplingParams, max_new_tokens: int, seed: int, stop: Sequence[str]
     ) -> Completion:
-        writer, text = _Writer(self.tokenizer, stop), ""
-        for token in self._tokens(ids, sampling, max_new_tokens, seed):
-            text += writer.push(token)
-            if writer.stopped:
-                break
-        text += writer.finish()
+        pieces = list(self._pieces(ids, sampling, max_new_tokens, seed, stop))
+        _, tokens, stopped = pieces[-1]
         return Completion(
             prompt=prompt,
-            text=text,
+            text="".join(piece.text for piece in pieces),
             seed=seed,
-            tokens=writer.tokens,
-            finished=writer.stopped or writer.tokens < max_new_tokens,
+            tokens=tokens,
+            finished=stopped or tokens < max_new_tokens,
             prompt_tokens_dropped=self.dropped(ids, max_new_tokens),
         )
 
-    def _tokens(
+    def _pieces(
         self,
         prompt_ids: Sequence[int],
-        sampling: Sampling,
+        sampling: SamplingParams,
         max_new_tokens: int,
         seed: int,
-        *,
-        pinned: int = 1,
-        reuse: bool = False,
-    ) -> Iterator[int]:
+        stop: Sequence[str],
+        n_keep: int = 1,
+        reuse_prefix: bool = False,
+    ) -> Iterator[_Piece]:
+        """The text that is certain with each token, up to a stop string or to what is left after the last token."""
         check_seed(seed)
-        stops = Stops(self.end_ids, max_new_tokens)
-        return self.generator.decode(prompt_ids, sampling=sampling, stops=stops, seed=seed, pinned=pinned, reuse=reuse)
+        text, stops = TextStream(self.tokenizer), StopFilter(stop)
+        ends = StoppingCriteria(self.end_ids, max_new_tokens)
+        decoded = self.generator.decode(
+            prompt_ids, sampling=sampling, stops=ends, seed=seed, n_keep=n_keep, reuse_prefix=reuse_prefix
+        )
+        tokens = 0
+        for tokens, token in enumerate(decoded, 1):
+            yield _Piece(stops.push(text.push(token)), tokens, stops.stopped)
+            if stops.stopped:
+                return
+        rest = stops.push(text.flush())
+        yield _Piece(rest if stops.stopped else rest + stops.flush(), tokens, stops.stopped)

@@ -1,1 +1,1 @@
-"""Programs in C++ that are compiled once for each machine; knows neither models nor training."""
+"""Programs in C++ that are compiled once for each machine, and the converters that put them into a model."""

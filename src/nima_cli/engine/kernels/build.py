@@ -1,4 +1,4 @@
-"""Compiles C++ once for each machine and keeps the result; knows neither models nor Python's side of it."""
+"""Compiles C++ once for each machine and keeps the result; torch-free, so that a command begins with it at once."""
 
 import hashlib
 import os
@@ -20,12 +20,13 @@ from nima_cli.files import write_text
 
 _COMPILERS = ("c++", "g++", "clang++")
 # Rows of 16-bit numbers are read as words, and what Python hands over as whatever it is: no assumption about types.
-_ALWAYS = ("-std=c++17", "-O3", "-fPIC", "-fno-strict-aliasing")
+_ALWAYS: tuple[str, ...] = ("-std=c++17", "-O3", "-fPIC", "-fno-strict-aliasing")
 _PATIENCE = 60.0  # seconds, for all that is asked of a compiler; it takes ten
 _ONE_AT_A_TIME: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+_REASON = 200  # characters of what a compiler said that a message carries
 _OTHERS_MAY_WRITE = 0o022
 # What tells Macs apart, by the names that Apple gives it.
-_OF_A_MAC = ("machdep.cpu.brand_string", "hw.machine", "hw.cputype", "hw.cpusubtype", "hw.cpufamily")
+_OF_A_MAC = ("machdep.cpu.brand_string", "hw.machine", "hw.cputype", "hw.cpusubtype", "hw.cpufamily", "hw.optional")
 
 
 class NoProgramError(DeviceError):
@@ -42,30 +43,52 @@ class Program:
 
     Attributes:
         name: the compiled file's begins with it.
-        folder: its sources, `*.cpp`, and what they include, `*.h`.
+        folder: its sources, and what they include, `*.h`.
+        names: of its sources, without `.cpp`.
         choices: flags to try, from the fastest program to the one that every compiler can make.
         platform: the only `sys.platform` that it is for; empty means any.
     """
 
     name: str
     folder: Path
+    names: tuple[str, ...]
     choices: tuple[tuple[str, ...], ...]
     platform: str = ""
 
     @property
     def sources(self) -> list[Path]:
         """What the compiler is given."""
-        return sorted(self.folder.glob("*.cpp"))
+        return [self.folder / f"{name}.cpp" for name in self.names]
 
     @property
     def files(self) -> list[Path]:
         """What the result depends on."""
-        return sorted([*self.sources, *self.folder.glob("*.h")])
+        return [*self.sources, *sorted(self.folder.glob("*.h"))]
 
     @property
     def fits_platform(self) -> bool:
         """Whether it is for this system at all."""
         return self.platform in ("", sys.platform)
+
+
+_FOLDER = Path(__file__).with_name("cpp")
+_NO_ERRNO = "-fno-math-errno"
+
+# For training. Not linked with OpenMP: see `cpp/threads.h`. Elsewhere than on Linux that would not link, after seconds
+# of trying.
+KERNELS = Program(
+    "kernels",
+    _FOLDER,
+    ("attention", "integers", "loss", "norm", "packing", "pointwise", "quantize", "softmax"),
+    (("-march=native", _NO_ERRNO), ("-mcpu=native", _NO_ERRNO), (_NO_ERRNO,)),
+    platform="linux",
+)
+DECODER = Program(
+    "decode",
+    _FOLDER,
+    ("decode",),
+    (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-mcpu=native",), ()),
+)
 
 
 def library(program: Program, folder: Path, *, patience: float = _PATIENCE) -> Path:
@@ -113,7 +136,7 @@ def _library(program: Program, folder: Path, until: float) -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder that none but this user may write, or see that it is one."""
+    """Make a folder that only this user may write, or check that it is one."""
     if not folder.is_dir():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.name != "posix":
@@ -126,7 +149,7 @@ def _make_private(folder: Path) -> None:
 
 
 def _compile(program: Program, compiler: str, target: Path, until: float) -> Path:
-    log, said = target.with_name(f"{target.name}.log"), []
+    log, said, why = target.with_name(f"{target.name}.log"), [], ""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".compiling-") as work:
         for flags in program.choices:
             made, told = _make(program, [compiler, *_ALWAYS, *flags], Path(work), until)
@@ -134,11 +157,12 @@ def _compile(program: Program, compiler: str, target: Path, until: float) -> Pat
                 log.unlink(missing_ok=True)
                 return made.replace(target.with_name(f"{target.name}-{_digest(made)}.so"))
             said += [f"{compiler} {' '.join(flags)}", told]
+            why = next((line for line in told.splitlines() if "error" in line), told.partition("\n")[0])
     try:
         write_text(log, "\n".join(said) + "\n")
     except ResourceError as error:
         raise NoProgramError(f"{compiler} cannot compile it, and {error.message}") from error
-    raise NoProgramError(f"{compiler} cannot compile it", hint=f"what it said is in {log}")
+    raise NoProgramError(f"{compiler} cannot compile it: {why[:_REASON]}", hint=f"all it said is in {log}")
 
 
 def _make(program: Program, command: list[str], work: Path, until: float) -> tuple[Path | None, str]:
@@ -163,7 +187,7 @@ def _digest(path: Path) -> str:
 
 
 def _fingerprint(program: Program, compiler: str, until: float) -> str:
-    version = _run([compiler, "--version"], until).stdout
+    version = _run([compiler, "-v"], until).stderr
     found = hashlib.sha256()
     for file in program.files:
         found.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")

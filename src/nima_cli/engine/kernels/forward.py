@@ -1,13 +1,14 @@
 """The forward pass of `gpt.py` for training on a CPU, with compiled kernels between the matrix products.
 
 The same function as `GPT.hidden` but for rounding: in bfloat16, what is one kernel here is rounded once, and there
-after each of its operations. Gradients are torch's, through the functions of `native_functions.py`.
+after each of its operations. Gradients are torch's, through the functions of `functions.py` and `quantized.py`.
 
 Axis letters: B batch · T time · C width · H heads · D head width · E half of it · N sequences and heads ·
 P outputs of several projections, side by side
 """
 
-from typing import TYPE_CHECKING, Any, cast
+import weakref
+from typing import Any, cast
 
 import torch
 
@@ -17,89 +18,93 @@ from nima_cli.engine.kernels.functions import (
     Drop,
     JoinHeads,
     NativeAttention,
-    Norm,
     PackedLinear,
     SplitHeads,
     SwiGLU,
 )
-from nima_cli.engine.kernels.heads import HeadForm
+from nima_cli.engine.kernels.heads import HeadTransform
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.quantized import QuantizedLinear, QuantizedMLP
-from nima_cli.engine.model.dropout import RowDropout
-
-if TYPE_CHECKING:
-    from nima_cli.engine.model.gpt import GPT, MLP, Attention, Block, Linear
-
-Angles = tuple[torch.Tensor, torch.Tensor]
+from nima_cli.engine.kernels.quantized import Int8WeightCache, QuantizedLinear, QuantizedMLP
+from nima_cli.engine.model.cache import KVCache
+from nima_cli.engine.model.gpt import GPT, MLP, NORM_EPSILON, Attention, Block, Linear
 
 
-def native_hidden(model: "GPT", x_BTC: torch.Tensor, kernels: Kernels, epsilon: float) -> torch.Tensor:
-    """Embedded tokens to the last layer's normalised states, both `[B, T, C]` in the compute type."""
-    time = x_BTC.shape[1]
-    angles_TE = model.rotary.cos_TE[:time], model.rotary.sin_TE[:time]
-    branch_BTC = None
-    for layer in model.layers:
-        block = cast("Block", layer)
-        x_BTC, normed_BTC = _add_norm(x_BTC, branch_BTC, block.input_layernorm.weight, epsilon, kernels)
-        branch_BTC = _drop(model.drop, _attend(block.self_attn, normed_BTC, angles_TE, epsilon, kernels), kernels)
-        x_BTC, normed_BTC = _add_norm(x_BTC, branch_BTC, block.post_attention_layernorm.weight, epsilon, kernels)
-        branch_BTC = _drop(model.drop, _mlp(block.mlp, normed_BTC, kernels), kernels)
-    return _add_norm(x_BTC, branch_BTC, model.norm.weight, epsilon, kernels)[1]
+class NativeForward:
+    """Stands in the place of a model's `hidden` while it trains; parameters stay where they are."""
 
+    def __init__(self, model: GPT, kernels: Kernels) -> None:
+        # The model holds this object: a circle of both would keep its memory after a run that goes back has let it go.
+        self._model = cast(GPT, weakref.proxy(model))
+        self._kernels = kernels
+        self._weights = Int8WeightCache(kernels)
 
-def _add_norm(
-    x_BTC: torch.Tensor, branch_BTC: torch.Tensor | None, gain_C: torch.Tensor, epsilon: float, kernels: Kernels
-) -> tuple[torch.Tensor, torch.Tensor]:
-    if branch_BTC is None:
-        return x_BTC, _call(Norm, x_BTC, gain_C, epsilon, kernels)
-    total_BTC, normed_BTC = _call(AddNorm, x_BTC, branch_BTC, gain_C, epsilon, kernels)
-    return total_BTC, normed_BTC
+    def __call__(self, ids_BT: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
+        """See `GPT.hidden`, which evaluation and inference still run: what they find depends on no compiler."""
+        if cache is not None or not torch.is_grad_enabled():
+            return GPT.hidden(self._model, ids_BT, cache)
+        time, branch_BTC = ids_BT.shape[1], None
+        angles_TE = self._model.rotary.cos_TE[:time], self._model.rotary.sin_TE[:time]
+        x_BTC = self._model.embed(ids_BT)
+        for layer in self._model.layers:
+            block = cast(Block, layer)
+            x_BTC, normed_BTC = self._add_norm(x_BTC, branch_BTC, block.input_layernorm.weight)
+            branch_BTC = self._drop(self._attend(block.self_attn, normed_BTC, angles_TE))
+            x_BTC, normed_BTC = self._add_norm(x_BTC, branch_BTC, block.post_attention_layernorm.weight)
+            branch_BTC = self._drop(self._mlp(block.mlp, normed_BTC))
+        return self._add_norm(x_BTC, branch_BTC, self._model.norm.weight)[1]
 
+    def _add_norm(
+        self, x_BTC: torch.Tensor, branch_BTC: torch.Tensor | None, gain_C: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The residual stream with the last layer's branch, and that normalised: one pass over memory for both."""
+        if branch_BTC is None:
+            return x_BTC, _call(AddNorm, x_BTC, None, gain_C, NORM_EPSILON, self._kernels)
+        total_BTC, normed_BTC = _call(AddNorm, x_BTC, branch_BTC, gain_C, NORM_EPSILON, self._kernels)
+        return total_BTC, normed_BTC
 
-def _attend(
-    attention: "Attention", x_BTC: torch.Tensor, angles_TE: Angles, epsilon: float, kernels: Kernels
-) -> torch.Tensor:
-    gains = [getattr(norm, "weight", None) for norm in (attention.q_norm, attention.k_norm)]
-    forms = (
-        HeadForm(gains[0], angles_TE, attention.head_dim**-0.5, epsilon),
-        HeadForm(gains[1], angles_TE, 1.0, epsilon),
-        HeadForm(),
-    )
-    heads = (attention.n_heads, attention.n_kv_heads, attention.n_kv_heads)
-    packed_BTP = _project(x_BTC, kernels, attention.q_proj, attention.k_proj, attention.v_proj)
-    q_BHTD, k_BHTD, v_BHTD = _call(SplitHeads, packed_BTP, heads, forms, kernels, *gains, None)
-    if kernels.attends and x_BTC.dtype is torch.bfloat16:
-        return _project(_call(NativeAttention, q_BHTD, k_BHTD, v_BHTD, kernels), kernels, attention.o_proj)
-    group = attention.n_heads // attention.n_kv_heads
-    if group > 1:
-        k_BHTD, v_BHTD = (x.repeat_interleave(group, dim=1) for x in (k_BHTD, v_BHTD))
-    y_NTD = blocked_attention(*(x.flatten(0, 1) for x in (q_BHTD, k_BHTD, v_BHTD)), kernels=kernels)
-    return _project(_call(JoinHeads, y_NTD.view_as(q_BHTD), kernels), kernels, attention.o_proj)
-
-
-def _mlp(mlp: "MLP", x_BTC: torch.Tensor, kernels: Kernels) -> torch.Tensor:
-    if kernels.int8:
-        weights = mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight
-        out_BTC: torch.Tensor = _call(
-            QuantizedMLP, x_BTC, kernels, mlp.gate_proj.rounded, mlp.down_proj.rounded, *weights
+    def _attend(
+        self, attention: Attention, x_BTC: torch.Tensor, angles_TE: tuple[torch.Tensor, torch.Tensor]
+    ) -> torch.Tensor:
+        kernels = self._kernels
+        gains = [getattr(norm, "weight", None) for norm in (attention.q_norm, attention.k_norm)]
+        forms = (
+            HeadTransform(gains[0], angles_TE, attention.head_dim**-0.5, NORM_EPSILON),
+            HeadTransform(gains[1], angles_TE, 1.0, NORM_EPSILON),
+            HeadTransform(),
         )
+        heads = (attention.n_heads, attention.n_kv_heads, attention.n_kv_heads)
+        packed_BTP = self._project(x_BTC, attention.q_proj, attention.k_proj, attention.v_proj)
+        q_BHTD, k_BHTD, v_BHTD = _call(SplitHeads, packed_BTP, heads, forms, kernels, *gains, None)
+        if kernels.attends and x_BTC.dtype is torch.bfloat16:
+            return self._project(_call(NativeAttention, q_BHTD, k_BHTD, v_BHTD, kernels), attention.o_proj)
+        group = attention.n_heads // attention.n_kv_heads
+        if group > 1:
+            k_BHTD, v_BHTD = (x.repeat_interleave(group, dim=1) for x in (k_BHTD, v_BHTD))
+        y_NTD = blocked_attention(*(x.flatten(0, 1) for x in (q_BHTD, k_BHTD, v_BHTD)), kernels=kernels)
+        return self._project(_call(JoinHeads, y_NTD.view_as(q_BHTD), kernels), attention.o_proj)
+
+    def _mlp(self, mlp: MLP, x_BTC: torch.Tensor) -> torch.Tensor:
+        if not self._kernels.int8:
+            packed_BTP = self._project(x_BTC, mlp.gate_proj, mlp.up_proj)
+            return self._project(_call(SwiGLU, packed_BTP, self._kernels), mlp.down_proj)
+        inner, outer = (mlp.gate_proj.weight, mlp.up_proj.weight), (mlp.down_proj.weight,)
+        packed = self._weights.of(inner), self._weights.of(outer)
+        out_BTC: torch.Tensor = _call(QuantizedMLP, x_BTC, self._kernels, *packed, *inner, *outer)
         return out_BTC
-    packed_BTP = _project(x_BTC, kernels, mlp.gate_proj, mlp.up_proj)
-    return _project(_call(SwiGLU, packed_BTP, kernels), kernels, mlp.down_proj)
 
+    def _project(self, x_BTC: torch.Tensor, *projections: Linear) -> torch.Tensor:
+        """What the projections make of the same input, side by side."""
+        weights = [projection.weight for projection in projections]
+        if self._kernels.int8:
+            out_BTP: torch.Tensor = _call(QuantizedLinear, x_BTC, self._kernels, self._weights.of(weights), *weights)
+        else:
+            out_BTP = _call(PackedLinear, x_BTC, *weights)
+        return out_BTP
 
-def _project(x_BTC: torch.Tensor, kernels: Kernels, *projections: "Linear") -> torch.Tensor:
-    weights = [projection.weight for projection in projections]
-    if kernels.int8:
-        out_BTP: torch.Tensor = _call(QuantizedLinear, x_BTC, kernels, projections[0].rounded, *weights)
-    else:
-        out_BTP = _call(PackedLinear, x_BTC, *weights)
-    return out_BTP
-
-
-def _drop(drop: RowDropout, x_BTC: torch.Tensor, kernels: Kernels) -> torch.Tensor:
-    keep_BTC = drop.mask(x_BTC)
-    return x_BTC if keep_BTC is None else _call(Drop, x_BTC, keep_BTC, drop.factor, kernels)
+    def _drop(self, x_BTC: torch.Tensor) -> torch.Tensor:
+        drop = self._model.drop
+        keep_BTC = drop.mask(x_BTC)
+        return x_BTC if keep_BTC is None else _call(Drop, x_BTC, keep_BTC, drop.factor, self._kernels)
 
 
 def _call(function: type[torch.autograd.Function], *arguments: Any) -> Any:

@@ -9,50 +9,36 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.kernels.heads import HeadForm
+from nima_cli.engine.kernels.heads import HeadTransform
 from nima_cli.engine.kernels.kernels import Kernels
 
 Tensor = torch.Tensor
 
 
 class AddNorm(torch.autograd.Function):
-    """`x + branch`, and the same normalised; the sum's gradient is one pass with the norm's."""
+    """`x + branch`, and the same normalised, or `x` normalised; the sum's gradient is one pass with the norm's."""
 
     @staticmethod
     def forward(
-        ctx: Any, x_BTC: Tensor, branch_BTC: Tensor, gain_C: Tensor, epsilon: float, kernels: Kernels
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, x_BTC: Tensor, branch_BTC: Tensor | None, gain_C: Tensor, epsilon: float, kernels: Kernels
+    ) -> Tensor | tuple[Tensor, Tensor]:
         total_BTC, normed_BTC = kernels.add_norm(x_BTC, branch_BTC, gain_C, epsilon)
         ctx.save_for_backward(total_BTC, gain_C)
         ctx.epsilon, ctx.kernels = epsilon, kernels
-        return total_BTC, normed_BTC
+        return normed_BTC if branch_BTC is None else (total_BTC, normed_BTC)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None, None]:
         total_BTC, gain_C = ctx.saved_tensors
-        grad_total_BTC, grad_normed_BTC = (grad.contiguous() for grad in grads)
+        *grad_total_BTC, grad_normed_BTC = (grad.contiguous() for grad in grads)
         grad_x_BTC, grad_gain_C = ctx.kernels.add_norm_gradient(
-            total_BTC, gain_C, ctx.epsilon, grad_total_NC=grad_total_BTC, grad_normed_NC=grad_normed_BTC
+            total_BTC,
+            gain_C,
+            ctx.epsilon,
+            grad_total_NC=grad_total_BTC[0] if grad_total_BTC else None,
+            grad_normed_NC=grad_normed_BTC,
         )
-        return grad_x_BTC, grad_x_BTC, grad_gain_C, None, None
-
-
-class Norm(torch.autograd.Function):
-    """Each row divided by its root mean square, times the gain."""
-
-    @staticmethod
-    def forward(ctx: Any, x_BTC: Tensor, gain_C: Tensor, epsilon: float, kernels: Kernels) -> Tensor:
-        ctx.save_for_backward(x_BTC, gain_C)
-        ctx.epsilon, ctx.kernels = epsilon, kernels
-        return kernels.add_norm(x_BTC, None, gain_C, epsilon)[1]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        x_BTC, gain_C = ctx.saved_tensors
-        grad_x_BTC, grad_gain_C = ctx.kernels.add_norm_gradient(
-            x_BTC, gain_C, ctx.epsilon, grad_total_NC=None, grad_normed_NC=grads[0].contiguous()
-        )
-        return grad_x_BTC, grad_gain_C, None, None
+        return grad_x_BTC, grad_x_BTC if grad_total_BTC else None, grad_gain_C, None, None
 
 
 class PackedLinear(torch.autograd.Function):
@@ -87,7 +73,7 @@ class SplitHeads(torch.autograd.Function):
         ctx: Any,
         x_BTP: Tensor,
         heads: tuple[int, ...],
-        forms: tuple[HeadForm, ...],
+        forms: tuple[HeadTransform, ...],
         kernels: Kernels,
         *gains: Tensor | None,
     ) -> tuple[Tensor, ...]:
@@ -137,12 +123,12 @@ class JoinHeads(torch.autograd.Function):
         ctx.heads, ctx.kernels = y_BHTD.shape[1], kernels
         batch, heads, time, width = y_BHTD.shape
         x_BTC = y_BHTD.new_empty(batch, time, heads * width)
-        kernels.split_heads_gradient(None, y_BHTD, HeadForm(), x_BTC)
+        kernels.split_heads_gradient(None, y_BHTD, HeadTransform(), x_BTC)
         return x_BTC
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return ctx.kernels.split_heads(grads[0].contiguous(), ctx.heads, HeadForm()), None
+        return ctx.kernels.split_heads(grads[0].contiguous(), ctx.heads, HeadTransform()), None
 
 
 class SwiGLU(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""What training on a CPU computes beside torch's matrix products, by a compiled program; knows no model and no loss.
+"""What training on a CPU computes beside torch's matrix products, by a compiled program.
 
 Each method is one pass over memory in torch's own threads. A number comes out the same whatever the number of threads.
 Tensors must be contiguous, on the CPU, and in float32 or bfloat16; in between everything is float32.
@@ -6,18 +6,14 @@ Tensors must be contiguous, on the CPU, and in float32 or bfloat16; in between e
 Axis letters: N matrices or positions · S rows of a block · E columns of a block · V vocabulary · C width
 """
 
-from ctypes import c_float, c_int, c_int64, c_void_p
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 
-from nima_cli.engine.kernels.build import NoProgramError, library
+from nima_cli.engine.kernels.build import KERNELS, NoProgramError, library
 from nima_cli.engine.kernels.heads import HeadKernels
-from nima_cli.engine.kernels.loaded import Signatures
 from nima_cli.engine.kernels.losses import LossKernels
-from nima_cli.engine.kernels.program import KERNELS
-from nima_cli.engine.kernels.tensors import address, address_or_null, kind, rows_of
+from nima_cli.engine.kernels.native import kind, rows_of
 
 
 def load_kernels(folder: Path, *, int8: bool = False) -> "Kernels":
@@ -47,52 +43,26 @@ class Kernels(HeadKernels, LossKernels):
         OSError: it cannot be loaded here.
     """
 
-    SIGNATURES: ClassVar[Signatures] = {
-        "nima_causal_softmax": (c_int, c_void_p, *3 * (c_int64,), c_int),
-        "nima_causal_softmax_gradient": (c_int, *2 * (c_void_p,), *3 * (c_int64,), c_int),
-        "nima_cross_entropy": (c_int, *2 * (c_void_p,), *3 * (c_int64,), c_void_p, c_int),
-        "nima_add_norm": (c_int, *3 * (c_void_p,), *2 * (c_int64,), c_float, *2 * (c_void_p,), c_int),
-        "nima_add_norm_gradient": (c_int, *4 * (c_void_p,), *2 * (c_int64,), c_float, *2 * (c_void_p,), c_int),
-        "nima_swiglu": (c_int, c_void_p, *2 * (c_int64,), c_void_p, c_int),
-        "nima_swiglu_gradient": (c_int, *2 * (c_void_p,), *2 * (c_int64,), c_void_p, c_int),
-        "nima_accumulate": (c_int, c_void_p, c_int64, c_void_p, *2 * (c_int64,), c_int),
-        "nima_drop": (c_int, *2 * (c_void_p,), c_float, c_int64, c_void_p, c_int),
-    }
-
     def __init__(self, path: Path, *, int8: bool = False) -> None:
         super().__init__(path)
         self.int8 = int8
 
     def causal_softmax_(self, scores_NSE: torch.Tensor) -> torch.Tensor:
         """Softmax of each row in place; the last of the S rows sees all columns, each before it one less."""
-        self._program.nima_causal_softmax(kind(scores_NSE), address(scores_NSE), *scores_NSE.shape, self.threads)
+        self._call("causal_softmax", kind(scores_NSE), scores_NSE, *scores_NSE.shape)
         return scores_NSE
 
     def causal_softmax_gradient_(self, probs_NSE: torch.Tensor, grad_NSE: torch.Tensor) -> torch.Tensor:
         """Turn the gradient of what `causal_softmax_` gave into that of what it was given, in place."""
         assert probs_NSE.shape == grad_NSE.shape
-        self._program.nima_causal_softmax_gradient(
-            kind(probs_NSE, grad_NSE),
-            address(probs_NSE),
-            address(grad_NSE),
-            *probs_NSE.shape,
-            self.threads,
-        )
+        self._call("causal_softmax_gradient", kind(probs_NSE, grad_NSE), probs_NSE, grad_NSE, *probs_NSE.shape)
         return grad_NSE
 
     def cross_entropy_(self, logits_NV: torch.Tensor, targets_N: torch.Tensor, *, ignored: int) -> torch.Tensor:
         """Turn logits into the loss's gradient in place, zero where the target is `ignored`; float32 losses `[N]`."""
         assert targets_N.dtype is torch.int64
         losses_N = torch.empty(len(targets_N))
-        self._program.nima_cross_entropy(
-            kind(logits_NV),
-            address(logits_NV),
-            address(targets_N),
-            ignored,
-            *logits_NV.shape,
-            address(losses_N),
-            self.threads,
-        )
+        self._call("cross_entropy", kind(logits_NV), logits_NV, targets_N, ignored, *logits_NV.shape, losses_N)
         return losses_N
 
     def add_norm(
@@ -102,18 +72,9 @@ class Kernels(HeadKernels, LossKernels):
         assert gain_C.dtype is torch.float32
         assert branch_NC is None or branch_NC.shape == x_NC.shape
         total_NC = torch.empty_like(x_NC) if branch_NC is not None else x_NC
-        normed_NC = torch.empty_like(x_NC)
-        self._program.nima_add_norm(
-            kind(x_NC, *([branch_NC] if branch_NC is not None else [])),
-            address(x_NC),
-            address_or_null(branch_NC),
-            address(gain_C),
-            *rows_of(x_NC),
-            epsilon,
-            address(total_NC),
-            address(normed_NC),
-            self.threads,
-        )
+        normed_NC, sizes = torch.empty_like(x_NC), rows_of(x_NC)
+        types = kind(x_NC, branch_NC)
+        self._call("add_norm", types, x_NC, branch_NC, gain_C, *sizes, epsilon, total_NC, normed_NC)
         return total_NC, normed_NC
 
     def add_norm_gradient(
@@ -127,25 +88,16 @@ class Kernels(HeadKernels, LossKernels):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """From the gradients of what `add_norm` gave, that of each summand and, in float32, that of the gain."""
         grad_x_NC, grad_gain_C = torch.empty_like(total_NC), torch.empty_like(gain_C)
-        self._program.nima_add_norm_gradient(
-            kind(total_NC, grad_normed_NC, *([grad_total_NC] if grad_total_NC is not None else [])),
-            address(total_NC),
-            address(gain_C),
-            address(grad_normed_NC),
-            address_or_null(grad_total_NC),
-            *rows_of(total_NC),
-            epsilon,
-            address(grad_x_NC),
-            address(grad_gain_C),
-            self.threads,
-        )
+        given = total_NC, gain_C, grad_normed_NC, grad_total_NC
+        types = kind(total_NC, grad_normed_NC, grad_total_NC)
+        self._call("add_norm_gradient", types, *given, *rows_of(total_NC), epsilon, grad_x_NC, grad_gain_C)
         return grad_x_NC, grad_gain_C
 
     def swiglu(self, x_NC: torch.Tensor) -> torch.Tensor:
         """`silu(gate) * up`, the gate being the first half of the last axis."""
         rows, width = rows_of(x_NC)
         y_NF = x_NC.new_empty(*x_NC.shape[:-1], width // 2)
-        self._program.nima_swiglu(kind(x_NC), address(x_NC), rows, width // 2, address(y_NF), self.threads)
+        self._call("swiglu", kind(x_NC), x_NC, rows, width // 2, y_NF)
         return y_NF
 
     def swiglu_gradient(self, x_NC: torch.Tensor, grad_NF: torch.Tensor) -> torch.Tensor:
@@ -153,14 +105,7 @@ class Kernels(HeadKernels, LossKernels):
         rows, width = rows_of(x_NC)
         assert rows_of(grad_NF) == (rows, width // 2)
         grad_x_NC = torch.empty_like(x_NC)
-        self._program.nima_swiglu_gradient(
-            kind(x_NC, grad_NF),
-            *map(address, (x_NC, grad_NF)),
-            rows,
-            width // 2,
-            address(grad_x_NC),
-            self.threads,
-        )
+        self._call("swiglu_gradient", kind(x_NC, grad_NF), x_NC, grad_NF, rows, width // 2, grad_x_NC)
         return grad_x_NC
 
     def accumulate_(self, total: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
@@ -168,10 +113,8 @@ class Kernels(HeadKernels, LossKernels):
         assert total.dtype is torch.float32
         assert total.shape == part.shape
         assert total[0].is_contiguous()
-        self._program.nima_accumulate(
-            kind(part), total.data_ptr(), total.stride(0), address(part), len(part), part[0].numel(),
-            self.threads,
-        )  # fmt: skip
+        into = total.data_ptr(), total.stride(0)
+        self._call("accumulate", kind(part), *into, part, len(part), part[0].numel())
         return total
 
     def drop(self, x: torch.Tensor, keep: torch.Tensor, factor: float) -> torch.Tensor:
@@ -179,5 +122,5 @@ class Kernels(HeadKernels, LossKernels):
         assert keep.dtype is torch.bool
         assert keep.shape == x.shape
         y = torch.empty_like(x)
-        self._program.nima_drop(kind(x), address(x), address(keep), factor, x.numel(), address(y), self.threads)
+        self._call("drop", kind(x), x, keep, factor, x.numel(), y)
         return y

@@ -1,4 +1,4 @@
-"""Brings matrices near semi-orthogonal ones, for Muon; knows no optimizer and no model.
+"""Brings matrices near semi-orthogonal ones, for Muon.
 
 Axis letters: K matrices · M rows · N columns
 """
@@ -9,8 +9,8 @@ from itertools import repeat
 
 import torch
 
+from nima_cli.engine.kernels.integers import Layout
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.packed_matrix import Form
 
 NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5  # quintic coefficients of the reference implementation
 _INT8_ROWS = 512  # from where on integer products gain more than what goes on around them costs
@@ -22,12 +22,17 @@ def orthogonalize(matrices_KMN: torch.Tensor, dtype: torch.dtype, kernels: Kerne
     Singular values end between about 0.7 and 1.2, which the method tolerates.
 
     Args:
-        matrices_KMN: any, none of them zero.
+        matrices_KMN: any but zero.
         dtype: to compute in.
         kernels: where these multiply 8-bit integers, products of large matrices are made so.
     """
     x_KMN: torch.Tensor = (matrices_KMN / (matrices_KMN.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
-    if kernels is not None and kernels.int8 and kernels.fit(x_KMN) and min(x_KMN.shape[-2:]) >= _INT8_ROWS:
+    if (
+        kernels is not None
+        and kernels.int8
+        and kernels.supports(x_KMN.device, dtype)
+        and min(x_KMN.shape[-2:]) >= _INT8_ROWS
+    ):
         _quantized_steps_of_all_(x_KMN, kernels)
         return x_KMN.to(matrices_KMN.dtype)
     wide = x_KMN.shape[-2] <= x_KMN.shape[-1]
@@ -43,11 +48,11 @@ def _steps(x: torch.Tensor) -> torch.Tensor:
 
 
 def _quantized_steps_of_all_(x_KMN: torch.Tensor, kernels: Kernels) -> None:
-    """A matrix to each thread: what one works on stays in its core's caches, and none waits for another."""
-    if kernels.packs and len(x_KMN) >= kernels.threads:
+    """A matrix to each thread: what one works on stays in its core's caches, and no thread waits for another."""
+    if len(x_KMN) >= kernels.threads:
         with ThreadPoolExecutor(kernels.threads) as pool:
             list(pool.map(_quantized_steps_, x_KMN, repeat(kernels.alone())))
-    else:  # torch's products bring threads of their own
+    else:
         for x_MN in x_KMN:
             _quantized_steps_(x_MN, kernels)
 
@@ -64,18 +69,18 @@ def _quantized_steps_(x_MN: torch.Tensor, kernels: Kernels) -> None:
     gram_PP, map_PP = (x_MN.new_empty(min(x_MN.shape), min(x_MN.shape)) for _ in range(2))
     for a, b, c in NEWTON_SCHULZ:
         if wide:
-            left, right = by_rows(x_MN, Form.LEFT, Form.RIGHT_TRANSPOSED)
+            left, right = by_rows(x_MN, Layout.LEFT, Layout.RIGHT_TRANSPOSED)
         else:
-            left, right = by_columns(x_MN, Form.LEFT_TRANSPOSED, Form.RIGHT)
+            left, right = by_columns(x_MN, Layout.LEFT_TRANSPOSED, Layout.RIGHT)
         kernels.multiply(left, right, gram_PP, symmetric=True)
         r = float(gram_PP.diagonal().float().mean())
         gram_PP.diagonal().sub_(r)
-        left, right = by_rows(gram_PP, Form.LEFT, Form.RIGHT_TRANSPOSED)  # of a symmetric matrix, that is itself
+        left, right = by_rows(gram_PP, Layout.LEFT, Layout.RIGHT_TRANSPOSED)  # of a symmetric matrix, that is itself
         assert left.scales is not None
         left = replace(left, scales=c * left.scales)
         kernels.multiply(left, right, map_PP, plus_NP=gram_PP, factor=b + 2 * c * r, symmetric=True)
         if wide:
-            left, right = by_rows(map_PP, Form.LEFT) + by_columns(x_MN, Form.RIGHT)
+            left, right = by_rows(map_PP, Layout.LEFT) + by_columns(x_MN, Layout.RIGHT)
         else:
-            left, right = by_rows(x_MN, Form.LEFT) + by_rows(map_PP, Form.RIGHT_TRANSPOSED)
+            left, right = by_rows(x_MN, Layout.LEFT) + by_rows(map_PP, Layout.RIGHT_TRANSPOSED)
         kernels.multiply(left, right, x_MN, plus_NP=x_MN, factor=a + r * (b + c * r))

@@ -7,7 +7,12 @@ there, those of the output's gradient are given to the input before it is rounde
 
 Nothing is kept in 8 bit: master weights stay float32, and what is trained so is evaluated and used without it.
 
-Axis letters: B batch · T time · N both · C width · O outputs of a projection · P those of several, side by side
+In the cross-entropy, what softmax minus one-hot is multiplied with comes in two parts. Probabilities become int8 by
+stochastic rounding: most are far smaller than the greatest of their row and would be lost otherwise. The one-hot part
+needs no product, and is exact.
+
+Axis letters: B batch · T time · N both · C width · O outputs of a projection · P those of several, side by side ·
+V vocabulary
 """
 
 from collections.abc import Sequence
@@ -15,43 +20,47 @@ from typing import Any
 
 import torch
 
+from nima_cli.engine.kernels.integers import Layout, PackedMatrix
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.packed_matrix import Factor, Form
+from nima_cli.engine.kernels.losses import OutputMatrix
 
 Tensor = torch.Tensor
-_GRADIENT = (Form.LEFT, Form.LEFT_TRANSPOSED)  # of the input's gradient and of the weights' gradient
+_PROBABILITIES = 1 << 24  # to hold at once, a byte each
+PackedWeights = tuple[PackedMatrix, PackedMatrix]
+_GRADIENT = (Layout.LEFT, Layout.LEFT_TRANSPOSED)  # of the input's gradient and of the weights' gradient
 
 
-class RoundedWeights:
+class Int8WeightCache:
     """Projections of one input side by side, as integers: rounded once for all micro-batches of a step."""
 
-    def __init__(self) -> None:
-        self._seen: list[tuple[int, int]] = []
-        self._forms: tuple[Factor, Factor] | None = None
+    def __init__(self, kernels: Kernels) -> None:
+        self._kernels = kernels
+        self._packed: dict[int, tuple[list[tuple[int, int]], PackedWeights]] = {}
 
-    def of(self, kernels: Kernels, weights: Sequence[Tensor]) -> tuple[Factor, Factor]:
-        """The weights `[O, C]` side by side as the right factors `[C, P]` and `[P, C]`."""
+    def of(self, weights: Sequence[Tensor]) -> PackedWeights:
+        """The parameters `[O, C]` side by side as the right factors `[C, P]` and `[P, C]`."""
         now = [(weight.data_ptr(), weight._version) for weight in weights]  # torch counts changes in place
-        if self._forms is None or now != self._seen:
+        seen, packed = self._packed.get(id(weights[0]), ([], None))
+        if packed is None or seen != now:
             packed_PC = torch.cat([weight.detach() for weight in weights])
-            (weights_CP,) = kernels.quantize_rows(packed_PC, Form.RIGHT_TRANSPOSED)
-            (weights_PC,) = kernels.quantize_columns(packed_PC, Form.RIGHT)
-            self._forms = weights_CP, weights_PC
-            self._seen = now
-        return self._forms
+            (weights_CP,) = self._kernels.quantize_rows(packed_PC, Layout.RIGHT_TRANSPOSED)
+            (weights_PC,) = self._kernels.quantize_columns(packed_PC, Layout.RIGHT)
+            packed = weights_CP, weights_PC
+            self._packed[id(weights[0])] = now, packed
+        return packed
 
 
 class QuantizedLinear(torch.autograd.Function):
     """`PackedLinear` with integer products."""
 
     @staticmethod
-    def forward(ctx: Any, x_BTC: Tensor, kernels: Kernels, rounded: RoundedWeights, *weights: Tensor) -> Tensor:
-        """The weights are `[O, C]`; the result is `[B, T, sum of O]`."""
+    def forward(ctx: Any, x_BTC: Tensor, kernels: Kernels, packed: PackedWeights, *weights: Tensor) -> Tensor:
+        """The weights are `[O, C]`, and `packed` the same as integers; the result is `[B, T, sum of O]`."""
         ctx.kernels, ctx.weights = kernels, weights
-        weights_CP, ctx.weights_PC = rounded.of(kernels, weights)
+        weights_CP, ctx.weights_PC = packed
         x_NC = x_BTC.flatten(0, 1)
         ctx.save_for_backward(x_NC)
-        (left_NC,) = kernels.quantize_rows(x_NC, Form.LEFT)
+        (left_NC,) = kernels.quantize_rows(x_NC, Layout.LEFT)
         return _multiply(kernels, left_NC, weights_CP, x_NC.dtype).view(*x_BTC.shape[:-1], -1)
 
     @staticmethod
@@ -69,21 +78,15 @@ class QuantizedMLP(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x_BTC: Tensor,
-        kernels: Kernels,
-        rounded_in: RoundedWeights,
-        rounded_out: RoundedWeights,
-        *weights: Tensor,
+        ctx: Any, x_BTC: Tensor, kernels: Kernels, inner: PackedWeights, outer: PackedWeights, *weights: Tensor
     ) -> Tensor:
-        """The weights are gate and up, `[F, C]`, and down, `[C, F]`."""
+        """The weights are gate and up, `[F, C]`, and down, `[C, F]`; `inner` and `outer` are the same as integers."""
         ctx.kernels, ctx.weights = kernels, weights
-        in_CP, ctx.in_PC = rounded_in.of(kernels, weights[:2])
-        out_FC, ctx.out_CF = rounded_out.of(kernels, weights[2:])
+        (in_CP, ctx.in_PC), (out_FC, ctx.out_CF) = inner, outer
         x_NC = x_BTC.flatten(0, 1)
-        (left_NC,) = kernels.quantize_rows(x_NC, Form.LEFT)
+        (left_NC,) = kernels.quantize_rows(x_NC, Layout.LEFT)
         packed_NP = _multiply(kernels, left_NC, in_CP, x_NC.dtype)
-        h_NF, (left_NF,) = kernels.swiglu_quantized(packed_NP, Form.LEFT)
+        h_NF, (left_NF,) = kernels.swiglu_quantized(packed_NP, Layout.LEFT)
         ctx.save_for_backward(x_NC, packed_NP, h_NF)
         return _multiply(kernels, left_NF, out_FC, x_NC.dtype).view(*x_BTC.shape[:-1], -1)
 
@@ -100,14 +103,39 @@ class QuantizedMLP(torch.autograd.Function):
         return grad_x_NC.view(grads[0].shape), None, None, None, *grad_in, *grad_out
 
 
-def _multiply(kernels: Kernels, left: Factor, right: Factor, dtype: torch.dtype) -> Tensor:
+def quantized_cross_entropy(
+    h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor, kernels: Kernels, *, ignored: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The sum of the losses and its gradients: of `h_NC`, in its type, and in float32 of `head_VC`."""
+    total, grad_h_NC, grad_head_VC = torch.zeros(()), torch.empty_like(h_NC), torch.empty_like(head_VC)
+    head = OutputMatrix(
+        *kernels.quantize_rows(head_VC, Layout.RIGHT_TRANSPOSED), *kernels.quantize_columns(head_VC, Layout.RIGHT)
+    )
+    positions = max(1, _PROBABILITIES // len(head_VC))
+    for start in range(0, len(h_NC), positions):
+        part = slice(start, start + positions)
+        (left_NC,) = kernels.quantize_rows(h_NC[part], Layout.LEFT)
+        losses_N, probs_VN, scales_N = kernels.linear_cross_entropy(
+            left_NC, head, targets_N[part], ignored=ignored, out_NC=grad_h_NC[part]
+        )
+        total += losses_N.sum()
+        (right_NC,) = kernels.quantize_columns(h_NC[part], Layout.RIGHT, factors_N=scales_N)
+        kernels.multiply(probs_VN, right_NC, grad_head_VC, plus_NP=grad_head_VC if start else None)
+    rows_N = ((targets_N >= 0) & (targets_N < len(head_VC))).nonzero().squeeze(1)
+    chosen_N = targets_N[rows_N]
+    grad_h_NC.index_add_(0, rows_N, head_VC[chosen_N].to(h_NC.dtype), alpha=-1)
+    grad_head_VC.index_add_(0, chosen_N, h_NC[rows_N].float(), alpha=-1)
+    return total, grad_h_NC, grad_head_VC
+
+
+def _multiply(kernels: Kernels, left: PackedMatrix, right: PackedMatrix, dtype: torch.dtype) -> Tensor:
     return kernels.multiply(left, right, torch.empty(left.shape[0], right.shape[1], dtype=dtype))
 
 
 def _of_weights(
-    kernels: Kernels, grad_PN: Factor, x_NC: Tensor, scales_N: Tensor | None, weights: Sequence[Tensor]
+    kernels: Kernels, grad_PN: PackedMatrix, x_NC: Tensor, scales_N: Tensor | None, weights: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
     """Float32 gradients of the weights, from that of the result without its scales, and the input."""
-    (right_NC,) = kernels.quantize_columns(x_NC, Form.RIGHT, factors_N=scales_N)
+    (right_NC,) = kernels.quantize_columns(x_NC, Layout.RIGHT, factors_N=scales_N)
     grad_PC = _multiply(kernels, grad_PN, right_NC, torch.float32)
     return torch.split(grad_PC, [len(weight_OC) for weight_OC in weights])

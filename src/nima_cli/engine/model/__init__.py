@@ -1,1 +1,1 @@
-"""One decoder family; knows no data, no loss, no optimizer."""
+"""One decoder family: its shape, its forward pass, its cache and its dropout."""

@@ -1,4 +1,4 @@
-"""Dropout whose masks belong to rows of the data, not to batches or processes; knows no data and no training.
+"""Dropout whose masks belong to rows of the data, not to batches or processes.
 
 Each row of a batch draws its masks from a generator of its own, seeded by (seed, row number) alone. So how rows are
 grouped into micro-batches, how many processes share them, and what else draws random numbers changes no mask.

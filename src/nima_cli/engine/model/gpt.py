@@ -1,4 +1,4 @@
-"""The decoder: token ids in, logits out, in the public Qwen3 dense layout; knows no data, no loss, no optimizer.
+"""The decoder: token ids in, logits out, in the public Qwen3 dense layout.
 
 Pre-norm RMSNorm (1910.07467), rotary positions (2104.09864), grouped-query attention (2305.13245) with per-head
 QK-norm (2302.05442), SwiGLU (2002.05202), no biases, tied embeddings. Parameter names are those of Hugging Face's
@@ -7,21 +7,16 @@ QK-norm (2302.05442), SwiGLU (2002.05202), no biases, tied embeddings. Parameter
 Master weights are float32. `compute_dtype` is the type of activations: each weight is cast where it is used, so small
 updates are never lost to 16 bit.
 
-Axis letters: B batch · T time · C width · H heads · D head width · E half of it · F hidden width of the MLP ·
-V vocabulary
+Axis letters: B batch · T time · C width · H query heads · G key and value heads · D head width · E half of it ·
+F hidden width of the MLP · V vocabulary
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nima_cli.engine.kernels.blocked_attention import blocked_attention
-from nima_cli.engine.kernels.forward import native_hidden
-from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.quantized import RoundedWeights
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.dropout import RowDropout
 from nima_cli.engine.model.shape import ModelShape
@@ -35,7 +30,6 @@ class Linear(nn.Linear):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
-        self.rounded = RoundedWeights()  # of this projection and those that are computed with it
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[..., inputs]` to `[..., outputs]`."""
@@ -49,7 +43,7 @@ class Embedding(nn.Embedding):
         """Leave them as they are: `init_weights` or a checkpoint fills them.
 
         Where a model is built without memory, to be loaded, torch would import a compiler to draw this start, and that
-        takes longer than all the rest of loading.
+        takes longer than the rest of loading.
         """
 
 
@@ -81,7 +75,7 @@ class Rotary(nn.Module):
     def table(shape: ModelShape) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines `[context, E]` on the CPU, a pure function of the shape: they are in no checkpoint.
 
-        Also where a model is built without memory to be loaded; there, torch would import a compiler to count to ten.
+        Also where a model is built without memory, to be loaded: on that device torch would import a compiler for it.
         """
         exponents = torch.arange(0, shape.head_dim, 2, dtype=torch.float32, device="cpu") / shape.head_dim
         positions = torch.arange(shape.context_length, dtype=torch.float32, device="cpu")
@@ -95,10 +89,29 @@ class Rotary(nn.Module):
 
 
 def rotate(x_BHTD: torch.Tensor, cos_TE: torch.Tensor, sin_TE: torch.Tensor) -> torch.Tensor:
-    """Turn each head by its position's angle; the two halves of D are the two coordinates."""
+    """Rotate each head by its position's angle; the two halves of D are the two coordinates."""
     first, second = x_BHTD.chunk(2, dim=-1)
-    turned_first = torch.addcmul(first * cos_TE, second, sin_TE, value=-1)
-    return torch.cat((turned_first, torch.addcmul(second * cos_TE, first, sin_TE)), dim=-1)
+    rotated_first = torch.addcmul(first * cos_TE, second, sin_TE, value=-1)
+    return torch.cat((rotated_first, torch.addcmul(second * cos_TE, first, sin_TE)), dim=-1)
+
+
+class InnerAttention(nn.Module):
+    """Softmax of q k^T, times v: attention between its projections."""
+
+    def forward(self, q_BHTD: torch.Tensor, k_BGTD: torch.Tensor, v_BGTD: torch.Tensor) -> torch.Tensor:
+        """The queries are the last positions of the keys: each sees the keys up to its own."""
+        time, past = q_BHTD.shape[2], k_BGTD.shape[2] - q_BHTD.shape[2]
+        mask = None
+        if past and time > 1:  # `is_causal` would align the corner wrongly
+            mask = torch.ones(time, past + time, dtype=torch.bool, device=q_BHTD.device).tril(past)
+        return F.scaled_dot_product_attention(
+            q_BHTD,
+            k_BGTD,
+            v_BGTD,
+            attn_mask=mask,
+            is_causal=mask is None and time > 1,
+            enable_gqa=k_BGTD.shape[1] != q_BHTD.shape[1],
+        )
 
 
 class Attention(nn.Module):
@@ -113,6 +126,7 @@ class Attention(nn.Module):
         self.o_proj = Linear(shape.n_heads * shape.head_dim, shape.d_model)
         self.q_norm: nn.Module = RMSNorm(shape.head_dim) if shape.qk_norm else nn.Identity()
         self.k_norm: nn.Module = RMSNorm(shape.head_dim) if shape.qk_norm else nn.Identity()
+        self.inner_attention: nn.Module = InnerAttention()
 
     def forward(
         self, x_BTC: torch.Tensor, cos_TE: torch.Tensor, sin_TE: torch.Tensor, cache: KVCache | None, layer: int
@@ -120,35 +134,14 @@ class Attention(nn.Module):
         """`[B, T, C]` to `[B, T, C]`; with a cache, the T positions follow those it holds."""
         batch, time, _ = x_BTC.shape
         q_BHTD = self.q_norm(self.q_proj(x_BTC).view(batch, time, self.n_heads, self.head_dim)).transpose(1, 2)
-        k_BHTD = self.k_norm(self.k_proj(x_BTC).view(batch, time, self.n_kv_heads, self.head_dim)).transpose(1, 2)
-        v_BHTD = self.v_proj(x_BTC).view(batch, time, self.n_kv_heads, self.head_dim).transpose(1, 2)
-        q_BHTD, k_BHTD = rotate(q_BHTD, cos_TE, sin_TE), rotate(k_BHTD, cos_TE, sin_TE)
-        mask = None
+        k_BGTD = self.k_norm(self.k_proj(x_BTC).view(batch, time, self.n_kv_heads, self.head_dim)).transpose(1, 2)
+        v_BGTD = self.v_proj(x_BTC).view(batch, time, self.n_kv_heads, self.head_dim).transpose(1, 2)
+        q_BHTD, k_BGTD = rotate(q_BHTD, cos_TE, sin_TE), rotate(k_BGTD, cos_TE, sin_TE)
         if cache is not None:
-            past = cache.length
-            k_BHTD, v_BHTD = cache.extend(layer, k_BHTD, v_BHTD)
-            if past and time > 1:  # row t sees the past and itself; `is_causal` would align the corner wrongly
-                mask = torch.ones(time, past + time, dtype=torch.bool, device=x_BTC.device).tril(past)
-        if cache is None and x_BTC.device.type == "cpu" and torch.is_grad_enabled():
-            y_BHTD = self._blocked(q_BHTD, k_BHTD, v_BHTD)
-        else:
-            y_BHTD = F.scaled_dot_product_attention(
-                q_BHTD,
-                k_BHTD,
-                v_BHTD,
-                attn_mask=mask,
-                is_causal=mask is None and time > 1,
-                enable_gqa=self.n_kv_heads != self.n_heads,
-            )
+            k_BGTD, v_BGTD = cache.extend(layer, k_BGTD, v_BGTD)
+        y_BHTD = self.inner_attention(q_BHTD, k_BGTD, v_BGTD)
         out_BTC: torch.Tensor = self.o_proj(y_BHTD.transpose(1, 2).reshape(batch, time, -1))
         return out_BTC
-
-    def _blocked(self, q_BHTD: torch.Tensor, k_BHTD: torch.Tensor, v_BHTD: torch.Tensor) -> torch.Tensor:
-        """The same attention with batch and heads in one axis, each group of queries beside its keys and values."""
-        group = self.n_heads // self.n_kv_heads
-        q_NTD = (q_BHTD * self.head_dim**-0.5).flatten(0, 1)
-        k_NTD, v_NTD = (x.repeat_interleave(group, dim=1).flatten(0, 1) for x in (k_BHTD, v_BHTD))
-        return blocked_attention(q_NTD, k_NTD, v_NTD).view_as(q_BHTD)
 
 
 class MLP(nn.Module):
@@ -181,23 +174,9 @@ class Block(nn.Module):
         self, x_BTC: torch.Tensor, cos_TE: torch.Tensor, sin_TE: torch.Tensor, cache: KVCache | None, layer: int
     ) -> torch.Tensor:
         """`[B, T, C]` to `[B, T, C]`."""
-        keeps_BTC = self.drop.mask(x_BTC), self.drop.mask(x_BTC)
-        return self.through(x_BTC, cos_TE, sin_TE, keeps_BTC, cache, layer)
-
-    def through(
-        self,
-        x_BTC: torch.Tensor,
-        cos_TE: torch.Tensor,
-        sin_TE: torch.Tensor,
-        keeps_BTC: tuple[torch.Tensor | None, torch.Tensor | None],
-        cache: KVCache | None = None,
-        layer: int = 0,
-    ) -> torch.Tensor:
-        """The same from masks that have been drawn: without a cache, arithmetic alone, which can be compiled."""
-        attended_BTC = self.self_attn(self.input_layernorm(x_BTC), cos_TE, sin_TE, cache, layer)
-        x_BTC = x_BTC + self.drop.apply_mask(attended_BTC, keeps_BTC[0])
-        mapped_BTC = self.mlp(self.post_attention_layernorm(x_BTC))
-        return x_BTC + self.drop.apply_mask(mapped_BTC, keeps_BTC[1])
+        x_BTC = x_BTC + self.drop(self.self_attn(self.input_layernorm(x_BTC), cos_TE, sin_TE, cache, layer))
+        out_BTC: torch.Tensor = x_BTC + self.drop(self.mlp(self.post_attention_layernorm(x_BTC)))
+        return out_BTC
 
 
 class GPT(nn.Module):
@@ -207,24 +186,11 @@ class GPT(nn.Module):
         shape: every size.
         dropout: on the embedding and the residual branches, while training.
         compute_dtype: type of the activations; parameters stay float32 until the caller converts them.
-        kernels: what to train with on a CPU; None is torch alone.
-
-    Attributes:
-        compiled_block: `Block.through` as a compiled program, for training; None runs the blocks as they are.
     """
 
-    def __init__(
-        self,
-        shape: ModelShape,
-        *,
-        dropout: float = 0.0,
-        compute_dtype: torch.dtype = torch.float32,
-        kernels: Kernels | None = None,
-    ) -> None:
+    def __init__(self, shape: ModelShape, *, dropout: float = 0.0, compute_dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.shape = shape
-        self.kernels = kernels
-        self.compiled_block: Callable[..., torch.Tensor] | None = None
         self.drop = RowDropout(dropout)
         self.compute_dtype = compute_dtype
         self.embed_tokens = Embedding(shape.vocab_size, shape.d_model)
@@ -263,20 +229,18 @@ class GPT(nn.Module):
         """The output matrix, which may be the embedding."""
         return self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
+    def embed(self, ids_BT: torch.Tensor) -> torch.Tensor:
+        """Token ids to what enters the first layer, `[B, T, C]` in the compute type."""
+        x_BTC: torch.Tensor = self.drop(F.embedding(ids_BT, self.embed_tokens.weight).to(self.compute_dtype))
+        return x_BTC
+
     def hidden(self, ids_BT: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
         """Token ids to the last layer's normalised states `[B, T, C]`, for a loss that makes its own logits."""
         start = cache.length if cache is not None else 0
-        x_BTC = F.embedding(ids_BT, self.embed_tokens.weight).to(self.compute_dtype)
-        x_BTC = self.drop(x_BTC)
-        if self.kernels is not None and self.kernels.fit(x_BTC) and cache is None and torch.is_grad_enabled():
-            return native_hidden(self, x_BTC, self.kernels, NORM_EPSILON)
         cos_TE, sin_TE = self.rotary.slice(start, ids_BT.shape[1], self.compute_dtype)
+        x_BTC = self.embed(ids_BT)
         for index, layer in enumerate(self.layers):
-            if self.compiled_block is not None and cache is None and torch.is_grad_enabled():
-                keeps_BTC = self.drop.mask(x_BTC), self.drop.mask(x_BTC)
-                x_BTC = self.compiled_block(layer, x_BTC, cos_TE, sin_TE, keeps_BTC)
-            else:
-                x_BTC = layer(x_BTC, cos_TE, sin_TE, cache, index)
+            x_BTC = layer(x_BTC, cos_TE, sin_TE, cache, index)
         if cache is not None:
             cache.length += ids_BT.shape[1]
         normed_BTC: torch.Tensor = self.norm(x_BTC)

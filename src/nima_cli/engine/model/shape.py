@@ -1,4 +1,4 @@
-"""The resolved shape of a model: all ints, with parameter and FLOP counts; imports no torch and no data."""
+"""The resolved shape of a model, with parameter and FLOP counts; torch-free, so that a header can be read without."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any

@@ -1,4 +1,4 @@
-"""Loss, perplexity, accuracy and bits per byte of a model over a split; changes nothing about training."""
+"""Loss, perplexity, accuracy and bits per byte of a model over a split."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import torch
 from nima_cli.engine.data.store.dataset import Batch, TokenDataset
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
-from nima_cli.engine.training.loss import IGNORE, loss_and_hits
+from nima_cli.engine.training.loss import IGNORE, loss_and_correct
 from nima_cli.errors import DataError
 from nima_cli.events import perplexity
 
@@ -22,21 +22,21 @@ class Metrics:
     """Sums over a split and the figures made of them.
 
     Attributes:
-        nats: total cross-entropy.
+        loss_sum: total cross-entropy, in nats.
         tokens: targets that carry loss.
-        hits: targets that the most likely prediction got right.
-        bytes: UTF-8 bytes of text that those targets stand for (boundary symbols stand for none).
+        n_correct: targets that the most likely prediction got right.
+        bytes: UTF-8 bytes of text that those targets stand for (0 for boundary symbols).
     """
 
-    nats: float
+    loss_sum: float
     tokens: int
-    hits: int
+    n_correct: int
     bytes: int
 
     @property
     def loss(self) -> float:
         """Nats per token: the mean over tokens, not over batches."""
-        return self.nats / self.tokens
+        return self.loss_sum / self.tokens
 
     @property
     def perplexity(self) -> float:
@@ -46,12 +46,12 @@ class Metrics:
     @property
     def bits_per_byte(self) -> float:
         """Total bits over bytes of text: comparable between tokenizers, and with a compressor."""
-        return self.nats / math.log(2) / max(1, self.bytes)
+        return self.loss_sum / math.log(2) / max(1, self.bytes)
 
     @property
     def accuracy(self) -> float:
         """Share of tokens predicted right."""
-        return self.hits / self.tokens
+        return self.n_correct / self.tokens
 
 
 @torch.no_grad()
@@ -72,13 +72,13 @@ def evaluate(
         byte_lengths_V: UTF-8 bytes that each token id stands for.
         max_tokens: with a limit, windows spread evenly over the split are taken instead of all.
         ranks: processes share the windows out; the sums are exact for any number of them.
-        progress: told (windows done, windows in all) after each batch, equally often in every process.
+        progress: called with (windows done, windows in all) after each batch, equally often in every process.
 
     Raises:
         DataError: no token of the split carries loss.
     """
     context = model.shape.context_length
-    with ranks.together():
+    with ranks.raise_together():
         windows = _pick(split, context, max_tokens)
     mine = windows[ranks.rank :: ranks.world_size]
     most = math.ceil(len(windows) / ranks.world_size)
@@ -95,8 +95,8 @@ def evaluate(
             progress(min(start + size, most), most)
     model.train(was_training)
     ranks.sum_tensors_([sums])
-    nats, tokens, hits_total, text_bytes = sums.tolist()
-    return Metrics(nats=nats, tokens=int(tokens), hits=int(hits_total), bytes=int(text_bytes))
+    loss_sum, tokens, n_correct, text_bytes = sums.tolist()
+    return Metrics(loss_sum, int(tokens), int(n_correct), int(text_bytes))
 
 
 def _pick(split: TokenDataset, context_length: int, max_tokens: int | None) -> list[int]:
@@ -111,12 +111,12 @@ def _pick(split: TokenDataset, context_length: int, max_tokens: int | None) -> l
 
 
 def _measure(model: GPT, batch: Batch, bytes_V: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Nats, tokens, hits and bytes of some windows."""
+    """The four sums over some windows."""
     h_BTC = model.hidden(batch.inputs_BT.to(device))
     targets_N = batch.targets_BT.flatten()
-    loss, hits = loss_and_hits(h_BTC.flatten(0, 1), model.head_weight_VC, targets_N.to(device))
+    loss_sum, n_correct = loss_and_correct(h_BTC.flatten(0, 1), model.head_weight_VC, targets_N.to(device))
     valid_N = targets_N[targets_N != IGNORE]
-    found = [loss.item(), valid_N.numel(), hits.item(), bytes_V[valid_N].sum().item()]
+    found = [loss_sum.item(), valid_N.numel(), n_correct.item(), bytes_V[valid_N].sum().item()]
     return torch.tensor(found, dtype=torch.float64)
 
 

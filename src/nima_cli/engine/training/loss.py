@@ -1,4 +1,4 @@
-"""Cross-entropy from hidden states without ever holding all logits; knows no model and no data.
+"""Cross-entropy from hidden states without ever holding all logits.
 
 The logits of a batch are its largest tensor: at 8192 tokens of vocabulary and 8192 tokens a step, 268 MB in float32.
 Here a few hundred positions at a time are projected, turned into loss and into gradients at once, and forgotten, in the
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.quantized_loss import quantized_cross_entropy
+from nima_cli.engine.kernels.quantized import quantized_cross_entropy
 
 IGNORE = -100  # target of a position that carries no loss
 CPU_CHUNK = 512  # positions; larger ones fall out of the processor's caches and are slower (benchmarked 128 to 2048)
@@ -35,7 +35,7 @@ def linear_cross_entropy(
     Returns:
         A float32 scalar with gradients for `h_NC` and `head_VC`; backward can go through it once.
     """
-    if kernels is not None and not kernels.fit(h_NC):
+    if kernels is not None and not kernels.supports(h_NC.device, h_NC.dtype):
         kernels = None
     loss: torch.Tensor = _LinearCrossEntropy.apply(h_NC, head_VC, targets_N, kernels)  # type: ignore[no-untyped-call]
     return loss
@@ -98,23 +98,23 @@ def _to_gradient_(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Ten
 
 
 @torch.no_grad()
-def loss_and_hits(
+def loss_and_correct(
     h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """For evaluation: the loss sum and how many positions the most likely token was right at.
+    """For evaluation: the loss sum, and at how many positions the most likely token was right.
 
-    The sum is a float64 scalar on the CPU, for not every device has that type.
+    The sum is a float64 scalar on the CPU, because not every device has that type.
     """
     cast_VC = head_VC.to(h_NC.dtype)
     loss = torch.zeros((), dtype=torch.float64)
-    hits = torch.zeros((), dtype=torch.int64, device=h_NC.device)
+    n_correct = torch.zeros((), dtype=torch.int64, device=h_NC.device)
     for part in _chunks(h_NC):
         logits_NV = F.linear(h_NC[part], cast_VC).float()
         targets = targets_N[part]
         losses_N = F.cross_entropy(logits_NV, targets, ignore_index=IGNORE, reduction="none")
         loss += losses_N.cpu().double().sum()  # in two steps: one would convert where the numbers are
-        hits += (logits_NV.argmax(dim=-1) == targets).sum()
-    return loss, hits
+        n_correct += (logits_NV.argmax(dim=-1) == targets).sum()
+    return loss, n_correct
 
 
 def _chunks(h_NC: torch.Tensor) -> list[slice]:

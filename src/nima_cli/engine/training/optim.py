@@ -1,25 +1,27 @@
-"""Muon and AdamW over named parameters, as one optimizer; knows no schedule and no loss.
+"""Muon and AdamW over named parameters, as one optimizer, and the moving average of what they change.
 
 Muon (K. Jordan et al., 2024, "Muon: an optimizer for hidden layers in neural networks") replaces a matrix's momentum by
 its nearest semi-orthogonal matrix, found with a few Newton-Schulz steps. Its update is scaled by 0.2 sqrt(max(rows,
 columns)) so that its size matches AdamW's and one learning rate serves both (Moonlight, 2502.16982). Embeddings, heads
-and gains are AdamW's (1711.05101).
+and norms are AdamW's (1711.05101).
 
 With several processes each orthogonalises its share of the matrices and keeps their momentum; the updates are gathered,
 so that all take the same step. AdamW's part is small and every process does all of it.
 
-Both honour `found_inf`: a 0-d tensor on the parameters' device; where it is 1 the step changes nothing, so a non-finite
+Both honour `skipped`: a 0-d tensor on the parameters' device; where it is 1 the step changes nothing, so a non-finite
 gradient never reaches a weight and the host need not wait to know.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch.autograd.graph import increment_version
 from torch.optim.adamw import adamw
 
+from nima_cli.config.schema import TrainingConfig
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.kernels.orthogonal import orthogonalize
 from nima_cli.engine.model.gpt import GPT
@@ -56,18 +58,20 @@ class Muon:
         for name, parameter in named:
             self.groups.setdefault(parameter.shape, []).append((name, parameter))
         self.momenta = {
-            shape: torch.zeros(len(ranks.share(len(group))), *shape, dtype=torch.float32, device=group[0][1].device)
+            shape: torch.zeros(
+                len(ranks.shard_range(len(group))), *shape, dtype=torch.float32, device=group[0][1].device
+            )
             for shape, group in self.groups.items()
         }
 
     @torch.no_grad()
-    def step(self, learning_rate: float, found_inf: torch.Tensor) -> None:
-        """One update from the parameters' `.grad`; none where `found_inf` is 1. Every process must call it."""
-        if found_inf.device.type == "cpu" and found_inf.item():  # elsewhere the host would have to wait to know
+    def step(self, learning_rate: float, skipped: torch.Tensor) -> None:
+        """One update from the parameters' `.grad`; does nothing where `skipped` is 1. Every process must call it."""
+        if skipped.device.type == "cpu" and skipped.item():  # elsewhere the host would have to wait to know
             return
-        go = 1.0 - found_inf
+        go = 1.0 - skipped
         for shape, group in self.groups.items():
-            updates_KMN = self.ranks.gather(self._updates(shape, found_inf), len(group))
+            updates_KMN = self.ranks.gather(self._updates(shape, skipped), len(group))
             scale = learning_rate * 0.2 * math.sqrt(max(shape))
             updates_KMN *= -scale * go
             decay = 1.0 - learning_rate * self.weight_decay * go
@@ -75,16 +79,16 @@ class Muon:
             torch._foreach_mul_(parameters, decay)
             torch._foreach_add_(parameters, updates_KMN.unbind())
 
-    def _updates(self, shape: torch.Size, found_inf: torch.Tensor) -> torch.Tensor:
+    def _updates(self, shape: torch.Size, skipped: torch.Tensor) -> torch.Tensor:
         """The directions `[K, M, N]` of this process's share of one shape; moves its momentum."""
-        mine = self.ranks.share(len(self.groups[shape]))
+        mine = self.ranks.shard_range(len(self.groups[shape]))
         momentum_KMN = self.momenta[shape]
         if not mine:
             return momentum_KMN
         grads_KMN = torch.stack([_gradient(parameter) for _, parameter in self.groups[shape][mine.start : mine.stop]])
-        if found_inf.device.type != "cpu":
-            grads_KMN = torch.where(found_inf.bool(), 0.0, grads_KMN)
-        momentum_KMN.lerp_(grads_KMN, (1.0 - MUON_MOMENTUM) * (1.0 - found_inf))
+        if skipped.device.type != "cpu":
+            grads_KMN = torch.where(skipped.bool(), 0.0, grads_KMN)
+        momentum_KMN.lerp_(grads_KMN, (1.0 - MUON_MOMENTUM) * (1.0 - skipped))
         return orthogonalize(grads_KMN.lerp_(momentum_KMN, MUON_MOMENTUM), self.dtype, self.kernels)
 
     def state(self) -> dict[str, dict[str, torch.Tensor]]:
@@ -99,7 +103,7 @@ class Muon:
     def load_state(self, state: dict[str, dict[str, torch.Tensor]]) -> None:
         """Take back this process's share of what `state` gave; extra names are another optimizer's."""
         for shape, group in self.groups.items():
-            mine = self.ranks.share(len(group))
+            mine = self.ranks.shard_range(len(group))
             for index, (name, _) in enumerate(group[mine.start : mine.stop]):
                 self.momenta[shape][index].copy_(state[name]["momentum"])
 
@@ -125,9 +129,9 @@ class AdamW:
         }
 
     @torch.no_grad()
-    def step(self, learning_rate: float, found_inf: torch.Tensor) -> None:
-        """One update from the parameters' `.grad`; none where `found_inf` is 1."""
-        if not self.fused and found_inf.item():  # the fused kernel looks by itself
+    def step(self, learning_rate: float, skipped: torch.Tensor) -> None:
+        """One update from the parameters' `.grad`; does nothing where `skipped` is 1."""
+        if not self.fused and skipped.item():  # the fused kernel looks by itself
             return
         for named, factor, decay in self.groups:
             moments = [self.moments[name] for name, _ in named]
@@ -140,7 +144,7 @@ class AdamW:
                 [],
                 [moment["step"] for moment in moments],
                 fused=self.fused,
-                found_inf=found_inf if self.fused else None,
+                found_inf=skipped if self.fused else None,
                 amsgrad=False,
                 beta1=ADAM_BETAS[0],
                 beta2=ADAM_BETAS[1],
@@ -166,36 +170,34 @@ class Optimizer:
     """What a run steps: Muon with AdamW for the rest, or AdamW alone."""
 
     def __init__(
-        self,
-        model: GPT,
-        *,
-        kind: str,
-        weight_decay: float,
-        embedding_weight_decay: float,
-        ranks: Ranks = SINGLE,
+        self, model: GPT, training: TrainingConfig, kernels: Kernels | None = None, ranks: Ranks = SINGLE
     ) -> None:
+        decay, embedding_decay = training.weight_decay, training.embedding_weight_decay
+        assert decay is not None
+        assert embedding_decay is not None
         named = list(model.named_parameters())
         matrices = [(n, p) for n, p in named if p.ndim == 2 and n.startswith("layers.")]
         tables = [(n, p) for n, p in named if p.ndim == 2 and not n.startswith("layers.")]
-        gains = [(n, p) for n, p in named if p.ndim != 2]
+        norms = [(n, p) for n, p in named if p.ndim != 2]
         fused = named[0][1].device.type in ("cpu", "cuda")
         self.muon: Muon | None = None
-        if kind == "muon":
-            dtype = _newton_schulz_dtype(model.compute_dtype)
-            self.muon = Muon(matrices, weight_decay=weight_decay, dtype=dtype, kernels=model.kernels, ranks=ranks)
-            self.adamw = AdamW([(tables, EMBEDDING_LR_FACTOR, embedding_weight_decay), (gains, 1.0, 0.0)], fused=fused)
+        if training.optimizer == "muon":
+            # bfloat16 where the run computes in it; float16's range is too small for the iteration's squares.
+            dtype = torch.bfloat16 if model.compute_dtype is torch.bfloat16 else torch.float32
+            self.muon = Muon(matrices, weight_decay=decay, dtype=dtype, kernels=kernels, ranks=ranks)
+            self.adamw = AdamW([(tables, EMBEDDING_LR_FACTOR, embedding_decay), (norms, 1.0, 0.0)], fused=fused)
         else:
-            groups = [(matrices, 1.0, weight_decay), (tables, 1.0, embedding_weight_decay), (gains, 1.0, 0.0)]
+            groups = [(matrices, 1.0, decay), (tables, 1.0, embedding_decay), (norms, 1.0, 0.0)]
             self.adamw = AdamW(groups, fused=fused)
         self.parameters = [parameter for _, parameter in named]
         self.learning_rate = 0.0
 
-    def step(self, learning_rate: float, found_inf: torch.Tensor) -> None:
+    def step(self, learning_rate: float, skipped: torch.Tensor) -> None:
         """Update every parameter from its gradient at this learning rate, then drop the gradients."""
         self.learning_rate = learning_rate
         if self.muon is not None:
-            self.muon.step(learning_rate, found_inf)
-        self.adamw.step(learning_rate, found_inf)
+            self.muon.step(learning_rate, skipped)
+        self.adamw.step(learning_rate, skipped)
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -210,11 +212,48 @@ class Optimizer:
         self.adamw.load_state(state)
 
 
+class Ema:
+    """Exponential moving average of every parameter (Polyak and Juditsky, 1992), kept in float32 beside the model.
+
+    The decay grows with the step, min(decay, (1 + step) / (10 + step)), so that the first, random weights are soon
+    forgotten; it depends on the step alone, which keeps a resumed run exact. torch's `AveragedModel` has one decay for
+    all steps and copies the whole module.
+    """
+
+    def __init__(self, model: GPT, decay: float) -> None:
+        self.decay = decay
+        self._parameters = dict(model.named_parameters())
+        self._averages = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take the weights in as they are after optimizer step `step` (the first is 1)."""
+        weight = 1.0 - min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self._averages.values()), list(self._parameters.values()), weight)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside the block the model has the averages for weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.data, self._averages[name] = self._averages[name], parameter.data
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Parameter name to its average."""
+        return dict(self._averages)
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back what `state` gave."""
+        for name, average in self._averages.items():
+            average.copy_(state[name])
+
+
 def _gradient(parameter: nn.Parameter) -> torch.Tensor:
     assert parameter.grad is not None, "every matrix takes part in the loss"
     return parameter.grad
-
-
-def _newton_schulz_dtype(compute_dtype: torch.dtype) -> torch.dtype:
-    """bfloat16 where the run computes in it; float16's range is too small for the iteration's squares."""
-    return torch.bfloat16 if compute_dtype is torch.bfloat16 else torch.float32

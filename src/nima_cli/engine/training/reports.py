@@ -1,19 +1,14 @@
-"""The events of a run, made from its state; decides nothing and writes nothing."""
+"""The event that begins a run and the error that ends a diverged one, made from its state."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from nima_cli import __version__
-from nima_cli.config.schema import Config
-from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.data.store.inspection import source_mix
-from nima_cli.engine.training.evaluator import Metrics
-from nima_cli.engine.training.resume.same_run import free_changes
+from nima_cli.engine.kernels.trust import precision
 from nima_cli.engine.training.state import RunState
-from nima_cli.events import EvalDone, Event, Note, RunEnded, RunStarted, StepDone
+from nima_cli.errors import DivergedError
+from nima_cli.events import RunStarted
 
 # What computes a run, by what its state calls it.
 COMPILED = {
@@ -22,6 +17,7 @@ COMPILED = {
     "int8 kernels": "compiled kernels and int8 products",
     "torch": "layers compiled by torch",
 }
+_SHOWN = 5
 
 
 def run_started(state: RunState, run_dir: Path) -> RunStarted:
@@ -33,77 +29,35 @@ def run_started(state: RunState, run_dir: Path) -> RunStarted:
         version=__version__,
         config_json=json.dumps(state.config.model_dump(mode="json")),
         parameters=state.shape.parameters(),
-        train_tokens=state.dataset.split("train").tokens,
+        train_tokens=state.train_split.tokens,
         tokens_per_step=state.plan.tokens_per_step,
         total_steps=state.plan.total_steps,
         first_step=state.step + 1,
         total_epochs=state.plan.total_epochs,
         device=state.device.name,
-        dtype=state.device.precision,
+        dtype=precision(state.device.dtype_name, state.kernels),
         seed=state.config.training.seed,
-        compiled=COMPILED["kernels" if state.device.kernels is not None else state.compiled],  # int8 is said in `dtype`
+        compiled=COMPILED["kernels" if state.kernels is not None else state.compiled],  # int8 is said in `dtype`
     )
 
 
-def step_done(state: RunState) -> StepDone:
-    """The steps since the last such event; the meter starts over."""
-    loss, grad_norm, rate = state.meter.read()
-    state.meter.start()
-    return StepDone(
-        step=state.step,
-        epoch=state.plan.epoch(state.step),
-        tokens=state.step * state.plan.tokens_per_step,
-        loss=loss,
-        learning_rate=state.optimizer.learning_rate,
-        grad_norm=grad_norm,
-        tokens_per_second=rate,
-        train_seconds=state.meter.train_seconds,
-        elapsed_seconds=state.meter.elapsed_seconds,
-        skipped_steps=state.meter.refused,
+def diverged(state: RunState, what: str, *, steps: int, good: int | None) -> DivergedError:
+    """The end of a run that left the finite numbers, with what a person needs to look into it.
+
+    Args:
+        what: was not finite.
+        steps: the last ones, whose sequences are named.
+        good: step of the last good checkpoint, if there is one.
+    """
+    plan = state.plan
+    rows = range(max(0, state.step - steps) * plan.sequences_per_step, state.step * plan.sequences_per_step)
+    seed = state.config.training.seed
+    samples = state.train_split.samples_in(rows, context_length=plan.context_length, seed=seed)
+    listed = ", ".join(map(str, samples[:_SHOWN]))
+    more = f" and {len(samples) - _SHOWN} more" if len(samples) > _SHOWN else ""
+    left = "no checkpoint was saved" if good is None else f"the last good checkpoint is of step {good}"
+    return DivergedError(
+        f"step {state.step}: {what} at learning rate {state.optimizer.learning_rate:g}, on rows {rows[0]} to "
+        f"{rows[-1]} of the train split, with its samples {listed}{more}; {left}",
+        hint="lower `training.learning_rate` and start again, or let `training.max_rollbacks: 2` do so by itself",
     )
-
-
-def eval_done(state: RunState, split: str, metrics: Metrics, *, train_loss: float, best: bool) -> EvalDone:
-    """An evaluation of `split` at this step."""
-    return EvalDone(
-        step=state.step,
-        split=split,
-        loss=metrics.loss,
-        bits_per_byte=metrics.bits_per_byte,
-        accuracy=metrics.accuracy,
-        tokens=metrics.tokens,
-        train_seconds=state.meter.train_seconds,
-        elapsed_seconds=state.meter.elapsed_seconds,
-        best=best,
-        train_loss=train_loss,
-    )
-
-
-def run_ended(state: RunState, reason: str) -> RunEnded:
-    """How the run ended."""
-    return RunEnded(
-        reason=reason, step=state.step, best_loss=state.stopping.best.loss, best_step=state.stopping.best.step
-    )
-
-
-def resume_notes(resume: Checkpoint | None, config: Config, state: RunState, processes: int) -> Iterator[Event]:
-    """What of a run that goes on is otherwise than when its checkpoint was written."""
-    if resume is None:
-        return
-    device = state.device
-    yield Note("info", f"resuming from step {resume.header.get('step')}")
-    for change in free_changes(resume.header.get("config", {}), config):
-        yield Note("info", change)
-    dtype = resume.header.get("dtype")
-    if dtype != device.dtype_name:
-        yield Note("warning", f"computing in {device.dtype_name} instead of {dtype}: losses will not be the same")
-    threads = resume.header.get("threads")
-    if device.device.type == "cpu" and threads != torch.get_num_threads():
-        yield Note("warning", f"{torch.get_num_threads()} threads instead of {threads}: sums may round differently")
-    before = resume.header.get("compiled")
-    if before != state.compiled:
-        now, then = COMPILED[state.compiled], COMPILED.get(before, "programs of another version")
-        yield Note("warning", f"computing with {now} instead of {then}: sums may round differently")
-    were = resume.header.get("processes", 1)
-    if processes != were:
-        yield Note("warning", f"{processes} processes instead of {were}: the same rows; sums may round differently")

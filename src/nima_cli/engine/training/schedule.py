@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step; knows no optimizer."""
+"""The learning rate as a pure function of the step."""
 
 import math
 from dataclasses import dataclass
@@ -29,10 +29,10 @@ class Schedule:
             return self.peak * step / (self.warmup_steps + 1)
         return self.minimum + (self.peak - self.minimum) * self._shape(self._progress(step))
 
-    def holds(self, step: int) -> bool:
-        """Whether the rate is still to begin to fall: until then the noise of large steps hides what has been learnt.
+    def before_decay(self, step: int) -> bool:
+        """Whether the rate has yet to begin to fall: until then the noise of large steps hides what has been learnt.
 
-        A constant rate holds nothing back, because it never falls.
+        False after the warm-up of a constant rate, which never falls.
         """
         if step <= self.warmup_steps:
             return True

@@ -5,7 +5,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from nima_cli.config.load import dump_yaml
@@ -16,20 +16,19 @@ from nima_cli.engine.checkpoint.files import LAST, checkpoint_files, find
 from nima_cli.engine.checkpoint.header import step_of
 from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import Device, keep_freed_memory, pick_device
-from nima_cli.engine.kernels.compiling import compile_problems
+from nima_cli.engine.kernels.convert import compile_problems
+from nima_cli.engine.kernels.kernels import Kernels
+from nima_cli.engine.kernels.trust import Trusted, trusted_kernels
 from nima_cli.engine.machine_memory import available_memory
-from nima_cli.engine.model.shape import resolve
+from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.distributed.launch import unused_settings
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
-from nima_cli.engine.training.kernel_check import with_trusted_kernels
+from nima_cli.engine.training.loss import linear_cross_entropy
 from nima_cli.engine.training.planning.costs import checkpoint_bytes
-from nima_cli.engine.training.planning.defaults import complete
-from nima_cli.engine.training.planning.fitting import check_fit, first_parts, fit, fit_notes, means_of
-from nima_cli.engine.training.reports import resume_notes
-from nima_cli.engine.training.resume.branching import adopt
-from nima_cli.engine.training.resume.same_run import check_same_run
-from nima_cli.engine.training.resume.superseded import set_aside_later
-from nima_cli.engine.training.state import plan_run
+from nima_cli.engine.training.planning.fitting import check_fit, first_micro_batches, fit, fit_notes, means_of
+from nima_cli.engine.training.resume.same_run import check_same_run, resume_notes
+from nima_cli.engine.training.resume.saver import adopt, supersede_later_checkpoints
+from nima_cli.engine.training.run_spec import RunSpec, make_run_spec
 from nima_cli.engine.training.stopping import Best, EarlyStopping
 from nima_cli.engine.training.trainer import Trainer
 from nima_cli.errors import CheckpointError, ConfigError, DataError, DeviceError, InputError
@@ -42,7 +41,7 @@ class Session:
     """What to run, in plain values that travel to another process.
 
     Attributes:
-        config: the resolved configuration.
+        config: what the user decided.
         data_dir: a prepared dataset.
         run_dir: where the run lives.
         resume: the checkpoint to go on from; of this run, or of another that this one branches off from.
@@ -60,10 +59,9 @@ class Session:
     compiled: Path | None = None
 
     def to_json(self) -> str:
-        """For another process, which may run on another machine."""
+        """As text for another process, which may run on another machine."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-        return json.dumps({**plain, "config": self.config.model_dump(mode="json")})
+        return json.dumps({**values, "config": self.config.model_dump(mode="json")}, default=str)
 
     @classmethod
     def from_json(cls, text: str) -> "Session":
@@ -79,6 +77,7 @@ class OpenSession:
     """A session whose files have been read and found to fit each other."""
 
     session: Session
+    spec: RunSpec
     dataset: PreparedDataset
     resume: Checkpoint | None
     init_from: Checkpoint | None
@@ -90,17 +89,17 @@ class OpenSession:
             return None
         header = self.resume.header
         step, best = int(header.get("step", 0)), Best.from_dict(header.get("best", {}))
-        total = plan_run(self.session.config, self.dataset).total_steps
+        total = self.spec.plan.total_steps
         evaluated = header.get("evaluated_step") == step  # else it was stopped before it could
         if step > total or (step == total and evaluated):
             return RunEnded("completed", step, best.loss, best.step)
-        if EarlyStopping(self.session.config.training.early_stopping, best).out_of_patience:
+        if EarlyStopping(self.spec.config.training.early_stopping, best).out_of_patience:
             return RunEnded("early_stopped", step, best.loss, best.step)
         return None
 
     @property
     def _last_is_behind(self) -> bool:
-        """Whether `checkpoint_last.pt` is older than what to go on from: killed between the best and the last."""
+        """Whether the run was killed between saving the best, which it goes on from, and the last."""
         assert self.session.resume is not None
         assert self.resume is not None
         if self.session.resume.name == LAST:
@@ -109,22 +108,34 @@ class OpenSession:
         return last is not None and last < int(self.resume.header.get("step", 0))
 
 
-def open_session(session: Session, *, check_data: bool = True) -> OpenSession:
+def open_session(
+    session: Session,
+    *,
+    world_size: int = 1,
+    check_data: bool = True,
+    resume: Checkpoint | None = None,
+    init_from: Checkpoint | None = None,
+) -> OpenSession:
     """Read the dataset and the checkpoints, and check that they belong together; writes nothing.
 
     Args:
+        world_size: processes that will train together.
         check_data: compare the dataset's files with their hashes; one process of each machine is enough.
+        resume: the checkpoint of that name, where it has been loaded already.
+        init_from: the same.
 
     Raises:
         NimaError: something is missing, damaged or of another run; says which and what to do.
     """
     dataset = open_dataset(session.data_dir, check=check_data)
-    session = replace(session, config=complete(session.config, dataset))
-    resume = checkpoints.load(session.resume) if session.resume is not None else None
-    if resume is not None:
-        check_resumable(session, resume, dataset)
-    init_from = _load_initial_weights(session, dataset) if session.init_from is not None else None
-    return OpenSession(session, dataset, resume, init_from)
+    spec = make_run_spec(session.config, dataset, world_size)
+    if session.resume is not None:
+        resume = resume or checkpoints.load(session.resume)
+        _check_resumable(session, spec.config, resume, dataset)
+    if session.init_from is not None:
+        init_from = init_from or checkpoints.load(find(session.init_from))
+        _check_initial_weights(session, spec.shape, init_from, dataset)
+    return OpenSession(session, spec, dataset, resume, init_from)
 
 
 def train(
@@ -139,94 +150,86 @@ def train(
     Raises:
         NimaError: the machine does not allow it, or training diverged.
     """
-    session, config = opened.session, opened.session.config
-    device = _device(session, ranks)
+    session, spec, config = opened.session, opened.spec, opened.spec.config
+    device, trusted = _device(session, ranks)
     ranks = ranks.linked(device.device, config.hardware.backend)
     if device.device.type == "cpu":
         keep_freed_memory()
-    with ranks.together():
-        parts, fit_told = _fit(opened, device, ranks)
+    with ranks.raise_together():
+        micro_batches, fit_told = _fit(opened, device, trusted.kernels, ranks)
     notes: list[Note] = []
     with ExitStack() as held:
-        with ranks.together():
+        with ranks.raise_together():
             trainer = Trainer(
-                config,
+                spec,
                 opened.dataset,
                 session.run_dir,
                 device,
                 resume=opened.resume,
                 init_from=opened.init_from,
                 ranks=ranks,
-                parts=parts,
+                micro_batches=micro_batches,
+                kernels=trusted.kernels,
                 should_stop=should_stop,
                 should_save=should_save,
             )
             if ranks.is_first:
-                check_room(session.run_dir, checkpoint_bytes(trainer.state.shape, config), config)
+                check_room(session.run_dir, checkpoint_bytes(spec.shape, config), config)
                 held.enter_context(folder_lock(session.run_dir))
                 notes = _take_over(session, trainer)
                 write_text(session.run_dir / "config.yaml", dump_yaml(config))
         yield from notes
-        yield from resume_notes(opened.resume, config, trainer.state, ranks.world_size)
+        if opened.resume is not None:
+            yield from resume_notes(opened.resume.header, trainer.state)
         events = trainer.run()
         yield next(events)  # that it began is the first thing told of a new run
-        yield from device.notes
+        yield from (*device.notes, *trusted.notes)
         yield from unused_settings(config.hardware, device.device, processes=ranks.world_size)
         yield from fit_told
-        yield from _attended(events, ranks)
+        for event in events:
+            yield event
+            if isinstance(event, Progress) and event.phase == "training":
+                ranks.settle()
+                yield from compile_problems()  # torch compiles its layers during the first step
+                break
+        yield from events
 
 
-def _device(session: Session, ranks: Ranks) -> Device:
-    """What this process computes with; the first of each machine compiles for it, and the others find the programs.
+def training_device(config: Config, ranks: Ranks, compiled: Path | None) -> tuple[Device, Trusted]:
+    """What this process computes with: a device, and kernels where they are wanted and can be trusted."""
+    ids = config.hardware.gpu_ids
+    if ids and ranks.local_rank >= len(ids):
+        raise DeviceError(f"`hardware.gpu_ids` names {len(ids)} GPUs for {ranks.local_world_size} processes")
+    index = ids[ranks.local_rank] if ids else ranks.local_rank
+    device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
+    return device, trusted_kernels(device, config, compiled, linear_cross_entropy)
 
-    Raises:
-        DeviceError: it is absent, or cannot compute in the type that is named.
-    """
-    config, device = session.config, None
+
+def _device(session: Session, ranks: Ranks) -> tuple[Device, Trusted]:
+    """`training_device`, where the first process of each machine compiles for it, and the others find the programs."""
+    found = None
     for turn in (ranks.local_rank == 0, ranks.local_rank != 0):
-        with ranks.together():
+        with ranks.raise_together():
             if turn:
-                index = gpu_index(config, ranks)
-                device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
-                device = with_trusted_kernels(device, config, session.compiled)
-    assert device is not None, "one of the turns is this process's"
-    return device
+                found = training_device(session.config, ranks, session.compiled)
+    assert found is not None, "one of the turns is this process's"
+    return found
 
 
-def _fit(opened: OpenSession, device: Device, ranks: Ranks) -> tuple[int, list[Note]]:
-    """The pieces to begin with, and what to tell of what the run needs; refuses one that certainly does not fit.
-
-    Raises:
-        ResourceError: it does not; says which settings do.
-    """
-    config = opened.session.config
-    plan = plan_run(config, opened.dataset, world_size=ranks.world_size)
+def _fit(opened: OpenSession, device: Device, kernels: Kernels | None, ranks: Ranks) -> tuple[int, list[Note]]:
+    """The micro-batches to begin with, and what to tell of what the run needs; refuses one that cannot fit."""
+    spec, config = opened.spec, opened.spec.config
     available = available_memory(device.device, processes=ranks.local_world_size)
     if available is not None and device.device.type == "cpu":
         loaded = [checkpoint.nbytes() for checkpoint in (opened.resume, opened.init_from) if checkpoint is not None]
         available -= sum(loaded)  # they stay in memory
-    shape = resolve(config.model, opened.dataset.tokenizer.vocab_size)
-    found = fit(config, shape, means_of(device, processes=ranks.world_size), available)
+    found = fit(config, spec.shape, means_of(device, kernels, processes=ranks.world_size), available)
     check_fit(found, config)
-    return first_parts(found, config), list(fit_notes(found, config, plan, processes=ranks.world_size))
-
-
-def _attended(events: Iterator[Event], ranks: Ranks) -> Iterator[Event]:
-    """The same events, with what is known only after the first step: torch compiles its layers while that runs."""
-    for event in events:
-        yield event
-        if isinstance(event, Progress) and event.phase == "training":
-            ranks.settle()
-            yield from compile_problems()
-            break
-    yield from events
+    return first_micro_batches(found, config), list(fit_notes(found, config, spec.plan, processes=ranks.world_size))
 
 
 def check_room(run_dir: Path, one: int, config: Config) -> None:
-    """Room for the last checkpoints, the best and the one that is being written, besides those that are there.
-
-    Args:
-        one: bytes of one checkpoint.
+    """Refuse a disk without room for the checkpoints to keep and one more, of `one` bytes each.
 
     Raises:
         ResourceError: the disk has less.
@@ -236,74 +239,50 @@ def check_room(run_dir: Path, one: int, config: Config) -> None:
 
 
 def _take_over(session: Session, trainer: Trainer) -> list[Note]:
-    """Make the run directory, whose lock is held, fit for going on from where the trainer stands.
-
-    Raises:
-        InputError: a new run finds another one there, which has ended since this one looked.
-        ResourceError: what is given up cannot be renamed.
-    """
+    """Prepare the run directory, whose lock is held, for the trainer to go on."""
     for folder in (session.run_dir, session.run_dir / "plots"):
         sweep_temporary(folder)
     if session.resume is not None and not session.run_dir.samefile(session.resume.parent):
         adopt(session.run_dir, session.resume, best_step=trainer.state.stopping.best.step)
         return [Note("info", f"a new run, going on from {session.resume}, which stays as it is")]
     if session.resume is not None:
-        return list(set_aside_later(session.run_dir, resumed=session.resume, step=trainer.step))
-    if checkpoint_files(session.run_dir):
-        raise InputError(f"{session.run_dir}: already holds a run", hint="go on with it with --resume auto")
+        return supersede_later_checkpoints(session.run_dir, resumed=session.resume, step=trainer.step)
+    if checkpoint_files(session.run_dir):  # of a run that has ended since this one looked
+        raise InputError(f"{session.run_dir}: already holds a run", hint="go on with it with `resume=auto`")
     return []
 
 
-def gpu_index(config: Config, ranks: Ranks) -> int:
-    """Which GPU this process computes on, as `hardware.gpu_ids` has it.
-
-    Raises:
-        DeviceError: it names fewer than there are processes.
-    """
-    ids = config.hardware.gpu_ids
-    if ids and ranks.local_rank >= len(ids):
-        raise DeviceError(f"`hardware.gpu_ids` names {len(ids)} GPUs for {ranks.local_world_size} processes")
-    return ids[ranks.local_rank] if ids else ranks.local_rank
-
-
-def check_resumable(session: Session, checkpoint: Checkpoint, dataset: PreparedDataset) -> None:
-    """The checkpoint belongs to this run: same settings, same data, and it has an optimizer.
-
-    Raises:
-        CheckpointError: it holds weights only.
-        ConfigError: a setting that defines the run differs.
-        DataError: the dataset differs.
-    """
+def _check_resumable(session: Session, config: Config, checkpoint: Checkpoint, dataset: PreparedDataset) -> None:
+    """Refuse a checkpoint of other settings or data, or without an optimizer."""
     if checkpoint.optimizer is None:
-        raise CheckpointError(f"{session.resume}: has no optimizer state", hint="use --init-from to start from it")
-    check_same_run(checkpoint.header.get("config", {}), session.config)
+        raise CheckpointError(f"{session.resume}: has no optimizer state", hint="use `init_from=` to start from it")
+    check_same_run(checkpoint.header.get("config", {}), config)
     saved = checkpoint.header.get("dataset_sha256")
     if saved != dataset.sha256 and not session.allow_data_change:
         raise DataError(
             f"{session.data_dir}: not this run's dataset: its hash is {dataset.sha256[:12]}, was {str(saved)[:12]}",
-            hint="give the old dataset with --data, or pass --allow-data-change",
+            hint="give the old dataset with `data=`, or pass `allow_data_change=True`",
         )
     if checkpoint.header.get("tokenizer_sha256") != dataset.tokenizer.sha256:
         raise DataError(
             f"{session.data_dir}: its tokenizer is not the one that {session.resume} was trained with",
-            hint="prepare the data with --tokenizer-from, or start a new run",
+            hint="prepare the data with `tokenizer_from=`, or start a new run",
         )
 
 
-def _load_initial_weights(session: Session, dataset: PreparedDataset) -> Checkpoint:
+def _check_initial_weights(
+    session: Session, shape: ModelShape, checkpoint: Checkpoint, dataset: PreparedDataset
+) -> None:
     assert session.init_from is not None
-    path = find(session.init_from)
-    checkpoint = checkpoints.load(path)
+    path = session.init_from
     if hashlib.sha256(checkpoint.tokenizer_proto).hexdigest() != dataset.tokenizer.sha256:
         raise DataError(
             f"{session.data_dir}: its tokenizer is not the one of {path}",
-            hint=f"prepare the data again with `--tokenizer-from {shlex.quote(str(session.init_from))}`",
+            hint=f"prepare the data again with `tokenizer_from={shlex.quote(str(path))}`",
         )
-    shape = resolve(session.config.model, dataset.tokenizer.vocab_size)
     if checkpoint.shape != shape:
         old, new = checkpoint.shape.to_dict(), shape.to_dict()
         changed = ", ".join(f"`{key}` {old[key]} and {new[key]}" for key in old if old[key] != new[key])
         raise ConfigError(
             f"{path}: its model differs from this run's: {changed}", hint="leave the shape out: it is the checkpoint's"
         )
-    return checkpoint

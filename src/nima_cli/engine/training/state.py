@@ -1,40 +1,48 @@
-"""Everything that a run changes as it goes, how it becomes a checkpoint and how it comes back; knows no loop."""
+"""Everything that a run changes as it goes, how it becomes a checkpoint and how it comes back."""
 
 import dataclasses
+from typing import Literal
 
 import torch
 
-from nima_cli.config.schema import Config
 from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.device import Device
-from nima_cli.engine.kernels.compiling import compile_blocks, pays
+from nima_cli.engine.kernels.convert import convert, worth_compiling
+from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
-from nima_cli.engine.model.shape import resolve
 from nima_cli.engine.training.distributed.ranks import Ranks
-from nima_cli.engine.training.ema import Ema
 from nima_cli.engine.training.meter import PATIENCE, Meter
-from nima_cli.engine.training.optim import Optimizer
-from nima_cli.engine.training.planning.defaults import complete
-from nima_cli.engine.training.planning.memory import explained, no_room_to_train
-from nima_cli.engine.training.planning.plan import RunPlan, make_plan
+from nima_cli.engine.training.optim import Ema
+from nima_cli.engine.training.planning.out_of_memory import explained, no_room_to_train
+from nima_cli.engine.training.run_spec import RunSpec
 from nima_cli.engine.training.step import TrainStep
 from nima_cli.engine.training.stopping import Best, EarlyStopping
 
 
+def build_model(spec: RunSpec, device: Device) -> GPT:
+    """The model of a run on the CPU, without weights."""
+    return GPT(spec.shape, dropout=spec.config.model.dropout, compute_dtype=device.dtype)
+
+
 class RunState:
-    """Model, optimizer, counters and judgements of one run, at a step boundary.
+    """Model, optimizer, counters and early stopping of one run, between two steps.
 
     Args:
         resume: a checkpoint of this run to go on from.
         init_from: a checkpoint whose weights a new run starts with.
         rollbacks: how often the run has gone back by now; None takes what the checkpoint says.
-        parts: pieces to compute each micro-batch in, at least.
+        micro_batches: to compute each batch in, at least.
+        kernels: compiled for training on this processor; None is torch alone.
+
+    Attributes:
+        compiled: what compiled the programs that train: nima its `kernels` or `int8 kernels`, `torch` the layers, or
+            None.
     """
 
     def __init__(
         self,
-        config: Config,
+        spec: RunSpec,
         dataset: PreparedDataset,
         device: Device,
         ranks: Ranks,
@@ -42,92 +50,61 @@ class RunState:
         resume: Checkpoint | None,
         init_from: Checkpoint | None,
         rollbacks: int | None = None,
-        parts: int = 1,
+        micro_batches: int = 1,
+        kernels: Kernels | None = None,
     ) -> None:
-        self.config = config = complete(config, dataset)
-        self.dataset, self.device, self.ranks = dataset, device, ranks
-        self._train_split = dataset.split("train")
-        self.shape = resolve(config.model, dataset.tokenizer.vocab_size)
-        self.plan = plan_run(config, dataset, world_size=ranks.world_size)
-        self.compiled = self._compiled()
-        self.model = self._build_model(_weights(resume, init_from))
-        training = config.training
-        assert training.weight_decay is not None
-        assert training.embedding_weight_decay is not None
-        self.optimizer = Optimizer(
-            self.model,
-            kind=training.optimizer,
-            weight_decay=training.weight_decay,
-            embedding_weight_decay=training.embedding_weight_decay,
-            ranks=ranks,
-        )
-        self.train_step = TrainStep(
-            self.model,
-            self.optimizer,
-            device,
-            ranks,
-            seed=training.seed,
-            max_grad_norm=training.max_grad_norm,
-            auto_batch=training.auto_batch,
-            parts=parts,
-        )
-        self.ema = Ema(self.model, training.ema_decay) if training.ema_decay is not None else None
+        self.config, self.shape, self.plan = spec.config, spec.shape, spec.plan
+        self.dataset, self.device, self.ranks, self.kernels = dataset, device, ranks, kernels
+        self.train_split = dataset.split("train")
         header = resume.header if resume is not None else {}
+        training = spec.config.training
+        model = self._start_model(build_model(spec, device), resume, init_from)
+        self.model, self.compiled = convert(model, self._conversion())
+        micro_batches = max(micro_batches, int(header.get("parts", 1)))
+        self.train_step = TrainStep(
+            self.model, training, device, kernels=kernels, ranks=ranks, micro_batches=micro_batches
+        )
+        self.optimizer = self.train_step.optimizer
+        self.ema = Ema(self.model, training.ema_decay) if training.ema_decay is not None else None
         self.step = int(header.get("step", 0))
         self.evaluated_step = int(header.get("evaluated_step", 0))
         self.inference_weights = str(header.get("inference_weights", "model"))
         self.rollbacks = int(header.get("rollbacks", 0)) if rollbacks is None else rollbacks
         self.extends = resume is not None and header.get("total_steps") != self.plan.total_steps
-        best = Best.from_dict(header["best"]) if "best" in header else None
-        self.stopping = EarlyStopping(training.early_stopping, best)
-        self.meter = Meter(
-            device,
-            train_seconds=float(header.get("train_seconds", 0.0)),
-            elapsed_seconds=float(header.get("elapsed_seconds", 0.0)),
-        )
+        self.stopping = EarlyStopping(training.early_stopping, Best.from_dict(header.get("best", {})))
+        self.meter = Meter(device, header)
         if resume is not None:
             self._restore(resume)
         if rollbacks is not None:
-            self.meter.forget_row()
+            self.meter.forget_skipped()
+
+    def _start_model(self, model: GPT, resume: Checkpoint | None, init_from: Checkpoint | None) -> GPT:
+        """To go on, the weights as they were; to start from others, those that predict best; else random ones."""
+        if resume is not None:
+            model.load_state_dict(resume.model, strict=True)
+        elif init_from is not None:
+            model.load_state_dict(init_from.inference_weights, strict=True)
+        else:
+            model.init_weights(self.config.training.seed)
+        return model.to(self.device.device)
 
     def _restore(self, resume: Checkpoint) -> None:
-        header = resume.header
-        self.meter.load_state(header)
-        self.train_step.parts = max(self.train_step.parts, int(header.get("parts", 1)))
         if resume.optimizer is not None:
             self.optimizer.load_state(resume.optimizer)
         if self.ema is not None and resume.ema is not None:
             self.ema.load_state(resume.ema)
-        if self.train_step.loss_scale is not None and header.get("loss_scale"):
-            self.train_step.loss_scale.value = float(header["loss_scale"]["value"])
-            self.train_step.loss_scale.calm_steps = int(header["loss_scale"]["calm_steps"])
+        scale, saved = self.train_step.loss_scale, resume.header.get("loss_scale")
+        if scale is not None and saved:
+            scale.value, scale.calm_steps = float(saved["value"]), int(saved["calm_steps"])
 
-    def _compiled(self) -> str | None:
-        """What compiled the programs that train: nima its `kernels` or `int8 kernels`, `torch` the layers, or nobody.
-
-        It is decided by what the run is and not by where it stands, so that a run that is resumed computes as before.
-        """
-        if self.device.kernels is not None:
-            return "int8 kernels" if self.device.kernels.int8 else "kernels"
+    def _conversion(self) -> Kernels | Literal["torch"] | None:
+        """How the model is made faster: by what the run is, so that a run that is resumed computes as before."""
+        if self.kernels is not None:
+            return self.kernels
         wanted = self.config.hardware.compiler
         tokens = self.plan.total_steps * self.plan.tokens_per_step / self.ranks.world_size
-        worth_it = pays(self.device.device, tokens * self.shape.flops_per_token())
+        worth_it = worth_compiling(self.device.device, tokens * self.shape.flops_per_token())
         return "torch" if wanted == "torch" or (wanted == "auto" and worth_it) else None
-
-    def _build_model(self, weights: dict[str, torch.Tensor] | None) -> GPT:
-        model = GPT(
-            self.shape,
-            dropout=self.config.model.dropout,
-            compute_dtype=self.device.dtype,
-            kernels=self.device.kernels,
-        )
-        if self.compiled == "torch":
-            compile_blocks(model)
-        if weights is None:
-            model.init_weights(self.config.training.seed)
-        else:
-            model.load_state_dict(weights, strict=True)
-        return model.to(self.device.device)
 
     @property
     def next_learning_rate(self) -> float:
@@ -135,36 +112,32 @@ class RunState:
         return self.plan.schedule(self.step + 1) * 0.5**self.rollbacks
 
     def take_step(self) -> None:
-        """Do the next optimizer step on this process's share of its rows.
-
-        Raises:
-            ResourceError: it does not fit into memory.
-        """
+        """Do the next optimizer step on this process's share of its sequences."""
         context, seed = self.plan.context_length, self.config.training.seed
-        rows = self._next_rows()
-        batches = [self._train_split.batch(part, context_length=context, seed=seed) for part in rows]
-        with explained(no_room_to_train(self.plan, in_pieces=self.config.training.auto_batch)):
-            outcome = self.train_step(batches, rows=rows, learning_rate=self.next_learning_rate)
+        sequences = self._next_sequences()
+        batches = [self.train_split.batch(numbers, context_length=context, seed=seed) for numbers in sequences]
+        with explained(no_room_to_train(self.plan, auto_batch=self.config.training.auto_batch)):
+            outcome = self.train_step(batches, sequences=sequences, learning_rate=self.next_learning_rate)
         self.step += 1
         self.meter.add(outcome)
         if self.ema is not None:
             self.ema.update(self.step)
 
-    def _next_rows(self) -> list[range]:
-        """Row numbers of this process's micro-batches; which rows a step has depends on nothing but its number."""
+    def _next_sequences(self) -> list[range]:
+        """Numbers of this process's sequences in each batch; those of a step depend on nothing but its number."""
         plan, share = self.plan, self.plan.batch_size // self.ranks.world_size
-        first = self.step * plan.rows_per_step + self.ranks.rank * share
-        starts = [first + micro * plan.batch_size for micro in range(plan.accumulation)]
+        first = self.step * plan.sequences_per_step + self.ranks.rank * share
+        starts = [first + batch * plan.batch_size for batch in range(plan.accumulation)]
         return [range(start, start + share) for start in starts]
 
     @property
     def is_diverged(self) -> bool:
-        """Whether too many steps in a row were refused; waits for the device.
+        """Whether too many steps in a row were skipped; waits for the device.
 
-        In float16 refusals are how the loss scale is found, so there the scale alone decides.
+        In float16 skipped steps are how the loss scale is found, so there the scale alone decides.
         """
         scale = self.train_step.loss_scale
-        return scale.is_lost if scale is not None else self.meter.refused_in_a_row >= PATIENCE
+        return scale.is_lost if scale is not None else self.meter.skipped_in_a_row >= PATIENCE
 
     def weights_are_finite(self) -> bool:
         """Whether they may be written: no checkpoint on disk ever holds anything else."""
@@ -172,7 +145,7 @@ class RunState:
         return bool(torch.isfinite(torch.stack(norms)).all())
 
     def checkpoint(self) -> Checkpoint:
-        """The whole state; every process must call it, for they agree on it."""
+        """The whole state; every process must call it."""
         scale = self.train_step.loss_scale
         header = {
             "config": self.config.model_dump(mode="json"),
@@ -184,7 +157,7 @@ class RunState:
             "best": self.stopping.best.to_dict(),
             "out_of_patience": self.stopping.out_of_patience,
             **self.meter.state(),
-            "parts": self.ranks.max_int(self.train_step.parts),
+            "parts": self.ranks.max_int(self.train_step.micro_batches),
             "rollbacks": self.rollbacks,
             "inference_weights": self.inference_weights,
             "loss_scale": dataclasses.asdict(scale) if scale is not None else None,
@@ -207,25 +180,3 @@ class RunState:
             optimizer=self.optimizer.state(),
             ema=self.ema.state() if self.ema is not None else None,
         )
-
-
-def _weights(resume: Checkpoint | None, init_from: Checkpoint | None) -> dict[str, torch.Tensor] | None:
-    """What to begin with: to go on, the weights as they were; to start anew, those that predict best."""
-    if resume is not None:
-        return resume.model
-    return init_from.inference_weights if init_from is not None else None
-
-
-def plan_run(config: Config, dataset: PreparedDataset, *, world_size: int = 1) -> RunPlan:
-    """The plan for this config on this dataset, without building anything.
-
-    Raises:
-        ConfigError: the batch cannot be shared out, or sizes are missing.
-    """
-    context = resolve(config.model, dataset.tokenizer.vocab_size).context_length
-    return make_plan(
-        complete(config, dataset).training,
-        context_length=context,
-        rows_per_epoch=dataset.split("train").rows_per_epoch(context),
-        world_size=world_size,
-    )

@@ -1,17 +1,19 @@
-"""One optimizer step: accumulate gradients, refuse what is not finite, clip, update; knows no files and no events."""
+"""One optimizer step: accumulate gradients, skip what is not finite, clip, update."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from nima_cli.config.schema import TrainingConfig
 from nima_cli.engine.data.store.dataset import Batch
 from nima_cli.engine.device import Device
+from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
-from nima_cli.engine.training.distributed.ranks import Ranks
+from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.loss import IGNORE, linear_cross_entropy
 from nima_cli.engine.training.optim import Optimizer
-from nima_cli.engine.training.planning.memory import is_out_of_memory, release
+from nima_cli.engine.training.planning.out_of_memory import is_out_of_memory, release
 
 
 @dataclass(slots=True)
@@ -39,13 +41,13 @@ class LossScale:
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What a step found, still on the device, so that nobody waits for it; the same in every process.
+    """The results of a step, still on the device so that the host need not wait; the same in every process.
 
     Attributes:
         loss_sum: nats summed over all tokens of the step.
         tokens: positions that carried loss.
         grad_norm: of the whole gradient, before clipping.
-        skipped: 1 where the update was refused because the loss or the gradient was not finite.
+        skipped: 1 where there was no update because the loss or the gradient was not finite.
     """
 
     loss_sum: torch.Tensor
@@ -55,86 +57,75 @@ class StepOutcome:
 
 
 class TrainStep:
-    """Turns micro-batches into one update of the weights.
+    """Turns the batches of a step into one update of the weights.
 
-    The gradient is that of the mean loss over all tokens of all micro-batches of all processes, so that accumulation
-    and the number of processes do not change it.
+    The gradient is that of the mean loss over all tokens of all batches of all processes, so that accumulation and the
+    number of processes do not change it.
 
     Attributes:
-        parts: pieces in which each micro-batch is computed, because the whole did not fit; more pieces round sums
+        micro_batches: in which each batch is computed, because the whole did not fit; more of them round sums
             differently, and change nothing else.
     """
 
     def __init__(
         self,
         model: GPT,
-        optimizer: Optimizer,
+        training: TrainingConfig,
         device: Device,
-        ranks: Ranks,
         *,
-        seed: int,
-        max_grad_norm: float,
-        auto_batch: bool = False,
-        parts: int = 1,
+        kernels: Kernels | None = None,
+        ranks: Ranks = SINGLE,
+        micro_batches: int = 1,
     ) -> None:
-        """Take what a step works on.
-
-        Args:
-            seed: of dropout.
-            max_grad_norm: longer gradients are shortened to it; 0 shortens none.
-            auto_batch: compute in smaller pieces when memory runs out.
-            parts: pieces to begin with.
-        """
-        self.model, self.optimizer, self.device, self.ranks = model, optimizer, device, ranks
-        self.seed = seed
-        self.max_grad_norm = max_grad_norm
-        self.auto_batch = auto_batch
-        self.parts = parts
+        """Make the optimizer of a model that lies on its device; `kernels` compute the loss and orthogonalise."""
+        self.model, self.device, self.kernels, self.ranks = model, device, kernels, ranks
+        self.optimizer = Optimizer(model, training, kernels, ranks)
+        self.seed, self.max_grad_norm = training.seed, training.max_grad_norm
+        self.auto_batch, self.micro_batches = training.auto_batch, micro_batches
         self.loss_scale = LossScale() if device.dtype is torch.float16 else None
 
     def __call__(
-        self, micro_batches: Sequence[Batch], *, rows: Sequence[Sequence[int]], learning_rate: float
+        self, batches: Sequence[Batch], *, sequences: Sequence[Sequence[int]], learning_rate: float
     ) -> StepOutcome:
         """Run one optimizer step.
 
         Args:
-            micro_batches: this process's share.
-            rows: the row numbers of each micro-batch, which its dropout depends on.
-            learning_rate: of this step.
+            batches: this process's share of each batch.
+            sequences: the numbers of the sequences of each, which their dropout depends on.
         """
         self.model.train()
-        tokens = self.ranks.sum_int(sum(int((batch.targets_BT != IGNORE).sum()) for batch in micro_batches))
+        tokens = self.ranks.sum_int(sum(int((batch.targets_BT != IGNORE).sum()) for batch in batches))
         scale = self.loss_scale.value if self.loss_scale is not None else 1.0
-        loss_sum = self._backward(micro_batches, rows, scale / max(1, tokens))
+        loss_sum = self._backward(batches, sequences, scale / max(1, tokens))
         grad_norm, skipped = self._finish_gradients(scale, loss_sum)
         self.optimizer.step(learning_rate, skipped)
         if self.loss_scale is not None:
             self.loss_scale.update(bool(skipped.item()))
         return StepOutcome(loss_sum, tokens, grad_norm, skipped)
 
-    def _backward(self, micro_batches: Sequence[Batch], rows: Sequence[Sequence[int]], factor: float) -> torch.Tensor:
-        """Leave the gradient of all micro-batches in the parameters; returns the loss sum."""
-        largest = max(len(batch.inputs_BT) for batch in micro_batches)
+    def _backward(self, batches: Sequence[Batch], sequences: Sequence[Sequence[int]], factor: float) -> torch.Tensor:
+        """Leave the gradient of all batches in the parameters; returns the loss sum."""
+        largest = max(len(batch.inputs_BT) for batch in batches)
         while True:
             try:
-                return self._accumulate(micro_batches, rows, factor)
+                return self._accumulate(batches, sequences, factor)
             except (RuntimeError, MemoryError) as error:
-                if not (self.auto_batch and is_out_of_memory(error) and self.parts < largest):
+                if not (self.auto_batch and is_out_of_memory(error) and self.micro_batches < largest):
                     raise
             # Outside of the handler, whose error would keep the failed pass's tensors alive.
-            self.parts *= 2
+            self.micro_batches *= 2
             for parameter in self.optimizer.parameters:
                 parameter.grad = None
             release(self.device.device)
 
-    def _accumulate(self, micro_batches: Sequence[Batch], rows: Sequence[Sequence[int]], factor: float) -> torch.Tensor:
+    def _accumulate(self, batches: Sequence[Batch], sequences: Sequence[Sequence[int]], factor: float) -> torch.Tensor:
         loss_sum = torch.zeros((), device=self.device.device)
-        for batch, numbers in zip(micro_batches, rows, strict=True):
-            size = -(-len(numbers) // self.parts)
+        for batch, numbers in zip(batches, sequences, strict=True):
+            size = -(-len(numbers) // self.micro_batches)
             for start in range(0, len(numbers), size):
-                piece = slice(start, start + size)
-                self.model.drop.seed(self.seed, numbers[piece], self.device.device)
-                loss = self._loss(Batch(batch.inputs_BT[piece], batch.targets_BT[piece]))
+                micro = slice(start, start + size)
+                self.model.drop.seed(self.seed, numbers[micro], self.device.device)
+                loss = self._loss(Batch(batch.inputs_BT[micro], batch.targets_BT[micro]))
                 (loss * factor).backward()  # type: ignore[no-untyped-call]
                 loss_sum += loss.detach()
         return loss_sum
@@ -144,7 +135,7 @@ class TrainStep:
         targets_BT = batch.targets_BT.to(self.device.device, non_blocking=True)
         h_BTC = self.model.hidden(inputs_BT)
         targets_N = targets_BT.flatten()
-        return linear_cross_entropy(h_BTC.flatten(0, 1), self.model.head_weight_VC, targets_N, self.device.kernels)
+        return linear_cross_entropy(h_BTC.flatten(0, 1), self.model.head_weight_VC, targets_N, self.kernels)
 
     def _finish_gradients(self, scale: float, loss_sum: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum over processes, unscale, clip; returns the norm before clipping, and 1.0 if not finite, else 0.0."""

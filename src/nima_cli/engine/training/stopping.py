@@ -1,4 +1,4 @@
-"""Which evaluation is the best and when to stop hoping, as one small object; knows no model and no loop."""
+"""Which evaluation is the best, and when patience has run out."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -33,10 +33,10 @@ class Best:
         """What `to_dict` gave."""
         loss = values.get("loss")
         return cls(
-            value=values.get("value"),
-            loss=math.inf if loss is None else float(loss),
-            step=int(values.get("step", 0)),
-            waited=int(values.get("waited", 0)),
+            values.get("value"),
+            math.inf if loss is None else float(loss),
+            int(values.get("step", 0)),
+            int(values.get("waited", 0)),
         )
 
 
@@ -52,11 +52,17 @@ class EarlyStopping:
 
         Args:
             metrics: of the validation split.
-            step: of the evaluation.
             train_loss: mean over the steps since the evaluation before.
-            counts: whether patience runs out with it.
+            counts: whether it uses up patience.
         """
-        value = self._watched(metrics, train_loss)
+        value = {
+            "val_loss": metrics.loss,
+            "val_perplexity": perplexity(metrics.loss),
+            "val_bits_per_byte": metrics.bits_per_byte,
+            "val_accuracy": metrics.accuracy,
+            "train_loss": train_loss,
+            "train_perplexity": perplexity(train_loss),
+        }[self.config.metric]
         if not math.isfinite(value) or not self._improves(value):
             self.best.waited += int(counts)
             return False
@@ -67,16 +73,6 @@ class EarlyStopping:
     def out_of_patience(self) -> bool:
         """Whether the run should end now."""
         return self.config.enabled and self.best.waited >= self.config.patience
-
-    def _watched(self, metrics: Metrics, train_loss: float) -> float:
-        return {
-            "val_loss": metrics.loss,
-            "val_perplexity": perplexity(metrics.loss),
-            "val_bits_per_byte": metrics.bits_per_byte,
-            "val_accuracy": metrics.accuracy,
-            "train_loss": train_loss,
-            "train_perplexity": perplexity(train_loss),
-        }[self.config.metric]
 
     def _improves(self, value: float) -> bool:
         if self.best.value is None:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.cleaning.clean_document import refine
-from nima_cli.engine.data.cleaning.whitespace import CleanReport
+from nima_cli.engine.data.cleaning.clean_document import clean_document
+from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from nima_cli.engine.data.document import Document
 
 FRONT = ["", "---\ntitle: 1.10\n---", "---\n---", "---\nNote: a: b\n---", "+++\ntitle = 1.10\n+++"]
@@ -48,7 +48,7 @@ PARTS = [
 def test_refining_twice_is_refining_once(keep_links: bool, front: str, parts: list[str]) -> None:
     config = DataConfig(keep_links=keep_links)
     text = "\n".join([front, "Text", *("\n\n" + part for part in parts)]).lstrip("\n")
-    once = refine(Document("markdown", 0, "x.md", text=text), config, CleanReport())
-    report = CleanReport()
-    assert refine(once, config, report) == once
+    once = clean_document(Document("markdown", 0, "x.md", text=text), config, CleaningCounts())
+    report = CleaningCounts()
+    assert clean_document(once, config, report) == once
     assert report.links == report.data_uris == report.front_matter == 0

@@ -3,9 +3,9 @@
 import pytest
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.cleaning.clean_document import refine
-from nima_cli.engine.data.cleaning.data_uris import EXAMPLE_CHARACTERS, shorten_data_uris
-from nima_cli.engine.data.cleaning.whitespace import CleanReport
+from nima_cli.engine.data.cleaning.clean_document import clean_document
+from nima_cli.engine.data.cleaning.links import EXAMPLE_CHARACTERS, shorten_data_uris
+from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from nima_cli.engine.data.document import Document, Turn
 from tests.growth import assert_near_linear
 
@@ -17,7 +17,7 @@ BROKEN = "\n    ".join(["QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo0123456789abcd"] * 8
 
 
 def shortened(text: str) -> tuple[str, int]:
-    report = CleanReport()
+    report = CleaningCounts()
     return shorten_data_uris(text, report), report.data_uris
 
 
@@ -76,9 +76,9 @@ def test_of_a_picture_its_words_stay_whatever_else_does(keep_links: bool, strip_
         f"![The start](data:image/png;base64,{BASE64}), ![dot](data:image/gif;base64,R0lGOD), [save](data:,x 'y').\n\n"
         f"![By name][pic]\n\n[pic]: <data:image/png;base64,{BASE64}>\n\n`[a](data:,x)`\n"
     )
-    report = CleanReport()
+    report = CleaningCounts()
     config = DataConfig(keep_links=keep_links, strip_markup=strip_markup)
-    found = refine(Document("markdown", 0, "x.md", text=text), config, report).text
+    found = clean_document(Document("markdown", 0, "x.md", text=text), config, report).text
     assert found == "The start, dot, save.\n\nBy name\n\n`[a](data:,x)`"
     assert report.data_uris == (4 if keep_links else 2)
 
@@ -86,9 +86,13 @@ def test_of_a_picture_its_words_stay_whatever_else_does(keep_links: bool, strip_
 def test_they_are_no_text_in_any_kind_of_document() -> None:
     uri = f"data:image/png;base64,{BASE64}"
     plain = Document("text", 0, "x.rst", text=f".. image:: {uri}")
-    assert refine(plain, DataConfig(), CleanReport()).text == ".. image:: data:image/png;base64,…"
+    assert clean_document(plain, DataConfig(), CleaningCounts()).text == ".. image:: data:image/png;base64,…"
     talk = Document("chat", 0, "x.json", turns=(Turn("user", f"What is {uri}?"), Turn("assistant", "A picture.")))
-    assert refine(talk, DataConfig(), CleanReport()).turns[0].content.startswith("What is data:image/png;base64,…")
+    assert (
+        clean_document(talk, DataConfig(), CleaningCounts())
+        .turns[0]
+        .content.startswith("What is data:image/png;base64,…")
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,6 +116,6 @@ def test_cost_is_near_linear(unit: str) -> None:
     def work(size: int) -> None:
         text = unit * (size // len(unit))
         for before in ("", '"data:image/png;base64,', "(data:,"):
-            shorten_data_uris(before + text, CleanReport())
+            shorten_data_uris(before + text, CleaningCounts())
 
     assert_near_linear(work, 50_000, 800_000)

@@ -5,12 +5,12 @@ import pytest
 from nima_cli.engine.data.cleaning.front_matter import FrontMatter, read_front_matter
 from nima_cli.engine.data.cleaning.markdown import blocks
 from nima_cli.engine.data.cleaning.markup import strip_markup
-from nima_cli.engine.data.cleaning.whitespace import CleanReport
+from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from tests.growth import assert_near_linear
 
 
 def strip(text: str) -> str:
-    return strip_markup(text, CleanReport())
+    return strip_markup(text, CleaningCounts())
 
 
 @pytest.mark.parametrize(

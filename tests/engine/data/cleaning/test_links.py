@@ -3,7 +3,7 @@
 import pytest
 
 from nima_cli.engine.data.cleaning.links import strip_links
-from nima_cli.engine.data.cleaning.whitespace import CleanReport
+from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from tests.growth import assert_near_linear
 
 
@@ -34,10 +34,10 @@ from tests.growth import assert_near_linear
     ],
 )  # fmt: skip
 def test_targets_go_and_words_stay(text: str, expected: str, links: int) -> None:
-    report = CleanReport()
+    report = CleaningCounts()
     assert strip_links(text, report) == expected
     assert report.links == links
-    assert strip_links(expected, CleanReport()) == expected
+    assert strip_links(expected, CleaningCounts()) == expected
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_targets_go_and_words_stay(text: str, expected: str, links: int) -> None
     ],
 )
 def test_code_stays(code: str) -> None:
-    assert strip_links(f"[a](b)\n\n{code}\n\n[a](b)", CleanReport()) == f"a\n\n{code}\n\na"
+    assert strip_links(f"[a](b)\n\n{code}\n\n[a](b)", CleaningCounts()) == f"a\n\n{code}\n\na"
 
 
 def test_only_data_uris_go_on_request() -> None:
     text = "[a](b) ![c](data:,d) [e][f] <data:g,h> [i]\n\n[f]: data:image/png;base64,…\n[i]: j\n"
-    report = CleanReport()
+    report = CleaningCounts()
     assert strip_links(text, report, only_data=True) == "[a](b) c e data:g,h [i]\n\n[i]: j\n"
     assert (report.links, report.data_uris) == (0, 2)
 
@@ -68,6 +68,6 @@ UNITS = ["[", "[a](", "![", "![a](", "[a](b) ", "[a][", "[a]: b\n", "[a]: (", "[
 @pytest.mark.parametrize("unit", UNITS)
 def test_cost_is_near_linear(unit: str) -> None:
     def work(size: int) -> None:
-        strip_links("[t](u)\n\n" + unit * (size // len(unit)), CleanReport())
+        strip_links("[t](u)\n\n" + unit * (size // len(unit)), CleaningCounts())
 
     assert_near_linear(work, 2_000, 32_000)

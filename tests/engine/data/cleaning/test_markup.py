@@ -5,17 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.cleaning.clean_document import refine
+from nima_cli.engine.data.cleaning.clean_document import clean_document
 from nima_cli.engine.data.cleaning.links import strip_links
 from nima_cli.engine.data.cleaning.markdown import blocks
 from nima_cli.engine.data.cleaning.markup import strip_markup
-from nima_cli.engine.data.cleaning.whitespace import CleanReport
+from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from nima_cli.engine.data.document import Document, Turn
 from tests.growth import assert_near_linear
 
 
 def strip(text: str) -> str:
-    return strip_markup(text, CleanReport())
+    return strip_markup(text, CleaningCounts())
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ PROSE = [
 def test_code_stays_byte_for_byte(code: str) -> None:
     text = f"before <br>\n\n{code}\n\nafter <!-- c -->"
     assert strip(text) == f"before  \n\n{code}\n\nafter "
-    assert strip_links(text, CleanReport()) == text
+    assert strip_links(text, CleaningCounts()) == text
 
 
 @given(st.lists(st.sampled_from(CODE[:2] + PROSE), max_size=12), st.booleans())
@@ -93,35 +93,35 @@ def test_every_fence_survives_anything_around_it(parts: list[str], links: bool) 
     lines = text.split("\n")
     fences = ["\n".join(lines[b.start : b.end]) for b in blocks(text) if b.kind == "fence"]
     config = DataConfig(keep_links=links)
-    refined = refine(Document("markdown", 0, "x", text=text), config, CleanReport()).text
+    refined = clean_document(Document("markdown", 0, "x", text=text), config, CleaningCounts()).text
     for fence in fences:
         assert fence.strip("\n") in refined
 
 
 def test_all_is_counted() -> None:
-    report = CleanReport()
+    report = CleaningCounts()
     strip_markup("---\na: 1\n---\n<!-- c -->\n{{< note >}}\n:::\n<p>x</p>", report)
     assert (report.front_matter, report.comments, report.shortcodes, report.tags) == (1, 1, 2, 2)
-    more = CleanReport(links=2)
+    more = CleaningCounts(links=2)
     more.add(report)
     assert (more.links, more.tags) == (2, 2)
 
 
 def test_conversations_and_plain_text_keep_their_marks() -> None:
     talk = Document("qa", 0, "x", turns=(Turn("user", "What is <!-- x -->?"), Turn("assistant", "{{< y >}} <br>")))
-    assert refine(talk, DataConfig(), CleanReport()) == talk
+    assert clean_document(talk, DataConfig(), CleaningCounts()) == talk
     plain = Document("text", 0, "x", text="---\ntitle: x\n---\n<br>")
-    assert refine(plain, DataConfig(), CleanReport()) == plain
+    assert clean_document(plain, DataConfig(), CleaningCounts()) == plain
     marked = Document("markdown", 0, "x", text="<p>a</p> [b](c)")
-    assert refine(marked, DataConfig(strip_markup=False), CleanReport()) == marked
-    assert refine(marked, DataConfig(keep_links=False), CleanReport()).text == "a b"
+    assert clean_document(marked, DataConfig(strip_markup=False), CleaningCounts()) == marked
+    assert clean_document(marked, DataConfig(keep_links=False), CleaningCounts()).text == "a b"
 
 
 def test_unicode_is_normalised_on_request() -> None:
-    document, report = Document("text", 0, "x", text="e\u0301 \ufb01"), CleanReport()
-    assert refine(document, DataConfig(), report).text == "e\u0301 \ufb01"
+    document, report = Document("text", 0, "x", text="e\u0301 \ufb01"), CleaningCounts()
+    assert clean_document(document, DataConfig(), report).text == "e\u0301 \ufb01"
     assert report.normalized == 0
-    assert refine(document, DataConfig(normalize="nfc"), report).text == "\u00e9 \ufb01"
+    assert clean_document(document, DataConfig(normalize="nfc"), report).text == "\u00e9 \ufb01"
     assert report.normalized == 1
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from nima_cli.engine.data.cleaning.markup import strip_markup
 from nima_cli.engine.data.cleaning.mdx import without_statements
-from nima_cli.engine.data.cleaning.whitespace import CleanReport
+from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from tests.growth import assert_near_linear
 
 STATEMENTS = [
@@ -56,7 +56,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("statement", STATEMENTS)
 def test_statements_go_whole(statement: str) -> None:
-    report = CleanReport()
+    report = CleaningCounts()
     assert without_statements(f"# Page\n\n{statement}\n\nText {{x}}.\n", report) == "# Page\n\n\nText {x}.\n"
     assert report.shortcodes == 1
     assert without_statements(f"{statement}\n{statement}", report) == ""
@@ -64,14 +64,14 @@ def test_statements_go_whole(statement: str) -> None:
 
 @pytest.mark.parametrize("text", OTHERS)
 def test_what_only_begins_like_one_stays(text: str) -> None:
-    report = CleanReport()
+    report = CleaningCounts()
     assert strip_markup(f"# Page\n\n{text}\n\nMore.\n", report) == f"# Page\n\n{text}\n\nMore.\n"
     assert report.shortcodes == 0
 
 
 def test_a_statement_does_not_swallow_what_stands_below_it() -> None:
     text = "import A from 'a'\nexport const b = 1\n:::note\nText\n:::\n\nexport const c = {\n```\ncode\n```\n"
-    assert strip_markup(text, CleanReport()) == "Text\n\nexport const c = {\n```\ncode\n```\n"
+    assert strip_markup(text, CleaningCounts()) == "Text\n\nexport const c = {\n```\ncode\n```\n"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_statement_does_not_swallow_what_stands_below_it() -> None:
     ],
 )  # fmt: skip
 def test_remarks_expressions_and_components_go(text: str, expected: str) -> None:
-    assert strip_markup(text, CleanReport()) == expected
+    assert strip_markup(text, CleaningCounts()) == expected
 
 
 UNITS = ["export const a = {\n", "export const a = '\n", "import {\n", "import a,", "export default (", "/*", "`",
@@ -100,6 +100,6 @@ UNITS = ["export const a = {\n", "export const a = '\n", "import {\n", "import a
 def test_cost_is_near_linear(unit: str) -> None:
     def work(size: int) -> None:
         for before in ("export const a = {", "<", "import "):
-            strip_markup(f"Text\n\n{before}{unit * (size // len(unit))}", CleanReport())
+            strip_markup(f"Text\n\n{before}{unit * (size // len(unit))}", CleaningCounts())
 
     assert_near_linear(work, 6_000, 96_000)

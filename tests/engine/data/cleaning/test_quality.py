@@ -3,7 +3,14 @@
 import pytest
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.cleaning.quality import LineCounts, boilerplate_verdict, non_text, repetition, verdict
+from nima_cli.engine.data.cleaning.quality import (
+    boilerplate_lines,
+    boilerplate_problem,
+    count_lines,
+    non_text,
+    quality_problem,
+    repetition,
+)
 from nima_cli.engine.data.document import Document, Turn
 from tests.growth import assert_near_linear
 
@@ -19,26 +26,26 @@ def document(text: str) -> Document:
 
 def test_nothing_but_short_documents_goes_by_default() -> None:
     hostile = ["a" * 5000, "QUJDZGVm0123+/aZ" * 99, "= " * 99, PROSE * 9, "{};()" * 99]
-    assert [verdict(document(text), DataConfig()) for text in hostile] == [None] * 5
-    short = verdict(document("  too short  "), DataConfig())
+    assert [quality_problem(document(text), DataConfig()) for text in hostile] == [None] * 5
+    short = quality_problem(document("  too short  "), DataConfig())
     assert short is not None
     assert (short.reason, short.figures, str(short)) == ("too_short", (("characters", 9),), "x.md: has 9 characters")
 
 
 def test_length_counts_what_is_said_in_all_turns() -> None:
     talk = Document("qa", 0, "x", turns=(Turn("user", " a" * 10), Turn("assistant", "b " * 10)))
-    found = verdict(talk, DataConfig(min_length=39))
+    found = quality_problem(talk, DataConfig(min_length=39))
     assert found is not None
     assert dict(found.figures) == {"characters": 38}
-    assert verdict(talk, DataConfig(min_length=38)) is None
+    assert quality_problem(talk, DataConfig(min_length=38)) is None
 
 
 def test_long_documents_go_on_request() -> None:
     config = DataConfig(max_characters=100)
-    found = verdict(document("x" * 101), config)
+    found = quality_problem(document("x" * 101), config)
     assert found is not None
     assert found.reason == "too_long"
-    assert verdict(document("x" * 100), config) is None
+    assert quality_problem(document("x" * 100), config) is None
 
 
 def test_repetition_is_the_larger_of_lines_and_runs() -> None:
@@ -57,10 +64,10 @@ def test_repetition_is_found_where_no_spaces_stand_between_words() -> None:
 
 def test_what_repeats_itself_goes_on_request() -> None:
     config = DataConfig(max_repetition=0.6)
-    found = verdict(document(PROSE * 3), config)
+    found = quality_problem(document(PROSE * 3), config)
     assert found is not None
     assert (found.reason, found.figures) == ("repetitive", (("repetition", 0.6667),))
-    assert verdict(document(PROSE * 2), config) is None
+    assert quality_problem(document(PROSE * 2), config) is None
 
 
 @pytest.mark.parametrize(
@@ -82,30 +89,25 @@ def test_the_share_that_is_no_language(text: str, least: float, most: float) -> 
 
 
 def test_what_is_no_language_goes_on_request() -> None:
-    found = verdict(document("QUJDZGVm0123+/aZ" * 20), DataConfig(max_non_text=0.5))
+    found = quality_problem(document("QUJDZGVm0123+/aZ" * 20), DataConfig(max_non_text=0.5))
     assert found is not None
     assert (found.reason, found.figures) == ("non_text", (("non_text", 1.0),))
-    assert verdict(document(PROSE), DataConfig(max_non_text=0.1)) is None
+    assert quality_problem(document(PROSE), DataConfig(max_non_text=0.1)) is None
 
 
 def test_boilerplate_is_what_very_many_documents_of_a_source_share() -> None:
     footer = "Edit this page on the site, or open an issue there."
     pages = [document(f"{footer}\n\nPage {n} says something that only it says, at length.") for n in range(20)]
     pages.append(document(f"{footer}\nshort"))
-    whole, parts = LineCounts(), [LineCounts(), LineCounts()]
-    for number, page in enumerate(pages):
-        whole.add(page)
-        parts[number % 2].add(page)
-    parts[0].merge(parts[1])
-    lines = whole.boilerplate()
-    assert lines == parts[0].boilerplate()
+    [counts] = count_lines(pages).values()
+    [half], [rest] = count_lines(pages[::2]).values(), count_lines(pages[1::2]).values()
+    lines = boilerplate_lines(counts, len(pages))
+    assert lines == boilerplate_lines(half + rest, len(pages))
     assert len(lines) == 1
-    config = DataConfig(max_boilerplate=0.9)
-    verdicts = [boilerplate_verdict(page, lines, config) for page in pages]
-    assert verdicts[:20] == [None] * 20
-    assert verdicts[20] is not None
-    assert verdicts[20].reason == "boilerplate"
-    assert boilerplate_verdict(pages[20], lines, DataConfig()) is None
+    problems = [boilerplate_problem(page, lines, 0.9) for page in pages]
+    assert problems[:20] == [None] * 20
+    assert problems[20] is not None
+    assert problems[20].reason == "boilerplate"
 
 
 @pytest.mark.parametrize("unit", ["a", "a ", "a\n", "QUJDZGVm0123+/aZ", "{"])

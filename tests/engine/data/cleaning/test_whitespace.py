@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nima_cli.engine.data.cleaning.whitespace import CleanReport, clean
+from nima_cli.engine.data.cleaning.whitespace import CleaningCounts, tidy
 from nima_cli.engine.data.document import Kind
 from tests.growth import assert_near_linear
 
@@ -28,18 +28,22 @@ TEXTS = st.lists(LINES, max_size=14).map("\n".join)
 PROSE: list[Kind] = ["text", "markdown"]
 
 
+def tidied(text: str, kind: Kind, counts: CleaningCounts | None = None) -> str:
+    return tidy(text, kind, counts or CleaningCounts())
+
+
 @pytest.mark.parametrize("kind", PROSE)
 def test_white_space_in_prose(kind: Kind) -> None:
-    report = CleanReport()
-    assert clean("\n \n\none  \n\n \n\t\ntwo\t\n\nthree\n\n\n", kind, report) == "one\n\ntwo\n\nthree"
+    report = CleaningCounts()
+    assert tidied("\n \n\none  \n\n \n\t\ntwo\t\n\nthree\n\n\n", kind, report) == "one\n\ntwo\n\nthree"
     assert report.trailing_spaces == 5
     assert report.blank_lines == 7
 
 
 @pytest.mark.parametrize("kind", PROSE)
 def test_line_ends(kind: Kind) -> None:
-    assert clean("a\r\nb\rc\n\r\n\r\nd\r\n", kind) == "a\nb\nc\n\nd"
-    assert clean("```\r\nx\r\n```\r\n", "markdown") == "```\nx\n```"
+    assert tidied("a\r\nb\rc\n\r\n\r\nd\r\n", kind) == "a\nb\nc\n\nd"
+    assert tidied("```\r\nx\r\n```\r\n", "markdown") == "```\nx\n```"
 
 
 @pytest.mark.parametrize(
@@ -59,12 +63,12 @@ def test_line_ends(kind: Kind) -> None:
 )
 @pytest.mark.parametrize("kind", ["markdown", "qa", "chat"])
 def test_markdown_code_stays_byte_for_byte(block: str, kind: Kind) -> None:
-    assert clean(f"prose  \n\n\n\n{block}", kind) == f"prose\n\n{block}"
-    assert clean(f"---\na: 1  \n\n\nb: 2\n---\n\n\n{block}", kind) == f"---\na: 1  \n\n\nb: 2\n---\n\n{block}"
+    assert tidied(f"prose  \n\n\n\n{block}", kind) == f"prose\n\n{block}"
+    assert tidied(f"---\na: 1  \n\n\nb: 2\n---\n\n\n{block}", kind) == f"---\na: 1  \n\n\nb: 2\n---\n\n{block}"
 
 
 def test_blank_lines_go_at_the_end_even_of_an_unclosed_fence() -> None:
-    assert clean("```\ncode  \n\n\nmore  \n \n\n", "markdown") == "```\ncode  \n\n\nmore  "
+    assert tidied("```\ncode  \n\n\nmore  \n \n\n", "markdown") == "```\ncode  \n\n\nmore  "
 
 
 @pytest.mark.parametrize(
@@ -76,36 +80,36 @@ def test_blank_lines_go_at_the_end_even_of_an_unclosed_fence() -> None:
     ],
 )
 def test_text_code_stays_byte_for_byte(block: str) -> None:
-    assert clean(f"Example::  \n\n\n{block}\n\n\n\nafter  \n", "text") == f"Example::\n\n{block}\n\nafter"
+    assert tidied(f"Example::  \n\n\n{block}\n\n\n\nafter  \n", "text") == f"Example::\n\n{block}\n\nafter"
 
 
 def test_text_is_not_markdown() -> None:
-    assert clean("```  \na\n\n\nb  \n```", "text") == "```\na\n\nb\n```"
+    assert tidied("```  \na\n\n\nb  \n```", "text") == "```\na\n\nb\n```"
 
 
 def test_control_and_invisible_characters_are_kept_and_counted() -> None:
-    report = CleanReport()
+    report = CleaningCounts()
     text = "a\x1b[31mb\x00\x85 \u202e\u200bc\tand\nmore"
-    assert clean(text, "markdown", report) == text
+    assert tidied(text, "markdown", report) == text
     assert (report.control_characters, report.invisible_characters) == (3, 2)
 
 
 def test_other_unicode_space_is_text() -> None:
     text = "a\u00a0\nb\u2028\u3000\n\x0c\n\nc\u2003"
-    assert clean(text, "markdown") == text
+    assert tidied(text, "markdown") == text
 
 
 @example("\n---\n```\n---\n>>> f()  ", "markdown")  # front matter only once the first line is gone
 @given(TEXTS, st.sampled_from(PROSE))
 def test_cleaning_twice_is_cleaning_once(text: str, kind: Kind) -> None:
-    once = clean(text, kind)
-    assert clean(once, kind) == once
+    once = tidied(text, kind)
+    assert tidied(once, kind) == once
 
 
 @given(TEXTS, st.sampled_from(PROSE))
 def test_only_white_space_goes(text: str, kind: Kind) -> None:
-    assert clean(text, kind).split() == text.split()
-    kept = [line.rstrip() for line in clean(text, kind).split("\n") if line.strip()]
+    assert tidied(text, kind).split() == text.split()
+    kept = [line.rstrip() for line in tidied(text, kind).split("\n") if line.strip()]
     assert kept == [line.rstrip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
 
 
@@ -113,4 +117,4 @@ def test_only_white_space_goes(text: str, kind: Kind) -> None:
     "unit", ["a", "`", "> ", "[", "- ", "\n", " ", "*a ", "<", "|", "    x\n", "a  \n\n\n", "&#", "- a\n"]
 )
 def test_pathological_text_is_near_linear(unit: str) -> None:
-    assert_near_linear(lambda size: clean("x  \n" + unit * (size // len(unit)), "markdown"), 10_000, 160_000)
+    assert_near_linear(lambda size: tidied("x  \n" + unit * (size // len(unit)), "markdown"), 10_000, 160_000)

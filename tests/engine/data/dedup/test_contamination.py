@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nima_cli.engine.data.dedup.contamination import RUN_TOKENS, Stretch, shared_runs
+from nima_cli.engine.data.dedup.contamination import RUN_TOKENS, TokenBlock, shared_runs
 
 
-def reader(documents: list[list[int]], first: int = 0, per_stretch: int = 3):  # type: ignore[no-untyped-def]
-    def read() -> Iterator[Stretch]:
-        for start in range(0, len(documents), per_stretch):
-            group = documents[start : start + per_stretch]
+def reader(documents: list[list[int]], first: int = 0, per_block: int = 3):  # type: ignore[no-untyped-def]
+    def read() -> Iterator[TokenBlock]:
+        for start in range(0, len(documents), per_block):
+            group = documents[start : start + per_block]
             tokens = np.array([token for document in group for token in document], dtype=np.uint32)
             numbers = np.repeat(np.arange(first + start, first + start + len(group)), [len(one) for one in group])
-            yield Stretch(tokens, numbers)
+            yield TokenBlock(tokens, numbers)
 
     return read
 

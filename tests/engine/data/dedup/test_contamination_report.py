@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
-from nima_cli.engine.data.dedup.contamination_report import leak_warning
+from nima_cli.engine.data.dedup.contamination_report import contamination_warning
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.events import Note
 
@@ -25,13 +25,13 @@ def metadata(val: int, test: int) -> dict[str, Any]:
     ],
 )
 def test_massive_leaks_are_said(val: int, test: int, begin: str | None) -> None:
-    said = leak_warning(metadata(val, test))
+    said = contamination_warning(metadata(val, test))
     assert said is None if begin is None else said is not None and said.startswith(begin)
 
 
 def test_a_dataset_of_an_earlier_version_says_nothing() -> None:
-    assert leak_warning({"splits": metadata(0, 0)["splits"]}) is None
-    assert leak_warning({"splits": metadata(0, 0)["splits"], "leaks": {}}) is None
+    assert contamination_warning({"splits": metadata(0, 0)["splits"]}) is None
+    assert contamination_warning({"splits": metadata(0, 0)["splits"], "leaks": {}}) is None
 
 
 @pytest.mark.parametrize("alike", [True, False])

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from nima_cli.config.data_schema import SourceConfig
+from nima_cli.engine.data.diagnostics import Diagnostics
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.ingest.builtin import builtin_documents, builtin_versions
 from nima_cli.engine.data.ingest.docstrings import read_added, read_source, to_markdown
-from nima_cli.engine.data.ingest.sources import Problems, open_sources
+from nima_cli.engine.data.ingest.sources import open_sources
 from tests.engine.data.reading import documents_of
 
 
@@ -89,7 +90,7 @@ def test_versions_name_python_and_packages() -> None:
 def test_it_is_a_source_like_any_other(documents: list[Document]) -> None:
     [source] = open_sources([SourceConfig(path="builtin:python-docs")])
     assert source.name == "python-docs"
-    stream = documents_of(source, Problems(20))
+    stream = documents_of(source, Diagnostics())
     assert next(stream).text == documents[0].text
 
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
+from nima_cli.engine.data.diagnostics import Diagnostics
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.ingest.encoding import open_utf8
-from nima_cli.engine.data.ingest.sources import Problems, open_sources
+from nima_cli.engine.data.ingest.sources import open_sources
 from nima_cli.errors import DataError
 from tests.engine.data.reading import documents_of
 
@@ -23,14 +24,14 @@ TEXT = "Grüße — 你好 😀\nzweite Zeile\n" * 3
 def read(path: Path, data: bytes, encoding: str | None = None) -> list[Document]:
     path.write_bytes(data)
     [source] = open_sources([SourceConfig(path=str(path))], encoding)
-    problems = Problems(20)
+    problems = Diagnostics()
     documents = list(documents_of(source, problems))
     problems.raise_if_any()
     return documents
 
 
-def converted(data: bytes, encoding: str | None = None, suffix: str = "") -> bytes:
-    return open_utf8(io.BytesIO(data), suffix, encoding).read()
+def converted(data: bytes) -> bytes:
+    return open_utf8(io.BytesIO(data), None, gzipped=False).read()
 
 
 @pytest.mark.parametrize("mark", ["utf-8-sig", "utf-16", "utf-32"])
@@ -49,7 +50,7 @@ def test_big_endian(mark: bytes, codec: str) -> None:
 def test_what_is_not_utf8_names_the_byte_and_the_command(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"byte 0xfc at offset 6 \(line 2\) is not UTF-8") as caught:
         read(tmp_path / "x.txt", "abc\nGrüße".encode("latin-1"))
-    assert "`--encoding windows-1252`" in str(caught.value.hint)
+    assert "`encoding=windows-1252`" in str(caught.value.hint)
     assert "`iconv -f WINDOWS-1252 -t UTF-8`" in str(caught.value.hint)
 
 
@@ -103,7 +104,7 @@ def test_packed_lines_of_any_size_take_bounded_memory(tmp_path: Path) -> None:
             stream.write(line)
     [source] = open_sources([SourceConfig(path=str(path))])
     tracemalloc.start()
-    assert sum(1 for _ in documents_of(source, Problems(20))) == 40_000
+    assert sum(1 for _ in documents_of(source, Diagnostics())) == 40_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8e6  # the lines are 48 MB

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.cleaning.clean_document import refine
-from nima_cli.engine.data.cleaning.whitespace import CleanReport, clean
-from nima_cli.engine.data.diagnostics import Problem
+from nima_cli.engine.data.cleaning.clean_document import clean_document
+from nima_cli.engine.data.cleaning.whitespace import CleaningCounts, tidy
+from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import Document
-from nima_cli.engine.data.ingest.readers import Reading, read_file
+from nima_cli.engine.data.ingest.contents import ReadOptions
+from nima_cli.engine.data.ingest.readers import read_file
 from nima_cli.engine.data.ingest.records.records import RecordReader
 from nima_cli.engine.data.tokenizer.chunk import split_text
 
@@ -116,16 +117,16 @@ def mangled(data: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 @given(mangled(JSON), st.sampled_from(["auto", "qa", "chat", "doc"]))
 @settings(max_examples=250)
 def test_readers_of_records(suffix: str, data: bytes, format_: str) -> None:
-    suffixes = (f".{suffix.split('.')[1]}" if suffix else "", ".gz" if suffix.endswith("gz") else suffix)
-    values, kind = read_file(Reading(format_), suffixes, io.BytesIO(data), "x")
+    inner = suffix.removesuffix(".gz")
+    values, kind = read_file(ReadOptions(format_), inner, io.BytesIO(data), "x", gzipped=inner != suffix)
     records = RecordReader("auto" if kind else format_, 0)
     for value in values:
-        assert isinstance(value, Problem) or value.where.startswith("x")
-        if isinstance(value, Problem):
+        assert isinstance(value, Diagnostic) or value.where.startswith("x")
+        if isinstance(value, Diagnostic):
             assert "\n" not in str(value)
         elif kind is None:
             result = records.convert(value.value, value.where)
-            assert isinstance(result, Document | Problem)
+            assert isinstance(result, Document | Diagnostic)
             if isinstance(result, Document):
                 (result.text + "".join(turn.content for turn in result.turns)).encode()
 
@@ -134,16 +135,16 @@ def test_readers_of_records(suffix: str, data: bytes, format_: str) -> None:
 @settings(max_examples=400)
 def test_markdown_is_refined_and_split_without_loss(text: str, links: bool, limit: int) -> None:
     config = DataConfig(keep_links=links)
-    refined = refine(Document("markdown", 0, "x", text=text), config, CleanReport()).text
+    refined = clean_document(Document("markdown", 0, "x", text=text), config, CleaningCounts()).text
     assert "\r" not in refined
-    assert clean(refined, "markdown") == refined
+    assert tidy(refined, "markdown", CleaningCounts()) == refined
     assert "".join(piece.text for piece in split_text(refined, "markdown", len, limit)) == refined
 
 
 @given(st.binary(max_size=200))
 @settings(max_examples=250)
 def test_bytes_read_as_text_are_text_or_a_problem(data: bytes) -> None:
-    values, kind = read_file(Reading("markdown", encoding="cp1252"), (".md", ".md"), io.BytesIO(data), "x")
+    values, kind = read_file(ReadOptions("markdown", encoding="cp1252"), ".md", io.BytesIO(data), "x")
     for value in values:
-        assert kind == "markdown" or (isinstance(value, Problem) and value.reason == "binary")
-        assert isinstance(value, Problem) or value.value.encode("utf-8") is not None
+        assert kind == "markdown" or (isinstance(value, Diagnostic) and value.reason == "binary")
+        assert isinstance(value, Diagnostic) or value.value.encode("utf-8") is not None

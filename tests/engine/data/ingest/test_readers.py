@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from nima_cli.config.data_schema import SourceConfig
-from nima_cli.engine.data.diagnostics import Problem
+from nima_cli.engine.data.diagnostics import Diagnostics, UnusableError
 from nima_cli.engine.data.document import Document
-from nima_cli.engine.data.ingest.conversion import convert
 from nima_cli.engine.data.ingest.formats.registry import FORMATS, MAN, Format
-from nima_cli.engine.data.ingest.sources import Problems, open_sources
-from nima_cli.engine.data.source_report import SourceReport
+from nima_cli.engine.data.ingest.readers import convert
+from nima_cli.engine.data.ingest.sources import open_sources
+from nima_cli.engine.data.input_report import SourceReport
 from nima_cli.errors import DataError
 from tests.engine.data.ingest.formats.office import docx, pdf
-from tests.engine.data.reading import documents_of
+from tests.engine.data.reading import documents_of, report_of
 
 NOTEBOOK = json.dumps(
     {"cells": [{"cell_type": "markdown", "source": "# Note"}, {"cell_type": "code", "source": "1", "outputs": [5]}]}
@@ -33,10 +33,10 @@ def read(
 ) -> tuple[list[Document], SourceReport]:
     sources = [SourceConfig.model_validate({"path": str(path), **config})]
     [source] = open_sources(sources, include_code=include_code, as_written=as_written)
-    problems, gathering = Problems(), source.gathering()
-    documents = list(documents_of(source, problems, gathering))
+    problems, report = Diagnostics(), report_of(source)
+    documents = list(documents_of(source, problems, report))
     problems.raise_if_any()
-    return documents, gathering.finish()
+    return documents, report
 
 
 def text_of(path: Path, **config: Any) -> tuple[str, str]:
@@ -130,7 +130,7 @@ def test_rows_are_records(tmp_path: Path) -> None:
         ("qa", f"{tmp_path / 'a.csv'}:2", "Why, and\nhow?"),
         ("qa", f"{tmp_path / 'a.csv'}:5", "What?"),
     ]
-    assert report.notes == ["keys not used: `id`"]
+    assert [*report.all_notes()] == ["keys not used: `id`"]
     (tmp_path / "b.tsv").write_text("title\ttext\nT\twords\n")
     assert text_of(tmp_path / "b.tsv") == ("markdown", "# T\n\nwords")
     (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"prompt;completion\na;b\n"))
@@ -180,7 +180,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(
     documents, report = read(tmp_path)
     assert [document.text for document in documents] == ["words"]
     assert report.dropped == {"needs_extra": 1}
-    [note] = report.notes
+    [note] = [*report.all_notes()]
     assert "pip install 'nima[docs]'" in note
 
 
@@ -201,7 +201,7 @@ def test_what_a_folder_holds(tmp_path: Path) -> None:
     assert names(format="text") == ["CHANGELOG", "README", "b.mdown", "guide"]
     _, report = read(tmp_path, include_code=True)
     assert report.dropped == {"no_text": 1, "minified": 1}
-    assert len(report.notes) == 2
+    assert len([*report.all_notes()]) == 2
 
 
 def test_problems_have_their_place(tmp_path: Path) -> None:
@@ -236,9 +236,9 @@ def test_lightweight_markup_is_converted_or_text_as_it_is_written(tmp_path: Path
 @pytest.mark.parametrize("text", ["2024-01-02 started\n", "name: x\n.something\n"])
 def test_a_file_that_only_has_the_suffix_of_a_manual_page_is_none(text: str) -> None:
     page = replace(MAN, converter="code:code_to_markdown")
-    found = convert(page, io.BytesIO(text.encode()), ".1", None, "app.log.1")
-    assert isinstance(found, Problem)
-    assert (str(found), found.reason) == ("app.log.1: is no man page, whatever its name says", "no_document")
+    with pytest.raises(UnusableError, match="is no man page, whatever its name says") as caught:
+        convert(page, io.BytesIO(text.encode()), None, "app.log.1", gzipped=False)
+    assert caught.value.reason == "no_document"
 
 
 @pytest.mark.parametrize("text", [".TH LS 1\n", '.\\" remark\n.Dd today\n', "'\\\" t\n.SH NAME\n", ".so man1/x.1\n"])

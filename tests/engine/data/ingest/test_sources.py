@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from nima_cli.config.data_schema import SourceConfig
-from nima_cli.engine.data.diagnostics import printable
+from nima_cli.engine.data.diagnostics import Diagnostics, printable
 from nima_cli.engine.data.document import Document
-from nima_cli.engine.data.ingest.fingerprint import fingerprint
-from nima_cli.engine.data.ingest.read_split import Piece, read_piece
-from nima_cli.engine.data.ingest.sources import Problems, open_sources
-from nima_cli.engine.data.source_report import SourceReport
+from nima_cli.engine.data.ingest.input_splits import InputSplit, read_split
+from nima_cli.engine.data.ingest.sources import Source, fingerprint, open_sources
+from nima_cli.engine.data.input_report import SourceReport
 from nima_cli.errors import DataError, NimaError, ResourceError
-from tests.engine.data.reading import documents_of
+from tests.engine.data.reading import documents_of, report_of
 
 QA = {"question": "What is a pod?", "answer": "A group of containers."}
 
@@ -31,10 +30,14 @@ def read(path: Path | str, **config: object) -> list[Document]:
 
 def read_source(path: Path | str, **config: object) -> tuple[SourceReport, list[Document]]:
     [source] = open_sources([SourceConfig.model_validate({"path": str(path), **config})])
-    problems, gathering = Problems(20), source.gathering()
-    documents = list(documents_of(source, problems, gathering))
+    problems, report = Diagnostics(), report_of(source)
+    documents = list(documents_of(source, problems, report))
     problems.raise_if_any()
-    return gathering.finish(), documents
+    return report, documents
+
+
+def names(source: Source) -> list[str]:
+    return [file.name for file in source.files]
 
 
 def failure(path: Path | str, **config: object) -> NimaError:
@@ -76,7 +79,7 @@ def test_the_working_directory_changes_neither_order_nor_fingerprint(
     from_here = fingerprint(here)
     monkeypatch.chdir(tmp_path / "docs")
     there = open_sources([SourceConfig(path=str(tmp_path / "docs"))])
-    assert here[0].names == there[0].names == ("a.md", "b.md", "sub/c.md")
+    assert names(here[0]) == names(there[0]) == ["a.md", "b.md", "sub/c.md"]
     assert from_here == fingerprint(there)
 
 
@@ -121,8 +124,8 @@ def test_globs(tmp_path: Path, pattern: str, expected: list[str]) -> None:
     for name in ("a.md", "one/b.md", "one/two/c.md", "one/two/d.txt", "one/e.png", ".hidden/f.md"):
         write(tmp_path / "docs" / name, f"text {name}")
     [source] = open_sources([SourceConfig(path=str(tmp_path / pattern))])
-    assert [name.removeprefix("one/") if "[" in pattern else name for name in source.names] == expected
-    assert len(list(documents_of(source, Problems(20)))) == len(expected)
+    assert [name.removeprefix("one/") if "[" in pattern else name for name in names(source)] == expected
+    assert len(list(documents_of(source, Diagnostics()))) == len(expected)
 
 
 def test_a_name_with_glob_characters_is_taken_literally(tmp_path: Path) -> None:
@@ -138,7 +141,7 @@ def test_a_real_file_is_read_once_and_a_note_says_so(tmp_path: Path) -> None:
     os.symlink("..", tmp_path / "docs/up")
     report, documents = read_source(tmp_path / "docs")
     assert [document.text for document in documents] == ["the only text"]
-    assert any("b.md" in note and "read once" in note for note in report.notes)
+    assert any("b.md" in note and "read once" in note for note in report.all_notes())
     again = open_sources([SourceConfig(path=str(tmp_path / name)) for name in ("docs/a.md", "docs/../docs/a.md")])
     assert [len(source.files) for source in again] == [1, 0]
 
@@ -189,7 +192,7 @@ def test_a_file_that_vanishes_is_the_environments_fault(tmp_path: Path) -> None:
     [source] = open_sources([SourceConfig(path=str(tmp_path / "a.md"))])
     (tmp_path / "a.md").unlink()
     with pytest.raises(ResourceError, match=r"a\.md: cannot read"):
-        list(documents_of(source, Problems(20)))
+        list(documents_of(source, Diagnostics()))
     with pytest.raises(ResourceError, match=r"a\.md: cannot read"):
         fingerprint([source])
 
@@ -197,13 +200,13 @@ def test_a_file_that_vanishes_is_the_environments_fault(tmp_path: Path) -> None:
 def test_a_file_that_changes_before_it_is_read_to_its_end_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path / "qa.jsonl", f"{json.dumps(QA)}\n" * 3)
     [source] = open_sources([SourceConfig(path=str(path))])
-    [piece] = source.parts(0)
-    assert isinstance(piece, Piece)
+    [split] = source.parts(0)
+    assert isinstance(split, InputSplit)
     with path.open("a") as more:
         more.write(json.dumps(QA))
-    problems, gathering = Problems(20), source.gathering()
-    for batch in read_piece(piece):
-        gathering.add(batch.tally, problems)
+    problems, report = Diagnostics(), report_of(source)
+    for batch in read_split(split):
+        list(report.add(batch.counts, source, problems))
     with pytest.raises(DataError, match="changed while reading"):
         problems.raise_if_any()
 
@@ -221,7 +224,7 @@ def test_empty_files_are_counted_and_noted(tmp_path: Path) -> None:
     report, documents = read_source(tmp_path)
     assert [document.text for document in documents] == ["something"]
     assert report.dropped == {"empty": 5}
-    assert any("a.md and 4 more" in note for note in report.notes)
+    assert any("a.md and 4 more" in note for note in report.all_notes())
 
 
 def test_the_report_counts_what_was_read(tmp_path: Path) -> None:
@@ -233,17 +236,17 @@ def test_the_report_counts_what_was_read(tmp_path: Path) -> None:
     assert (report.files, report.documents, report.bytes) == (2, 3, len(text.encode()) + size)
     assert len(documents) == 3
     assert report.dropped == {"empty": 1}
-    assert "keys not used: `id`" in report.notes
+    assert "keys not used: `id`" in report.all_notes()
     assert read_source(tmp_path) == (report, documents)
 
 
 def test_bad_records_are_skipped_and_counted_on_request(tmp_path: Path) -> None:
     lines = [json.dumps(QA), "{broken", json.dumps({"question": "?"}), "5", json.dumps(QA)]
     [source] = open_sources([SourceConfig(path=str(write(tmp_path / "qa.jsonl", "\n".join(lines))))])
-    problems, gathering = Problems(20, skip=True), source.gathering()
-    assert len(list(documents_of(source, problems, gathering))) == 2
+    problems, report = Diagnostics(skip=True), report_of(source)
+    assert len(list(documents_of(source, problems, report))) == 2
     problems.raise_if_any()
-    assert gathering.report.dropped == problems.counts == {"malformed": 1, "missing_key": 1, "not_a_record": 1}
+    assert report.dropped == problems.counts == {"malformed": 1, "missing_key": 1, "not_a_record": 1}
 
 
 def test_the_first_twenty_kinds_of_problems_are_listed(tmp_path: Path) -> None:
@@ -274,7 +277,7 @@ def test_json_without_records_met_on_a_walk_is_noted_not_refused(tmp_path: Path)
     write(tmp_path / "package.json", {"name": "site", "private": True})
     report, documents = read_source(tmp_path)
     assert len(documents) == 1
-    assert any("package.json" in note for note in report.notes)
+    assert any("package.json" in note for note in report.all_notes())
     assert "expected a list of objects" in failure(tmp_path / "package.json").message
 
 
@@ -327,8 +330,7 @@ def test_the_container_decides_for_standard_input_and_odd_names(tmp_path: Path) 
 def test_standard_input(format_: str, data: str, kinds: list[str]) -> None:
     code = (
         "from nima_cli.config.data_schema import SourceConfig\n"
-        "from nima_cli.engine.data.ingest.fingerprint import fingerprint\n"
-        "from nima_cli.engine.data.ingest.sources import *\n"
+        "from nima_cli.engine.data.ingest.sources import fingerprint, open_sources\n"
         f"s = open_sources([SourceConfig(path='-', format='{format_}')])\n"
         "f = fingerprint(s)\n"
         "print(s[0].name, [d.kind for b in s[0].parts(0) for d in b.documents], f == fingerprint(s))\n"
@@ -359,7 +361,7 @@ def test_odd_file_names_work_and_stay_on_one_line(tmp_path: Path, name: str) -> 
 def test_a_file_name_that_is_not_utf8(tmp_path: Path) -> None:
     write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff.md")), "good text")
     [source] = open_sources([SourceConfig(path=str(tmp_path))])
-    documents = list(documents_of(source, Problems(20)))
+    documents = list(documents_of(source, Diagnostics()))
     documents[0].where.encode("utf-8")
     assert len(fingerprint([source])) == 64
 

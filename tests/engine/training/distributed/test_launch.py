@@ -26,7 +26,7 @@ def test_a_process_that_torch_ends_is_a_failure_of_the_machine() -> None:
     with pytest.raises(DeviceError, match="training process 1 was ended by torch") as failed:
         launch(end_as_torch_does, (), processes=2)
     assert failed.value.exit_code == 4
-    assert failed.value.hint == "go on with --resume auto"
+    assert failed.value.hint == "go on with `resume=auto`"
 
 
 def hardware(**keys: object) -> HardwareConfig:

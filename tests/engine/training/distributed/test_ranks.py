@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
-from nima_cli.engine.training.distributed.rendezvous import expand_counts, find_place, first_host
+from nima_cli.engine.training.distributed.rendezvous import find_dist_env
 from nima_cli.errors import DeviceError
 from tests.worlds import Worlds, torch_world
 
@@ -77,7 +77,7 @@ def test_a_first_step_may_take_long_and_later_ones_may_not(job: Job) -> None:
 
 @pytest.mark.parametrize(("count", "size"), [(1, 1), (1, 4), (5, 2), (5, 4), (8, 4), (9, 4)])
 def test_shares_cover_everything_once(count: int, size: int) -> None:
-    shares = [Ranks(rank, size).share(count) for rank in range(size)]
+    shares = [Ranks(rank, size).shard_range(count) for rank in range(size)]
     assert [index for share in shares for index in share] == list(range(count))
     assert max(map(len, shares)) == -(-count // size)
 
@@ -85,13 +85,13 @@ def test_shares_cover_everything_once(count: int, size: int) -> None:
 def test_alone_nothing_is_shared_or_agreed() -> None:
     tensor = torch.ones(2, 3)
     assert SINGLE.gather(tensor, 2) is tensor
-    assert SINGLE.first_says("text") == "text"
+    assert SINGLE.broadcast("text") == "text"
     for backend in ("auto", "gloo", "nccl"):
         assert SINGLE.linked(torch.device("cpu"), backend) is SINGLE
 
 
 def test_slurms_variables_give_a_place() -> None:
-    place = find_place(SLURM)
+    place = find_dist_env(SLURM)
     assert place is not None
     assert (place.rank, place.world_size, place.local_rank, place.local_world_size) == (5, 7, 1, 2)
     assert place.address is not None
@@ -99,17 +99,17 @@ def test_slurms_variables_give_a_place() -> None:
     assert host == "gpu07"
     assert 1024 < int(port) < 32768
     assert place.threads is None
-    granted = find_place({**SLURM, "SLURM_CPUS_PER_TASK": "6"})
+    granted = find_dist_env({**SLURM, "SLURM_CPUS_PER_TASK": "6"})
     assert granted is not None
     assert granted.threads == 6
-    other = find_place({**SLURM, "SLURM_JOB_ID": "4712"})
+    other = find_dist_env({**SLURM, "SLURM_JOB_ID": "4712"})
     assert other is not None
     assert other.address != place.address
 
 
 @pytest.mark.parametrize("environ", [{}, {"SLURM_JOB_ID": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"}])
 def test_without_a_launcher_there_is_no_place(environ: dict[str, str]) -> None:
-    assert find_place(environ) is None
+    assert find_dist_env(environ) is None
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_without_a_launcher_there_is_no_place(environ: dict[str, str]) -> None:
 )
 def test_variables_that_contradict_each_other_are_refused(environ: dict[str, str]) -> None:
     with pytest.raises(DeviceError) as refused:
-        find_place(environ)
+        find_dist_env(environ)
     assert refused.value.hint is not None
 
 
@@ -142,10 +142,16 @@ def test_variables_that_contradict_each_other_are_refused(environ: dict[str, str
         ("10.0.0.1", "10.0.0.1"),
     ],
 )
-def test_first_host(nodes: str, host: str) -> None:
-    assert first_host(nodes) == host
+def test_slurm_tasks_meet_on_the_first_host(nodes: str, host: str) -> None:
+    env = find_dist_env({**SLURM, "SLURM_STEP_NODELIST": nodes})
+    assert env is not None
+    assert env.address is not None
+    assert env.address.startswith(f"tcp://{host}:")
 
 
-@pytest.mark.parametrize(("counts", "expected"), [("4", [4]), ("2(x3),1", [2, 2, 2, 1]), ("1,2(x2)", [1, 2, 2])])
-def test_expand_counts(counts: str, expected: list[int]) -> None:
-    assert expand_counts(counts) == expected
+@pytest.mark.parametrize(("counts", "node", "tasks"), [("4", 0, 4), ("2(x3),1", 3, 1), ("1,2(x2)", 0, 1)])
+def test_slurm_tells_the_tasks_of_each_node(counts: str, node: int, tasks: int) -> None:
+    told = {**SLURM, "SLURM_STEP_TASKS_PER_NODE": counts, "SLURM_NODEID": str(node), "SLURM_LOCALID": "0"}
+    env = find_dist_env(told)
+    assert env is not None
+    assert env.local_world_size == tasks

@@ -9,7 +9,8 @@ from nima_cli.config.schema import PRESETS, Config, ModelConfig
 from nima_cli.engine.data.store.dataset import open_dataset
 from nima_cli.engine.model.shape import ModelShape, resolve
 from nima_cli.engine.training.optim import EMBEDDING_LR_FACTOR
-from nima_cli.engine.training.planning.defaults import complete, epochs_for, fill_in, rate_for
+from nima_cli.engine.training.planning.defaults import epochs_for, rate_for, resolve_defaults
+from nima_cli.engine.training.run_spec import make_run_spec
 from tests.engine.training.runs import make_config, make_trainer
 
 TOKENS = 1_400_000
@@ -29,13 +30,13 @@ def shape_of(config: Config) -> ModelShape:
 
 def filled(config: Config, tokens: int = TOKENS) -> tuple[float | None, float | None, float | None]:
     """Epochs, learning rate and weight decay that it comes to."""
-    found = fill_in(config, shape_of(config), train_tokens=tokens)
+    found = resolve_defaults(config, shape_of(config), train_tokens=tokens)
     return found.training.epochs, found.training.learning_rate, found.training.weight_decay
 
 
 def decays(config: Config, tokens: int = TOKENS) -> tuple[float, float]:
     """Weight decay of the blocks' matrices and of the embeddings that it comes to."""
-    found = fill_in(config, shape_of(config), train_tokens=tokens).training
+    found = resolve_defaults(config, shape_of(config), train_tokens=tokens).training
     assert found.weight_decay is not None
     assert found.embedding_weight_decay is not None
     return found.weight_decay, found.embedding_weight_decay
@@ -44,8 +45,8 @@ def decays(config: Config, tokens: int = TOKENS) -> tuple[float, float]:
 def test_what_is_said_is_kept_and_the_rest_is_chosen() -> None:
     config = config_of(epochs=3.0, learning_rate=0.5)
     assert filled(config)[:2] == (3.0, 0.5)
-    found = fill_in(config, shape_of(config), train_tokens=TOKENS)
-    assert fill_in(found, shape_of(config), train_tokens=10) == found, "a filled config comes back as it is"
+    found = resolve_defaults(config, shape_of(config), train_tokens=TOKENS)
+    assert resolve_defaults(found, shape_of(config), train_tokens=10) == found, "a filled config comes back as it is"
     assert found.training.batch_size is not None
     assert found.model == config.model
     open_keys = {"epochs", "batch_size", "learning_rate", "weight_decay", "embedding_weight_decay"}
@@ -72,7 +73,7 @@ def test_longer_runs_decay_less_and_those_that_read_again_more() -> None:
 
 def test_the_decay_over_a_run_does_not_depend_on_batch_or_rate() -> None:
     for keys in ({}, {"batch_size": 16}, {"learning_rate": 0.02}, {"gradient_accumulation_steps": 8}):
-        found = fill_in(config_of(epochs=1.0, **keys), shape_of(config_of()), train_tokens=10**7).training
+        found = resolve_defaults(config_of(epochs=1.0, **keys), shape_of(config_of()), train_tokens=10**7).training
         assert found.batch_size is not None
         assert found.learning_rate is not None
         assert found.weight_decay is not None
@@ -111,7 +112,7 @@ def test_a_run_that_max_steps_ends_is_chosen_for_by_what_it_reads() -> None:
 def tokens_a_step(tokens: int, context: int = 512, **training: Any) -> int:
     """Of a run of one epoch of so many tokens."""
     config = config_of(epochs=1.0, **training).model_copy(update={"model": shape_with(context)})
-    found = fill_in(config, resolve(config.model, 8192), train_tokens=tokens).training
+    found = resolve_defaults(config, resolve(config.model, 8192), train_tokens=tokens).training
     assert found.batch_size is not None
     return found.batch_size * found.gradient_accumulation_steps * context
 
@@ -169,7 +170,7 @@ def test_the_lowest_rate_that_is_asked_for_is_not_undercut() -> None:
 def test_a_run_keeps_what_was_chosen_for_it(tiny_dataset: Path, tmp_path: Path) -> None:
     config = make_config(learning_rate=None, weight_decay=None, embedding_weight_decay=None, epochs=None, max_steps=2)
     trainer = make_trainer(config, tiny_dataset, tmp_path / "run")
-    chosen = complete(config, open_dataset(tiny_dataset))
+    chosen = make_run_spec(config, open_dataset(tiny_dataset)).config
     assert trainer.config == chosen != config
     assert trainer.state.checkpoint().header["config"] == chosen.model_dump(mode="json")
     assert trainer.state.optimizer.muon is not None

@@ -8,9 +8,9 @@ from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
 from nima_cli.engine.model.shape import ModelShape, resolve
 from nima_cli.engine.training.planning.costs import Means, Memory, checkpoint_bytes, memory
-from nima_cli.engine.training.planning.defaults import fill_in
-from nima_cli.engine.training.planning.fitting import Fit, check_fit, first_parts, fit, fit_notes
-from nima_cli.engine.training.planning.plan import make_plan
+from nima_cli.engine.training.planning.defaults import resolve_defaults
+from nima_cli.engine.training.planning.fitting import Fit, check_fit, first_micro_batches, fit, fit_notes
+from nima_cli.engine.training.run_spec import make_plan
 from nima_cli.errors import ResourceError
 
 GB = 10**9
@@ -22,13 +22,13 @@ def planned(preset: str = "gpt-medium", vocab_size: int = 16384, **keys: Any) ->
     named = {key.replace("__", "."): value for key, value in keys.items()}
     config = load_config(None, overrides=named, preset=preset, environ={}).config
     shape = resolve(config.model, vocab_size)
-    return fill_in(config, shape, train_tokens=10**6), shape
+    return resolve_defaults(config, shape, train_tokens=10**6), shape
 
 
 def needed(rows: int | None = None, means: Means = TORCH, **keys: Any) -> Memory:
     config, shape = planned(**keys)
     assert config.training.batch_size is not None
-    return memory(shape, config, means, rows=rows or config.training.batch_size)
+    return memory(shape, config, means, sequences=rows or config.training.batch_size)
 
 
 def fitted(available: int | None, means: Means = TORCH, **keys: Any) -> tuple[Fit, Config]:
@@ -78,7 +78,7 @@ def test_what_fits_is_left_alone() -> None:
     found, config = fitted(200 * GB)
     assert found.fits
     assert found.settings == {}
-    assert first_parts(found, config) == 1
+    assert first_micro_batches(found, config) == 1
     check_fit(found, config)
     assert fitted(None)[0].fits, "where the machine does not say, nobody is kept from trying"
 
@@ -91,7 +91,7 @@ def test_smaller_micro_batches_come_first_and_keep_the_step() -> None:
     batch, times = found.settings.values()
     assert (int(batch) * int(times), int(batch) > 1) == (16, True)
     assert needed(rows=int(batch)).peak <= (whole + one) // 2 < needed(rows=2 * int(batch)).peak
-    assert first_parts(found, config) == 1, "it was not allowed"
+    assert first_micro_batches(found, config) == 1, "it was not allowed"
 
 
 def test_then_a_shorter_context_then_a_smaller_preset() -> None:
@@ -118,7 +118,7 @@ def test_the_settings_named_do_fit(share: float) -> None:
 
 def test_processes_share_a_batch() -> None:
     alone, shared = fitted(200 * GB)[0], fitted(200 * GB, Means("cuda", 2, processes=4))[0]
-    assert (alone.rows, shared.rows) == (16, 4)
+    assert (alone.sequences, shared.sequences) == (16, 4)
     tight, _ = fitted(needed(rows=2, means=Means("cuda", 2)).peak, Means("cuda", 2, processes=4))
     assert int(tight.settings["training.batch_size"]) % 4 == 0
 
@@ -133,7 +133,7 @@ def test_a_run_that_cannot_fit_is_refused_with_what_would() -> None:
     assert "`hardware.check_memory: false` tries it all the same" in (refused.value.hint or "")
     found, config = fitted(int(1.2 * GB), hardware__check_memory=False)
     check_fit(found, config)
-    assert first_parts(found, config) == 1
+    assert first_micro_batches(found, config) == 1
 
 
 def test_without_pieces_the_whole_batch_has_to_fit() -> None:
@@ -149,7 +149,7 @@ def test_without_pieces_the_whole_batch_has_to_fit() -> None:
 def notes_of(available: int, **keys: Any) -> list[str]:
     found, config = fitted(available, **keys)
     check_fit(found, config)
-    plan = make_plan(config.training, context_length=1024, rows_per_epoch=1000)
+    plan = make_plan(config.training, context_length=1024, sequences_per_epoch=1000)
     return [note.message for note in fit_notes(found, config, plan, processes=1)]
 
 
@@ -162,7 +162,7 @@ def test_a_run_says_what_it_needs_and_what_follows() -> None:
     assert needs in told
     assert pieces.startswith("not enough memory: going on with 4 rows at once instead of 16, accumulated 4 times")
     found, config = fitted(needed(rows=4).peak)
-    assert first_parts(found, config) == 4
+    assert first_micro_batches(found, config) == 4
 
 
 def test_what_may_just_not_fit_is_tried_with_a_warning() -> None:

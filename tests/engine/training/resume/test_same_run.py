@@ -9,18 +9,18 @@ import pytest
 
 from nima_cli.config.keys import dotted, leaves
 from nima_cli.config.schema import Config
-from nima_cli.engine.training.resume.same_run import FREE, IDENTITY, check_same_run, flatten, free_changes
+from nima_cli.engine.training.resume.same_run import FROZEN, MUTABLE, check_same_run, flatten, mutable_changes
 from nima_cli.errors import ConfigError
 
 
 @pytest.mark.parametrize("key", [dotted(path) for path in leaves()])
 def test_every_key_is_classed_exactly_once(key: str) -> None:
-    assert [key.startswith(IDENTITY), key.startswith(FREE)].count(True) == 1
+    assert [key.startswith(FROZEN), key.startswith(MUTABLE)].count(True) == 1
 
 
 def test_no_class_names_a_key_that_is_gone() -> None:
     keys = [dotted(path) for path in leaves()]
-    assert [prefix for prefix in IDENTITY + FREE if not any(key.startswith(prefix) for key in keys)] == []
+    assert [prefix for prefix in FROZEN + MUTABLE if not any(key.startswith(prefix) for key in keys)] == []
 
 
 @pytest.mark.parametrize("key", [dotted(path) for path in leaves()])
@@ -30,13 +30,13 @@ def test_a_key_that_defines_the_run_is_refused_and_any_other_is_told(key: str) -
     *path, name = key.split(".")
     section = functools.reduce(operator.getitem, path, saved)
     section[name] = "something else"
-    if key.startswith(IDENTITY):
+    if key.startswith(FROZEN):
         with pytest.raises(ConfigError, match=re.escape(f"`{key}` was 'something else', is now")):
             check_same_run(saved, wanted)
-        assert free_changes(saved, wanted) == []
+        assert mutable_changes(saved, wanted) == []
     else:
         check_same_run(saved, wanted)
-        told = [line for line in free_changes(saved, wanted) if line.startswith(f"`{key}` was 'something else'")]
+        told = [line for line in mutable_changes(saved, wanted) if line.startswith(f"`{key}` was 'something else'")]
         assert len(told) == (0 if key.startswith("data.") else 1)
 
 

@@ -9,8 +9,7 @@ import pytest
 from nima_cli.engine.checkpoint.file import Checkpoint, load
 from nima_cli.engine.checkpoint.files import BEST, LAST, checkpoint_files, step_files
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-from nima_cli.engine.training.resume.saver import Saver
-from nima_cli.engine.training.resume.superseded import set_aside_later
+from nima_cli.engine.training.resume.saver import Saver, supersede_later_checkpoints
 from nima_cli.errors import ResourceError
 from nima_cli.events import Note, Saved
 from tests.engine.small_models import small_checkpoint
@@ -120,17 +119,17 @@ def test_what_an_older_resume_gives_up_is_named_and_kept(checkpoint: Checkpoint,
     for step in (4, 6):
         put(saver, LAST, checkpoint, step)
     last = (tmp_path / LAST).read_bytes()
-    (note,) = set_aside_later(tmp_path, resumed=tmp_path / BEST, step=3)
+    (note,) = supersede_later_checkpoints(tmp_path, resumed=tmp_path / BEST, step=3)
     assert note.message == (
         "steps 4-6 are discarded; kept as checkpoint_last.pt.superseded, checkpoint_step_4.pt.superseded"
     )
     assert (tmp_path / f"{LAST}.superseded").read_bytes() == last
     assert steps_on_disk(tmp_path) == {BEST: 3, "checkpoint_step_2.pt": 2}
     put(saver, LAST, checkpoint, 6)
-    (again,) = set_aside_later(tmp_path, resumed=tmp_path / BEST, step=3)
+    (again,) = supersede_later_checkpoints(tmp_path, resumed=tmp_path / BEST, step=3)
     assert again.message == "steps 4-6 are discarded; kept as checkpoint_last.pt.superseded-2"
     assert (tmp_path / f"{LAST}.superseded").read_bytes() == last
-    assert not list(set_aside_later(tmp_path, resumed=tmp_path / BEST, step=3))
+    assert not list(supersede_later_checkpoints(tmp_path, resumed=tmp_path / BEST, step=3))
 
 
 def test_step_files_are_listed_newest_first(tmp_path: Path) -> None:

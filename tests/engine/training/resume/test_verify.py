@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nima_cli.engine.device import Device, pick_device
+from nima_cli.engine.device import Device, cpu_features
+from nima_cli.engine.kernels.trust import multiplies_int8
 from nima_cli.engine.training.resume import verify
 from nima_cli.engine.training.resume.verify import HALF, any_order, shortened, verify_resume
 from nima_cli.errors import DeviceError
@@ -29,7 +30,7 @@ def test_a_run_with_compiled_kernels_is_resumed_exactly(
     tiny_dataset: Path, compiled: Path, precision: bool | str
 ) -> None:
     """Over two threads, whose shares of the work must change nothing."""
-    if precision == "int8" and not pick_device("cpu", True).int8:
+    if precision == "int8" and not multiplies_int8(cpu_features()):
         pytest.skip("this processor has no instructions for it")
     torch.set_num_threads(2)
     verdict = verify_resume(make_config(use_mixed_precision=precision), tiny_dataset, compiled)

@@ -1,4 +1,4 @@
-"""The metadata that opens a Markdown file: finds it and reads its title; knows nothing of what is done with either."""
+"""The metadata that opens a Markdown file: finds it and reads its title."""
 
 import re
 import tomllib
@@ -10,6 +10,7 @@ import yaml
 _YAML_KEY = re.compile(r"""["']?[A-Za-z_][\w .-]*["']?[ \t]*:(?:[ \t]|$)""")
 _TITLE = re.compile(r"""["']?title["']?[ \t]*:(?:[ \t]|$)""", re.IGNORECASE)
 # What certainly belongs to a mapping, line by line: nearly all metadata is made of such lines, and parsing is slow.
+# PyYAML's loader in C would be fast enough, but crashes on deep nesting.
 _PLAIN_LINE = re.compile(
     r"""[ \t]*(?:\#.*)?|[A-Za-z_][\w.-]*:(?:[ \t]+(?:[^\s"'#&*!|>%@`\[\]{},?:-](?:[^:#]|:(?=[^\s]))*+)?)?""", re.VERBOSE
 )

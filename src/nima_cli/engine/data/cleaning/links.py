@@ -1,4 +1,4 @@
-"""Takes the targets of links and pictures out of Markdown; knows no other markup.
+"""Takes out what readers do not read: contents of data URIs, targets of links and pictures in Markdown.
 
 Structure comes from a CommonMark parser: a link may go over several lines, hold a picture that is a link of its own,
 or be defined elsewhere. The parser does not say where in a text its tokens are, so its rules are watched.
@@ -8,7 +8,6 @@ import functools
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import accumulate
 from operator import itemgetter
 from typing import Any
@@ -17,25 +16,52 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock, reference
 from markdown_it.rules_inline import StateInline, autolink, image, link
 
-from nima_cli.engine.data.cleaning.data_uris import LEFT_OUT
 from nima_cli.engine.data.cleaning.front_matter import read_front_matter
-from nima_cli.engine.data.cleaning.markdown import code_lines
-from nima_cli.engine.data.cleaning.whitespace import CleanReport
+from nima_cli.engine.data.cleaning.markdown import verbatim_lines, without
+from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from nima_cli.engine.data.document import with_line_feeds
 
+# As many characters of contents may be an example that is worth reading.
+EXAMPLE_CHARACTERS = 200
+LEFT_OUT = "…"
+_DATA_HEAD = re.compile(
+    r"data:(?<![\w-]data:)(?:[\w.+-]{1,80}/[\w.+-]{1,80})?(?:;[\w.+-]{1,40}(?:=[^\s,;\"'()<>]{0,80})?){0,5},"
+)
+# In quotes, contents may hold spaces if they are percent-encoded, and line ends if they are base64.
+_QUOTED = {
+    '"': re.compile(r"(?:[^\"\\\n]*+|[A-Za-z0-9+/=_%\s-]*+)(?=\\?\")"),
+    "'": re.compile(r"(?:[^'\\\n]*+|[A-Za-z0-9+/=_%\s-]*+)(?=\\?')"),
+}
+_BARE = re.compile(r"[^\s\"<>()\\`|]*+(?:\([^\s\"<>()\\`|]*+\)[^\s\"<>()\\`|]*+)*+")
 _DATA = "data:"
 _BAR = re.compile(r"(?<!\\)\|")
 _MIGHT_HOLD = re.compile(r"\]\(|\]:|<[A-Za-z][\w+.-]{1,31}:|<[^\s<>@]{1,64}@")
 _MIGHT_HOLD_DATA = re.compile(r"(?:\]\(|\]:)\s*<?data:")
 
 
-@dataclass(frozen=True, slots=True)
-class _Link:
-    """A link, picture or autolink, and what of the text around it is cut: [start, end) twice."""
+def shorten_data_uris(text: str, counts: CleaningCounts) -> str:
+    """`text` with `data:image/png;base64,…` for every data URI whose contents are longer than an example."""
+    if _DATA not in text:
+        return text
+    parts: list[str] = []
+    last = 0
+    for head in _DATA_HEAD.finditer(text):
+        if head.start() < last:
+            continue
+        end = _data_end(text, head)
+        if end - head.end() > EXAMPLE_CHARACTERS:
+            parts += text[last : head.end()], LEFT_OUT
+            last = end
+            counts.data_uris += 1
+    return "".join([*parts, text[last:]])
 
-    target: str
-    before: tuple[int, int]
-    after: tuple[int, int]
+
+def _data_end(text: str, head: re.Match[str]) -> int:
+    quoted = _QUOTED.get(text[head.start() - 1 : head.start()])
+    found = quoted.match(text, head.end()) if quoted is not None else None
+    found = found or _BARE.match(text, head.end())
+    assert found is not None, "it matches nothing, too"
+    return found.end()
 
 
 class _Parser(MarkdownIt):
@@ -94,9 +120,9 @@ def _autolink(state: StateInline, silent: bool) -> bool:
 
 
 def _note(state: StateInline, target: str, before: tuple[int, int], after: tuple[int, int]) -> None:
+    """Remember a link, picture or autolink, and what of the text around it is cut: [start, end) twice."""
     base = state.env["base"]
-    shifted = ((start + base, end + base) for start, end in (before, after))
-    state.env["links"].append(_Link(target, *shifted))
+    state.env["links"].append((target, *((start + base, end + base) for start, end in (before, after))))
 
 
 def _reference(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
@@ -106,32 +132,27 @@ def _reference(state: StateBlock, start_line: int, end_line: int, silent: bool) 
     return reference(state, start_line, end_line, silent)
 
 
-def strip_links(text: str, report: CleanReport, *, only_data: bool = False) -> str:
+def strip_links(text: str, counts: CleaningCounts, *, only_data: bool = False) -> str:
     """`text` with the text of links and pictures instead of the whole of them, outside code, and no definitions.
 
     Footnotes stay, and so do references to what is defined nowhere.
 
     Args:
         only_data: only those whose target is a data URI.
-        report: what was done is added to it.
     """
     if (only_data and _DATA not in text) or not (_MIGHT_HOLD_DATA if only_data else _MIGHT_HOLD).search(text):
         return text
     text = with_line_feeds(text)
-    cuts = []
-    for target, stretches in _targets(text):
+    cuts: list[tuple[int, int]] = []
+    for target, spans in _targets(text):
         if not only_data:
-            report.links += 1
+            counts.links += 1
         elif target.startswith(_DATA):
-            report.data_uris += not target.endswith(LEFT_OUT)
+            counts.data_uris += not target.endswith(LEFT_OUT)
         else:
             continue
-        cuts += stretches
-    kept, last = [], 0
-    for start, end in sorted(cuts):
-        kept.append(text[last:start])
-        last = end
-    return "".join([*kept, text[last:]])
+        cuts += spans
+    return without(text, sorted(cuts))
 
 
 def _targets(text: str) -> Iterator[tuple[str, list[tuple[int, int]]]]:
@@ -146,43 +167,35 @@ def _targets(text: str) -> Iterator[tuple[str, list[tuple[int, int]]]]:
         first, end = (line + skipped for line in definition["map"])
         yield definition["href"], [(begins[first], min(begins[end], len(text)))]
     code = bytearray(len(lines))
-    for first, end, _ in code_lines(text, lines):
+    for first, end, _ in verbatim_lines(text, lines, only_code=True):
         code[first:end] = b"\1" * (end - first)
     end = 0
     for token in tokens:
         if token.map is None or token.type not in ("inline", "html_block") or code[token.map[0] + skipped]:
             continue
         # After the one before, which may be in the same row of a table.
-        inline = _find(token.content, text, max(end, begins[token.map[0] + skipped]))
-        if inline is None:
+        content, offsets = _find(token.content, text, max(end, begins[token.map[0] + skipped]))
+        if not offsets:
             continue
-        end = inline.offset_in_text(len(inline.content))
+
+        def in_text(offset: int, offsets: list[tuple[int, int]] = offsets) -> int:
+            here, there = offsets[bisect_right(offsets, offset, key=itemgetter(0)) - 1]
+            return there + offset - here
+
+        end = in_text(len(content))
         environment["links"] = []
-        if "[" in inline.content or "<" in inline.content:
-            _parser().inline.parse(inline.content, _parser(), environment, [])
-        for found in environment["links"]:
-            at = inline.offset_in_text
-            yield found.target, [(at(start), at(end)) for start, end in (found.before, found.after)]
+        if "[" in content or "<" in content:
+            _parser().inline.parse(content, _parser(), environment, [])
+        for target, *spans in environment["links"]:
+            yield target, [(in_text(start), in_text(stop)) for start, stop in spans]
 
 
-@dataclass(frozen=True, slots=True)
-class _Inline:
-    """What the parser made of some lines, and where in the text each of its own begins: (offset here, offset there)."""
+def _find(content: str, text: str, place: int) -> tuple[str, list[tuple[int, int]]]:
+    """Where `content` is in `text` from `place` on, as (offset in it, offset in the text) for each of its lines.
 
-    content: str
-    lines: list[tuple[int, int]]
-
-    def offset_in_text(self, offset: int) -> int:
-        here, there = self.lines[bisect_right(self.lines, offset, key=itemgetter(0)) - 1]
-        return there + offset - here
-
-
-def _find(content: str, text: str, place: int) -> _Inline | None:
-    """Where `content` is in `text` from `place` on; None if the parser changed more than what stands before its lines.
-
-    That is the marks of lists and quotes, and white space.
+    Empty if the parser changed more than what stands before its lines: the marks of lists and quotes, and white space.
     """
-    lines: list[tuple[int, int]] = []
+    offsets: list[tuple[int, int]] = []
     here = 0
     for line in content.split("\n"):
         bare = line.lstrip(" \t")
@@ -191,9 +204,9 @@ def _find(content: str, text: str, place: int) -> _Inline | None:
         there = text.find(bare, place, line_end)
         if there < 0:
             # In a table, `|` is written as `\|`.
-            return _find(_BAR.sub(r"\\|", content), text, place) if _BAR.search(content) and not lines else None
-        indent = len(line) - len(bare)
-        lines.append((here, there - indent))
+            escaped = _BAR.sub(r"\\|", content)
+            return _find(escaped, text, place) if escaped != content and not offsets else (content, [])
+        offsets.append((here, there - (len(line) - len(bare))))
         here += len(line) + 1
         place = line_end + 1
-    return _Inline(content, lines)
+    return content, offsets

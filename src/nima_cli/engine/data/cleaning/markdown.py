@@ -1,4 +1,4 @@
-"""Where the blocks of a Markdown text are, by line; knows nothing of what is done with them.
+"""Where the blocks of a Markdown text are, by line.
 
 Structure comes from a CommonMark parser (markdown-it-py), never from a mark at a line's start: `# x` inside a fence is
 code, and a fence may be nested in lists, longer than three marks, or never closed.
@@ -7,12 +7,11 @@ code, and a fence may be nested in lists, longer than three marks, or never clos
 import functools
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
 from nima_cli.engine.data.cleaning.front_matter import read_front_matter
 
@@ -32,6 +31,7 @@ _KINDS: dict[str, BlockKind] = {
 }
 # Byte for byte in any cleaning, whole wherever they fit when cutting.
 VERBATIM: frozenset[BlockKind] = frozenset({"front_matter", "fence", "code", "table", "html"})
+_CODE: frozenset[BlockKind] = frozenset({"fence", "code", "html"})
 _HOLDS_CODE = re.compile(r"<(?:pre|script|style|textarea)", re.IGNORECASE)
 _PRE_OPEN = re.compile(r"<pre\b", re.IGNORECASE)
 _PRE_CLOSE = re.compile(r"</pre\s*>", re.IGNORECASE)
@@ -80,30 +80,31 @@ def blocks(text: str) -> tuple[Block, ...]:
             # The parser counts trailing blank lines to code and lists; an unclosed fence really owns them.
             while kind != "fence" and end > start + 1 and not lines[end - 1].strip(" \t"):
                 end -= 1
-            found.append(Block(kind, start, end, _level(token), token.level))
+            level = int(token.tag[1]) if kind == "heading" else 0
+            found.append(Block(kind, start, end, level, token.level))
     return tuple(found)
 
 
-def _level(token: Token) -> int:
-    return int(token.tag[1]) if token.type == "heading_open" else 0
+def verbatim_lines(text: str, lines: list[str], *, only_code: bool = False) -> Iterator[tuple[int, int, BlockKind]]:
+    """(first line, line after the last, kind) of what stays byte for byte, in order.
 
-
-def code_lines(text: str, lines: list[str]) -> Iterator[tuple[int, int, BlockKind]]:
-    """(first line, line after the last, kind) of what is code and must stay byte for byte, in order."""
+    Args:
+        only_code: without tables, front matter, and HTML that holds no code.
+    """
     last = 0
     for block in blocks(text):
-        if block.end <= last or block.kind not in ("fence", "code", "html"):
+        if block.end <= last or block.kind not in (_CODE if only_code else VERBATIM):
             continue
         end = block.end
         if block.kind == "html":
-            if not _HOLDS_CODE.search("\n".join(lines[block.start : end])):
+            if only_code and not _HOLDS_CODE.search("\n".join(lines[block.start : end])):
                 continue
-            end = end_of_pre(text, lines, block)
+            end = _end_of_pre(text, lines, block)
         yield max(block.start, last), end, block.kind
         last = end
 
 
-def end_of_pre(text: str, lines: list[str], block: Block) -> int:
+def _end_of_pre(text: str, lines: list[str], block: Block) -> int:
     """Where an HTML block really ends: CommonMark ends most of them at a blank line, even inside an open `<pre>`."""
     html = "\n".join(lines[block.start : block.end])
     if len(_PRE_OPEN.findall(html)) <= len(_PRE_CLOSE.findall(html)):
@@ -117,3 +118,12 @@ def end_of_pre(text: str, lines: list[str], block: Block) -> int:
 def _pre_closings(text: str) -> tuple[int, ...]:
     """The lines that close a `<pre>`."""
     return tuple(index for index, line in enumerate(text.split("\n")) if _PRE_CLOSE.search(line))
+
+
+def without(text: str, cuts: Iterable[tuple[int, int]]) -> str:
+    """`text` without what lies in `cuts`, each [start, end), in order."""
+    kept, last = [], 0
+    for start, end in cuts:
+        kept.append(text[last:start])
+        last = end
+    return "".join([*kept, text[last:]])

@@ -1,4 +1,4 @@
-"""Takes out of MDX what is run rather than shown: imports and exports; knows no other markup.
+"""Takes out of MDX what is run rather than shown: imports and exports.
 
 Code that only begins like one of them stays: `import "fmt"`, `export PATH=$PATH:/x`, a sentence on exports.
 """
@@ -8,8 +8,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
 
-from nima_cli.engine.data.cleaning.markdown import code_lines
-from nima_cli.engine.data.cleaning.whitespace import CleanReport
+from nima_cli.engine.data.cleaning.markdown import verbatim_lines, without
+from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 
 _NAME = r"[A-Za-z_$][\w$]*+"
 _STRING = r"(?:\"[^\"\n]{1,300}\"|'[^'\n]{1,300}')"
@@ -40,28 +40,30 @@ _UNFINISHED = ("=", "=>", ",", "(", "+", "?", ":", "&&", "||")
 _GOES_ON = re.compile(r"\n[ \t]++[.?:|&+]")
 
 
-def without_statements(text: str, report: CleanReport) -> str:
+def without_statements(text: str, counts: CleaningCounts) -> str:
     """`text` without the imports and exports that begin a line outside code, with all the lines that each takes.
 
     Args:
         text: Markdown with LF line ends.
-        report: what was done is added to it.
     """
-    kept: list[str] = []
-    last = 0
-    for start, end in _statements(text):
-        kept.append(text[last:start])
-        last = end
-        report.shortcodes += 1
-    return "".join([*kept, text[last:]]) if last else text
+    statements = list(_statements(text))
+    counts.shortcodes += len(statements)
+    return without(text, statements)
 
 
 def _statements(text: str) -> Iterator[tuple[int, int]]:
-    """Where the statements are, in order; none begins inside another, so that what is not closed is read once."""
+    """Where the statements are, in order. They do not overlap, so that unclosed ones are read once."""
     heads = [found.start() for found in _HEAD.finditer(text)]
     if not heads:
         return
-    code = list(_code(text))
+    lines = text.split("\n")
+    offsets = [0, *accumulate(len(line) + 1 for line in lines)]
+    # Indented lines may be those of a statement.
+    code = [
+        (offsets[start], offsets[end])
+        for start, end, kind in verbatim_lines(text, lines, only_code=True)
+        if kind != "code"
+    ]
     starts = [start for start, _ in code]
     free = [head for head in heads if not (n := bisect_right(starts, head)) or head >= code[n - 1][1]]
     limits = sorted([*free, *starts, len(text)])
@@ -69,15 +71,6 @@ def _statements(text: str) -> Iterator[tuple[int, int]]:
         end = _end(text, head, limits[bisect_right(limits, head)])
         if end is not None:
             yield head, end
-
-
-def _code(text: str) -> Iterator[tuple[int, int]]:
-    """Where fences and `<pre>` begin and end; indented lines may be those of a statement."""
-    lines = text.split("\n")
-    offsets = [0, *accumulate(len(line) + 1 for line in lines)]
-    for start, end, kind in code_lines(text, lines):
-        if kind != "code":
-            yield offsets[start], offsets[end]
 
 
 def _end(text: str, start: int, limit: int) -> int | None:

@@ -1,13 +1,17 @@
-"""What Hugo's shortcodes say in plain Markdown; knows nothing of where in a text they stand.
+"""What Hugo's shortcodes and lines with `:::` say in plain Markdown.
 
 Hugo fills `{{< name … >}}` and `{{% name … %}}` when a site is built. Those that hold code become fences; those that
 stand for words leave their words; the rest leaves nothing but what stands between an opening and a closing one.
+
+Docusaurus, VitePress, Pandoc, MyST and DocFX open and close blocks with colons: `:::note Title`, `:::tip[Title]`,
+`::: {.class title="Title"}`, `:::{tip} Title`, `:::image alt-text="Words":::`, `:::`, and with more colons outside.
 """
 
 import re
+from bisect import bisect_right
 
 from nima_cli.engine.data.cleaning.markdown import blocks
-from nima_cli.engine.data.cleaning.whitespace import CleanReport
+from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 
 # Hugo writes a shortcode that it shall not fill as `{{</* name */>}}`.
 SHORTCODE = r"\{(?P<short>\{(?:<(?:[^{\0]|\{(?!\{)){0,2000}?>|%(?:[^{\0]|\{(?!\{)){0,2000}?%)\}\})"
@@ -22,6 +26,19 @@ _FIRST = re.compile(r"""\{\{[<%]\s*[\w-]+\s+(?:"([^"]*)"|`([^`]*)`|(\S+))""")
 _SPOKEN = frozenset({"ref", "relref", "heading"})
 _TICKS = re.compile(r"`{3,}")
 
+_COLONS = ":::"
+_DIRECTIVE_NAME = re.compile(r"(?:\{(?P<braced>[^{}]*)\}|(?P<name>[A-Za-z][\w-]*+))(?=[ \t\[{]|\Z)")
+_BRACKET = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*+\])*+)\]")
+_ATTRIBUTE = re.compile(r"""(?<![\w-])([\w-]++)=(?:"([^"]*)"|'([^']*)')""")
+_ATTRIBUTES_AT_END = re.compile(r"\{[^{}]*+\}\Z")
+_SAID = ("title", "alt-text", "alt", "label")
+# What stands behind these names is a file or a language.
+_NAMES_WITHOUT_TITLE = frozenset(
+    {"code", "code-block", "code-cell", "csv-table", "figure", "iframe", "image", "include", "literalinclude", "math",
+     "raw", "toctree", "video"}
+)  # fmt: skip
+_OPTION = re.compile(r"[ \t]*:[A-Za-z][\w-]*:(?:[ \t].*)?")
+
 
 def plain_shortcode(mark: str) -> str:
     """The words that one shortcode stands for; empty if it is only a mark."""
@@ -35,7 +52,7 @@ def plain_shortcode(mark: str) -> str:
     return ""
 
 
-def fence_code_shortcodes(text: str, report: CleanReport) -> str:
+def fence_code_shortcodes(text: str, counts: CleaningCounts) -> str:
     """Write `{{< text bash >}}` … `{{< /text >}}`, and the same with `highlight`, as fences; what they hold is kept.
 
     Only marks on lines of their own outside fences count, and only when they are closed.
@@ -43,39 +60,59 @@ def fence_code_shortcodes(text: str, report: CleanReport) -> str:
     if not _CLOSE.search(text):
         return text
     lines = text.split("\n")
-    fenced = bytearray(len(lines))
-    for block in blocks(text):
-        if block.kind == "fence":
-            fenced[block.start : block.end] = b"\1" * (block.end - block.start)
-    closings = _closings(lines)
-    index = 0
-    while index < len(lines):
-        opening = None if fenced[index] else _OPEN.fullmatch(lines[index])
-        end = _next(closings[opening["name"]], index) if opening is not None else None
-        if opening is None or end is None:
-            index += 1
+    fenced = {line for block in blocks(text) if block.kind == "fence" for line in range(block.start, block.end)}
+    closings: dict[str, list[int]] = {"text": [], "highlight": []}
+    for index, line in enumerate(lines):
+        if (closing := _CLOSE.fullmatch(line)) is not None:
+            closings[closing["name"]].append(index)
+    end = -1
+    for index, line in enumerate(lines):
+        opening = _OPEN.fullmatch(line) if index > end and index not in fenced else None
+        later = closings[opening["name"]] if opening is not None else []
+        place = bisect_right(later, index)
+        if opening is None or place == len(later):
             continue
-        longest = max((len(run) for line in lines[index + 1 : end] for run in _TICKS.findall(line)), default=2)
+        end = later[place]
+        longest = max((len(run) for held in lines[index + 1 : end] for run in _TICKS.findall(held)), default=2)
         ticks = "`" * (longest + 1)
         lines[index] = f"{opening['margin']}{ticks}{opening['language']}"
         lines[end] = f"{opening['margin']}{ticks}"
-        report.shortcodes += 2
-        index = end + 1
+        counts.shortcodes += 2
     return "\n".join(lines)
 
 
-def _closings(lines: list[str]) -> dict[str, list[int]]:
-    """Line numbers of the closing marks by name, the last first."""
-    found: dict[str, list[int]] = {"text": [], "highlight": []}
-    for index in range(len(lines) - 1, -1, -1):
-        match = _CLOSE.fullmatch(lines[index])
-        if match is not None:
-            found[match["name"]].append(index)
-    return found
+def plain_directive(line: str) -> str | None:
+    """The title of a block, or the words for a picture, where the line is a mark with `:::`; None if it is none."""
+    said = line.strip(" \t")
+    if not said.startswith(_COLONS):
+        return None
+    said = said.lstrip(":").lstrip(" \t")
+    if said.endswith(_COLONS):
+        said = said.rstrip(":").rstrip(" \t")
+    if not said:
+        return ""
+    found = _DIRECTIVE_NAME.match(said)
+    return None if found is None else _title(found["braced"] or "", found["name"] or "", said[found.end() :])
 
 
-def _next(closings: list[int], index: int) -> int | None:
-    """The first closing after `index`; those before it are used up."""
-    while closings and closings[-1] <= index:
-        closings.pop()
-    return closings[-1] if closings else None
+def _title(braced: str, name: str, rest: str) -> str:
+    bracket = _BRACKET.match(rest)
+    if bracket is not None:
+        return bracket[1].strip()
+    rest = rest.strip()
+    if not rest or rest.startswith("{") or _ATTRIBUTE.match(rest):
+        values = {key: double or single for key, double, single in _ATTRIBUTE.findall(f"{braced} {rest}")}
+        return next((values[key].strip() for key in _SAID if key in values), "")
+    if (name or braced.strip()).lower() in _NAMES_WITHOUT_TITLE:
+        return ""
+    return _ATTRIBUTES_AT_END.sub("", rest).strip()
+
+
+def has_options(line: str) -> bool:
+    """Whether a line that is such a mark may be followed by options, as in MyST."""
+    return line.lstrip(" \t:").startswith("{")
+
+
+def is_option(line: str) -> bool:
+    """Whether a line that follows says `:name: value`."""
+    return _OPTION.fullmatch(line) is not None

@@ -1,9 +1,9 @@
-"""Tidies white space outside code and leaves code byte for byte; knows nothing of where a text came from."""
+"""Tidies white space outside code and leaves code byte for byte."""
 
 import re
 from dataclasses import dataclass, fields
 
-from nima_cli.engine.data.cleaning.markdown import VERBATIM, blocks, end_of_pre
+from nima_cli.engine.data.cleaning.markdown import verbatim_lines
 from nima_cli.engine.data.document import Kind, with_line_feeds
 
 _UNTIDY = re.compile(r"[ \t](?:\n|\Z)|\n[ \t]*\n[ \t]*\n|\A[ \t]*\n|\n\Z")
@@ -14,8 +14,8 @@ _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 
 @dataclass(slots=True)
-class CleanReport:
-    """What cleaning did, summed over the texts it was given to.
+class CleaningCounts:
+    """What cleaning did, summed over all texts; every function that cleans adds to it.
 
     Attributes:
         trailing_spaces: lines that lost white space at their end.
@@ -43,28 +43,24 @@ class CleanReport:
     links: int = 0
     data_uris: int = 0
 
-    def add(self, other: "CleanReport") -> None:
-        """Add what another report counted."""
+    def add(self, other: "CleaningCounts") -> None:
+        """Add what was counted elsewhere."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
 
-def clean(text: str, kind: Kind, report: CleanReport | None = None) -> str:
+def tidy(text: str, kind: Kind, counts: CleaningCounts) -> str:
     """Normalise line ends to LF and, outside code, end lines at their last word and keep single blank lines.
 
     In Markdown (`markdown`, `qa`, `chat`), fences, indented code, tables, HTML and front matter stay byte for byte; in
     `text`, indented blocks (reStructuredText literals and directives) and doctest sessions do. Blank lines before and
     after the text go. Cleaning twice changes nothing more.
-
-    Args:
-        report: if given, what was done is added to it.
     """
-    report = CleanReport() if report is None else report
     text = with_line_feeds(text)
     if not text.isprintable():
-        report.control_characters += len(_CONTROL.findall(text))
-        report.invisible_characters += len(_INVISIBLE.findall(text))
-    # Nearly every file ends with a line end, and that alone is no reason to parse it.
+        counts.control_characters += len(_CONTROL.findall(text))
+        counts.invisible_characters += len(_INVISIBLE.findall(text))
+    # Nearly every file ends with a line end; that alone does not make parsing necessary.
     body = text.removesuffix("\n")
     if body and not _UNTIDY.search(body):
         return body
@@ -72,47 +68,42 @@ def clean(text: str, kind: Kind, report: CleanReport | None = None) -> str:
     opening = _OPENING_BLANKS.match(text)
     if opening is not None:
         blanks = opening[0].split("\n")[:-1]
-        report.blank_lines += len(blanks)
-        report.trailing_spaces += sum(map(bool, blanks))
+        counts.blank_lines += len(blanks)
+        counts.trailing_spaces += sum(map(bool, blanks))
         text = text[opening.end() :]
     lines = text.split("\n")
     verbatim = _text_verbatim(lines) if kind == "text" else _markdown_verbatim(text, lines)
-    return _tidy(lines, verbatim, report)
+    return _joined(lines, verbatim, counts)
 
 
-def _tidy(lines: list[str], verbatim: bytearray, report: CleanReport) -> str:
+def _joined(lines: list[str], verbatim: bytearray, counts: CleaningCounts) -> str:
     """Join `lines` again; `verbatim` holds 1 for every line that must stay as it is."""
     kept: list[str] = []
-    # Blank lines are held back until a line follows that needs one: none opens or closes a text.
+    # Blank lines wait until another line follows, so that a text neither begins nor ends with one.
     blanks = 0
     for line, fixed in zip(lines, verbatim, strict=True):
         if not fixed:
             short = line.rstrip(" \t")
-            report.trailing_spaces += short != line
+            counts.trailing_spaces += short != line
             if not short:
                 blanks += 1
                 continue
             line = short
         if blanks and kept:
             kept.append("")
-        report.blank_lines += max(blanks - 1, 0) if kept else blanks
         blanks = 0
         kept.append(line)
-    # The last line end is no blank line; blank lines that end an unclosed fence are.
-    report.blank_lines += max(blanks - 1, 0)
-    while kept and not kept[-1].strip(" \t"):
+    while kept and not kept[-1].strip(" \t"):  # the end of an unclosed fence
         kept.pop()
-        report.blank_lines += 1
+    # Only blank lines go; what follows the last line end does not count as one.
+    counts.blank_lines += len(lines) - len(kept) - (blanks > 0)
     return "\n".join(kept)
 
 
 def _markdown_verbatim(text: str, lines: list[str]) -> bytearray:
-    verbatim, last = bytearray(len(lines)), 0
-    for block in blocks(text):
-        if block.kind in VERBATIM and block.end > last:
-            start = max(block.start, last)
-            last = end_of_pre(text, lines, block) if block.kind == "html" else block.end
-            verbatim[start:last] = b"\1" * (last - start)
+    verbatim = bytearray(len(lines))
+    for start, end, _ in verbatim_lines(text, lines):
+        verbatim[start:end] = b"\1" * (end - start)
     return verbatim
 
 

@@ -1,4 +1,4 @@
-"""Says what the held-out splits of a dataset share with its train split, and where it comes from; writes nothing."""
+"""Says what the held-out splits of a dataset share with its train split, and where it comes from."""
 
 import heapq
 from array import array
@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli.engine.data.corpus import Corpus
-from nima_cli.engine.data.dedup.contamination import RUN_TOKENS, SharedRun, Stretch, shared_runs
+from nima_cli.engine.data.dedup.contamination import RUN_TOKENS, SharedRun, TokenBlock, shared_runs
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.files import explain
 
 EXAMPLES = 10
-# Hashing takes about 100 bytes a token, and larger stretches are no faster.
-_STRETCH_TOKENS = 2**17
+# Hashing takes about 100 bytes a token, and larger blocks are no faster.
+_BLOCK_TOKENS = 2**17
 _SHOWN_TOKENS = 24
 # Boilerplate of real documentation makes 5 to 12 % of val and test stand in train as well.
 MUCH = 0.25
@@ -28,7 +28,7 @@ Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class SplitOnDisk:
+class EncodedSplit:
     """One split that has been written.
 
     Attributes:
@@ -43,27 +43,24 @@ class SplitOnDisk:
     lengths: Numbers
 
 
-def leak_report(splits: Mapping[str, SplitOnDisk], corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
+def contamination_report(splits: Mapping[str, EncodedSplit], corpus: Corpus, tokenizer: Tokenizer) -> dict[str, Any]:
     """The `leaks` of the metadata: runs of `RUN_TOKENS` and more tokens that train shares with val and with test.
 
     For each held-out split: `runs`, the `tokens` in them, the `documents` that hold them, `near_duplicates` (runs
     between documents of one near-duplicate cluster), `sources` (runs by held-out and train source), and the longest
     runs as `examples`.
-
-    Raises:
-        ResourceError: a file cannot be read.
     """
     boundaries = np.array([tokenizer.bos_id, tokenizer.eos_id])
-    train = partial(_stretches, splits["train"], boundaries)
+    train = partial(_blocks, splits["train"], boundaries)
     report: dict[str, Any] = {"run_tokens": RUN_TOKENS}
     for name, split in splits.items():
         if name != "train":
-            runs = shared_runs(partial(_stretches, split, boundaries), train)
+            runs = shared_runs(partial(_blocks, split, boundaries), train)
             report[name] = _summary(runs, corpus, tokenizer)
     return report
 
 
-def leak_warning(metadata: Mapping[str, Any]) -> str | None:
+def contamination_warning(metadata: Mapping[str, Any]) -> str | None:
     """What to say where much of val or test also stands in train, so that their figures say little; else None.
 
     Args:
@@ -77,17 +74,17 @@ def leak_warning(metadata: Mapping[str, Any]) -> str | None:
     return f"{' and '.join(found)} also stand in train: a model that learns by heart looks good there"
 
 
-def _stretches(split: SplitOnDisk, boundaries: npt.NDArray[np.int64]) -> Iterator[Stretch]:
+def _blocks(split: EncodedSplit, boundaries: npt.NDArray[np.int64]) -> Iterator[TokenBlock]:
     try:
         with split.path.open("rb") as stream:
-            place = np.cumsum(split.lengths) // _STRETCH_TOKENS
+            place = np.cumsum(split.lengths) // _BLOCK_TOKENS
             groups = np.split(np.arange(len(place)), np.flatnonzero(place[1:] != place[:-1]) + 1)
             for group in groups:
                 lengths = split.lengths[group]
                 tokens = np.fromfile(stream, dtype=split.dtype, count=int(lengths.sum())).astype(np.uint32)
                 documents = np.repeat(split.documents[group], lengths)
                 content = ~np.isin(tokens, boundaries)
-                yield Stretch(tokens[content], documents[content])
+                yield TokenBlock(tokens[content], documents[content])
     except OSError as error:
         raise explain(error, split.path, "read") from error
 
@@ -102,7 +99,7 @@ def _summary(runs: Iterator[SharedRun], corpus: Corpus, tokenizer: Tokenizer) ->
 
     longest = heapq.nsmallest(EXAMPLES, counted(), key=lambda run: (-run.tokens, run.document))
     held_out, learned_from, tokens = np.array(numbers, dtype=np.int64).reshape(-1, 3).T
-    clusters, source = corpus.clusters, corpus.rows["source"]
+    clusters, source = corpus.clusters, corpus.table["source"]
     pairs = Counter(zip(source[held_out].tolist(), source[learned_from].tolist(), strict=True))
     return {
         "runs": len(tokens),

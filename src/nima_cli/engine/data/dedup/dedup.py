@@ -1,17 +1,19 @@
-"""Leaves out what says the same as something earlier, and joins what is alike; knows nothing of tokens."""
+"""Leaves out what says the same as something earlier, and joins what is alike into clusters."""
 
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.corpus import Corpus
-from nima_cli.engine.data.dedup.exact import first_of_each
-from nima_cli.engine.data.dedup.near_duplicates import candidates, judge
-from nima_cli.engine.data.diagnostics import Problem
+from nima_cli.engine.data.corpus import Corpus, Place
+from nima_cli.engine.data.dedup.near_duplicates import cluster_duplicates, jaccard, shingles
+from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.parallel import Mapper
-from nima_cli.engine.data.shard import Pairs, similarities
+from nima_cli.engine.data.store.document_store import read_documents
 from nima_cli.errors import DataError
 from nima_cli.events import Event, Progress
 
@@ -19,49 +21,63 @@ MIN_DOCUMENTS = 3
 
 _PAIRS_IN_A_TASK = 512
 
+Numbers = npt.NDArray[np.int64]
 
-def make_unique(config: DataConfig, corpus: Corpus, run: Mapper) -> Generator[Event, None, None]:
-    """Remove exact and near duplicates as `config.dedupe` asks, the earliest of each stays.
 
-    Raises:
-        ResourceError: the spool cannot be read.
-    """
+def remove_duplicates(config: DataConfig, corpus: Corpus, run: Mapper) -> Generator[Event, None, None]:
+    """Remove exact and near duplicates as `config.dedupe` asks; the earliest of each stays."""
     documents = len(corpus.numbers())
     if config.dedupe != "off":
         yield Progress("dedupe", 0, documents, "documents")
-        yield from _exact(corpus)
+        numbers = corpus.numbers()
+        first = numbers[first_of_each(corpus.table["key"][numbers])]
+        yield from _drop(corpus, numbers[first != numbers], "says the same as another", "duplicate")
         if config.dedupe == "near":
-            yield from _near(corpus, run)
+            again = yield from _near_duplicates(corpus, run)
+            yield from _drop(corpus, again, "says nearly the same as another", "near_duplicate")
         yield Progress("dedupe", documents, documents, "documents")
 
 
-def _exact(corpus: Corpus) -> Iterator[Event]:
-    numbers = corpus.numbers()
-    first = numbers[first_of_each(corpus.rows["key"][numbers])]
-    again = numbers[first != numbers]
-    corpus.exact = len(again)
-    for number, document in zip(again.tolist(), corpus.documents(again), strict=True):
-        yield corpus.leave_out(number, Problem(document.where, "says the same as another", "duplicate"))
+def _drop(corpus: Corpus, numbers: Numbers, what: str, reason: str) -> Iterator[Event]:
+    for number, document in zip(numbers.tolist(), corpus.documents(numbers), strict=True):
+        yield corpus.drop(number, Diagnostic(document.where, what, reason))
 
 
-def _near(corpus: Corpus, run: Mapper) -> Iterator[Event]:
-    assert corpus.sketches is not None
-    pairs = candidates(corpus.sketches, corpus.numbers())
+def first_of_each(keys: npt.NDArray[np.uint64]) -> Numbers:
+    """For each document the number of the first with the same key: its own where the content is new.
+
+    Args:
+        keys: uint64 [n, 2], from `content_key`.
+    """
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    sorted_keys = keys[order]
+    begins = np.arange(len(keys))
+    begins[1:][(sorted_keys[1:] == sorted_keys[:-1]).all(axis=1)] = 0
+    first = np.empty(len(keys), dtype=np.int64)
+    # The sort is stable, so the first of a group is its smallest number.
+    first[order] = order[np.maximum.accumulate(begins)]
+    return first
+
+
+def similarities(store: Path, pairs: Sequence[tuple[Place, Place]]) -> list[float]:
+    """The exact Jaccard similarity of each pair of documents."""
+    places = sorted({place for pair in pairs for place in pair})
+    runs = dict(zip(places, map(shingles, read_documents(store, places)), strict=True))
+    return [jaccard(runs[one], runs[other]) for one, other in pairs]
+
+
+def _near_duplicates(corpus: Corpus, run: Mapper) -> Generator[Event, None, Numbers]:
+    """Set the clusters; returns the documents that repeat an earlier one."""
+    assert corpus.signatures is not None
+    pairs = corpus.signatures.candidates(corpus.numbers())
     blocks = np.array_split(pairs, max(1, -(-len(pairs) // _PAIRS_IN_A_TASK)))
-    tasks = (
-        Pairs(corpus.spool, tuple(corpus.places(block[:, 0])), tuple(corpus.places(block[:, 1]))) for block in blocks
-    )
-    values, done = np.zeros(len(pairs)), 0
-    for part in run(similarities, tasks):
-        values[done : done + len(part)] = part
-        done += len(part)
-        yield Progress("dedupe", done, len(pairs), "pairs")
-    found = judge(len(corpus.rows), pairs, values)
-    corpus.clusters = found.clusters
-    corpus.near = len(found.removed)
-    again = np.array([later for later, _ in found.removed], dtype=np.int64)
-    for number, document in zip(again.tolist(), corpus.documents(again), strict=True):
-        yield corpus.leave_out(number, Problem(document.where, "says nearly the same as another", "near_duplicate"))
+    tasks = (list(zip(*map(corpus.places, block.T), strict=True)) for block in blocks)
+    values: list[float] = []
+    for part in run(partial(similarities, corpus.store), tasks):
+        values += part
+        yield Progress("dedupe", len(values), len(pairs), "pairs")
+    removed, corpus.clusters = cluster_duplicates(len(corpus.table), pairs, np.array(values))
+    return np.array(list(removed), dtype=np.int64)
 
 
 def require_enough(corpus: Corpus) -> None:
@@ -70,18 +86,15 @@ def require_enough(corpus: Corpus) -> None:
     Raises:
         DataError: too few documents are left to split.
     """
-    if len(corpus.numbers()) < MIN_DOCUMENTS:
-        raise _too_few(corpus)
-
-
-def _too_few(corpus: Corpus) -> DataError:
     kept, dropped = len(corpus.numbers()), Counter[str]()
+    if kept >= MIN_DOCUMENTS:
+        return
     for report in corpus.reports:
         dropped.update(report.dropped)
     why = ", ".join(f"{number} {reason.replace('_', ' ')}" for reason, number in sorted(dropped.items()))
-    longest = f"; the longest has {corpus.longest} characters" if dropped["too_short"] else ""
-    return DataError(
+    longest = f"; the longest has {corpus.longest_short} characters" if dropped["too_short"] else ""
+    raise DataError(
         f"{kept} usable {'document' if kept == 1 else 'documents'}, and train, val and test need one each"
         + (f" (left out: {why}{longest})" if why else ""),
-        hint="give more documents" + (", or lower `--min-length`" if dropped["too_short"] else ""),
+        hint="give more documents" + (", or lower `min_length=`" if dropped["too_short"] else ""),
     )

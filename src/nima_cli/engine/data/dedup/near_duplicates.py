@@ -1,16 +1,15 @@
-"""Finds documents that say almost the same, from sketches of fixed size; pure functions, knows no files or tokens.
+"""Compares documents that may say almost the same: shingles, MinHash signatures, similarity, clusters.
 
 MinHash (Broder, "On the resemblance and containment of documents", 1997) over runs of five words, with multiply-shift
 hashing (Dietzfelbinger et al. 1997), candidates by banding (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets",
 section 3.4), and one byte of each minimum kept to estimate similarity (b-bit minwise hashing, Li and Koenig 2010). A
-sketch only proposes pairs; the exact Jaccard similarity decides.
+signature only proposes pairs; the exact Jaccard similarity decides.
 """
 
 import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +21,6 @@ from nima_cli.engine.data.document import Document
 SAME, ALIKE = 0.8, 0.6
 RUN_WORDS = 5
 BANDS, ROWS = 25, 5
-# An estimate from one byte of 125 minima has a standard error of at most 0.045.
-_WORTH_COMPARING = ALIKE - 0.15
 _MAX_WORDS_KNOWN = 2**18
 _BLOCK = 2048
 
@@ -67,45 +64,27 @@ def shingles(document: Document) -> U64:
 
 
 @dataclass(frozen=True, slots=True)
-class Sketches:
-    """Sketches of n documents.
+class Signatures:
+    """MinHash signatures of n documents.
 
     Attributes:
         bands: uint32 [n, BANDS], equal where documents may be alike.
-        marks: uint8 [n, BANDS * ROWS], one byte of each minimum.
+        minima: uint8 [n, BANDS * ROWS], one byte of each minimum.
     """
 
     bands: npt.NDArray[np.uint32]
-    marks: npt.NDArray[np.uint8]
-
-    def band(self, number: int) -> npt.NDArray[np.uint32]:
-        """One column of `bands`."""
-        return self.bands[:, number]
-
-    def marks_of(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Rows of `marks`."""
-        return self.marks[numbers]
+    minima: npt.NDArray[np.uint8]
 
 
-class Sketched(Protocol):
-    """Sketches wherever they are kept; see `Sketches`."""
-
-    def band(self, number: int, /) -> npt.NDArray[np.uint32]: ...
-    def marks_of(self, numbers: npt.NDArray[np.int64], /) -> npt.NDArray[np.uint8]: ...
-
-
-def sketch(documents: Sequence[Document]) -> Sketches:
-    """Sketch every document."""
-    minima = np.stack([_minima(shingles(document)) for document in documents]) if documents else _NONE
+def minhash(documents: Sequence[Document]) -> Signatures:
+    """The signature of every document."""
+    minima = np.array([_minima(shingles(document)) for document in documents], dtype=np.uint64)
+    minima = minima.reshape(len(documents), BANDS * ROWS)
     bands = np.zeros((len(minima), BANDS), dtype=np.uint64)
     for row in range(ROWS):
         bands = (bands ^ minima[:, row::ROWS]) * np.uint64(0xD6E8FEB86659FD93)
         bands ^= bands >> np.uint64(32)
-    marks = (minima >> np.uint64(40)).astype(np.uint8)
-    return Sketches(bands.astype(np.uint32), marks)
-
-
-_NONE = np.zeros((0, BANDS * ROWS), dtype=np.uint64)
+    return Signatures(bands.astype(np.uint32), (minima >> np.uint64(40)).astype(np.uint8))
 
 
 def _minima(runs: U64) -> U64:
@@ -124,61 +103,19 @@ def jaccard(one: U64, other: U64) -> float:
     return common / union if union else 1.0
 
 
-def candidates(sketches: Sketched, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Pairs of documents worth comparing.
-
-    Args:
-        numbers: increasing rows of `sketches` to look at.
-
-    Returns:
-        int64 [pairs, 2], sorted, each (earlier, later); every document that shares a band with others is paired with
-        the first of them and with the one before it, so the number of pairs is linear in that of documents.
-    """
-    found = np.zeros(0, dtype=np.uint64)
-    for band in range(BANDS):
-        keys = sketches.band(band)[numbers]
-        order = np.argsort(keys, kind="stable")
-        keys, members = keys[order], numbers[order].astype(np.uint64)
-        begins = np.concatenate([[True], keys[1:] != keys[:-1]]) if len(keys) else np.zeros(0, dtype=bool)
-        firsts = members[np.maximum.accumulate(np.where(begins, np.arange(len(keys)), 0))]
-        befores = np.concatenate([members[:1], members[:-1]])
-        later = ~begins
-        pairs = [(side[later] << np.uint64(32)) | members[later] for side in (firsts, befores)]
-        found = np.unique(np.concatenate([found, *pairs]))
-    pairs_of = np.stack([found >> np.uint64(32), found & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
-    return pairs_of[_estimate(sketches, pairs_of) >= _WORTH_COMPARING]
-
-
-def _estimate(sketches: Sketched, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Similarity of each pair, from the share of equal marks less what chance makes equal."""
-    equal = np.zeros(len(pairs))
-    for start in range(0, len(pairs), _BLOCK):
-        block = pairs[start : start + _BLOCK]
-        marks, others = sketches.marks_of(block[:, 0]), sketches.marks_of(block[:, 1])
-        equal[start : start + _BLOCK] = (marks == others).mean(axis=1)
-    return (equal - 1 / 256) / (1 - 1 / 256)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdicts:
-    """What near-duplicate search found.
-
-    Attributes:
-        removed: (document, the earlier one that it repeats), by document.
-        clusters: int64, for every document the smallest number in its cluster.
-    """
-
-    removed: tuple[tuple[int, int], ...]
-    clusters: npt.NDArray[np.int64]
-
-
-def judge(documents: int, pairs: npt.NDArray[np.int64], similarity: npt.NDArray[np.float64]) -> Verdicts:
+def cluster_duplicates(
+    documents: int, pairs: npt.NDArray[np.int64], similarity: npt.NDArray[np.float64]
+) -> tuple[dict[int, int], npt.NDArray[np.int64]]:
     """Remove what repeats an earlier document that stays, and join what is alike.
 
     Args:
         documents: how many there are.
         pairs: int64 [pairs, 2], each (earlier, later).
         similarity: exact Jaccard similarity of each pair.
+
+    Returns:
+        What is removed, in order, each with the earlier document that it repeats; and int64 [documents], the smallest
+        number in the cluster of each.
     """
     parent: dict[int, int] = {}  # of those that are not alone
 
@@ -198,4 +135,4 @@ def judge(documents: int, pairs: npt.NDArray[np.int64], similarity: npt.NDArray[
     clusters = np.arange(documents)
     for number in parent:
         clusters[number] = root(number)
-    return Verdicts(tuple(sorted(removed.items())), clusters)
+    return removed, clusters

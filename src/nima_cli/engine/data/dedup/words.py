@@ -1,4 +1,4 @@
-"""What the words of a text are, in scripts with spaces and without; knows nothing of what they are counted for."""
+"""What the words of a text are, in scripts with spaces and without."""
 
 import re
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""The embedded source: documents and questions from documentation already on this machine; never imports what it reads.
+"""The embedded source: documents and questions from the documentation already on this machine.
 
 It reads the standard library of the running Python, the language topics of `pydoc`, and the packages that nima depends
-on. For given versions of these the result is the same everywhere.
+on, without importing any of it. For given versions of these the result is the same everywhere.
 """
 
 import hashlib
@@ -16,27 +16,18 @@ from pydoc_data.topics import topics
 
 from nima_cli.config.data_schema import BUILTIN_SOURCE
 from nima_cli.engine.data.document import Document, Turn
-from nima_cli.engine.data.ingest.docstrings import Entry, read_added, read_source
+from nima_cli.engine.data.ingest.docstrings import DocEntry, read_added, read_source
 
 # Raised when the layout below changes, so that datasets made with the old one are known as stale.
 LAYOUT = 1
 
 # Import name -> distribution name: what nima itself depends on.
 PACKAGES = {
-    "filelock": "filelock",
-    "markdown_it": "markdown-it-py",
-    "matplotlib": "matplotlib",
-    "numpy": "numpy",
-    "platformdirs": "platformdirs",
-    "prompt_toolkit": "prompt_toolkit",
-    "pydantic": "pydantic",
-    "pydantic_settings": "pydantic-settings",
-    "rich": "rich",
-    "tensorboard": "tensorboard",
-    "torch": "torch",
-    "typer": "typer",
-    "yaml": "PyYAML",
-}
+    "filelock": "filelock", "markdown_it": "markdown-it-py", "matplotlib": "matplotlib", "numpy": "numpy",
+    "platformdirs": "platformdirs", "prompt_toolkit": "prompt_toolkit", "pydantic": "pydantic",
+    "pydantic_settings": "pydantic-settings", "rich": "rich", "tensorboard": "tensorboard", "torch": "torch",
+    "typer": "typer", "yaml": "PyYAML",
+}  # fmt: skip
 # Files whose calls attach documentation to compiled functions -> what a bare name in them belongs to.
 ATTACHED = {
     "numpy/_core/_add_newdocs.py": "numpy",
@@ -51,41 +42,12 @@ ATTACHED = {
 # library that some systems leave out, so that equal versions would not give equal documents.
 SKIPPED = frozenset(
     {
-        "antigravity",
-        "ao",
-        "backends",
-        "benchmarks",
-        "caffe2",
-        "conftest",
-        "distutils",
-        "drawing",
-        "dist-packages",
-        "ensurepip",
-        "extern",
-        "externals",
-        "f2py",
-        "fx",
-        "idlelib",
-        "lib-dynload",
-        "lib2to3",
-        "msilib",
-        "onnx",
-        "plugins",
-        "pydoc_data",
-        "readwrite",
-        "site-packages",
-        "test",
-        "testing",
-        "tests",
-        "this",
-        "tkinter",
-        "turtle",
-        "turtledemo",
-        "v1",
-        "vendor",
-        "vendored",
+        "antigravity", "ao", "backends", "benchmarks", "caffe2", "conftest", "distutils", "drawing",
+        "dist-packages", "ensurepip", "extern", "externals", "f2py", "fx", "idlelib", "lib-dynload", "lib2to3",
+        "msilib", "onnx", "plugins", "pydoc_data", "readwrite", "site-packages", "test", "testing", "tests", "this",
+        "tkinter", "turtle", "turtledemo", "v1", "vendor", "vendored",
     }
-)
+)  # fmt: skip
 # Longer documentation reads better on its module's page than as an answer.
 _ANSWER_CHARACTERS = 1500
 _QUESTIONS = {
@@ -136,17 +98,17 @@ def _first_time(doc: str, seen: set[bytes]) -> bool:
     return not known
 
 
-def _choice(entry: Entry, purpose: str, options: int) -> int:
+def _choice(entry: DocEntry, purpose: str, options: int) -> int:
     """A number below `options` that depends on the entry's name alone."""
     digest = hashlib.blake2b(f"{purpose} {entry.name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") % options
 
 
-def _is_answer(entry: Entry) -> bool:
+def _is_answer(entry: DocEntry) -> bool:
     return entry.kind != "module" and len(entry.doc) <= _ANSWER_CHARACTERS and _choice(entry, "use", 2) == 0
 
 
-def _page(module: str, entries: Sequence[Entry]) -> str:
+def _page(module: str, entries: Sequence[DocEntry]) -> str:
     parts = [f"# {module}"]
     for entry in entries:
         if entry.kind != "module":
@@ -155,7 +117,7 @@ def _page(module: str, entries: Sequence[Entry]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _pair(entry: Entry) -> tuple[Turn, Turn]:
+def _pair(entry: DocEntry) -> tuple[Turn, Turn]:
     questions = _EXAMPLE_QUESTIONS if "```" in entry.doc else _QUESTIONS[entry.kind]
     question = questions[_choice(entry, "question", len(questions))]
     called = entry.kind == "function" and "call" in question
@@ -163,7 +125,7 @@ def _pair(entry: Entry) -> tuple[Turn, Turn]:
     return Turn("user", question.format(entry.name)), Turn("assistant", answer)
 
 
-def _modules() -> Iterator[tuple[str, list[Entry]]]:
+def _modules() -> Iterator[tuple[str, list[DocEntry]]]:
     """Yield (module, its entries), the standard library first, then the packages by name."""
     library = Path(sysconfig.get_path("stdlib"))
     for module, file in _python_files(library, ""):

@@ -1,4 +1,4 @@
-"""What readers give: values with their places, and text that is strict UTF-8; knows nothing of formats."""
+"""What readers give: values with their places, and strict UTF-8 text."""
 
 import codecs
 import io
@@ -6,78 +6,57 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nima_cli.engine.data.diagnostics import Problem
+from nima_cli.engine.data.diagnostics import UnusableError
 
 MAX_RECORD_BYTES = 16 * 2**20
 TOO_LARGE = f"record larger than {MAX_RECORD_BYTES // 2**20} MB"
 _BLOCK = 2**18
+_HINT = "name its encoding, such as `encoding=windows-1252`, or convert it: `iconv -f WINDOWS-1252 -t UTF-8`"
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class DecodedValue:
     """Text of a document, or a decoded JSON value, and where it began."""
 
     where: str
     value: Any
 
 
-class UndecodableError(Exception):
-    """Bytes that are no text; `problem` says which."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
-
-
-def decode(data: bytes, name: str, offset: int = 0, line: int = 1) -> str | Problem:
-    """Strict UTF-8 with its byte-order mark dropped; anything else is a problem with byte, offset and line.
+def decode(data: bytes, offset: int = 0, line: int = 1) -> str:
+    """Strict UTF-8 without its byte-order mark.
 
     Args:
-        data: bytes of the file `name` from byte `offset`, which is on `line`.
+        data: bytes of a file from byte `offset`, which is on `line`.
+
+    Raises:
+        UnusableError: not UTF-8, or binary; names the byte with its offset and line.
     """
     if offset == 0 and data.startswith(codecs.BOM_UTF8):
         data, offset = data[3:], 3
     nul = data.find(b"\0")
     if nul >= 0:
-        return Problem(name, f"looks binary (NUL at byte {offset + nul})", "binary")
+        raise UnusableError(f"looks binary (NUL at byte {offset + nul})", "binary")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        at = line + data.count(b"\n", 0, error.start)
-        what = f"byte 0x{data[error.start]:02x} at offset {offset + error.start} (line {at}) is not UTF-8"
-        hint = "name its encoding, such as `--encoding windows-1252`, or convert it: `iconv -f WINDOWS-1252 -t UTF-8`"
-        return Problem(name, what, "not_utf8", hint)
+        line += data.count(b"\n", 0, error.start)
+        what = f"byte 0x{data[error.start]:02x} at offset {offset + error.start} (line {line}) is not UTF-8"
+        raise UnusableError(what, "not_utf8", hint=_HINT) from error
 
 
-def text_blocks(stream: io.BufferedIOBase, name: str) -> Iterator[str]:
-    """The text of a stream in blocks, none of them empty.
+def text_blocks(stream: io.BufferedIOBase) -> Iterator[str]:
+    """The text of a stream in blocks that are never empty.
 
     Raises:
-        UndecodableError: as for `decode`; what came before was yielded.
+        UnusableError: as for `decode`.
     """
-    offset, line, rest = 0, 1, b""
-    while block := stream.read(_BLOCK):
+    offset, line, rest, block = 0, 1, b"", b"?"
+    while block:
+        block = stream.read(_BLOCK)
         data = rest + block
-        cut = len(data) - _unfinished(data)
-        if text := _decoded(data[:cut], name, offset, line):
+        # A character that the end of the block cuts off waits for the next one.
+        tail = data[-3:] if block else b""
+        cut = len(data) - len(tail) + codecs.utf_8_decode(tail, "ignore")[1]
+        if text := decode(data[:cut], offset, line):
             yield text
         rest, offset, line = data[cut:], offset + cut, line + data.count(b"\n", 0, cut)
-    if rest:
-        yield _decoded(rest, name, offset, line)
-
-
-def _decoded(data: bytes, name: str, offset: int, line: int) -> str:
-    text = decode(data, name, offset, line)
-    if isinstance(text, Problem):
-        raise UndecodableError(text)
-    return text
-
-
-def _unfinished(data: bytes) -> int:
-    """Bytes at the end that begin a character and do not end it."""
-    for back, byte in enumerate(reversed(data[-3:]), start=1):
-        if byte >= 0xC0:
-            return back if back < 2 + (byte >= 0xE0) + (byte >= 0xF0) else 0
-        if byte < 0x80:
-            return 0
-    return 0

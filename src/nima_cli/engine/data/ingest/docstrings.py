@@ -1,10 +1,10 @@
-"""Reads the documentation strings of Python source files by parsing them; never imports what it reads about."""
+"""Reads the documentation strings of Python source files by parsing them, without importing them."""
 
 import ast
 import inspect
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,8 @@ _MAX_SIGNATURE = 240
 # A role with or without its name: :func:`~torch.abs`, `.Axes`, :ref:`the text <label>`.
 _ROLE = re.compile(r"(?::(?:[a-z]+:)?[a-z]+:`[~.!]*|(?<!`)`[~.!]+)([^`<>\n]+?)(?:\s*<[^>`]*>)?`")
 _LITERAL = re.compile(r"``([^`\n]+)``")
+# A doctest session ends at a blank line, unless another prompt follows it.
+_SESSION = re.compile(r"^([^\S\n]*)>>> [^\n]*(?:\n(?=[^\n]*\S)[^\n]*|\n[^\S\n]*(?=\n[^\S\n]*>>> ))*", re.MULTILINE)
 _FORMAT = re.compile(r"\{\{|\}\}|\{(\w+)\}")
 # Stands for a piece of text that could not be found; no documentation holds it by itself.
 _UNKNOWN = "\0"
@@ -21,11 +23,11 @@ _UNKNOWN = "\0"
 _SIGNATURE = re.compile(r"\A\s*(?:--\s+)?([\w.]+\(.*?\)(?: *-> *[^\n]*)?) *\n", re.DOTALL)
 _ADDERS = frozenset({"add_docstr", "_add_docstr", "add_docstr_all", "add_newdoc"})
 
-EntryKind = Literal["module", "class", "function"]
+DocKind = Literal["module", "class", "function"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DocEntry:
     """The documentation of one thing.
 
     Attributes:
@@ -34,35 +36,34 @@ class Entry:
         doc: Markdown, dedented, examples in fences.
     """
 
-    kind: EntryKind
+    kind: DocKind
     name: str
     signature: str
     doc: str
 
 
-def read_source(path: Path, module: str) -> list[Entry]:
+def read_source(path: Path, module: str) -> list[DocEntry]:
     """Public documentation strings of at least `MIN_CHARACTERS` in one file, in the order of the source.
 
     A file that cannot be read or parsed (code for another version) has none.
     """
-    tree = _parse(path)
-    return [] if tree is None else list(_entries(tree, module, ""))
+    return list(_entries(_parse(path), module, ""))
 
 
-def _parse(path: Path) -> ast.Module | None:
+def _parse(path: Path) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError):
-        return None
+        return ast.Module([], [])
 
 
-def _entries(node: ast.Module | ast.ClassDef, module: str, prefix: str) -> Iterator[Entry]:
-    kind: EntryKind = "class" if isinstance(node, ast.ClassDef) else "module"
+def _entries(node: ast.Module | ast.ClassDef, module: str, prefix: str) -> Iterator[DocEntry]:
+    kind: DocKind = "class" if isinstance(node, ast.ClassDef) else "module"
     doc = _docstring(node)
     if doc:
-        yield Entry(kind, f"{module}.{prefix}".rstrip("."), prefix, doc)
+        yield DocEntry(kind, f"{module}.{prefix}".rstrip("."), prefix, doc)
     for child in node.body:
         if not isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or child.name.startswith("_"):
             continue
@@ -70,7 +71,7 @@ def _entries(node: ast.Module | ast.ClassDef, module: str, prefix: str) -> Itera
         if isinstance(child, ast.ClassDef):
             yield from _entries(child, module, name)
         elif doc := _docstring(child):
-            yield Entry("function", f"{module}.{name}", _signature(child, name, method=bool(prefix)), doc)
+            yield DocEntry("function", f"{module}.{name}", _signature(child, name, method=bool(prefix)), doc)
 
 
 def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
@@ -94,46 +95,23 @@ def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, *, metho
 
 def to_markdown(doc: str) -> str:
     """A cleaned documentation string as Markdown: roles become code, and doctest sessions fences, text unchanged."""
-    out: list[str] = []
-    lines = doc.expandtabs().split("\n")
-    index = 0
-    while index < len(lines):
-        if lines[index].lstrip().startswith(">>> "):
-            end = _session_end(lines, index)
-            margin = len(lines[index]) - len(lines[index].lstrip())
-            _end_lead_in(out)
-            session = [line[margin:].rstrip() for line in lines[index:end] if "# xdoctest:" not in line]
-            out += ["```python", *session, "```"]
-            index = end
-        else:
-            out.append(_LITERAL.sub(r"`\1`", _ROLE.sub(r"`\1`", lines[index].rstrip())))
-            index += 1
-    return "\n".join(out).strip("\n")
+    doc, out, end = doc.expandtabs(), "", 0
+    for session in _SESSION.finditer(doc):
+        # `Example::` announces an indented block; before a fence one colon is enough, and a blank line is needed.
+        lead_in = (out + _plain(doc[end : session.start()])).rstrip("\n")
+        lead_in = lead_in[:-1] if lead_in.endswith("::") else lead_in
+        margin = len(session[1])
+        lines = [line[margin:].rstrip() for line in session[0].split("\n") if "# xdoctest:" not in line]
+        out = "\n".join([*([lead_in, ""] if lead_in else []), "```python", *lines, "```"])
+        end = session.end()
+    return (out + _plain(doc[end:])).strip("\n")
 
 
-def _end_lead_in(out: list[str]) -> None:
-    """`Example::` announces an indented block; before a fence one colon is enough, and a blank line is needed."""
-    while out and not out[-1]:
-        out.pop()
-    if out and out[-1].endswith("::"):
-        out[-1] = out[-1][:-1]
-    if out:
-        out.append("")
+def _plain(text: str) -> str:
+    return "\n".join(_LITERAL.sub(r"`\1`", _ROLE.sub(r"`\1`", line.rstrip())) for line in text.split("\n"))
 
 
-def _session_end(lines: list[str], start: int) -> int:
-    """A doctest session ends at a blank line, unless another prompt follows it."""
-    end = start
-    while end < len(lines) and (lines[end].strip() or _prompt(lines, end + 1)):
-        end += 1
-    return end
-
-
-def _prompt(lines: list[str], index: int) -> bool:
-    return index < len(lines) and lines[index].lstrip().startswith(">>> ")
-
-
-def read_added(path: Path, module: str) -> list[Entry]:
+def read_added(path: Path, module: str) -> list[DocEntry]:
     """Documentation that a package attaches to compiled functions: calls of `add_docstr`, `add_newdoc` and kin.
 
     Args:
@@ -141,21 +119,16 @@ def read_added(path: Path, module: str) -> list[Entry]:
         module: the public name of what a bare name in them belongs to, such as `torch.Tensor`.
     """
     tree = _parse(path)
-    if tree is None:
-        return []
     shared = _shared_arguments(tree)
-    found: list[Entry] = []
+    calls = [node for node in _calls(tree, _ADDERS) if len(node.args) >= 2]
+    entries = [_attached_entry(*_attached(call, module, shared), module) for call in calls]
+    return [entry for entry in entries if entry is not None]
+
+
+def _calls(tree: ast.Module, functions: Collection[str]) -> Iterator[ast.Call]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _function(node) in _ADDERS and len(node.args) >= 2:
-            name, raw = _attached(node, module, shared)
-            entry = _attached_entry(name, raw, module)
-            if entry is not None:
-                found.append(entry)
-    return found
-
-
-def _function(node: ast.Call) -> str:
-    return ast.unparse(node.func).split(".")[-1]
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in functions:
+            yield node
 
 
 def _attached(node: ast.Call, module: str, shared: dict[str, str]) -> tuple[str, str]:
@@ -174,7 +147,7 @@ def _called(signature: re.Match[str]) -> str:
     return signature[1].split("(")[0].split(".")[-1]
 
 
-def _attached_entry(name: str, raw: str, module: str) -> Entry | None:
+def _attached_entry(name: str, raw: str, module: str) -> DocEntry | None:
     match = _SIGNATURE.match(raw)
     if match and any(part.startswith("_") for part in name.split(".")):
         name = f"{module}.{_called(match)}"
@@ -188,7 +161,7 @@ def _attached_entry(name: str, raw: str, module: str) -> Entry | None:
     private = not name or any(part.startswith("_") for part in name.split("."))
     if private or len(doc) < MIN_CHARACTERS or _UNKNOWN in doc:
         return None
-    return Entry("function", name, signature, to_markdown(doc))
+    return DocEntry("function", name, signature, to_markdown(doc))
 
 
 def _string(node: ast.expr, shared: dict[str, str]) -> str:
@@ -206,15 +179,14 @@ def _string(node: ast.expr, shared: dict[str, str]) -> str:
 def _shared_arguments(tree: ast.Module) -> dict[str, str]:
     """Every named piece of text that such files format into their strings: `name: text` blocks and dictionaries."""
     shared: dict[str, str] = {}
+    for call in _calls(tree, {"parse_kwargs"}):
+        text = inspect.cleandoc("\n" + _string(call.args[0], {})) if call.args else ""
+        for part in re.split(r"\n(?=\w+ ?(?:\(.*?\))?:)", text):
+            if name := re.match(r"\w+", part):
+                shared.setdefault(name[0], part)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _function(node) == "parse_kwargs" and node.args:
-            text = inspect.cleandoc("\n" + _string(node.args[0], {}))
-            for part in re.split(r"\n(?=\w+ ?(?:\(.*?\))?:)", text):
-                name = re.match(r"\w+", part)
-                if name:
-                    shared.setdefault(name[0], part)
-        elif isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and isinstance(value, ast.Constant) and isinstance(value.value, str):
-                    shared.setdefault(str(key.value), inspect.cleandoc(value.value))
+        pairs = zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else ()
+        for key, value in pairs:
+            if isinstance(key, ast.Constant) and isinstance(value, ast.Constant) and isinstance(value.value, str):
+                shared.setdefault(str(key.value), inspect.cleandoc(value.value))
     return shared

@@ -1,15 +1,17 @@
-"""From the bytes of a file to bytes of UTF-8 text: gzip, byte-order marks, other encodings; knows nothing of contents.
+"""From the bytes of a file to bytes of UTF-8 text: gzip, byte-order marks and other encodings.
 
-Readers see UTF-8 only. What is UTF-8 already passes through untouched, so that the readers can name the byte that is
-not. All is done in blocks: memory does not depend on the size of the file.
+What is UTF-8 already passes through untouched, so that the readers can name the byte that is not. All is done in
+blocks: memory does not depend on the size of the file.
 """
 
 import codecs
 import gzip
 import io
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Final
+
+from nima_cli.engine.data.diagnostics import UnusableError
 
 GZIP_SUFFIX = ".gz"
 _GZIP_MARK = b"\x1f\x8b"
@@ -21,63 +23,39 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# What reading a damaged stream raises, besides `EncodingError`.
+# What reading a damaged stream raises.
 GZIP_ERRORS: Final = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
-class EncodingError(ValueError):
-    """Bytes that are not in the encoding they were said or seen to be in.
+class _Borrowed(io.RawIOBase):
+    """Reads through a function; closing it leaves open what the function reads from."""
 
-    Attributes:
-        what: lower-case, no final stop; with the byte, its offset and its line.
-    """
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
+    def readable(self) -> bool:
+        return True
 
-
-def open_utf8(stream: IO[bytes], suffix: str, encoding: str | None) -> io.BufferedIOBase:
-    """`stream` unpacked if it is gzip and converted if it is UTF-16 or UTF-32 with a mark, or no UTF-8.
-
-    Args:
-        stream: binary, seekable, at its start.
-        suffix: last suffix of the file, lower-case; a name that ends in `.gz` promises gzip.
-        encoding: what bytes are in that are not UTF-8; None leaves them for the readers to refuse.
-
-    Raises:
-        gzip.BadGzipFile: `.gz` without gzip inside.
-    """
-
-    def opened() -> io.BufferedIOBase:
-        stream.seek(0)
-        return unpacked(stream, suffix)
-
-    plain = opened()
-    head = _peek(plain)
-    wide = next(((mark, name) for mark, name in _MARKS if head.startswith(mark)), None)
-    if wide is not None:
-        plain.read(len(wide[0]))
-        return _converted(plain, wide[1], len(wide[0]))
-    if encoding is not None and not _is_utf8(plain):
-        return _converted(opened(), encoding, 0)
-    return opened() if encoding is not None else plain
+    def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override]
+        block = self._read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
 
 
-def is_plain(head: bytes) -> bool:
-    """Whether a file that begins with `head` (4 bytes or more) is neither gzip nor marked as UTF-16 or UTF-32."""
-    return not head.startswith((_GZIP_MARK, *(mark for mark, _ in _MARKS)))
+def buffered(read: Callable[[int], bytes]) -> io.BufferedReader:
+    """A stream of what `read` gives for a number of bytes; closing it closes nothing else."""
+    return io.BufferedReader(_Borrowed(read), _BLOCK)
 
 
-def unpacked(stream: IO[bytes], suffix: str) -> io.BufferedIOBase:
+def unpacked(stream: IO[bytes], *, gzipped: bool) -> io.BufferedReader:
     """`stream` from its start, unpacked if it is gzip.
 
     Args:
         stream: binary, seekable.
-        suffix: last suffix of the file, lower-case; a name that ends in `.gz` promises gzip.
+        gzipped: the name of the file promises gzip.
 
     Raises:
-        gzip.BadGzipFile: `.gz` without gzip inside.
+        gzip.BadGzipFile: no gzip, though promised.
     """
     stream.seek(0)
     packed = stream.read(2) == _GZIP_MARK
@@ -85,15 +63,40 @@ def unpacked(stream: IO[bytes], suffix: str) -> io.BufferedIOBase:
     if packed:
         # A buffer over it: `GzipFile.readline` is slow.
         return io.BufferedReader(gzip.GzipFile(fileobj=stream, mode="rb"), _BLOCK)
-    if suffix == GZIP_SUFFIX and stream.read(1):
+    if gzipped and stream.read(1):
         raise gzip.BadGzipFile("no gzip file, whatever its name says")
     stream.seek(0)
-    return io.BufferedReader(_Borrowed(stream.read), _BLOCK)
+    return buffered(stream.read)
 
 
-def _peek(stream: io.BufferedIOBase) -> bytes:
-    assert isinstance(stream, io.BufferedReader)
-    return stream.peek(4)[:4]
+def open_utf8(stream: IO[bytes], encoding: str | None, *, gzipped: bool) -> io.BufferedReader:
+    """`stream` unpacked if it is gzip, and converted if it has a mark of UTF-16 or UTF-32, or is not UTF-8.
+
+    Args:
+        stream: binary, seekable.
+        encoding: of files that are not UTF-8; None leaves their bytes for the readers to refuse.
+        gzipped: the name of the file promises gzip.
+
+    Raises:
+        gzip.BadGzipFile: no gzip, though promised.
+        UnusableError: from reading, bytes that are not in that encoding.
+    """
+    plain = unpacked(stream, gzipped=gzipped)
+    head = plain.peek(4)
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            plain.read(len(mark))
+            return _stream_of(_converted(plain, name, len(mark)))
+    if encoding is None:
+        return plain
+    is_utf8 = _is_utf8(plain)
+    plain = unpacked(stream, gzipped=gzipped)
+    return plain if is_utf8 else _stream_of(_converted(plain, encoding, 0))
+
+
+def is_plain(head: bytes) -> bool:
+    """Whether a file that begins with `head` (4 bytes or more) is neither gzip nor marked as UTF-16 or UTF-32."""
+    return not head.startswith((_GZIP_MARK, *(mark for mark, _ in _MARKS)))
 
 
 def _is_utf8(stream: io.BufferedIOBase) -> bool:
@@ -110,60 +113,39 @@ def _is_utf8(stream: io.BufferedIOBase) -> bool:
     return True
 
 
-class _Borrowed(io.RawIOBase):
-    """Reads through a function; closing it leaves what the function reads from open."""
+def _stream_of(blocks: Iterator[bytes]) -> io.BufferedReader:
+    rest = b""
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        self._read = read
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
-        block = self._read(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
-
-
-def _converted(stream: io.BufferedIOBase, encoding: str, offset: int) -> io.BufferedIOBase:
-    return io.BufferedReader(_Borrowed(_Converter(stream, encoding, offset).read), _BLOCK)
-
-
-class _Converter:
-    """Hands out as UTF-8 what a stream holds in another encoding."""
-
-    def __init__(self, stream: io.BufferedIOBase, encoding: str, offset: int) -> None:
-        self._stream, self._encoding, self._offset = stream, encoding, offset
-        self._decoder = codecs.getincrementaldecoder(encoding)()
-        self._line = 1
-        self._ready = b""
-        self._ended = False
-
-    def read(self, size: int) -> bytes:
-        while not self._ready and not self._ended:
-            block = self._stream.read(_BLOCK)
-            self._ended = not block
-            text = self._decode(block)
-            self._ready = text.encode("utf-8")
-            self._line += text.count("\n")
-            self._offset += len(block)
-        block, self._ready = self._ready[:size], self._ready[size:]
+    def read(size: int) -> bytes:
+        nonlocal rest
+        rest = rest or next(blocks, b"")
+        block, rest = rest[:size], rest[size:]
         return block
 
-    def _decode(self, block: bytes) -> str:
-        held = len(self._decoder.getstate()[0])
+    return buffered(read)
+
+
+def _converted(stream: io.BufferedIOBase, encoding: str, offset: int) -> Iterator[bytes]:
+    """UTF-8 of what a stream holds in another encoding, from byte `offset` of the file on."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    line, block = 1, b"?"
+    while block:
+        block = stream.read(_BLOCK)
+        held = len(decoder.getstate()[0])
         try:
-            text = self._decoder.decode(block, final=not block)
-            text.encode("utf-8")  # some decoders let halves of characters through
+            text = decoder.decode(block, final=not block)
+            data = text.encode("utf-8")  # some decoders let halves of characters through
         except UnicodeDecodeError as error:
-            at = self._offset - held + error.start
-            bad = error.object[error.start]
-            before = error.object[: error.start].decode(self._encoding, "ignore").count("\n")
-            name = self._encoding.upper()
-            raise EncodingError(
-                f"byte 0x{bad:02x} at offset {at} (line {self._line + before}) is not {name}"
-            ) from error
+            line += error.object[: error.start].decode(encoding, "ignore").count("\n")
+            bad, at = error.object[error.start], offset - held + error.start
+            raise _not_in(f"byte 0x{bad:02x} at offset {at} (line {line}) is not {encoding.upper()}") from error
         except UnicodeEncodeError as error:
-            line = self._line + error.object.count("\n", 0, error.start)
-            raise EncodingError(f"holds half a character (line {line}) in {self._encoding.upper()}") from error
-        return text
+            line += error.object.count("\n", 0, error.start)
+            raise _not_in(f"holds half a character (line {line}) in {encoding.upper()}") from error
+        if data:
+            yield data
+        offset, line = offset + len(block), line + text.count("\n")
+
+
+def _not_in(what: str) -> UnusableError:
+    return UnusableError(what, "not_utf8", hint="name the encoding it is really in with `encoding=`")

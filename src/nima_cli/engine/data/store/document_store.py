@@ -28,7 +28,7 @@ def unpack(data: bytes) -> Document:
     return Document(kind, source, where, text, tuple(Turn(*turn) for turn in turns))
 
 
-class Spool:
+class DocumentStore:
     """Writes packed documents one after the other; closing it is the caller's part."""
 
     def __init__(self, path: Path) -> None:

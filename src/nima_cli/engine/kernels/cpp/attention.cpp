@@ -1,8 +1,8 @@
 // Causal attention in bfloat16, a head at a time, whose scores never leave the processor's caches.
 //
 // FlashAttention (2205.14135) by blocks of queries. What a query pays to each key is kept for the gradient, which is less
-// work than to compute it again: packed, for each block of queries the powers of e of the keys that it may see, and one
-// over the sum of each query's, which makes probabilities of them.
+// work than to compute it again: packed, for each block of queries the exponentials of the scores of the keys that it may
+// see, and one over the sum of each query's, which makes probabilities of them.
 
 #include <algorithm>
 #include <vector>
@@ -34,14 +34,14 @@ struct Space {
     std::vector<std::uint32_t> transposed, paired;         // of keys or values
     std::vector<BFloat16> score_rows;                      // of a block
     std::vector<std::uint32_t> query_pairs, grad_pairs;    // of the rows of a chunk
-    std::vector<std::uint32_t> score_pairs, power_pairs;   // of these rows' scores and powers
+    std::vector<std::uint32_t> score_pairs, exp_score_pairs;   // and of their scores
     std::vector<float> scores, result, grad_keys, grad_values;
 
     explicit Space(const Attention &a)
         : time(up_to_multiple(a.time, BLOCK)), width(up_to_multiple(a.width, TILE_COLUMNS)), block(BLOCK * width),
           transposed(time * width / 2), paired(time / 2 * width), score_rows(BLOCK * time),
           query_pairs(PANEL * width / TILE_COLUMNS), grad_pairs(PANEL * width / TILE_COLUMNS),
-          score_pairs(PANEL * time / TILE_COLUMNS), power_pairs(PANEL * time / TILE_COLUMNS), scores(BLOCK * time),
+          score_pairs(PANEL * time / TILE_COLUMNS), exp_score_pairs(PANEL * time / TILE_COLUMNS), scores(BLOCK * time),
           result(BLOCK * width) {}
 };
 
@@ -115,7 +115,8 @@ void multiply_with_transposed(Space &space, std::int64_t seen) {
         space.scores.data(), seen);
 }
 
-// Rows of scores or powers times all keys or values before and times their factors, where there are any, into `to`.
+// Rows of scores or their exponentials times all keys or values before and times their factors, where there are any,
+// into `to`.
 void multiply_with_paired(
     Space &space, const BFloat16 *rows, std::int64_t seen, const Target &to, std::int64_t start,
     const float *factors = nullptr) {
@@ -128,7 +129,7 @@ void multiply_with_paired(
             to.rows + (start + row) * to.stride);
 }
 
-// Adds the transposed product of the scores or powers of queries `[first, end)` of a chunk with their rows.
+// Adds the transposed product of the scores, or their exponentials, of queries `[first, end)` of a chunk with their rows.
 void add_transposed(
     const Space &space, const std::vector<std::uint32_t> &scores, const std::vector<std::uint32_t> &rows,
     std::int64_t first, std::int64_t end, std::vector<float> &to) {
@@ -143,11 +144,11 @@ void add_transposed(
         }
 }
 
-// Scores become powers of e, and `inverses` one over the sum of each row. A query's own key is the last that it sees.
-void softmax(float *scores, std::int64_t start, std::int64_t seen, BFloat16 *powers, float *inverses) {
+// Scores become exponentials, and `inverses` one over the sum of each row. A query's own key is the last that it sees.
+void softmax(float *scores, std::int64_t start, std::int64_t seen, BFloat16 *exp_scores, float *inverses) {
     const Integers NUMBERS = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     constexpr float LEAST = -std::numeric_limits<float>::infinity();
-    for (int row = 0; row < BLOCK; ++row, scores += seen, powers += seen) {
+    for (int row = 0; row < BLOCK; ++row, scores += seen, exp_scores += seen) {
         for (int at = 0; at < BLOCK; at += LANES) {
             const Floats found = load(scores + start + at, LANES);
             store(scores + start + at, NUMBERS + at > row ? LEAST - Floats{} : found, LANES);
@@ -155,24 +156,24 @@ void softmax(float *scores, std::int64_t start, std::int64_t seen, BFloat16 *pow
         const float peak = greatest_of(scores, seen);
         Floats total = {};
         for (std::int64_t at = 0; at < seen; at += LANES) {
-            const Floats power = exponential_of_negative(load(scores + at, LANES) - peak);
-            store(powers + at, power, LANES);
-            total += power;  // nearly nothing for what is not seen
+            const Floats exp_score = exponential_of_negative(load(scores + at, LANES) - peak);
+            store(exp_scores + at, exp_score, LANES);
+            total += exp_score;  // nearly nothing for what is not seen
         }
         inverses[row] = 1.0f / sum(total);
-        zero(powers + start + row + 1, BLOCK - row - 1);
+        zero(exp_scores + start + row + 1, BLOCK - row - 1);
     }
 }
 
-// The gradient of scores from powers and `grad`, that of probabilities times the rows' inverses.
+// The gradient of scores from their exponentials and `grad`, that of probabilities times the rows' inverses.
 void softmax_gradient(
-    const BFloat16 *powers, const float *inverses, const float *grad, std::int64_t seen, BFloat16 *to) {
-    for (std::int64_t row = 0; row < BLOCK; ++row, powers += seen, grad += seen, to += seen) {
+    const BFloat16 *exp_scores, const float *inverses, const float *grad, std::int64_t seen, BFloat16 *to) {
+    for (std::int64_t row = 0; row < BLOCK; ++row, exp_scores += seen, grad += seen, to += seen) {
         Floats total = {};
-        across(seen, [&](std::int64_t at, int count) { total += load(powers + at, count) * load(grad + at, count); });
+        across(seen, [&](std::int64_t at, int count) { total += load(exp_scores + at, count) * load(grad + at, count); });
         const float mean = sum(total) * inverses[row];
         across(seen, [&](std::int64_t at, int count) {
-            store(to + at, load(powers + at, count) * (load(grad + at, count) - mean), count);
+            store(to + at, load(exp_scores + at, count) * (load(grad + at, count) - mean), count);
         });
     }
 }
@@ -185,7 +186,7 @@ std::int64_t kept_numbers(std::int64_t time) {
 
 // What is kept of one head.
 struct Kept {
-    BFloat16 *powers;
+    BFloat16 *exp_scores;
     float *inverses;
 };
 
@@ -196,9 +197,9 @@ void attend(const Head &q, const Head &k, const Head &v, const Target &out, Kept
         const std::int64_t seen = start + BLOCK;
         take_block(q, start, space.width, space.block.data());
         multiply_with_transposed(space, seen);
-        softmax(space.scores.data(), start, seen, kept.powers, kept.inverses + start);
-        multiply_with_paired(space, kept.powers, seen, out, start, kept.inverses + start);
-        kept.powers += BLOCK * seen;
+        softmax(space.scores.data(), start, seen, kept.exp_scores, kept.inverses + start);
+        multiply_with_paired(space, kept.exp_scores, seen, out, start, kept.inverses + start);
+        kept.exp_scores += BLOCK * seen;
     }
 }
 
@@ -210,18 +211,18 @@ void attend_back(const Head &q, const Head &grad_out, Kept kept, const Target &g
         const float *inverses = kept.inverses + start;
         take_block(grad_out, start, space.width, space.block.data(), inverses);
         pair_block(space.block.data(), space.width, space.grad_pairs.data() + place, PANEL);
-        pair_block(kept.powers, seen, space.power_pairs.data() + place, PANEL);
+        pair_block(kept.exp_scores, seen, space.exp_score_pairs.data() + place, PANEL);
         multiply_with_transposed(space, seen);
-        softmax_gradient(kept.powers, inverses, space.scores.data(), seen, space.score_rows.data());
+        softmax_gradient(kept.exp_scores, inverses, space.scores.data(), seen, space.score_rows.data());
         multiply_with_paired(space, space.score_rows.data(), seen, grad_q, start);
         take_block(q, start, space.width, space.block.data());
         pair_block(space.block.data(), space.width, space.query_pairs.data() + place, PANEL);
         pair_block(space.score_rows.data(), seen, space.score_pairs.data() + place, PANEL);
         if (seen == chunk + CHUNK || seen >= q.time) {
-            add_transposed(space, space.power_pairs, space.grad_pairs, chunk, seen, space.grad_values);
+            add_transposed(space, space.exp_score_pairs, space.grad_pairs, chunk, seen, space.grad_values);
             add_transposed(space, space.score_pairs, space.query_pairs, chunk, seen, space.grad_keys);
         }
-        kept.powers += BLOCK * seen;
+        kept.exp_scores += BLOCK * seen;
     }
 }
 
@@ -243,8 +244,8 @@ Rows<Number> beside(const Attention &a, Number *heads, std::int64_t index) {
     return {heads + index / a.heads * a.time * stride + index % a.heads * a.width, stride, a.time, a.width};
 }
 
-Kept of_head(const Attention &a, BFloat16 *powers, float *inverses, std::int64_t head) {
-    return {powers + head * kept_numbers(a.time), inverses + head * up_to_multiple(a.time, BLOCK)};
+Kept of_head(const Attention &a, BFloat16 *exp_scores, float *inverses, std::int64_t head) {
+    return {exp_scores + head * kept_numbers(a.time), inverses + head * up_to_multiple(a.time, BLOCK)};
 }
 
 }  // namespace
@@ -260,29 +261,28 @@ int nima_attention_is_fast() {
 #endif
 }
 
-// How many powers of e and how many inverses are kept for a head.
-void nima_attention_kept(std::int64_t time, std::int64_t *powers, std::int64_t *inverses) {
-    *powers = kept_numbers(time);
-    *inverses = up_to_multiple(time, BLOCK);
-}
+// How many exponentials of scores are kept for a head, and how many inverses.
+std::int64_t nima_exp_scores_kept(std::int64_t time) { return kept_numbers(time); }
+
+std::int64_t nima_inverses_kept(std::int64_t time) { return up_to_multiple(time, BLOCK); }
 
 // Queries `[batch, heads, time, width]`, keys and values with `kv_heads` of them become `out` `[batch, time, heads,
 // width]`.
 void nima_attention(
     const Attention *attention, const BFloat16 *q, const BFloat16 *k, const BFloat16 *v, BFloat16 *out,
-    BFloat16 *powers, float *inverses, int threads) {
+    BFloat16 *exp_scores, float *inverses, int threads) {
     const Attention &a = *attention;
     const std::int64_t group = a.heads / a.kv_heads;
     const auto one_head = [&](Space &space, std::int64_t head) {
         attend(
             separate(a, q, head), separate(a, k, head / group), separate(a, v, head / group), beside(a, out, head),
-            of_head(a, powers, inverses, head), space);
+            of_head(a, exp_scores, inverses, head), space);
     };
     share_by_turns(a.batch * a.heads, threads, [&] { return Space(a); }, one_head);
 }
 
 void nima_attention_gradient(
-    const Attention *attention, const BFloat16 *q, const BFloat16 *k, const BFloat16 *v, BFloat16 *powers,
+    const Attention *attention, const BFloat16 *q, const BFloat16 *k, const BFloat16 *v, BFloat16 *exp_scores,
     float *inverses, const BFloat16 *grad_out, BFloat16 *grad_q, BFloat16 *grad_k, BFloat16 *grad_v, int threads) {
     const Attention &a = *attention;
     const std::int64_t group = a.heads / a.kv_heads;
@@ -293,7 +293,7 @@ void nima_attention_gradient(
         space.grad_values.assign(space.time * space.width, 0.0f);
         for (std::int64_t head = index * group; head < (index + 1) * group; ++head)
             attend_back(
-                separate(a, q, head), beside(a, grad_out, head), of_head(a, powers, inverses, head),
+                separate(a, q, head), beside(a, grad_out, head), of_head(a, exp_scores, inverses, head),
                 separate(a, grad_q, head), space);
         store_rows(space.grad_keys, space.width, separate(a, grad_k, index));
         store_rows(space.grad_values, space.width, separate(a, grad_v, index));

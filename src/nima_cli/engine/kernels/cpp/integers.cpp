@@ -19,16 +19,16 @@ class Target {
 
     // Writes the part of a tile that the result has.
     void take(
-        const std::uint32_t *left, const std::uint32_t *right, const std::int32_t *excess, std::int64_t steps,
+        const std::uint32_t *left, const std::uint32_t *right, const std::int32_t *correction, std::int64_t steps,
         std::int64_t row, std::int64_t column) const {
         const std::int64_t height = std::min<std::int64_t>(TILE_ROWS, rows_ - row);
         const std::int64_t width = std::min<std::int64_t>(TILE_COLUMNS, columns_ - column);
         if (!symmetric_)
             return multiply_and_scale(
-                left, right, excess, steps, to_, row, height, column, width, y(row) + column, to_.stride);
+                left, right, correction, steps, to_, row, height, column, width, y(row) + column, to_.stride);
         Number found[TILE_ROWS][TILE_COLUMNS];
         multiply_and_scale(
-            left, right, excess, steps, to_, row, height, column, width, found[0], TILE_COLUMNS);
+            left, right, correction, steps, to_, row, height, column, width, found[0], TILE_COLUMNS);
         mirror(found, row, height, column, width);
     }
 
@@ -68,26 +68,18 @@ std::int64_t block_of(std::int64_t rows, std::int64_t sums, bool symmetric, int 
 
 extern "C" {
 
-// Whether this processor has the instruction, and none that multiplies larger pieces, which torch makes better use of.
-int nima_integers_are_fast() {
-#if defined(__AVX512VNNI__) && !defined(__AMX_INT8__)
-    return 1;
-#else
-    return 0;
-#endif
+// How many words there are of a packed factor, with `outer` rows if it is on the left or else columns.
+std::int64_t nima_packed_size(int on_the_left, std::int64_t outer, std::int64_t sums) {
+    return packed_size(on_the_left ? TILE_ROWS : TILE_COLUMNS, outer, sums);
 }
 
-// How many words there are of a packed factor, with `outer` rows if it is on the left or else columns, and how many
-// numbers of its excess.
-void nima_packed_size(int on_the_left, std::int64_t outer, std::int64_t sums, std::int64_t *words, std::int64_t *excess) {
-    *words = packed_size(on_the_left ? TILE_ROWS : TILE_COLUMNS, outer, sums);
-    *excess = on_the_left ? 0 : up_to_multiple(outer, TILE_COLUMNS);
-}
+// How many numbers there are of a right factor's zero point correction.
+std::int64_t nima_correction_size(std::int64_t columns) { return up_to_multiple(columns, TILE_COLUMNS); }
 
 // The product `[rows, columns]` of two packed matrices, over `sums` columns of the left one. Of one that is known to be
 // symmetric, what is below the diagonal is copied from above.
 void nima_multiply_integers(
-    int kind, const std::uint32_t *left, const std::uint32_t *right, const std::int32_t *excess, std::int64_t rows,
+    int kind, const std::uint32_t *left, const std::uint32_t *right, const std::int32_t *correction, std::int64_t rows,
     std::int64_t sums, std::int64_t columns, int symmetric, const Scaled *scaled, int threads) {
     const Packed tiles = packed_left(left, sums), panels = packed_right(right, sums);
     const std::int64_t block = block_of(rows, sums, symmetric, threads), blocks = (rows + block - 1) / block;
@@ -99,7 +91,7 @@ void nima_multiply_integers(
             const std::int64_t end = std::min(start + block, rows);
             for (std::int64_t column = 0; column < columns; column += TILE_COLUMNS)
                 for (std::int64_t row = start; row < end && target.wants(row, column); row += TILE_ROWS)
-                    target.take(tiles.at(row), panels.at(column), excess, steps_of(sums), row, column);
+                    target.take(tiles.at(row), panels.at(column), correction, steps_of(sums), row, column);
         };
         share_by_turns(blocks, threads, [] { return 0; }, block_of_rows);
     });

@@ -13,7 +13,7 @@ extern "C" {
 // The output matrix `[columns, width]` as two right factors: times hidden states, and times gradients of logits.
 struct Head {
     const std::uint32_t *by_rows, *by_columns;
-    const std::int32_t *excess_by_rows, *excess_by_columns;
+    const std::int32_t *correction_by_rows, *correction_by_columns;
     const float *row_scales, *column_scales;
 };
 
@@ -38,7 +38,7 @@ inline Floats dither(const Floats &x, const Words &places) {
     return bits_of<Floats>(words >> 9 | 0x3f800000u) - 1.5f;  // the first bits are the good ones
 }
 
-// Returns the loss of a row and leaves the probabilities `q scale`, rounded up or down by chance, so that the many small
+// Returns the loss of a row and leaves the probabilities `q scale`, stochastically rounded, so that the many small
 // ones are not lost but right on the whole.
 float probabilities(
     const float *logits, std::int64_t target, std::int64_t width, std::uint32_t place, std::int8_t *q, float &scale) {
@@ -84,38 +84,20 @@ struct Space {
 // Some `rows` of a packed left factor times a right one.
 template <typename Number>
 void multiply_rows(
-    const Packed &left, const Packed &right, const std::int32_t *excess, std::int64_t rows, std::int64_t sums,
+    const Packed &left, const Packed &right, const std::int32_t *correction, std::int64_t rows, std::int64_t sums,
     std::int64_t columns, const Scaled &to) {
     for (std::int64_t column = 0; column < columns; column += TILE_COLUMNS)
         for (std::int64_t row = 0; row < rows; row += TILE_ROWS)
             multiply_and_scale(
-                left.at(row), right.at(column), excess, steps_of(sums), to, row, rows - row, column, columns - column,
-                static_cast<Number *>(to.y) + row * to.stride + column, to.stride);
+                left.at(row), right.at(column), correction, steps_of(sums), to, row, rows - row, column,
+                columns - column, static_cast<Number *>(to.y) + row * to.stride + column, to.stride);
 }
 
 }  // namespace
 
 extern "C" {
 
-// Sums `[rows, columns]`, which with the scales of rows and columns are logits, become losses and the probabilities
-// `q scales`, whose rows are `stride` apart.
-void nima_quantized_cross_entropy(
-    const std::int32_t *sums, const float *row_scales, const float *column_scales, const Targets *targets,
-    std::int64_t rows, std::int64_t columns, float *losses, std::int8_t *q, std::int64_t stride, float *scales,
-    int threads) {
-    share(rows, threads, [&](std::int64_t first, std::int64_t end) {
-        std::vector<float> logits(columns);
-        for (std::int64_t row = first; row < end; ++row) {
-            across(columns, [&](std::int64_t at, int count) {
-                const Floats scale = load(column_scales + at, count) * row_scales[row];
-                store(&logits[at], load(sums + row * columns + at, count) * scale, count);
-            });
-            losses[row] = loss_of(logits.data(), *targets, row, columns, q + row * stride, scales[row]);
-        }
-    });
-}
-
-// The whole of it from hidden states `[rows, width]`: losses, the gradient of the hidden states without what is their
+// From hidden states `[rows, width]`: losses, the gradient of the hidden states without what is their
 // targets' part, and the transposed probabilities, packed, with a scale for each row.
 void nima_linear_cross_entropy(
     int kind, const std::uint32_t *h, const float *h_scales, const Head *head, const Targets *targets,
@@ -125,13 +107,13 @@ void nima_linear_cross_entropy(
     const auto few_rows = [&](Space &space, std::int64_t item) {
         const std::int64_t first = item * ROWS, count = std::min(ROWS, rows - first);
         multiply_rows<float>(
-            {states.at(first), TILE_ROWS, states.size}, packed_right(head->by_rows, width), head->excess_by_rows, count,
-            width, columns, {h_scales + first, head->row_scales, nullptr, 0.0f, space.logits.data(), columns});
+            {states.at(first), TILE_ROWS, states.size}, packed_right(head->by_rows, width), head->correction_by_rows,
+            count, width, columns, {h_scales + first, head->row_scales, nullptr, 0.0f, space.logits.data(), columns});
         for (std::int64_t row = 0; row < count; ++row)
             losses[first + row] = loss_of(
                 &space.logits[row * columns], *targets, first + row, columns, &space.q[row * columns],
                 scales[first + row]);
-        Forms of_all{}, of_these{};
+        Layouts of_all{}, of_these{};
         of_all.left_transposed = probabilities;
         of_these.left = space.packed.data();
         pack_group({space.q.data(), columns, first, count, columns}, rows, of_all, nullptr);
@@ -140,7 +122,7 @@ void nima_linear_cross_entropy(
             using Number = decltype(number);
             multiply_rows<Number>(
                 packed_left(space.packed.data(), columns), packed_right(head->by_columns, columns),
-                head->excess_by_columns, count, columns, width,
+                head->correction_by_columns, count, columns, width,
                 {scales + first, head->column_scales, nullptr, 0.0f, static_cast<Number *>(grad_h) + first * width,
                  width});
         });

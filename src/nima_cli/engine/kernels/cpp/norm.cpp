@@ -1,11 +1,10 @@
 // Division by the root mean square, alone with the residual sum before it, and with the rotation of heads after it.
 
-#include <cmath>
 #include <vector>
 
+#include "norm.h"
 #include "sizes.h"
 #include "threads.h"
-#include "vectors.h"
 
 namespace {
 
@@ -18,15 +17,12 @@ float inverse_root_mean_square(const Number *x, std::int64_t width, float epsilo
         const Floats numbers = load(x + at, count);
         squares += numbers * numbers;
     });
-    return 1.0f / std::sqrt(sum(squares) / static_cast<float>(width) + epsilon);
+    return inverse_root(sum(squares), width, epsilon);
 }
 
 template <typename From, typename To>
 void normalise(const From *x, const float *gain, std::int64_t width, float epsilon, To *y) {
-    const float inverse = inverse_root_mean_square(x, width, epsilon);
-    across(width, [&](std::int64_t at, int count) {
-        store(y + at, load(x + at, count) * inverse * load(gain + at, count), count);
-    });
+    scale_by_gain(x, inverse_root_mean_square(x, width, epsilon), gain, width, y);
 }
 
 // The gradient of x from that of y, plus `more` where there is any; adds that of the gain to `grad_gain`.
@@ -66,16 +62,6 @@ void share_rows(std::int64_t rows, std::int64_t width, int threads, float *grad_
         for (std::int64_t at = 0; at < width; ++at) grad_gain[at] += sums[block * width + at];
 }
 
-// Turns the two halves of a head, the coordinates, by each position's angle, or back; times a factor.
-void turn(float *x, const float *cosines, const float *sines, float direction, float factor, std::int64_t half) {
-    across(half, [&](std::int64_t at, int count) {
-        const Floats first = load(x + at, count) * factor, second = load(x + half + at, count) * factor;
-        const Floats cosine = load(cosines + at, count), sine = load(sines + at, count) * direction;
-        store(x + at, first * cosine - second * sine, count);
-        store(x + half + at, second * cosine + first * sine, count);
-    });
-}
-
 template <typename From, typename To>
 void copy(const From *from, std::int64_t width, To *to) {
     across(width, [&](std::int64_t at, int count) { store(to + at, load(from + at, count), count); });
@@ -90,8 +76,8 @@ struct Heads {
     std::int64_t batch, time, heads, width;
     std::int64_t stride;           // from one position to the next where heads are beside each other
     const float *gain;             // [width], or null: not normalised
-    const float *cosines, *sines;  // [time, width / 2], or null: not turned
-    float epsilon, factor;         // the factor is for what is turned
+    const float *cosines, *sines;  // [time, width / 2], or null: not rotated
+    float epsilon, factor;         // the factor is for what is rotated
 };
 
 }
@@ -117,7 +103,7 @@ void split_head(const Heads &h, const Number *x, std::int64_t time, float *space
     else
         copy(x, h.width, space);
     const std::int64_t half = h.width / 2;
-    if (h.cosines) turn(space, h.cosines + time * half, h.sines + time * half, 1.0f, h.factor, half);
+    if (h.cosines) apply_rope(space, h.cosines + time * half, h.sines + time * half, half, 1.0f, h.factor);
     copy(space, h.width, y);
 }
 
@@ -131,7 +117,7 @@ void split_head_gradient(
     }
     copy(grad_y, h.width, space);
     const std::int64_t half = h.width / 2;
-    if (h.cosines) turn(space, h.cosines + time * half, h.sines + time * half, -1.0f, h.factor, half);
+    if (h.cosines) apply_rope(space, h.cosines + time * half, h.sines + time * half, half, -1.0f, h.factor);
     if (h.gain)
         normalise_gradient(
             x, h.gain, space, static_cast<const Number *>(nullptr), h.width, h.epsilon, grad_x, grad_gain);

@@ -17,7 +17,7 @@ template <int WIDTH>
 void pack_along_rows(const Group &group, std::uint32_t signs, std::uint32_t *words) {
     const std::int64_t size = panel_size(WIDTH, group.columns);
     for (std::int64_t row = 0; row < group.rows; row += WORD) {
-        const std::int8_t *from = group.numbers + row * group.stride;
+        const std::int8_t *from = group.data + row * group.stride;
         const std::int64_t place = group.first + row, rows = std::min(WORD, group.rows - row);
         std::uint32_t *to = words + place / WIDTH * size + place % WIDTH;
         std::int64_t at = 0;
@@ -54,7 +54,7 @@ Words words_of_rows(const std::int8_t *from, std::int64_t stride, std::int64_t r
 template <typename Store>
 inline __attribute__((always_inline)) void along_columns(
     const Group &group, std::int64_t column, int count, Store store) {
-    const std::int8_t *from = group.numbers + column;
+    const std::int8_t *from = group.data + column;
     std::int64_t row = 0, step = group.first / WORD;
     for (; row + WORD <= group.rows; row += WORD, ++step)
         store(step, words_of_rows(from + row * group.stride, group.stride, WORD, count));
@@ -76,22 +76,22 @@ void pack_left_transposed(const Group &group, std::int64_t sums, std::uint32_t *
     });
 }
 
-// Adds to `excess`.
-void pack_right(const Group &group, std::int64_t sums, std::uint32_t *words, std::int32_t *excess) {
+// Adds to `correction`.
+void pack_right(const Group &group, std::int64_t sums, std::uint32_t *words, std::int32_t *correction) {
     const std::int64_t size = panel_size(TILE_COLUMNS, sums);
     across(group.columns, [&](std::int64_t column, int count) {
         std::uint32_t *to = words + column / TILE_COLUMNS * size + column % TILE_COLUMNS;
         Integers sum;
-        std::memcpy(&sum, excess + column, sizeof sum);
+        std::memcpy(&sum, correction + column, sizeof sum);
         along_columns(group, column, count, [&](std::int64_t step, const Words &found) {
             std::memcpy(to + step * TILE_COLUMNS, &found, sizeof found);
             add_products(sum, SIGNS + Words{}, found);
         });
-        std::memcpy(excess + column, &sum, sizeof sum);
+        std::memcpy(correction + column, &sum, sizeof sum);
     });
 }
 
-std::int32_t excess_of(const std::int8_t *row, std::int64_t columns) {
+std::int32_t correction_of(const std::int8_t *row, std::int64_t columns) {
     Integers sums = {};
     for (std::int64_t at = 0; at < columns; at += sizeof(Words)) {
         Words words = {};
@@ -103,14 +103,15 @@ std::int32_t excess_of(const std::int8_t *row, std::int64_t columns) {
 
 }  // namespace
 
-void pack_group(const Group &group, std::int64_t rows, const Forms &forms, std::int32_t *excess) {
-    if (forms.left) pack_along_rows<TILE_ROWS>(group, SIGNS, forms.left);
-    if (forms.left_transposed) pack_left_transposed(group, rows, forms.left_transposed);
-    if (forms.right) pack_right(group, rows, forms.right, excess);
-    if (!forms.right_transposed) return;
-    pack_along_rows<TILE_COLUMNS>(group, 0, forms.right_transposed);
+void pack_group(const Group &group, std::int64_t rows, const Layouts &layouts, std::int32_t *correction) {
+    if (layouts.left) pack_along_rows<TILE_ROWS>(group, SIGNS, layouts.left);
+    if (layouts.left_transposed) pack_left_transposed(group, rows, layouts.left_transposed);
+    if (layouts.right) pack_right(group, rows, layouts.right, correction);
+    if (!layouts.right_transposed) return;
+    pack_along_rows<TILE_COLUMNS>(group, 0, layouts.right_transposed);
     for (std::int64_t row = 0; row < group.rows; ++row)
-        forms.excess_transposed[group.first + row] = excess_of(group.numbers + row * group.stride, group.columns);
+        layouts.zero_point_correction_transposed[group.first + row] =
+            correction_of(group.data + row * group.stride, group.columns);
 }
 
-NIMA_SIZE(Forms)
+NIMA_SIZE(Layouts)

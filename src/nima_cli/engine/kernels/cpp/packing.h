@@ -3,7 +3,7 @@
 // A word holds four numbers that a product multiplies at once: of one row if it sums over columns, of one column if it
 // sums over rows. The words of `TILE_ROWS` rows of a left factor, or of `TILE_COLUMNS` columns of a right one, make a
 // panel, step by step. The processor's instruction takes bytes without a sign on the left: 128 is added to each of
-// those, and `excess`, 128 times the sum of each column of the right factor, is taken off each product again.
+// those, and the zero point correction, 128 times the sum of each column of the right factor, is taken off each product again.
 
 #pragma once
 
@@ -16,13 +16,11 @@
 
 extern "C" {
 
-// The forms that are wanted of a matrix: as the left factor, as the right one, and the same of the transposed matrix.
+// The layouts that are wanted of a matrix: as the left factor, as the right one, and the same of the transposed matrix.
 // Those that are null are not wanted.
-struct Forms {
+struct Layouts {
     std::uint32_t *left, *left_transposed, *right, *right_transposed;
-    std::int32_t *excess, *excess_transposed;  // of those on the right
-    std::int8_t *plain;                        // the matrix itself, with rows `plain_stride` apart
-    std::int64_t plain_stride;
+    std::int32_t *zero_point_correction, *zero_point_correction_transposed;  // of those on the right
 };
 
 }
@@ -62,31 +60,30 @@ inline Packed packed_right(const std::uint32_t *words, std::int64_t sums) {
 
 // Some of the rows of a matrix, at most `GROUP`: the first is number `first`, a multiple of a tile's rows.
 struct Group {
-    const std::int8_t *numbers;
+    const std::int8_t *data;
     std::int64_t stride, first, rows, columns;
 };
 
-// Packs a group of a matrix' `rows` in the forms that are wanted, and adds its part to `excess`, of `right`.
-void pack_group(const Group &group, std::int64_t rows, const Forms &forms, std::int32_t *excess);
+// Packs a group of a matrix' `rows` in the layouts that are wanted, and adds its part to `correction`, of `right`.
+void pack_group(const Group &group, std::int64_t rows, const Layouts &layouts, std::int32_t *correction);
 
 // Packs a matrix of 8-bit integers of which `write(row, to)` makes a row; each thread has its own, from `start()`.
 template <typename Start>
-void pack(std::int64_t rows, std::int64_t columns, const Forms &forms, int threads, const Start &start) {
+void pack(std::int64_t rows, std::int64_t columns, const Layouts &layouts, int threads, const Start &start) {
     std::mutex adding;
     const std::int64_t padded = up_to_multiple(columns, TILE_COLUMNS);
-    if (forms.right) std::fill_n(forms.excess, padded, 0);
+    if (layouts.right) std::fill_n(layouts.zero_point_correction, padded, 0);
     share((rows + GROUP - 1) / GROUP, threads, [&](std::int64_t begin, std::int64_t end) {
         auto write = start();
-        std::vector<std::int32_t> excess(forms.right ? padded : 0);
-        std::vector<std::int8_t> space(forms.plain ? 0 : GROUP * (up_to_multiple(columns, sizeof(Words)) + GAP));
+        std::vector<std::int32_t> correction(layouts.right ? padded : 0);
+        const std::int64_t stride = up_to_multiple(columns, sizeof(Words)) + GAP;
+        std::vector<std::int8_t> space(GROUP * stride);
         for (std::int64_t first = begin * GROUP; first < std::min(end * GROUP, rows); first += GROUP) {
-            std::int8_t *to = forms.plain ? forms.plain + first * forms.plain_stride : space.data();
-            const std::int64_t stride = forms.plain ? forms.plain_stride : space.size() / GROUP;
-            const Group group{to, stride, first, std::min(GROUP, rows - first), columns};
-            for (std::int64_t row = 0; row < group.rows; ++row) write(first + row, to + row * stride);
-            pack_group(group, rows, forms, excess.data());
+            const Group group{space.data(), stride, first, std::min(GROUP, rows - first), columns};
+            for (std::int64_t row = 0; row < group.rows; ++row) write(first + row, space.data() + row * stride);
+            pack_group(group, rows, layouts, correction.data());
         }
         const std::lock_guard<std::mutex> lock(adding);
-        for (std::int64_t at = 0; at < static_cast<std::int64_t>(excess.size()); ++at) forms.excess[at] += excess[at];
+        for (std::size_t at = 0; at < correction.size(); ++at) layouts.zero_point_correction[at] += correction[at];
     });
 }

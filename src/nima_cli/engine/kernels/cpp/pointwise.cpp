@@ -73,13 +73,13 @@ void nima_swiglu_gradient(
     });
 }
 
-// `nima_swiglu` with forms of its result as 8-bit integers, and a scale for each row.
+// `nima_swiglu` with layouts of its result as 8-bit integers, and a scale for each row.
 void nima_swiglu_quantized(
-    int kind, const void *x, std::int64_t rows, std::int64_t width, void *y, const Forms *forms, float *scales,
+    int kind, const void *x, std::int64_t rows, std::int64_t width, void *y, const Layouts *layouts, float *scales,
     int threads) {
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
-        pack(rows, width, *forms, threads, [&] {
+        pack(rows, width, *layouts, threads, [&] {
             return [&](std::int64_t row, std::int8_t *q) {
                 Number *to = static_cast<Number *>(y) + row * width;
                 swiglu(static_cast<const Number *>(x) + 2 * row * width, width, to);
@@ -91,11 +91,11 @@ void nima_swiglu_quantized(
 
 // `nima_swiglu_gradient` whose result is only needed as 8-bit integers.
 void nima_swiglu_gradient_quantized(
-    int kind, const void *x, const void *grad_y, std::int64_t rows, std::int64_t width, const Forms *forms,
+    int kind, const void *x, const void *grad_y, std::int64_t rows, std::int64_t width, const Layouts *layouts,
     float *scales, int threads) {
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
-        pack(rows, 2 * width, *forms, threads, [&] {
+        pack(rows, 2 * width, *layouts, threads, [&] {
             return [&, grad = std::vector<float>(2 * width)](std::int64_t row, std::int8_t *q) mutable {
                 swiglu_gradient(
                     static_cast<const Number *>(x) + 2 * row * width, static_cast<const Number *>(grad_y) + row * width,

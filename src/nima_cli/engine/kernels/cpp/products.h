@@ -32,12 +32,12 @@ inline void scale(
 // Writes the results of a tile that has its first `columns` columns from `column` on, in rows `stride` apart.
 template <typename Number>
 inline void multiply_and_scale(
-    const std::uint32_t *left, const std::uint32_t *right, const std::int32_t *excess, std::int64_t steps,
+    const std::uint32_t *left, const std::uint32_t *right, const std::int32_t *correction, std::int64_t steps,
     const Scaled &to, std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns, Number *y,
     std::int64_t stride) {
     const auto begin = [&](int, Integers &low, Integers &high) {
-        std::memcpy(&low, excess + column, sizeof low);
-        std::memcpy(&high, excess + column + LANES, sizeof high);
+        std::memcpy(&low, correction + column, sizeof low);
+        std::memcpy(&high, correction + column + LANES, sizeof high);
         low = -low;
         high = -high;
     };

@@ -1,5 +1,4 @@
-// Numbers as 8-bit integers times a scale for each row or each column, so that matrices are multiplied as integers, and
-// what becomes of the products' sums.
+// Numbers as 8-bit integers times a scale for each row or each column, so that matrices are multiplied as integers.
 
 #include "packing.h"
 #include "quantize.h"
@@ -27,12 +26,12 @@ void most_of_columns(
 
 extern "C" {
 
-// Forms of `x` `[rows, columns]`, and a scale for each row.
+// Layouts of `x` `[rows, columns]`, and a scale for each row.
 void nima_quantize_rows(
-    int kind, const void *x, std::int64_t rows, std::int64_t columns, const Forms *forms, float *scales, int threads) {
+    int kind, const void *x, std::int64_t rows, std::int64_t columns, const Layouts *layouts, float *scales, int threads) {
     with_kind(kind, [&](auto number) {
         const auto *from = static_cast<const decltype(number) *>(x);
-        pack(rows, columns, *forms, threads, [&] {
+        pack(rows, columns, *layouts, threads, [&] {
             return [&](std::int64_t row, std::int8_t *q) {
                 scales[row] = quantize_row(from + row * columns, columns, q);
             };
@@ -42,7 +41,7 @@ void nima_quantize_rows(
 
 // The same with a scale for each column, of `x` with its rows times `factors`, where there are any.
 void nima_quantize_columns(
-    int kind, const void *x, const float *factors, std::int64_t rows, std::int64_t columns, const Forms *forms,
+    int kind, const void *x, const float *factors, std::int64_t rows, std::int64_t columns, const Layouts *layouts,
     float *scales, int threads) {
     with_kind(kind, [&](auto number) {
         using Number = decltype(number);
@@ -63,7 +62,7 @@ void nima_quantize_columns(
             scales[column] = scale_from(found);
             inverses[column] = inverse(scales[column]);
         }
-        pack(rows, columns, *forms, threads, [&] {
+        pack(rows, columns, *layouts, threads, [&] {
             return [&](std::int64_t row, std::int8_t *q) {
                 const float factor = factors ? factors[row] : 1.0f;
                 across(columns, [&](std::int64_t at, int count) {
@@ -71,28 +70,6 @@ void nima_quantize_columns(
                     store(q + at, number * load(&inverses[at], count), count);
                 });
             };
-        });
-    });
-}
-
-// `y` = sums times the scales of their row, where there are any, and column; and, where there is `plus`, which may be
-// `y` itself, that times `factor` besides. The rows of both are `stride` apart.
-void nima_dequantize(
-    int kind, const std::int32_t *sums, const float *row_scales, const float *column_scales, std::int64_t rows,
-    std::int64_t columns, const void *plus, float factor, void *y, std::int64_t stride, int threads) {
-    with_kind(kind, [&](auto number) {
-        using Number = decltype(number);
-        share(rows, threads, [&](std::int64_t first, std::int64_t end) {
-            for (std::int64_t row = first; row < end; ++row) {
-                const std::int32_t *from = sums + row * columns;
-                const float scale = row_scales ? row_scales[row] : 1.0f;
-                const Number *summand = plus ? static_cast<const Number *>(plus) + row * stride : nullptr;
-                Number *to = static_cast<Number *>(y) + row * stride;
-                across(columns, [&](std::int64_t at, int count) {
-                    const Floats product = load(from + at, count) * scale * load(column_scales + at, count);
-                    store(to + at, summand ? product + load(summand + at, count) * factor : product, count);
-                });
-            }
         });
     });
 }

@@ -1,4 +1,4 @@
-"""Starts several training processes on this machine with PyTorch's elastic launcher; knows nothing of training."""
+"""Starts several training processes on this machine with PyTorch's elastic launcher."""
 
 import logging
 import multiprocessing
@@ -17,7 +17,7 @@ from nima_cli.engine.device import pick_device
 from nima_cli.errors import DeviceError
 from nima_cli.events import Note
 
-# What a worker ends with when another process is gone: not the reason, which the launcher reports.
+# The exit code of a worker that only lost contact with another: the launcher reports the reason.
 PEER_LOST = 75
 
 # They report a failed process by a traceback, below the line that the process itself has printed.
@@ -36,7 +36,7 @@ def process_count(hardware: HardwareConfig) -> int:
     """Processes that `hardware` asks for: one per entry of `gpu_ids`, else one per GPU.
 
     Raises:
-        DeviceError: there is nothing to spread over, or the machine has not what is asked for.
+        DeviceError: the machine does not have what is asked for.
     """
     if not hardware.distributed:
         return 1
@@ -56,7 +56,7 @@ def process_count(hardware: HardwareConfig) -> int:
 
 
 def unused_settings(hardware: HardwareConfig, device: torch.device, *, processes: int) -> Iterator[Note]:
-    """What `hardware` says that means nothing to this run: files that people share are written for other machines."""
+    """Settings of `hardware` that this run does not use; shared files are written for other machines too."""
     if processes == 1 and hardware.backend != "auto":
         yield Note("info", f"`hardware.backend: {hardware.backend}` is not used: one process trains alone")
     if processes == 1 and hardware.gpu_ids and device.type != "cuda":
@@ -109,7 +109,7 @@ def launch(worker: Callable[..., Any], arguments: tuple[Any, ...], *, processes:
 
 def _exit_code(first: tuple[int, Any]) -> int:
     rank, failure = first
-    hint = "go on with --resume auto"
+    hint = "go on with `resume=auto`"
     if failure.exitcode == -signal.SIGABRT:  # from inside torch, where the libraries that move gradients give up
         raise DeviceError(
             f"training process {rank} was ended by torch (SIGABRT): the reason is in the lines above, and often that "
@@ -124,19 +124,13 @@ def _exit_code(first: tuple[int, Any]) -> int:
 
 
 def leave_quietly(exit_code: int) -> NoReturn:
-    """End a process whose failure another one explains: late enough for that one to speak and to be seen first.
-
-    A launcher reports the first process that it finds ended, and ends the rest.
-
-    Raises:
-        SystemExit: always.
-    """
+    """End a process whose failure another one explains, after it: a launcher reports the first that ends."""
     time.sleep(_QUIET_SECONDS)
     raise SystemExit(exit_code)
 
 
 def end_with_parent() -> None:
-    """From now on the death of the launcher counts as SIGTERM: no process trains on for nobody."""
+    """From now on the death of the launcher counts as SIGTERM."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -148,7 +142,7 @@ def end_with_parent() -> None:
 
 
 def _pass_on_save_signal() -> None:
-    """Pass SIGUSR1 on to the workers, which inherit it blocked and let it in once they can handle it."""
+    """Pass SIGUSR1 on to the workers, which inherit it blocked and unblock it once they can handle it."""
     number = getattr(signal, "SIGUSR1", None)  # Windows has none
     if number is None:
         return

@@ -1,4 +1,4 @@
-"""How many processes train together, how they add up numbers and agree; with one process nothing here does anything."""
+"""The processes that train together: how they add up numbers and agree. All of it does nothing in a single process."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,23 +10,22 @@ import torch.distributed as dist
 
 from nima_cli.errors import DeviceError, NimaError
 
-# Every wait for a process that ought to answer at once; "a dead rank ends all within 60 seconds" includes leaving.
+# How long to wait for a process that ought to answer at once: a dead one ends all within 60 seconds.
 TIMEOUT = timedelta(seconds=45)
-# The same until the first step is done: some processes still compile while others wait for their gradients. One that
-# has died is noticed at once then too, because its connections close.
+# Until the first step is done, for some processes still compile. One that has died is noticed at once, because its
+# connections close.
 FIRST_STEP_TIMEOUT = timedelta(minutes=15)
-_GO_ON = "go on with --resume auto"
-_NOBODY_FAILED = 2**62
+_NONE_FAILED = 2**62
 _CPU = torch.device("cpu")
 _CODES = 256  # exit codes fit below it
 
 
 class PeerLostError(DeviceError):
-    """Another process is gone or does not answer; which one, its launcher knows."""
+    """Another process is gone or does not answer; the launcher knows which."""
 
 
 class FailedElsewhereError(NimaError):
-    """Another process has failed and says why; this one only ends, with the same exit code."""
+    """Another process has failed and reports it; this one only ends with the same exit code."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__("another process has failed")
@@ -40,43 +39,38 @@ class Ranks:
     Attributes:
         rank: 0 to `world_size` - 1.
         local_rank: the same among the `local_world_size` processes of this machine.
-        wire: where the tensors must lie that go to the other processes: nccl talks between GPUs only.
-        exchange: the group that gradients go through; None is the one made first, gloo's.
-        patient: the group of those that wait while the first alone reads and writes files.
+        comm_device: where the tensors must lie that go to the other processes: nccl talks between GPUs only.
+        grad_group: the group that gradients go through; None is the default group, gloo's.
+        slow_group: the group with a long timeout, for waits while the first alone reads and writes files.
     """
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
     local_world_size: int = 1
-    wire: torch.device = _CPU
-    exchange: dist.ProcessGroup | None = None
-    patient: dist.ProcessGroup | None = None
+    comm_device: torch.device = _CPU
+    grad_group: dist.ProcessGroup | None = None
+    slow_group: dist.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
-        """Only the first process writes files and speaks."""
+        """Whether this is the process that alone writes files and reports."""
         return self.rank == 0
 
     def sum_int(self, value: int) -> int:
         """The sum of `value` over all processes."""
         return self._reduce_int(value, dist.ReduceOp.SUM)
 
-    def max_int(self, value: int, *, patient: bool = False) -> int:
-        """The largest `value` of all processes: how one process's wish to stop reaches every other.
+    def max_int(self, value: int, *, slow: bool = False) -> int:
+        """The largest `value` of all processes; `slow` waits as long as `barrier` does."""
+        return self._reduce_int(value, dist.ReduceOp.MAX, slow=slow)
 
-        Args:
-            value: this process's.
-            patient: wait as long as `barrier` does.
-        """
-        return self._reduce_int(value, dist.ReduceOp.MAX, patient=patient)
-
-    def _reduce_int(self, value: int, operation: dist.ReduceOp.RedOpType, *, patient: bool = False) -> int:
+    def _reduce_int(self, value: int, operation: dist.ReduceOp.RedOpType, *, slow: bool = False) -> int:
         if self.world_size == 1:
             return value
         tensor = torch.tensor(value, dtype=torch.int64)
-        with _talking():
-            dist.all_reduce(tensor, op=operation, group=self.patient if patient else None)
+        with _communication():
+            dist.all_reduce(tensor, op=operation, group=self.slow_group if slow else None)
         return int(tensor.item())
 
     def sum_tensors_(self, tensors: Sequence[torch.Tensor]) -> None:
@@ -87,54 +81,52 @@ class Ranks:
         for tensor in tensors:
             by_dtype.setdefault(tensor.dtype, []).append(tensor)
         for group in by_dtype.values():
-            flat = torch.cat([tensor.flatten() for tensor in group]).to(self.wire)
-            with _talking():
-                dist.all_reduce(flat, group=self.exchange)
+            flat = torch.cat([tensor.flatten() for tensor in group]).to(self.comm_device)
+            with _communication():
+                dist.all_reduce(flat, group=self.grad_group)
             for tensor, part in zip(group, torch.split(flat, [tensor.numel() for tensor in group]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def share(self, count: int) -> range:
-        """Which of `count` things are this process's: runs of equal length, the last ones shorter or empty."""
+    def shard_range(self, count: int) -> range:
+        """Which of `count` things are this process's: ranges of equal length, the last ones shorter or empty."""
         size = -(-count // self.world_size)
         return range(min(count, self.rank * size), min(count, (self.rank + 1) * size))
 
     def gather(self, mine: torch.Tensor, count: int) -> torch.Tensor:
-        """All `count` things along the first axis, from each process's `share` of them; every process gets all."""
+        """All `count` things along the first axis, from each process's `shard_range`, in every process."""
         if self.world_size == 1:
             return mine
         size = -(-count // self.world_size)
-        padded = mine.new_zeros(size, *mine.shape[1:], device=self.wire)
+        padded = mine.new_zeros(size, *mine.shape[1:], device=self.comm_device)
         padded[: len(mine)] = mine
         parts = [torch.empty_like(padded) for _ in range(self.world_size)]
-        with _talking():
-            dist.all_gather(parts, padded, group=self.exchange)
+        with _communication():
+            dist.all_gather(parts, padded, group=self.grad_group)
         return torch.cat(parts)[:count].to(mine.device)
 
     def barrier(self) -> None:
         """Wait until every process is here, however long the first one works on files."""
         if self.world_size > 1:
-            with _talking():
-                dist.barrier(group=self.patient)
+            with _communication():
+                dist.barrier(group=self.slow_group)
 
-    def first_says(self, text: str) -> str:
+    def broadcast(self, text: str) -> str:
         """The first process's `text`, for all; no pickle goes over the network, for whoever sends one runs code."""
         if self.world_size == 1:
             return text
         data = bytearray(text.encode() if self.is_first else b"")
         size = self._reduce_int(len(data), dist.ReduceOp.MAX)
         message = torch.frombuffer(data.ljust(max(1, size)), dtype=torch.uint8)
-        with _talking():
+        with _communication():
             dist.broadcast(message, src=0)
         return bytes(message[:size].tolist()).decode()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def raise_together(self) -> Iterator[None]:
         """A block that fails on every process when it fails on any, however long one of them takes.
 
-        The lowest process that failed raises its own error.
-
         Raises:
-            FailedElsewhereError: in all others.
+            FailedElsewhereError: in all but the lowest process that failed, which raises its own error.
         """
         if self.world_size == 1:
             yield
@@ -146,28 +138,20 @@ class Ranks:
             raise
         except (Exception, SystemExit) as error:
             failure = error
-        key = self.rank * _CODES + _exit_code(failure) if failure is not None else _NOBODY_FAILED
-        lowest = self._reduce_int(key, dist.ReduceOp.MIN, patient=True)
-        if lowest == _NOBODY_FAILED:
+        key = self.rank * _CODES + _exit_code(failure) if failure is not None else _NONE_FAILED
+        lowest = self._reduce_int(key, dist.ReduceOp.MIN, slow=True)
+        if lowest == _NONE_FAILED:
             return
         if failure is not None and lowest // _CODES == self.rank:
             raise failure
         raise FailedElsewhereError(lowest % _CODES) from failure
 
     def linked(self, device: torch.device, backend: str) -> "Ranks":
-        """The same place, with gradients going the way that suits the device that each process computes on.
-
-        Args:
-            device: this process's.
-            backend: `hardware.backend`.
-
-        Raises:
-            DeviceError: the backend does not fit the devices.
-        """
+        """The same ranks, exchanging gradients through `hardware.backend`, or what suits the devices."""
         if self.world_size == 1:
             return self
         gpus = self.sum_int(int(device.type == "cuda"))
-        with self.together():
+        with self.raise_together():
             if backend == "nccl" and gpus < self.world_size:
                 raise DeviceError("`hardware.backend: nccl` needs CUDA GPUs", hint="use `gloo` or `auto`")
             if gpus not in (0, self.world_size):
@@ -175,15 +159,15 @@ class Ranks:
         if not gpus or backend == "gloo":
             return self
         torch.cuda.set_device(device)  # before the group is made: nccl takes the current one
-        with _talking():
+        with _communication():
             group = dist.new_group(backend="nccl", timeout=FIRST_STEP_TIMEOUT, device_id=device)
-        return replace(self, wire=device, exchange=group)
+        return replace(self, comm_device=device, grad_group=group)
 
     def settle(self, timeout: timedelta = TIMEOUT) -> None:
-        """The first step is done: from now on a process that does not answer within `timeout` is lost."""
+        """Call after the first step: from now on a process that does not answer within `timeout` is lost."""
         if self.world_size > 1:
             set_timeout(dist.group.WORLD, timeout)
-            set_timeout(self.exchange, timeout)
+            set_timeout(self.grad_group, timeout)
 
 
 SINGLE = Ranks()
@@ -196,12 +180,12 @@ def set_timeout(group: dist.ProcessGroup | None, timeout: timedelta) -> None:
 
 
 @contextmanager
-def _talking() -> Iterator[None]:
+def _communication() -> Iterator[None]:
     """What torch raises when the other side is gone or silent is a RuntimeError, whatever the backend."""
     try:
         yield
     except RuntimeError as error:
-        raise PeerLostError("lost contact with another process", hint=_GO_ON) from error
+        raise PeerLostError("lost contact with another process", hint="go on with `resume=auto`") from error
 
 
 def _exit_code(failure: BaseException) -> int:

@@ -1,8 +1,8 @@
-"""Finds out from a launcher's variables which process of how many this one is, and joins the others; trains nothing."""
+"""Reads a launcher's environment variables and joins the other processes."""
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,19 +15,19 @@ from nima_cli.engine.training.distributed.ranks import FIRST_STEP_TIMEOUT, TIMEO
 from nima_cli.errors import DeviceError
 
 # How long the others wait while the first alone works: it may have a large dataset to prepare.
-_PATIENCE = timedelta(hours=2)
+_SLOW_TIMEOUT = timedelta(hours=2)
 _MARGIN_SECONDS = 3.0
 # Away from the ports that systems hand out by themselves.
 _FIRST_PORT, _PORTS = 20000, 12000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DistEnv:
     """One process among those that a launcher started.
 
     Attributes:
-        address: where they meet, as `tcp://host:port`; None where torch's own variables say it.
-        threads: what the launcher grants each process; None where it does not say.
+        address: where they meet, as `tcp://host:port`; None leaves that to torch's own variables.
+        threads: that the launcher grants each process; None where it does not say.
     """
 
     rank: int
@@ -38,112 +38,96 @@ class Place:
     threads: int | None = None
 
 
-def find_place(environ: Mapping[str, str]) -> Place | None:
-    """The place that a launcher gave this process: torch's (ours and torchrun) or Slurm's srun; None without one.
+def find_dist_env(environ: Mapping[str, str]) -> DistEnv | None:
+    """What a launcher told this process: torch's (ours and torchrun) or Slurm's srun; None without one.
 
     Raises:
         DeviceError: the launcher's variables contradict each other.
     """
+    start = "start with torchrun, with srun, or with `hardware.distributed: true`"
     try:
-        place = _torch_place(environ) or _slurm_place(environ)
-    except (KeyError, ValueError) as error:
-        raise DeviceError(f"the launcher's variables cannot be used: {error}", hint=_START) from error
-    if place is None or (0 <= place.rank < place.world_size and 0 <= place.local_rank < place.local_world_size):
-        return place
-    raise DeviceError(f"this is process {place.rank} of {place.world_size}: no such place", hint=_START)
+        env = _torch_env(environ) or _slurm_env(environ)
+    except (KeyError, ValueError, IndexError) as error:
+        raise DeviceError(f"the launcher's variables cannot be used: {error}", hint=start) from error
+    if env is None or (0 <= env.rank < env.world_size and 0 <= env.local_rank < env.local_world_size):
+        return env
+    raise DeviceError(f"this is process {env.rank} of {env.world_size}: no such place", hint=start)
 
 
-_START = "start with torchrun, with srun, or with `hardware.distributed: true`"
-
-
-def _torch_place(environ: Mapping[str, str]) -> Place | None:
+def _torch_env(environ: Mapping[str, str]) -> DistEnv | None:
     if "WORLD_SIZE" not in environ:
         return None
     world_size, local_rank = int(environ["WORLD_SIZE"]), int(environ.get("LOCAL_RANK", "0"))
     local = int(environ.get("LOCAL_WORLD_SIZE", world_size))
-    return Place(int(environ["RANK"]), world_size, local_rank, local)
+    return DistEnv(int(environ["RANK"]), world_size, local_rank, local)
 
 
-def _slurm_place(environ: Mapping[str, str]) -> Place | None:
-    """Only srun sets the variables of a step: a plain `nima train` in a batch script is alone."""
+def _slurm_env(environ: Mapping[str, str]) -> DistEnv | None:
+    """Only srun sets the variables of a step: a plain `nima train` in a batch script is a single process.
+
+    `scontrol show hostnames` would read the list of nodes, but is missing in containers.
+    """
     if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
         return None
-    host = first_host(environ["SLURM_STEP_NODELIST"])
-    job, step = int(environ["SLURM_JOB_ID"]), int(environ.get("SLURM_STEP_ID", "0"))
-    per_node = expand_counts(environ["SLURM_STEP_TASKS_PER_NODE"])
-    granted = environ.get("SLURM_CPUS_PER_TASK")
-    return Place(
+    # The first of a list such as `gpu[07-09,12],login1`: `gpu07`.
+    host = re.sub(r"\[([^],-]+)[^]]*\]", r"\1", environ["SLURM_STEP_NODELIST"]).split(",")[0]
+    # Counts per node such as `2(x3),1`: 2, 2, 2, 1.
+    counts = re.findall(r"(\d+)(?:\(x(\d+)\))?", environ["SLURM_STEP_TASKS_PER_NODE"])
+    per_node = [int(count) for count, times in counts for _ in range(int(times or 1))]
+    port = _FIRST_PORT + (int(environ["SLURM_JOB_ID"]) * 31 + int(environ.get("SLURM_STEP_ID", "0"))) % _PORTS
+    threads = environ.get("SLURM_CPUS_PER_TASK")
+    return DistEnv(
         rank=int(environ["SLURM_PROCID"]),
         world_size=int(environ["SLURM_STEP_NUM_TASKS"]),
         local_rank=int(environ["SLURM_LOCALID"]),
         local_world_size=per_node[int(environ["SLURM_NODEID"])],
-        address=f"tcp://{host}:{_FIRST_PORT + (job * 31 + step) % _PORTS}",
-        threads=int(granted) if granted is not None else None,
+        address=f"tcp://{host}:{port}",
+        threads=int(threads) if threads is not None else None,
     )
 
 
-def first_host(nodes: str) -> str:
-    """The first host of a Slurm list such as `gpu[07-09,12],login1`: `gpu07`."""
-    return re.sub(r"\[([^],-]+)[^]]*\]", r"\1", nodes).split(",")[0]
-
-
-def expand_counts(counts: str) -> list[int]:
-    """Slurm's counts per node, `2(x3),1`, one by one: 2, 2, 2, 1."""
-    found: list[int] = []
-    for part in counts.split(","):
-        count, _, times = part.rstrip(")").partition("(x")
-        found += [int(count)] * int(times or 1)
-    return found
-
-
 @contextmanager
-def joined(place: Place) -> Iterator[Ranks]:
+def joined(env: DistEnv) -> Iterator[Ranks]:
     """Join the other processes until the block ends.
 
     Raises:
         DeviceError: they did not come in time, or cannot be reached.
     """
     # A launcher that sets nothing would give every process all cores, one that sets OMP_NUM_THREADS only one.
-    torch.set_num_threads(place.threads or max(1, cpu_count() // place.local_world_size))
-    if place.world_size == 1:
+    torch.set_num_threads(env.threads or max(1, cpu_count() // env.local_world_size))
+    if env.world_size == 1:
         yield Ranks()
         return
-    patient = _in_time(place, lambda: _meet(place))
-    yield Ranks(place.rank, place.world_size, place.local_rank, place.local_world_size, patient=patient)
+    slow_group = _join(env)
+    yield Ranks(env.rank, env.world_size, env.local_rank, env.local_world_size, slow_group=slow_group)
     # Not after a failure: leaving in order waits for processes that may be gone, and this one is about to end.
     dist.destroy_process_group()
 
 
-def _meet(place: Place) -> dist.ProcessGroup:
-    """Join; returns the patient group."""
-    dist.init_process_group(
-        "gloo", init_method=place.address, timeout=TIMEOUT, rank=place.rank, world_size=place.world_size
-    )
-    set_timeout(dist.group.WORLD, FIRST_STEP_TIMEOUT)  # they have met; `Ranks.settle` goes back to the usual one
-    group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=_PATIENCE)
-    return group
+def _join(env: DistEnv) -> dist.ProcessGroup:
+    """Join in a thread that is abandoned when it takes too long; returns the slow group.
 
-
-def _in_time(place: Place, meet: Callable[[], dist.ProcessGroup]) -> dist.ProcessGroup:
-    """What `meet` returns, in a thread that is left alone when it takes too long.
-
-    Torch waits without end for the answer of a stranger that happens to listen on the port.
+    Torch waits forever for an answer from an unrelated program that listens on the port.
     """
     found: list[dist.ProcessGroup] = []
-    failed: list[str] = []
+    failed = ["no answer"]
 
-    def work() -> None:
+    def join() -> None:
         try:
-            found.append(meet())
+            dist.init_process_group(
+                "gloo", init_method=env.address, timeout=TIMEOUT, rank=env.rank, world_size=env.world_size
+            )
+            set_timeout(dist.group.WORLD, FIRST_STEP_TIMEOUT)  # `Ranks.settle` goes back to the usual one
+            found.append(dist.new_group(backend="gloo", timeout=_SLOW_TIMEOUT))
         except (RuntimeError, ValueError) as error:
-            failed.append((str(error).splitlines() or ["no reason given"])[0][:200])
+            failed[0] = (str(error).splitlines() or ["no reason given"])[0][:200]
 
-    thread = threading.Thread(target=work, name="rendezvous", daemon=True)
+    thread = threading.Thread(target=join, name="rendezvous", daemon=True)
     thread.start()
     thread.join(TIMEOUT.total_seconds() + _MARGIN_SECONDS)
     if found:
         return found[0]
     raise DeviceError(
-        f"process {place.rank} of {place.world_size} could not join the others: {(failed or ['no answer'])[0]}",
+        f"process {env.rank} of {env.world_size} could not join the others: {failed[0]}",
         hint="all must be started, with the same number of processes, and reach each other; see docs/scale.md",
     )

@@ -1,1 +1,1 @@
-"""What a run will do and need, computed before it starts."""
+"""What a run needs and what suits it, computed before it starts."""

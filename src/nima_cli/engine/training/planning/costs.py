@@ -1,11 +1,10 @@
-"""What a run needs in memory and on disk, by arithmetic; knows no device and no data.
+"""What a run needs in memory and on disk, by arithmetic.
 
 benchmarks/memory.py compares it with real runs, docs/performance.md says how near it is.
 """
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
 
 from nima_cli.config.schema import Config
 from nima_cli.engine.kernels.blocked_attention import kept_numbers
@@ -29,9 +28,9 @@ class Means:
     Attributes:
         processor: `cpu`, `cuda` or `mps`.
         bytes_per_number: of activations.
-        kernels: whether the compiled kernels train.
+        kernels: whether compiled kernels train.
         int8: whether these multiply 8-bit integers.
-        processes: that share each micro-batch.
+        processes: that share each batch.
     """
 
     processor: str
@@ -55,7 +54,7 @@ class Memory:
         state: weights, their average, the optimizer.
         step: gradients, activations, and what the optimizer makes of the gradients.
         evaluation: a batch without gradients.
-        saving: the copy that is written as a checkpoint; none on a GPU, where it is the host's.
+        saving: the copy that is written as a checkpoint; 0 on a GPU, where it is the host's.
     """
 
     base: int
@@ -70,36 +69,27 @@ class Memory:
         return self.base + self.state + max(self.step, self.evaluation, self.saving)
 
     @property
-    def peak_phase(self) -> Literal["a step", "an evaluation", "writing a checkpoint"]:
-        """When that is."""
-        if self.step >= max(self.evaluation, self.saving):
-            return "a step"
-        return "an evaluation" if self.evaluation >= self.saving else "writing a checkpoint"
+    def peak_phase(self) -> str:
+        """When that is: `a step`, `an evaluation` or `writing a checkpoint`."""
+        phases = {"a step": self.step, "an evaluation": self.evaluation, "writing a checkpoint": self.saving}
+        return max(phases, key=lambda name: phases[name])
 
 
 def optimizer_bytes(shape: ModelShape, config: Config) -> int:
     """AdamW keeps two float32 numbers per parameter, Muon one for each of its matrices."""
-    total = shape.parameters()
-    if config.training.optimizer == "adamw":
-        return 8 * total
-    matrices = _block_matrices(shape)
-    return 4 * matrices + 8 * (total - matrices)
-
-
-def ema_bytes(shape: ModelShape, config: Config) -> int:
-    """The averaged weights, in float32, where the run keeps them."""
-    return 4 * shape.parameters() if config.training.ema_decay is not None else 0
+    return 8 * shape.parameters() - (4 * _block_matrices(shape) if config.training.optimizer == "muon" else 0)
 
 
 def checkpoint_bytes(shape: ModelShape, config: Config) -> int:
-    """Size of one resumable checkpoint: float32 weights, their average, and the optimizer."""
-    return 4 * shape.parameters() + ema_bytes(shape, config) + optimizer_bytes(shape, config)
+    """Size of one resumable checkpoint: float32 weights, their average where the run keeps it, and the optimizer."""
+    copies = 2 if config.training.ema_decay is not None else 1
+    return copies * 4 * shape.parameters() + optimizer_bytes(shape, config)
 
 
-def memory(shape: ModelShape, config: Config, means: Means, *, rows: int) -> Memory:
-    """What one process needs that computes `rows` rows at once."""
+def memory(shape: ModelShape, config: Config, means: Means, *, sequences: int) -> Memory:
+    """What one process needs that computes so many sequences at once."""
     held = checkpoint_bytes(shape, config)
-    positions = rows * shape.context_length
+    positions = sequences * shape.context_length
     return Memory(
         base=_HOST_BASE if means.on_cpu else _GPU_BASE,
         state=held + (2 * _block_matrices(shape) if means.int8 else 0),  # int8 weights in the forms of both passes

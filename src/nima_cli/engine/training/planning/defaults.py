@@ -1,14 +1,12 @@
-"""Chooses what a config leaves open, from the size of the data, of the model and of the run; a pure function.
+"""Chooses what a config leaves open, from the size of the data, of the model and of the run.
 
-A number that the user, a preset or a checkpoint gives is never changed. docs/performance.md has the measurements that
-the rules come from.
+docs/performance.md has the measurements that the rules come from.
 """
 
 import math
 
 from nima_cli.config.schema import Config, TrainingConfig
-from nima_cli.engine.data.store.dataset import PreparedDataset
-from nima_cli.engine.model.shape import ModelShape, resolve
+from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.optim import EMBEDDING_LR_FACTOR
 
 # Tokens for each parameter beyond which a larger model makes better use of the same work (Hoffmann, 2203.15556).
@@ -26,30 +24,25 @@ _LARGEST_DECAY, _ADAMW_DECAY = 1.0, 0.1
 _EMBEDDING_DECAY, _EMBEDDING_STEPS = 0.9, 90
 
 
-def fill_in(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
-    """The same config with a number for epochs, batch, learning rate and weight decay.
+def resolve_defaults(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
+    """The same config with a number for epochs, batch, learning rate and weight decay; a complete one is unchanged.
 
     Args:
-        config: any; one that is filled in comes back as it is.
-        shape: the model's.
         train_tokens: of one epoch.
     """
     training = config.training
     epochs = training.epochs if training.epochs is not None else epochs_for(train_tokens, shape.parameters())
-    batch = training.batch_size
-    if batch is None:
-        batch = batch_for(training, shape.context_length, epochs * train_tokens)
-    tokens = _tokens(training, batch, shape.context_length, epochs * train_tokens)
-    rate = training.learning_rate
-    if rate is None:
-        rate = max(training.min_lr, rate_for(training.optimizer, shape.d_model, tokens))
+    wanted = epochs * train_tokens
+    batch = training.batch_size or batch_for(training, shape.context_length, wanted)
+    tokens = _tokens(training, batch, shape.context_length, wanted)
+    rate = training.learning_rate or max(training.min_lr, rate_for(training.optimizer, shape.d_model, tokens))
     decay, embedding_decay = training.weight_decay, training.embedding_weight_decay
     steps = tokens / (batch * training.gradient_accumulation_steps * shape.context_length)
-    made, muon = tokens / max(1, train_tokens), training.optimizer == "muon"
+    passes, muon = tokens / max(1, train_tokens), training.optimizer == "muon"
     if decay is None:
-        decay = decay_for(rate * steps, made) if muon else _ADAMW_DECAY
+        decay = decay_for(rate * steps, passes) if muon else _ADAMW_DECAY
     if embedding_decay is None:
-        embedding_decay = embedding_decay_for(rate, steps, made) if muon else decay
+        embedding_decay = embedding_decay_for(rate, steps, passes) if muon else decay
     chosen = {
         "epochs": epochs,
         "batch_size": batch,
@@ -58,16 +51,6 @@ def fill_in(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
         "embedding_weight_decay": embedding_decay,
     }
     return config.model_copy(update={"training": training.model_copy(update=chosen)})
-
-
-def complete(config: Config, dataset: PreparedDataset) -> Config:
-    """`fill_in` for a run on this dataset.
-
-    Raises:
-        ConfigError: sizes of the model are missing.
-    """
-    shape = resolve(config.model, dataset.tokenizer.vocab_size)
-    return fill_in(config, shape, train_tokens=dataset.split("train").tokens)
 
 
 def epochs_for(train_tokens: int, parameters: int) -> float:
@@ -81,17 +64,17 @@ def epochs_for(train_tokens: int, parameters: int) -> float:
 
 
 def batch_for(training: TrainingConfig, context_length: int, wanted: float) -> int:
-    """Rows of a forward pass in a run that would learn from `wanted` tokens, if `max_steps` let it.
+    """Sequences of a forward pass in a run that would learn from `wanted` tokens, if `max_steps` let it.
 
     The tokens of a step grow with those of the run, by powers of two; where `max_steps` makes the length depend on
     them, they are the fewest that suit it.
     """
     batch = max(1, _TUNED_BATCH // (context_length * training.gradient_accumulation_steps))
     while True:
-        rows = batch * training.gradient_accumulation_steps
+        tokens_per_step = batch * training.gradient_accumulation_steps * context_length
         tokens = _tokens(training, batch, context_length, wanted)
         suitable = _TUNED_BATCH * (tokens / _TUNED_TOKENS) ** _BATCH_EXPONENT
-        if math.sqrt(2) * rows * context_length >= min(suitable, _LARGEST_BATCH):
+        if math.sqrt(2) * tokens_per_step >= min(suitable, _LARGEST_BATCH):
             return batch
         batch *= 2
 
@@ -110,31 +93,24 @@ def decay_for(rates: float, epochs: float) -> float:
     learning rates (Wang and Aitchison, 2405.13698). Each pass beyond the second adds to it, against learning by heart.
 
     Args:
-        rates: of all steps, as if each took the peak.
-        epochs: that the run makes.
+        rates: sum of the learning rates, as if each step took the peak.
     """
     wanted = _TOTAL_DECAY * max(1.0, epochs - 1.0) / max(rates, 1e-9)
     return float(f"{min(_LARGEST_DECAY, wanted):.2g}")
 
 
 def embedding_decay_for(rate: float, steps: float, epochs: float) -> float:
-    """Weight decay of embeddings and head beside Muon, to two digits; none where no text is read again.
+    """Weight decay of embeddings and head beside Muon, to two digits; 0 where no text is read twice.
 
-    Their rows grow where nothing holds them, and logits with them: the model is sure of what it has learnt by heart,
-    and as sure where it is wrong.
-
-    Args:
-        rate: the peak.
-        steps: of the run.
-        epochs: that it makes.
+    Without it their rows grow, and logits with them: the model is as sure where it is wrong as of what it has learnt
+    by heart.
     """
     pace = min(_EMBEDDING_DECAY * max(0.0, epochs - 1.0) * epochs / max(steps, 1e-9), 1.0 / _EMBEDDING_STEPS)
     return float(f"{min(_LARGEST_DECAY, pace / max(rate * EMBEDDING_LR_FACTOR, 1e-9)):.2g}")
 
 
 def _tokens(training: TrainingConfig, batch: int, context_length: int, wanted: float) -> float:
-    """What the run will learn from: `max_steps` may end it before `wanted`."""
+    """Tokens that the run learns from: `max_steps` may end it before `wanted`."""
     if training.max_steps is None:
         return wanted
-    rows = batch * training.gradient_accumulation_steps
-    return min(wanted, training.max_steps * rows * context_length)
+    return min(wanted, training.max_steps * batch * training.gradient_accumulation_steps * context_length)

@@ -1,16 +1,21 @@
-"""What may change between the parts of one run, and what may not; knows no model and no files.
+"""What may change between the parts of one run, and what may not.
 
-A run's identity is what its loss curve depends on. How often to log, where to compute, how long to go on: all free.
+Frozen is what the loss curve depends on. How often to log, where to compute and how long to go on may change.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
+
 from nima_cli.config.schema import Config
+from nima_cli.engine.training.reports import COMPILED
+from nima_cli.engine.training.state import RunState
 from nima_cli.errors import ConfigError
+from nima_cli.events import Note
 
 # Dotted prefixes. A key that matches neither list is a mistake, which a test finds.
-IDENTITY = (
+FROZEN = (
     "model.",
     "training.batch_size",
     "training.gradient_accumulation_steps",
@@ -26,7 +31,7 @@ IDENTITY = (
     "training.use_mixed_precision",
     "training.seed",
 )
-FREE = (
+MUTABLE = (
     "training.epochs",
     "training.max_steps",
     "training.eval_steps",
@@ -56,23 +61,43 @@ def check_same_run(saved: Mapping[str, Any], wanted: Config) -> None:
     changed = [
         f"`{key}` was {_show(old.get(key))}, is now {_show(new.get(key))}"
         for key in sorted(old.keys() | new.keys())
-        if key.startswith(IDENTITY) and old.get(key) != new.get(key)
+        if key.startswith(FROZEN) and old.get(key) != new.get(key)
     ]
     if changed:
         raise ConfigError(
             f"this run cannot go on with other settings: {'; '.join(changed)}",
-            hint="leave them as they were, or start a new run (with --init-from for the weights)",
+            hint="leave them as they were, or start a new run (with `init_from=` for the weights)",
         )
 
 
-def free_changes(saved: Mapping[str, Any], wanted: Config) -> list[str]:
-    """What has changed and may: each key with its old and new value; of the data, the hash is what counts."""
+def mutable_changes(saved: Mapping[str, Any], wanted: Config) -> list[str]:
+    """The allowed changes: each key with its old and new value, without those of data, whose hash counts."""
     old, new = flatten(saved), flatten(wanted.model_dump(mode="json"))
     return [
         f"`{key}` was {_show(old[key])}, is now {_show(new[key])}"
         for key in sorted(old.keys() & new.keys())
-        if key.startswith(FREE) and not key.startswith("data.") and old[key] != new[key]
+        if key.startswith(MUTABLE) and not key.startswith("data.") and old[key] != new[key]
     ]
+
+
+def resume_notes(header: Mapping[str, Any], state: RunState) -> Iterator[Note]:
+    """What has changed since the checkpoint with this header was written."""
+    yield Note("info", f"resuming from step {header.get('step')}")
+    for change in mutable_changes(header.get("config", {}), state.config):
+        yield Note("info", change)
+    dtype, threads, compiled = header.get("dtype"), header.get("threads"), header.get("compiled")
+    if dtype != state.device.dtype_name:
+        yield Note("warning", f"computing in {state.device.dtype_name} instead of {dtype}: losses will not be the same")
+    changed = []
+    if state.device.device.type == "cpu" and threads != torch.get_num_threads():
+        changed.append(f"{torch.get_num_threads()} threads instead of {threads}:")
+    if compiled != state.compiled:
+        then = COMPILED.get(compiled, "programs of another version")
+        changed.append(f"computing with {COMPILED[state.compiled]} instead of {then}:")
+    processes, before = state.ranks.world_size, header.get("processes", 1)
+    if processes != before:
+        changed.append(f"{processes} processes instead of {before}: the same rows;")
+    yield from (Note("warning", f"{what} sums may round differently") for what in changed)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,36 +1,33 @@
-"""Keeps a run's checkpoints: which earlier ones stay, and what a save that fails means; knows no model and no loop.
+"""Keeps a run's checkpoints: which earlier ones stay, what a failed save means, what a resume takes or gives up.
 
 The last checkpoint gets a second name before a new one takes its place, and names are removed only after the new file
 is complete. So from the second save on two valid checkpoints exist at every instant, whatever fails.
 """
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.file import Checkpoint
-from nima_cli.engine.checkpoint.files import BEST, LAST, step_files, step_path
+from nima_cli.engine.checkpoint.files import BEST, LAST, checkpoint_files, step_files, step_path
 from nima_cli.engine.checkpoint.header import step_of
 from nima_cli.errors import CheckpointError, ResourceError
 from nima_cli.events import Note, Saved
-from nima_cli.files import free_bytes, link_or_copy
+from nima_cli.files import explain, free_bytes, fsync_folder, link_or_copy
 
 
 class Saver:
     """Writes the checkpoints of one run; for its only writer.
-
-    Args:
-        run_dir: where they go.
-        keep: how many last checkpoints to keep, the newest included, at least 2; the best is not counted.
-        step: optimizer steps that are on disk already.
 
     Attributes:
         newest_step: of the newest checkpoint that this run has on disk.
     """
 
     def __init__(self, run_dir: Path, *, keep: int, step: int) -> None:
+        """Begin with `step` on disk; `keep` last checkpoints stay, the newest included, and the best."""
         assert keep >= 2, "while one is being replaced, another must be there"
         self._run_dir, self._keep = run_dir, keep
         self.newest_step = step
@@ -39,11 +36,9 @@ class Saver:
         self._best: Saved | None = None
 
     def save(self, name: str, checkpoint: Checkpoint) -> Saved | Note:
-        """Write `checkpoint_best.pt` or `checkpoint_last.pt`.
+        """Write `checkpoint_best.pt` or `checkpoint_last.pt`, or return a warning where the disk or permissions refuse.
 
-        Returns:
-            That it is complete; or, when the disk or the permissions refused it, a warning. Then every earlier
-            checkpoint is as it was, and a later save may succeed.
+        Then every earlier checkpoint is as it was, and a later save may succeed.
         """
         write = checkpoints.save_best if name == BEST else checkpoints.save
         step, needed = int(checkpoint.header["step"]), checkpoint.nbytes()
@@ -53,11 +48,7 @@ class Saver:
         return told
 
     def best_is_last(self) -> Saved | Note:
-        """Let `checkpoint_last.pt` be the best that was just saved, without writing it again.
-
-        Returns:
-            As `save`.
-        """
+        """Let `checkpoint_last.pt` be the best that was just saved, without writing it again; returns as `save`."""
         best = self._best
         assert best is not None, "it was just saved"
 
@@ -70,49 +61,71 @@ class Saver:
     def _put(self, name: str, step: int, needed: int, write: Callable[[Path], int]) -> Saved | Note:
         path, start = self._run_dir / name, time.perf_counter()
         try:
-            if name == LAST:
-                self._keep_previous(step)
+            if name == LAST and self.is_behind(step) and self._last_step is not None:
+                link_or_copy(path, step_path(self._run_dir, self._last_step))
             size = write(path)
             if name == LAST:
                 self._last_step, self._knows_last = step, True
                 self._remove_old(step)
         except (ResourceError, CheckpointError) as error:
-            return Note("warning", self._not_saved(error, step, needed))
+            free = free_bytes(self._run_dir)
+            room = f"{needed:,} bytes needed" + (f", {free:,} free" if free is not None else "")
+            return Note("warning", f"step {step} is not saved: {error.message} ({room}); training goes on")
         self.newest_step = step
         return Saved(step=step, path=path, bytes=size, seconds=time.perf_counter() - start)
 
     def is_behind(self, step: int) -> bool:
-        """Whether `checkpoint_last.pt` is older than `step`, or of no use."""
+        """Whether `checkpoint_last.pt` is older than `step`, missing or unreadable."""
         if not self._knows_last:
             self._last_step, self._knows_last = step_of(self._run_dir / LAST), True
         return self._last_step is None or self._last_step < step
 
     def require(self, step: int) -> None:
-        """Refuse to end well when steps are not on disk.
-
-        Raises:
-            ResourceError: the newest checkpoint is older than `step`.
-        """
+        """Raise a ResourceError when the newest checkpoint is older than `step`."""
         if self.newest_step < step:
             kept = f"that of step {self.newest_step}" if self.newest_step else "there is none"
             raise ResourceError(
                 f"{self._run_dir}: the newest checkpoint is older than step {step}: {kept}",
-                hint="make the run directory writable, with room, then go on with --resume auto",
+                hint="make the run directory writable, with room, then go on with `resume=auto`",
             )
 
-    def _not_saved(self, error: ResourceError | CheckpointError, step: int, needed: int) -> str:
-        free = free_bytes(self._run_dir)
-        room = f"{needed:,} bytes needed, {free:,} free" if free is not None else f"{needed:,} bytes needed"
-        return f"step {step} is not saved: {error.message} ({room}); training goes on"
-
-    def _keep_previous(self, step: int) -> None:
-        """Give the last checkpoint, if it loads and is of an earlier step, a name that says its step."""
-        if self.is_behind(step) and self._last_step is not None:
-            link_or_copy(self._run_dir / LAST, step_path(self._run_dir, self._last_step))
-
     def _remove_old(self, step: int) -> None:
-        """Remove earlier checkpoints beyond those to keep; what cannot be removed now is tried again at the next."""
+        """Remove earlier checkpoints beyond those to keep; a failure is retried at the next save."""
         earlier = [path for found, path in step_files(self._run_dir).items() if found < step]
         for path in earlier[self._keep - 1 :]:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def adopt(run_dir: Path, resumed: Path, *, best_step: int) -> None:
+    """Give a new run the checkpoint of another run that it goes on from, and the best that its header names.
+
+    Args:
+        resumed: a checkpoint in another folder, which stays as it is.
+        best_step: of that best; 0 where there is none yet.
+    """
+    best = resumed.with_name(BEST)
+    if best_step and step_of(best) == best_step:
+        link_or_copy(best, run_dir / BEST)
+    link_or_copy(resumed, run_dir / LAST)
+
+
+def supersede_later_checkpoints(run_dir: Path, *, resumed: Path, step: int) -> list[Note]:
+    """Rename the checkpoints of steps after that of `resumed`: no later resume takes up a future that was given up."""
+    named = {path: step for step, path in step_files(run_dir).items()}
+    steps = {path: named.get(path) or step_of(path) for path in checkpoint_files(run_dir)}
+    stays = resumed.resolve()
+    later = {path: at for path, at in steps.items() if at is not None and at > step and path.resolve() != stays}
+    if not later:
+        return []
+    names = []
+    for path in later:
+        endings = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+        free = next(name for end in endings if not (name := path.with_name(f"{path.name}.superseded{end}")).exists())
+        try:
+            path.rename(free)
+        except OSError as error:
+            raise explain(error, path, "rename") from error
+        names.append(free.name)
+    fsync_folder(run_dir)
+    return [Note("warning", f"steps {step + 1}-{max(later.values())} are discarded; kept as {', '.join(names)}")]

@@ -1,7 +1,4 @@
-"""Proves on this machine and with this config that a resumed run is the run: N steps and N more against 2N at once.
-
-It knows no command line, and leaves nothing behind but its verdict.
-"""
+"""Proves on this machine and with this config that a resumed run is the run: N steps and N more against 2N at once."""
 
 import multiprocessing
 import tempfile
@@ -19,12 +16,12 @@ from nima_cli.config.schema import Config
 from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.files import LAST
 from nima_cli.engine.data.store.dataset import open_dataset
-from nima_cli.engine.device import Device, pick_device
+from nima_cli.engine.device import Device
+from nima_cli.engine.kernels.trust import precision
 from nima_cli.engine.training.distributed.ranks import SINGLE
-from nima_cli.engine.training.kernel_check import with_trusted_kernels
-from nima_cli.engine.training.planning.defaults import complete
 from nima_cli.engine.training.resume.same_run import flatten
-from nima_cli.engine.training.session import Session, gpu_index, open_session, train
+from nima_cli.engine.training.run_spec import make_run_spec
+from nima_cli.engine.training.session import Session, open_session, train, training_device
 from nima_cli.errors import DeviceError
 from nima_cli.events import EvalDone, StepDone
 
@@ -78,24 +75,21 @@ def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) 
     Raises:
         NimaError: the config cannot be trained here.
     """
-    began = time.perf_counter()
-    index = gpu_index(config, SINGLE)
-    device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
-    device = with_trusted_kernels(device, config, compiled)
+    began, threads = time.perf_counter(), torch.get_num_threads()
+    device, (kernels, _) = training_device(config, SINGLE, compiled)
     fixed = any_order(device)
-    short = shortened(complete(config, open_dataset(data_dir)), samples=not fixed)
-    threads = torch.get_num_threads()
+    short = shortened(make_run_spec(config, open_dataset(data_dir)).config, samples=not fixed)
     with tempfile.TemporaryDirectory(prefix="nima-verify-") as name:
-        whole, parts = Path(name) / "whole", Path(name) / "parts"
+        whole, halves = Path(name) / "whole", Path(name) / "halves"
         at_once = Session(short, data_dir, whole, compiled=compiled)
-        begun = replace(at_once, run_dir=parts)
+        begun = replace(at_once, run_dir=halves)
         undisturbed = _run(at_once, None, threads, fixed)
         first = _run(begun, HALF, threads, fixed)
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-            second = fresh.submit(_run, replace(begun, resume=parts / LAST), None, threads, fixed).result()
-        difference = _first_difference(undisturbed, {**first, **second}) or _tensor_difference(whole, parts)
+            second = fresh.submit(_run, replace(begun, resume=halves / LAST), None, threads, fixed).result()
+        difference = _first_difference(undisturbed, {**first, **second}) or _tensor_difference(whole, halves)
     seconds = round(time.perf_counter() - began, 1)
-    return Verdict(difference, 2 * HALF, device.name, device.precision, threads, seconds, fixed)
+    return Verdict(difference, 2 * HALF, device.name, precision(device.dtype_name, kernels), threads, seconds, fixed)
 
 
 def any_order(device: Device) -> bool:
@@ -128,8 +122,17 @@ def shortened(config: Config, *, samples: bool = True) -> Config:
 
 def _run(session: Session, stop_at: int | None, threads: int, fixed: bool) -> _Facts:
     """Train up to step `stop_at`; returns what the steps and evaluations said, exactly."""
+    torch.set_num_threads(threads)
+    steps, facts = [0], _Facts()
     with _fixed_order() if fixed else nullcontext():
-        return _facts(session, stop_at, threads)
+        for event in train(open_session(session), should_stop=lambda: "INT" if steps[-1] == stop_at else None):
+            if isinstance(event, StepDone):
+                steps.append(event.step)
+                facts[f"loss of step {event.step}"] = event.loss.hex()
+                facts[f"gradient norm of step {event.step}"] = event.grad_norm.hex()
+            elif isinstance(event, EvalDone):
+                facts[f"{event.split} loss after step {event.step}"] = event.loss.hex()
+    return facts
 
 
 @contextmanager
@@ -148,20 +151,6 @@ def _fixed_order() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def _facts(session: Session, stop_at: int | None, threads: int) -> _Facts:
-    torch.set_num_threads(threads)
-    steps = [0]
-    facts: _Facts = {}
-    for event in train(open_session(session), should_stop=lambda: "INT" if steps[-1] == stop_at else None):
-        if isinstance(event, StepDone):
-            steps.append(event.step)
-            facts[f"loss of step {event.step}"] = event.loss.hex()
-            facts[f"gradient norm of step {event.step}"] = event.grad_norm.hex()
-        elif isinstance(event, EvalDone):
-            facts[f"{event.split} loss after step {event.step}"] = event.loss.hex()
-    return facts
-
-
 def _first_difference(expected: _Facts, found: _Facts) -> str | None:
     for name in (*expected, *(found.keys() - expected.keys())):
         was, now = expected.get(name, "missing"), found.get(name, "missing")
@@ -170,19 +159,18 @@ def _first_difference(expected: _Facts, found: _Facts) -> str | None:
     return None
 
 
-def _tensor_difference(whole: Path, parts: Path) -> str | None:
+def _tensor_difference(whole: Path, halves: Path) -> str | None:
     """The first tensor or counter in which the last checkpoints differ."""
-    one, two = checkpoints.load(whole / LAST), checkpoints.load(parts / LAST)
-    counters = [
-        {key: str(value) for key, value in flatten(each.header).items() if key not in _TIMES} for each in (one, two)
-    ]
+    one, two = checkpoints.load(whole / LAST), checkpoints.load(halves / LAST)
     expected, found = _tensors(one), _tensors(two)
     for name, tensor in expected.items():
         other = found.get(name)
         if other is None or not torch.equal(tensor, other):
             largest = (tensor.float() - other.float()).abs().max().item() if other is not None else float("inf")
             return f"`{name}` differs by up to {largest:g}"
-    return _first_difference(counters[0], counters[1])
+    return _first_difference(
+        *({key: str(value) for key, value in flatten(each.header).items() if key not in _TIMES} for each in (one, two))
+    )
 
 
 def _tensors(checkpoint: checkpoints.Checkpoint) -> dict[str, torch.Tensor]:

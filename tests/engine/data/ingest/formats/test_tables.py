@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from nima_cli.engine.data.diagnostics import Problem
-from nima_cli.engine.data.ingest.decoded_value import Value
+from nima_cli.engine.data.diagnostics import Diagnostic
+from nima_cli.engine.data.ingest.decoded_value import DecodedValue
 from nima_cli.engine.data.ingest.formats.tables import read_delimited, read_parquet
 
 
-def read(text: str, suffix: str = ".csv") -> list[Value | Problem]:
+def read(text: str, suffix: str = ".csv") -> list[DecodedValue | Diagnostic]:
     return list(read_delimited(io.BytesIO(text.encode()), "x.csv", suffix))
 
 
@@ -24,12 +24,12 @@ def test_dialects(delimiter: str, end: str) -> None:
     text = text.replace('","', f'"{delimiter}"').replace('",\n', f'"{delimiter}\n').replace('",\r', f'"{delimiter}\r')
     text = text.replace('y",', f'y"{delimiter}')
     first, second = read(text)
-    assert first == Value("x.csv:2", {"question": "a, b;\t|c", "answer": 'said "x"\ny', "n": ""})
-    assert second == Value("x.csv:5", {"question": "short", "answer": "", "n": ""})
+    assert first == DecodedValue("x.csv:2", {"question": "a, b;\t|c", "answer": 'said "x"\ny', "n": ""})
+    assert second == DecodedValue("x.csv:5", {"question": "short", "answer": "", "n": ""})
 
 
 def test_tabs_by_the_suffix() -> None:
-    assert read("a, b; c\ttext\n1\t2\n", ".tsv") == [Value("x.csv:2", {"a, b; c": "1", "text": "2"})]
+    assert read("a, b; c\ttext\n1\t2\n", ".tsv") == [DecodedValue("x.csv:2", {"a, b; c": "1", "text": "2"})]
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_tabs_by_the_suffix() -> None:
 )
 def test_faults_have_their_line(text: str, problem: str) -> None:
     [found] = read(text)
-    assert isinstance(found, Problem)
+    assert isinstance(found, Diagnostic)
     assert str(found) == problem
 
 
 def test_one_bad_row_does_not_hide_the_others() -> None:
     found = read('a,b\n"1"x,2\n3,4\n')
-    assert [type(one) for one in found] == [Problem, Value]
-    assert found[1] == Value("x.csv:3", {"a": "3", "b": "4"})
+    assert [type(one) for one in found] == [Diagnostic, DecodedValue]
+    assert found[1] == DecodedValue("x.csv:3", {"a": "3", "b": "4"})
 
 
 def test_nothing_in_it() -> None:
@@ -62,9 +62,9 @@ def test_nothing_in_it() -> None:
 
 def test_large_fields_and_lines() -> None:
     [one] = read(f"a,b\n{'x' * 300_000},2\n")
-    assert isinstance(one, Value)
+    assert isinstance(one, DecodedValue)
     [problem] = read("a,b\n" + "x" * (17 * 2**20))
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, Diagnostic)
     assert problem.reason == "too_large"
 
 
@@ -79,13 +79,15 @@ def test_rows_with_lists_objects_and_times(tmp_path: Path) -> None:
     with (tmp_path / "x.parquet").open("rb") as stream:
         found = list(read_parquet(stream, "x"))
     assert found == [
-        Value("x (row 1)", {"messages": [{"role": "user", "content": "a"}], "n": 1, "at": "2024-01-02", "none": None}),
-        Value("x (row 2)", {"messages": [], "n": 2, "at": "2024-01-03", "none": None}),
+        DecodedValue(
+            "x (row 1)", {"messages": [{"role": "user", "content": "a"}], "n": 1, "at": "2024-01-02", "none": None}
+        ),
+        DecodedValue("x (row 2)", {"messages": [], "n": 2, "at": "2024-01-03", "none": None}),
     ]
 
 
 def test_damaged_parquet_files() -> None:
     pytest.importorskip("pyarrow")
     [found] = read_parquet(io.BytesIO(b"PAR1 and no more"), "x")
-    assert isinstance(found, Problem)
+    assert isinstance(found, Diagnostic)
     assert found.reason == "damaged"

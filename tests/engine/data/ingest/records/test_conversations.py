@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.document import Turn
 from nima_cli.engine.data.ingest.records.conversations import read_turns
-from nima_cli.engine.data.ingest.records.record_values import RefusedError, Seen
+from nima_cli.engine.data.ingest.records.record_values import RecordNotes
 
 ASK = {"role": "user", "content": "How full is it?"}
 SAY = {"role": "assistant", "content": "It is 7."}
@@ -18,8 +19,8 @@ TOOL = {"role": "tool", "tool_call_id": "c", "content": "7"}
 ANSWERED = "<tool_response>\n7\n</tool_response>"
 
 
-def turns(*messages: dict[str, Any], seen: Seen | None = None) -> list[tuple[str, str, int]]:
-    read = read_turns(list(messages), "messages", seen or Seen())
+def turns(*messages: dict[str, Any], notes: RecordNotes | None = None) -> list[tuple[str, str, int]]:
+    read = read_turns(list(messages), "messages", notes or RecordNotes())
     return [(turn.role, turn.content, turn.weight) for turn in read]
 
 
@@ -74,22 +75,22 @@ def test_arguments_are_written_as_json(arguments: str | None, written: str) -> N
 
 @pytest.mark.parametrize("arguments", ['{"a": "\\ud800"}', '{"a": 1e999}'])
 def test_arguments_that_cannot_be_written_are_refused(arguments: str) -> None:
-    with pytest.raises(RefusedError, match=r"messages\[1\]\.function_call"):
+    with pytest.raises(UnusableError, match=r"messages\[1\]\.function_call"):
         turns(ASK, {"role": "assistant", "function_call": {"name": "f", "arguments": arguments}})
 
 
 def test_parts_that_are_text_are_joined_and_others_are_counted() -> None:
-    seen = Seen()
+    notes = RecordNotes()
     image = {"type": "image_url", "image_url": {"url": "a.png"}}
     parts = [{"type": "text", "text": "What"}, image, {"type": "input_text", "text": "is this?"}, "Say it."]
-    assert turns({**ASK, "content": parts}, SAY, seen=seen)[0][1] == "What\nis this?\nSay it."
-    assert dict(seen.other_parts) == {"image_url": 1}
+    assert turns({**ASK, "content": parts}, SAY, notes=notes)[0][1] == "What\nis this?\nSay it."
+    assert dict(notes.other_parts) == {"image_url": 1}
 
 
 def test_keys_of_messages_that_are_not_used_are_noted() -> None:
-    seen = Seen()
-    turns({**ASK, "name": "Ann"}, {**CALLS, "refusal": None}, {**TOOL, "id": 1}, {**SAY, "weight": 1}, seen=seen)
-    assert seen.unused_keys == {"messages[].name", "messages[].refusal", "messages[].id"}
+    notes = RecordNotes()
+    turns({**ASK, "name": "Ann"}, {**CALLS, "refusal": None}, {**TOOL, "id": 1}, {**SAY, "weight": 1}, notes=notes)
+    assert notes.unused_keys == {"messages[].name", "messages[].refusal", "messages[].id"}
 
 
 def test_weights_are_kept_and_the_least_one_counts_for_what_is_merged() -> None:

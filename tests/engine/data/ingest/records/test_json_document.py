@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nima_cli.engine.data.diagnostics import Problem
+from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError
 from nima_cli.engine.data.ingest import decoded_value
-from nima_cli.engine.data.ingest.decoded_value import Value
+from nima_cli.engine.data.ingest.decoded_value import DecodedValue
 from nima_cli.engine.data.ingest.records import json_document
 from nima_cli.engine.data.ingest.records.json_document import read_json
 
@@ -21,7 +21,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
     max_leaves=20,
 )
-PIECES = [
+PARTS = [
     "[",
     "]",
     "{",
@@ -44,15 +44,20 @@ PIECES = [
 ]
 
 
-def read(data: str | bytes, *, block: int = 2**18, largest: int = 2**24) -> list[Value | Problem]:
+def read(data: str | bytes, *, block: int = 2**18, largest: int = 2**24) -> list[DecodedValue | Diagnostic]:
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoded_value, "_BLOCK", block)
         patch.setattr(json_document, "MAX_RECORD_BYTES", largest)
-        return list(read_json(lambda: io.BytesIO(raw), "x"))
+        found: list[DecodedValue | Diagnostic] = []
+        try:
+            found.extend(read_json(lambda: io.BytesIO(raw), "x"))
+        except UnusableError as error:
+            found.append(error.at("x"))
+        return found
 
 
-def shown(items: list[Value | Problem]) -> list[str]:
+def shown(items: list[DecodedValue | Diagnostic]) -> list[str]:
     """As text, in which NaN equals NaN."""
     return [repr(item) for item in items]
 
@@ -61,12 +66,12 @@ def shown(items: list[Value | Problem]) -> list[str]:
 def test_a_list_gives_what_the_standard_library_gives(value: object, indent: int | None, escaped: bool) -> None:
     text = json.dumps([value, value], indent=indent, ensure_ascii=escaped)
     found = read(text, block=7)
-    assert [item.value for item in found if isinstance(item, Value)] == [value, value]
+    assert [item.value for item in found if isinstance(item, DecodedValue)] == [value, value]
     second = 1 if indent is None else 2 + (text.count("\n") - 1) // 2
     assert found[1].where == f"x:{second} (record 2)"
 
 
-@given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join), st.integers(1, 9))
+@given(st.lists(st.sampled_from(PARTS), max_size=30).map("".join), st.integers(1, 9))
 @settings(max_examples=500)
 def test_where_blocks_end_makes_no_difference(text: str, block: int) -> None:
     for document in (text, f"[{text}]", f'{{"a": 1, "b": [{text}]}}'):
@@ -105,12 +110,13 @@ def test_a_character_that_is_cut_off_is_named() -> None:
 
 def test_the_list_of_an_object_may_come_after_anything() -> None:
     text = json.dumps({"version": 3, "about": {"tags": ["x"]}, "data": [{"text": "one"}, {"text": "two"}], "end": None})
-    assert read(text, block=5) == [Value("x:1 (record 1)", {"text": "one"}), Value("x:1 (record 2)", {"text": "two"})]
+    one, two = {"text": "one"}, {"text": "two"}
+    assert read(text, block=5) == [DecodedValue("x:1 (record 1)", one), DecodedValue("x:1 (record 2)", two)]
 
 
 def test_a_refused_record_inside_an_object_costs_only_itself() -> None:
     assert shown(read('{"data": [{"a": 1, "a": 2},\n {"b": 1}]}')) == shown(
-        [Problem("x:1 (record 1)", "key `a` occurs twice", "malformed"), Value("x:2 (record 2)", {"b": 1})]
+        [Diagnostic("x:1 (record 1)", "key `a` occurs twice", "malformed"), DecodedValue("x:2 (record 2)", {"b": 1})]
     )
 
 
@@ -135,7 +141,7 @@ def test_reading_goes_on_after_a_record_that_is_too_large(huge: str, block: int)
 
 def test_an_object_that_holds_something_huge_and_no_list_is_refused() -> None:
     [problem] = read('{"a": "' + "x" * 1000 + '"}', largest=100)
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, Diagnostic)
     assert (problem.reason, problem.where) == ("no_records", "x")
 
 
@@ -170,7 +176,7 @@ def test_memory_does_not_follow_the_size_of_the_file(opening: bytes) -> None:
     def peak(size: int) -> int:
         opened: Callable[[], io.BufferedIOBase] = lambda: io.BufferedReader(Generated(opening, size))  # noqa: E731
         tracemalloc.start()
-        assert sum(isinstance(item, Value) for item in read_json(opened, "x")) == size
+        assert sum(isinstance(item, DecodedValue) for item in read_json(opened, "x")) == size
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

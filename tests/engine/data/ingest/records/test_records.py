@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from nima_cli.config.data_schema import SourceConfig
 from nima_cli.config.record_keys import RECORD_KEYS
+from nima_cli.engine.data.diagnostics import Diagnostics
 from nima_cli.engine.data.document import Document
 from nima_cli.engine.data.ingest import decoded_value
 from nima_cli.engine.data.ingest.records.conversations import ROLES
 from nima_cli.engine.data.ingest.records.records import RecordReader
-from nima_cli.engine.data.ingest.sources import Problems, open_sources
+from nima_cli.engine.data.ingest.sources import open_sources
 from nima_cli.errors import DataError
 from tests.engine.data.reading import documents_of
 from tests.growth import assert_near_linear
@@ -34,7 +35,7 @@ TOOL = {"role": "tool", "tool_call_id": "c", "content": "7"}
 def read(path: Path, data: bytes | str, format_: str = "auto") -> list[Document]:
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
     [source] = open_sources([SourceConfig.model_validate({"path": str(path), "format": format_})])
-    problems = Problems(20)
+    problems = Diagnostics()
     documents = list(documents_of(source, problems))
     problems.raise_if_any()
     return documents
@@ -139,7 +140,12 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
 LISTED = "x.json:1 (record 1): "
 BAD_FILES = [
     ("x.md", b"one\ntwo \x92 three", "x.md: byte 0x92 at offset 8 (line 2) is not UTF-8", "iconv"),
-    ("x.txt", "naïve".encode("utf-16") + b"x", "x.txt: byte 0x78 at offset 12 (line 1) is not UTF-16-LE", "--encoding"),
+    (
+        "x.txt",
+        "naïve".encode("utf-16") + b"x",
+        "x.txt: byte 0x78 at offset 12 (line 1) is not UTF-16-LE",
+        "encoding=",
+    ),
     ("x.jsonl", '{"text": "a"}\n'.encode("utf-16-be"), "looks binary (NUL at byte 0)", None),
     ("x.md", b"%PDF-1.7 \x00\xff", "x.md: damaged PDF: ", None),
     ("x.jsonl", b'{"text": "abc"}\n{"text": "\xe9"}\n', "byte 0xe9 at offset 26 (line 2)", "iconv"),
@@ -149,10 +155,10 @@ BAD_FILES = [
     ("x.json", f"[{json.dumps(QA)}][]", "more after the end of the list", None),
     ("x.json", f"[{json.dumps(QA)} 5]", "expected `,` or `]` after a record", None),
     ("x.json", f"[{json.dumps(QA)}", "expected `,` or `]` after a record", None),
-    ("x.json", f"{json.dumps(QA)}\n{json.dumps(QA)}\n", "x.json:2:1: looks like JSON Lines", "--jsonl-files"),
-    ("x.jsonl", json.dumps([QA, QA]), "x.jsonl:1: looks like one JSON document", "--json-files"),
-    ("x.jsonl", json.dumps([QA], indent=1), "x.jsonl:1: looks like one JSON document", "--json-files"),
-    ("x.jsonl", json.dumps({"a": [QA]}, indent=1), "x.jsonl:1: looks like one JSON document", "--json-files"),
+    ("x.json", f"{json.dumps(QA)}\n{json.dumps(QA)}\n", "x.json:2:1: looks like JSON Lines", "jsonl_files="),
+    ("x.jsonl", json.dumps([QA, QA]), "x.jsonl:1: looks like one JSON document", "json_files="),
+    ("x.jsonl", json.dumps([QA], indent=1), "x.jsonl:1: looks like one JSON document", "json_files="),
+    ("x.jsonl", json.dumps({"a": [QA]}, indent=1), "x.jsonl:1: looks like one JSON document", "json_files="),
     ("x.jsonl", f"{json.dumps(QA)} {json.dumps(QA)}", "more than one value on a line", None),
     ("x.json", '{"a": 1}', "x.json: expected a list of objects, found object", None),
     ("x.json", '{"a": [], "b": []}', "found object with 2 lists", None),
@@ -186,8 +192,8 @@ def test_bad_files(tmp_path: Path, name: str, data: bytes | str, what: str, hint
 
 BAD_RECORDS = [
     ({"question": "a"}, "auto", "missing `answer`; keys found: `question`", None),
-    ({"question": "a", "text": "b"}, "qa", "missing `answer`; keys found: `question`, `text`", "--format doc"),
-    ({"messages": [ASK, SAY]}, "qa", "missing `question`, `answer`; keys found: `messages`", "--format chat"),
+    ({"question": "a", "text": "b"}, "qa", "missing `answer`; keys found: `question`, `text`", "format=doc"),
+    ({"messages": [ASK, SAY]}, "qa", "missing `question`, `answer`; keys found: `messages`", "format=chat"),
     ({"title": "a"}, "doc", "missing `content`; keys found: `title`", None),
     ({"a": 1, "b": 2}, "auto", "no known kind of record; keys found: `a`, `b`", "`messages`"),
     ({}, "auto", "keys found: none", None),
@@ -316,7 +322,7 @@ def test_a_record_has_a_largest_size(tmp_path: Path, suffix: str) -> None:
     data = f"{long}\n{short}\n" if suffix == ".jsonl" else f"[{long},\n{short}]"
     (tmp_path / f"x{suffix}").write_text(data)
     [source] = open_sources([SourceConfig(path=str(tmp_path / f"x{suffix}"))])
-    problems = Problems(20)
+    problems = Diagnostics()
     assert [document.text for document in documents_of(source, problems)] == ["short"]
     with pytest.raises(DataError, match="record larger than 16 MB"):
         problems.raise_if_any()

@@ -9,8 +9,7 @@ import pytest
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.ingest.sources import open_sources
-from nima_cli.engine.data.ingest.walk.ignoring import Leaving
-from nima_cli.engine.data.ingest.walk.paths import Walking
+from nima_cli.engine.data.ingest.walk.ignoring import WalkOptions
 
 
 def write(root: Path, *names: str) -> None:
@@ -21,14 +20,14 @@ def write(root: Path, *names: str) -> None:
 
 def names(path: Path | str, *exclude: str, defaults: bool = True, gitignore: bool = True) -> list[str]:
     """What is read of a folder, by name."""
-    leaving = Leaving(exclude, default_excludes=defaults, respect_gitignore=gitignore)
-    [source] = open_sources([SourceConfig(path=str(path))], walking=Walking(leaving))
-    return list(source.names)
+    walking = WalkOptions(exclude, default_excludes=defaults, respect_gitignore=gitignore)
+    [source] = open_sources([SourceConfig(path=str(path))], walking=walking)
+    return [file.name for file in source.files]
 
 
 def reasons(path: Path | str, *exclude: str) -> dict[str, str]:
-    [source] = open_sources([SourceConfig(path=str(path))], walking=Walking(Leaving(exclude)))
-    return {os.path.relpath(one.where, path): one.reason for one in source.left_out}
+    [source] = open_sources([SourceConfig(path=str(path))], walking=WalkOptions(exclude))
+    return {os.path.relpath(one.where, path): one.reason for one in source.skipped}
 
 
 RULES = """
@@ -188,7 +187,7 @@ def test_a_pattern_may_begin_with_the_source_as_it_was_written(tmp_path: Path, m
 def test_a_source_has_patterns_of_its_own(tmp_path: Path) -> None:
     write(tmp_path, "one/a.md", "one/b.md", "two/a.md", "two/b.md")
     sources = [SourceConfig(path=str(tmp_path / "one"), exclude=["b.md"]), SourceConfig(path=str(tmp_path / "two"))]
-    assert [source.names for source in open_sources(sources)] == [("a.md",), ("a.md", "b.md")]
+    assert [[file.name for file in source.files] for source in open_sources(sources)] == [["a.md"], ["a.md", "b.md"]]
 
 
 def test_a_bad_pattern_is_refused_by_name() -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from nima_cli.engine.data.ingest.formats.errors import FormatError
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.ingest.formats.writing import code_block
 
 # Suffix -> language of a fence.
@@ -30,11 +30,11 @@ _SHORT = 2000
 
 
 def code_to_markdown(text: str, file_name: str) -> str:
-    """Fence the code under the file's name; raises `FormatError` for minified code."""
+    """Fence the code under the file's name; raises `UnusableError` for minified code."""
     text = text.replace("\r\n", "\n")
     code = text.strip("\n")
     if len(code) > _SHORT and len(code) > _MINIFIED * (code.count("\n") + 1):
-        raise FormatError("is minified code", "minified", hint="to learn its text as it is, use `format: text`")
+        raise UnusableError("is minified code", "minified", hint="to learn its text as it is, use `format: text`")
     if not code.strip():
         return ""
     return f"# {file_name}\n\n{code_block(code, _language(file_name, code))}\n"

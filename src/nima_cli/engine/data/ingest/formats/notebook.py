@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from nima_cli.engine.data.ingest.formats.errors import FormatError
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.ingest.formats.html.html import html_to_markdown
 from nima_cli.engine.data.ingest.formats.writing import code_block
 
@@ -17,7 +17,7 @@ _SPELLED = {"ipython": "python", "ipython3": "python", "python3": "python", "js"
 
 
 def notebook_to_markdown(text: str) -> str:
-    """Keep Markdown cells as they are and fence code cells; raises `FormatError` for what is not a notebook."""
+    """Keep Markdown cells as they are and fence code cells; raises `UnusableError` for what is not a notebook."""
     notebook = _parsed(text) if text.strip() else {"cells": []}
     metadata = _object(notebook.get("metadata"))
     info, kernel = _object(metadata.get("language_info")), _object(metadata.get("kernelspec"))
@@ -32,11 +32,11 @@ def _parsed(text: str) -> dict[str, Any]:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         what = error.msg[:1].lower() + error.msg[1:]
-        raise FormatError(f"broken notebook: {what}", place=f":{error.lineno}:{error.colno}", hint=hint) from error
+        raise UnusableError(f"broken notebook: {what}", place=f":{error.lineno}:{error.colno}", hint=hint) from error
     except (RecursionError, ValueError) as error:
-        raise FormatError("broken notebook: nested too deeply, or a number too long", hint=hint) from error
+        raise UnusableError("broken notebook: nested too deeply, or a number too long", hint=hint) from error
     if not isinstance(value, dict) or not ("cells" in value or "worksheets" in value):
-        raise FormatError("is no notebook: it holds no `cells`", hint=hint)
+        raise UnusableError("is no notebook: it holds no `cells`", hint=hint)
     return value
 
 
@@ -45,7 +45,7 @@ def _cells(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for sheet in sheets if isinstance(sheets, list) else [sheets]:
         cells = sheet.get("cells") if isinstance(sheet, dict) else None
         if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
-            raise FormatError("broken notebook: `cells` is no list of cells")
+            raise UnusableError("broken notebook: `cells` is no list of cells")
         yield from cells
 
 
@@ -83,10 +83,10 @@ def _source(cell: dict[str, Any]) -> str:
     source = cell.get("source", cell.get("input", ""))
     lines = source if isinstance(source, list) else [source]
     if not all(isinstance(line, str) for line in lines):
-        raise FormatError("broken notebook: the source of a cell is no text")
+        raise UnusableError("broken notebook: the source of a cell is no text")
     text = "".join(lines)
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise FormatError("broken notebook: a cell holds half a character", "surrogate") from error
+        raise UnusableError("broken notebook: a cell holds half a character", "surrogate") from error
     return text

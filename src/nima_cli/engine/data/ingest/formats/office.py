@@ -8,7 +8,8 @@ import zipfile
 from collections import Counter
 from typing import IO
 
-from nima_cli.engine.data.ingest.formats.errors import FormatError, first_line, library
+from nima_cli.engine.data.diagnostics import UnusableError
+from nima_cli.engine.data.ingest.formats.extras import first_line, library
 from nima_cli.engine.data.ingest.formats.html.html import html_to_markdown
 
 _PAGE_NUMBER = re.compile(r"(?:page\s+)?\d{1,4}(?:\s*(?:/|of)\s*\d{1,4})?", re.IGNORECASE)
@@ -23,7 +24,7 @@ def pdf_to_text(stream: IO[bytes]) -> str:
     """Extract the text of all pages from a seekable stream, without page numbers and running heads.
 
     Raises:
-        FormatError: `pypdf` is not installed, or the file is encrypted, damaged, or holds pictures alone.
+        UnusableError: `pypdf` is not installed, or the file is encrypted, damaged, or holds pictures alone.
     """
     pypdf = library("pypdf", "PDF")
     # It logs every oddity that it repairs; what matters is raised.
@@ -33,18 +34,18 @@ def pdf_to_text(stream: IO[bytes]) -> str:
         try:
             reader = pypdf.PdfReader(stream)
             if reader.is_encrypted and not reader.decrypt(""):
-                raise FormatError("is encrypted", "encrypted", hint="remove its password, as `qpdf` does")
+                raise UnusableError("is encrypted", "encrypted", hint="remove its password, as `qpdf` does")
             pages = [page.extract_text() for page in reader.pages]
-        except FormatError:
+        except UnusableError:
             raise
         except pypdf.errors.DependencyError as error:
-            raise FormatError("is encrypted in a way that needs `cryptography`", "encrypted") from error
+            raise UnusableError("is encrypted in a way that needs `cryptography`", "encrypted") from error
         except Exception as error:  # damaged files raise whatever the parser stumbles over
-            raise FormatError(f"damaged PDF: {first_line(error)}") from error
+            raise UnusableError(f"damaged PDF: {first_line(error)}") from error
     text = "\n\n".join(filter(None, _bodies(pages)))
     if not text.strip():
         hint = "it may be scanned: recognise its text first, as with `ocrmypdf`"
-        raise FormatError("holds no text, only pictures", "no_text", hint=hint)
+        raise UnusableError("holds no text, only pictures", "no_text", hint=hint)
     return text.encode("utf-8", "ignore").decode() + "\n"
 
 
@@ -70,22 +71,22 @@ def docx_to_markdown(data: bytes, encoding: str | None = None) -> str:
     """Convert a Word document, whose encoding is its own, with headings, lists, tables, links and words for pictures.
 
     Raises:
-        FormatError: `mammoth` is not installed, or the file is encrypted, damaged, or not DOCX.
+        UnusableError: `mammoth` is not installed, or the file is encrypted, damaged, or not DOCX.
     """
     mammoth = library("mammoth", "DOCX")
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         hint = "save it again as DOCX without a password"
-        raise FormatError("is an encrypted or old Word document, not DOCX", "encrypted", hint=hint)
+        raise UnusableError("is an encrypted or old Word document, not DOCX", "encrypted", hint=hint)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if "word/document.xml" not in archive.namelist():
-                raise FormatError("is no Word document: it holds no `word/document.xml`")
+                raise UnusableError("is no Word document: it holds no `word/document.xml`")
             if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNPACKED_BYTES:
-                raise FormatError(f"is larger than {_MAX_UNPACKED_BYTES // 2**20} MB when unpacked", "too_large")
+                raise UnusableError(f"is larger than {_MAX_UNPACKED_BYTES // 2**20} MB when unpacked", "too_large")
         no_picture = mammoth.images.img_element(lambda _: {})
         html = mammoth.convert_to_html(io.BytesIO(data), convert_image=no_picture).value
-    except FormatError:
+    except UnusableError:
         raise
     except Exception as error:  # damaged files raise whatever the parser stumbles over
-        raise FormatError("damaged Word document") from error
+        raise UnusableError("damaged Word document") from error
     return html_to_markdown(html)

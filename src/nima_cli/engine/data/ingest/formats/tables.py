@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from itertools import chain, zip_longest
 from typing import IO, Any
 
-from nima_cli.engine.data.diagnostics import Problem, printable
-from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, UndecodableError, Value, text_blocks
-from nima_cli.engine.data.ingest.formats.errors import FormatError, first_line, library
+from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError, printable
+from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, text_blocks
+from nima_cli.engine.data.ingest.formats.extras import first_line, library
 
 _DELIMITERS = ",;\t|"
 # Part of the message of `csv` -> what is wrong, the reason, a hint.
@@ -25,7 +25,7 @@ _SAMPLE = 2**16
 _BATCH = 1024
 
 
-def read_delimited(stream: io.BufferedIOBase, name: str, suffix: str) -> Iterator[Value | Problem]:
+def read_delimited(stream: io.BufferedIOBase, name: str, suffix: str) -> Iterator[DecodedValue | Diagnostic]:
     """Yield a record, column name -> text, for every row but the first, which names the columns.
 
     Args:
@@ -34,7 +34,7 @@ def read_delimited(stream: io.BufferedIOBase, name: str, suffix: str) -> Iterato
         suffix: `.tsv` means tabs; else the delimiter is the one that splits the first row into most columns.
     """
     csv.field_size_limit(MAX_RECORD_BYTES)
-    lines = _lines(stream, name)
+    lines = _lines(stream)
     try:
         first = next((line for line in lines if line.strip()), "")
         # A lone carriage return, which the records report, is an error for `csv`.
@@ -43,23 +43,23 @@ def read_delimited(stream: io.BufferedIOBase, name: str, suffix: str) -> Iterato
         delimiter = "\t" if suffix == ".tsv" else max(columns, key=columns.__getitem__)
         # A column name may go on over several lines.
         yield from _records(csv.reader(chain([first] if first else [], lines), delimiter=delimiter, strict=True), name)
-    except UndecodableError as error:
-        yield error.problem
+    except UnusableError as error:
+        yield error.at(name)
 
 
-def _lines(stream: io.BufferedIOBase, name: str) -> Iterator[str]:
+def _lines(stream: io.BufferedIOBase) -> Iterator[str]:
     """Yield lines with their ends, LF or CR LF."""
     rest = ""
-    for block in text_blocks(stream, name):
+    for block in text_blocks(stream):
         *whole, rest = (rest + block).split("\n")
         yield from (f"{line}\n" for line in whole)
         if len(rest) > MAX_RECORD_BYTES:
-            raise UndecodableError(Problem(name, TOO_LARGE.replace("record", "line"), "too_large"))
+            raise UnusableError(TOO_LARGE.replace("record", "line"), "too_large")
     if rest:
         yield rest
 
 
-def _records(rows: Any, name: str) -> Iterator[Value | Problem]:
+def _records(rows: Any, name: str) -> Iterator[DecodedValue | Diagnostic]:
     header: list[str] | None = None
     while True:
         where = f"{name}:{rows.line_num + 1}"
@@ -68,7 +68,7 @@ def _records(rows: Any, name: str) -> Iterator[Value | Problem]:
         except csv.Error as error:
             said = str(error)
             wrong = next((wrong for part, wrong in _CSV_ERRORS.items() if part in said), (said, "malformed", None))
-            yield Problem(where, *wrong)
+            yield Diagnostic(where, *wrong)
             continue
         if row is None:
             return
@@ -77,27 +77,27 @@ def _records(rows: Any, name: str) -> Iterator[Value | Problem]:
             twice = next((column for column, count in Counter(header).items() if column and count > 1), None)
             if twice is not None:
                 what = f"two columns are called `{printable(twice)}`"
-                yield Problem(where, what, "malformed", "the first row names the columns")
+                yield Diagnostic(where, what, "malformed", "the first row names the columns")
                 return
         elif any(row[len(header) :]):
             what = f"has {len(row)} columns, and the first row names {len(header)}"
-            yield Problem(where, what, "malformed", "quote fields that hold the delimiter")
+            yield Diagnostic(where, what, "malformed", "quote fields that hold the delimiter")
         elif any(row):
             cells = zip_longest(header, row[: len(header)], fillvalue="")
-            yield Value(where, {column: cell for column, cell in cells if column})
+            yield DecodedValue(where, {column: cell for column, cell in cells if column})
 
 
-def read_parquet(stream: IO[bytes], name: str) -> Iterator[Value | Problem]:
+def read_parquet(stream: IO[bytes], name: str) -> Iterator[DecodedValue | Diagnostic]:
     """Yield a record for every row of a Parquet file, a seekable stream, with the extra `docs`."""
     try:
         parquet = library("pyarrow.parquet", "Parquet")
         batches = parquet.ParquetFile(stream).iter_batches(batch_size=_BATCH)
         for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches), 1):
-            yield Value(f"{name} (row {number})", _plain(row))
-    except FormatError as error:
-        yield Problem(name, error.what, error.reason, error.hint)
+            yield DecodedValue(f"{name} (row {number})", _plain(row))
+    except UnusableError as error:
+        yield error.at(name)
     except Exception as error:  # damaged files raise whatever the parser stumbles over
-        yield Problem(name, f"damaged Parquet file: {first_line(error)}", "damaged")
+        yield Diagnostic(name, f"damaged Parquet file: {first_line(error)}", "damaged")
     finally:
         # The position of the stream says how much was read.
         stream.seek(0, io.SEEK_END)

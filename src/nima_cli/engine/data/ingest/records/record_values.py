@@ -1,20 +1,19 @@
-"""What is read from a record: its texts, its refusal, and what of it was not used; knows no shape of records."""
+"""What is read from a record: its texts, and what of it was not used."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from nima_cli.engine.data.diagnostics import UnusableError, printable
 
-class RefusedError(Exception):
-    """A record that cannot be used; `what`, `reason` and `hint` are those of its `Problem`."""
-
-    def __init__(self, what: str, reason: str, hint: str | None = None) -> None:
-        super().__init__(what)
-        self.what, self.reason, self.hint = what, reason, hint
+_TYPE_NAMES = {
+    bool: "true or false", dict: "an object", list: "a list", str: "text", int: "a number", float: "a number",
+    type(None): "null",
+}  # fmt: skip
 
 
 @dataclass(slots=True)
-class Seen:
+class RecordNotes:
     """What was met in records and is worth a note.
 
     Attributes:
@@ -29,7 +28,7 @@ class Seen:
     fields: set[tuple[str, str]] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
 
-    def add(self, other: "Seen") -> None:
+    def add(self, other: "RecordNotes") -> None:
         """Add what was met elsewhere."""
         self.unused_keys |= other.unused_keys
         self.other_parts.update(other.other_parts)
@@ -39,25 +38,27 @@ class Seen:
 
 def type_name(value: Any) -> str:
     """The kind of a JSON value in words."""
-    if isinstance(value, bool):
-        return "true or false"
-    names = {dict: "an object", list: "a list", str: "text", int: "a number", float: "a number", type(None): "null"}
-    return names[type(value)]
+    return _TYPE_NAMES[type(value)]
+
+
+def keys_found(record: dict[str, Any]) -> str:
+    """The keys of a record, for messages."""
+    return "keys found: " + (", ".join(f"`{printable(key)}`" for key in record) or "none")
 
 
 def text(value: Any, key: str) -> str:
     """`value`, which must be text that can be written.
 
     Raises:
-        RefusedError: it is not; names `key`.
+        UnusableError: it is not; names `key`.
     """
     if not isinstance(value, str):
-        raise RefusedError(f"`{key}` is {type_name(value)}, expected text", "wrong_type")
+        raise UnusableError(f"`{key}` is {type_name(value)}, expected text", "wrong_type")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         code = ord(value[error.start])
-        raise RefusedError(f"`{key}` holds half a character (`\\u{code:04x}` alone)", "surrogate") from error
+        raise UnusableError(f"`{key}` holds half a character (`\\u{code:04x}` alone)", "surrogate") from error
     return value
 
 
@@ -65,8 +66,8 @@ def filled(value: str, key: str) -> str:
     """`value`, which must say something.
 
     Raises:
-        RefusedError: it is white space; names `key`.
+        UnusableError: it is white space; names `key`.
     """
     if not value.strip():
-        raise RefusedError(f"`{key}` is empty", "empty")
+        raise UnusableError(f"`{key}` is empty", "empty")
     return value

@@ -1,9 +1,10 @@
-"""Record shapes of JSON and JSON Lines (qa, chat, doc and their usual other names) to documents; knows no files."""
+"""Record shapes of JSON and JSON Lines (qa, chat, doc and their usual other names) to documents."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from nima_cli.config.record_keys import (
     ANSWER_KEYS,
@@ -14,20 +15,33 @@ from nima_cli.config.record_keys import (
     TEXT_KEYS,
     TITLE_KEY,
 )
-from nima_cli.engine.data.diagnostics import Problem, printable
+from nima_cli.config.strict_yaml import inline
+from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError, printable
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.ingest.records.conversations import read_turns
-from nima_cli.engine.data.ingest.records.field_hints import known_hint, preference_hint
-from nima_cli.engine.data.ingest.records.record_values import RefusedError, Seen, filled, text, type_name
+from nima_cli.engine.data.ingest.records.record_values import RecordNotes, filled, keys_found, text, type_name
 
 _ABSENT = object()
+_KNOWN = "known are `question` and `answer`, `messages`, `title` and `content`, or `text`"
+# Other words for our keys, without their capitals and marks.
+_SYNONYMS = {
+    "question": ("q", "ques", "questiontext", "problem", "user", "human", "ask", "userprompt", "usermessage",
+                 *QUESTION_KEYS),
+    "answer": ("a", "ans", "answertext", "reply", "solution", "target", "assistant", "bot", "gpt", "assistantmessage",
+               "bestanswer", *ANSWER_KEYS),
+    "messages": ("dialog", "dialogue", "dialogs", "chat", "turns", "history", *MESSAGE_KEYS),
+    "content": ("contents", "article", "document", "passage", "description", "markdown", "abstract", "summary",
+                "pagecontent", *TEXT_KEYS),
+    "title": ("heading", "headline", "subject", TITLE_KEY),
+}  # fmt: skip
+_MEANINGS = {word.replace("_", ""): ours for ours, words in _SYNONYMS.items() for word in words}
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """One way to write a record: the keys that must be there, and those that may be."""
 
-    format: str
+    format: Literal["qa", "chat", "doc"]
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
 
@@ -45,12 +59,8 @@ SHAPES = (
     *(_qa_shape(*pair) for pair in dict.fromkeys((*_COMMON_PAIRS, *itertools.product(QUESTION_KEYS, ANSWER_KEYS)))),
     *(Shape("doc", (key,), (TITLE_KEY,)) for key in TEXT_KEYS),
 )
-
-
-def _allowing(shape: Shape, keys: Iterable[str]) -> Shape:
-    possible = {"qa": (*CONTEXT_KEYS, *SYSTEM_KEYS), "chat": SYSTEM_KEYS, "doc": ()}[shape.format]
-    more = [key for key in keys if key in possible and key not in (*shape.required, *shape.optional)]
-    return replace(shape, optional=(*shape.optional, *more)) if more else shape
+# What a mapping may name beside any shape.
+_MAPPABLE = {"qa": (*CONTEXT_KEYS, *SYSTEM_KEYS), "chat": SYSTEM_KEYS, "doc": ()}
 
 
 def detect(keys: Iterable[str]) -> Shape | None:
@@ -68,34 +78,36 @@ class RecordReader:
         source: index of the source, passed on to the documents.
         fields: keys of ours -> keys of theirs, `a.b` for `b` in the object `a`, `a.0` for the first of the list `a`.
         shape: of the records, once one has fitted.
-        seen: what was not used, and which entries of `fields` were.
+        notes: what was not used, and which entries of `fields` were.
     """
 
     format: str
     source: int
     fields: Mapping[str, str] = field(default_factory=dict)
     shape: Shape | None = None
-    seen: Seen = field(default_factory=Seen)
+    notes: RecordNotes = field(default_factory=RecordNotes)
 
-    def convert(self, value: Any, where: str) -> Document | Problem:
+    def convert(self, value: Any, where: str) -> Document | Diagnostic:
         """One decoded JSON value to a document, or to what is wrong with it (`empty`: nothing to learn)."""
         try:
             if not isinstance(value, dict):
-                raise RefusedError(f"expected a record (an object), found {type_name(value)}", "not_a_record")
+                raise UnusableError(f"expected a record (an object), found {type_name(value)}", "not_a_record")
             record = self._mapped(value) if self.fields else value
             shape = self._choose(record)
-            self.seen.unused_keys.update(
-                [key for key in record if key not in shape.required and key not in shape.optional]
-            )
-            return _BUILDERS[shape.format](shape, record, self, where)
-        except RefusedError as error:
-            return Problem(where, error.what, error.reason, error.hint)
+            self.notes.unused_keys.update(record.keys() - {*shape.required, *shape.optional})
+            if shape.format == "doc":
+                return self._prose(shape, record, where)
+            key = shape.required[0]
+            turns = _exchange(shape, record) if shape.format == "qa" else read_turns(record[key], key, self.notes)
+            return Document(shape.format, self.source, where, turns=self._under_system(shape, record, turns))
+        except UnusableError as error:
+            return error.at(where)
 
     def _mapped(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record under our keys; a key of ours that is there keeps its value where theirs is absent."""
-        self.seen.keys |= record.keys()
+        self.notes.keys |= record.keys()
         found = {ours: value for ours, key in self.fields.items() if (value := _at(record, key)) is not _ABSENT}
-        self.seen.fields.update((ours, self.fields[ours]) for ours in found)
+        self.notes.fields.update((ours, self.fields[ours]) for ours in found)
         taken = {key if key in record else key.partition(".")[0] for key in map(self.fields.__getitem__, found)}
         return {**{key: value for key, value in record.items() if key not in taken}, **found}
 
@@ -111,27 +123,48 @@ class RecordReader:
         """The shapes to try; what the mapping names comes first, and may stand where it usually would not."""
         shapes = [shape for shape in SHAPES if self.format in ("auto", shape.format)]
         if self.fields:
-            shapes = [_allowing(shape, self.fields.keys()) for shape in shapes]
+            shapes = [replace(one, optional=(*one.optional, *self._mappable(one))) for one in shapes]
             shapes.sort(key=lambda shape: -len(self.fields.keys() & set(shape.required)))
         return shapes
 
-    def _no_fit(self, record: dict[str, Any], candidates: list[Shape]) -> RefusedError:
-        found = ", ".join(f"`{printable(key)}`" for key in record) or "none"
-        if self.shape is None and {"chosen", "rejected"} <= record.keys():
-            what = f"two answers of which one is preferred; keys found: {found}"
-            return RefusedError(what, "preference", preference_hint(record))
-        nearest = max(candidates, key=lambda shape: len(record.keys() & set(shape.required)))
-        if self.format == "auto" and self.shape is None and not record.keys() & set(nearest.required):
-            return RefusedError(f"no known kind of record; keys found: {found}", "missing_key", known_hint(record))
-        missing = ", ".join(f"`{key}`" for key in nearest.required if key not in record)
-        what = f"missing {missing}; keys found: {found}"
-        return RefusedError(what, "missing_key", self._way_out(record))
+    def _mappable(self, shape: Shape) -> list[str]:
+        known = (*shape.required, *shape.optional)
+        return [key for key in self.fields if key in _MAPPABLE[shape.format] and key not in known]
 
-    def _way_out(self, record: dict[str, Any]) -> str | None:
+    def _no_fit(self, record: dict[str, Any], candidates: list[Shape]) -> UnusableError:
+        first = self.shape is None
+        if first and {"chosen", "rejected"} <= record.keys():
+            what = f"two answers of which one is preferred; {keys_found(record)}"
+            return UnusableError(what, "preference", hint=_preference_hint(record))
+        nearest = max(candidates, key=lambda shape: len(record.keys() & set(shape.required)))
+        if first and self.format == "auto" and not record.keys() & set(nearest.required):
+            what = f"no known kind of record; {keys_found(record)}"
+            return UnusableError(what, "missing_key", hint=_mapping_hint(record))
         other = detect(record)
-        if self.shape is not None:
-            return "the records of one file must have one shape; split the file" if other else None
-        return f"such records fit `--format {other.format}`" if other else known_hint(record)
+        if not first:
+            hint = "the records of one file must have one shape; split the file" if other else None
+        else:
+            hint = f"such records fit `format={other.format}`" if other else _mapping_hint(record)
+        missing = ", ".join(f"`{key}`" for key in nearest.required if key not in record)
+        return UnusableError(f"missing {missing}; {keys_found(record)}", "missing_key", hint=hint)
+
+    def _prose(self, shape: Shape, record: dict[str, Any], where: str) -> Document:
+        key = shape.required[0]
+        body = filled(text(record[key], key), key)
+        title = " ".join(text(record.get(TITLE_KEY) or "", TITLE_KEY).split())
+        if title:
+            return Document("markdown", self.source, where, text=f"# {title}\n\n{body}")
+        return Document("text" if key == "text" else "markdown", self.source, where, text=body)
+
+    def _under_system(self, shape: Shape, record: dict[str, Any], turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        """The turns, under the system text that stands beside them; what else is under its keys is not used."""
+        for key in SYSTEM_KEYS:
+            if key in shape.optional and (value := record.get(key)):
+                if turns[0].role != "system" and isinstance(value, str) and value.strip():
+                    turns = (Turn("system", text(value, key)), *turns)
+                else:
+                    self.notes.unused_keys.add(key)
+        return turns
 
 
 def _at(record: dict[str, Any], key: str) -> Any:
@@ -149,43 +182,55 @@ def _at(record: dict[str, Any], key: str) -> Any:
     return value
 
 
-def _doc(shape: Shape, record: dict[str, Any], reader: RecordReader, where: str) -> Document:
-    key = shape.required[0]
-    body = filled(text(record[key], key), key)
-    title = " ".join(text(record.get(TITLE_KEY) or "", TITLE_KEY).split())
-    if title:
-        return Document("markdown", reader.source, where, text=f"# {title}\n\n{body}")
-    return Document("text" if key == "text" else "markdown", reader.source, where, text=body)
-
-
-def _qa(shape: Shape, record: dict[str, Any], reader: RecordReader, where: str) -> Document:
-    asked, answered = shape.required
-    question = filled(text(record[asked], asked), asked)
-    answer = filled(text(record[answered], answered), answered)
+def _exchange(shape: Shape, record: dict[str, Any]) -> tuple[Turn, Turn]:
+    """A question, with what is to be read with it, and its answer."""
+    question, answer = (filled(text(record[key], key), key) for key in shape.required)
     for key in shape.optional:
-        if key in record and key in CONTEXT_KEYS:
-            more = text(record[key] or "", key)
+        if key in CONTEXT_KEYS:
+            more = text(record.get(key) or "", key)
             question = f"{question}\n\n{more}" if more.strip() else question
-    turns = (Turn("user", question), Turn("assistant", answer))
-    return Document("qa", reader.source, where, turns=_under_system(shape, record, reader, turns))
+    return Turn("user", question), Turn("assistant", answer)
 
 
-def _chat(shape: Shape, record: dict[str, Any], reader: RecordReader, where: str) -> Document:
-    turns = read_turns(record[shape.required[0]], shape.required[0], reader.seen)
-    return Document("chat", reader.source, where, turns=_under_system(shape, record, reader, turns))
+def _mapping_hint(record: dict[str, Any]) -> str:
+    """What to do about a record of no known shape: the mapping that its keys suggest, or what is known."""
+    guessed = _guess(record)
+    if guessed:
+        # As a list, so that what would end an item of a mapping is quoted.
+        mapping = ", ".join(f"{ours}: {inline([key])[1:-1]}" for ours, key in guessed.items())
+        return f"map its keys: `data.fields: {{{mapping}}}`"
+    return f"{_KNOWN}; other keys can be mapped, as in `data.fields: {{question: KEY, answer: KEY}}`"
 
 
-def _under_system(
-    shape: Shape, record: dict[str, Any], reader: RecordReader, turns: tuple[Turn, ...]
-) -> tuple[Turn, ...]:
-    """The turns, under the system text that stands beside them; what else is under its keys is not used."""
-    for key in SYSTEM_KEYS:
-        if key in record and key in shape.optional and (value := record[key]):
-            if turns[0].role != "system" and isinstance(value, str) and value.strip():
-                turns = (Turn("system", text(value, key)), *turns)
-            else:
-                reader.seen.unused_keys.add(key)
-    return turns
+def _preference_hint(record: dict[str, Any]) -> str:
+    if isinstance(record["chosen"], list):
+        key = "messages"
+    else:
+        key = "answer" if record.keys() & set(QUESTION_KEYS) else "text"
+    return f"nima does not learn preferences; to learn what was chosen alone: `data.fields: {{{key}: chosen}}`"
 
 
-_BUILDERS = {"doc": _doc, "qa": _qa, "chat": _chat}
+def _guess(record: dict[str, Any]) -> dict[str, str]:
+    """Our keys -> keys of the record, when together they make a known shape; nothing otherwise."""
+    found: dict[str, str] = {}
+    for word, key, value in _named(record):
+        ours = _MEANINGS.get(word)
+        if ours and isinstance(value, list if ours == "messages" else str):
+            found.setdefault(ours, key)
+    for shape in (("messages",), ("question", "answer"), ("title", "content"), ("content",)):
+        if found.keys() >= set(shape):
+            return {ours: found[ours] for ours in shape if found[ours] != ours}
+    return {}
+
+
+def _named(record: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """(word to look up, key as a setting names it, value) of the record and of the objects in it."""
+    for key, value in record.items():
+        yield _word(key), printable(key), value
+    for key, value in record.items():
+        for inner, deep in value.items() if isinstance(value, dict) else ():
+            yield _word(inner), printable(f"{key}.{inner}"), deep
+
+
+def _word(key: str) -> str:
+    return re.sub(r"[\W_]", "", key).lower()

@@ -1,28 +1,31 @@
-"""Strict JSON with places in its errors: no duplicate keys, no NaN, no silent surprises; knows nothing of records."""
+"""Strict JSON, at once or value by value from a stream: no duplicate keys, no NaN, and errors have places."""
 
 import contextlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from nima_cli.engine.data.diagnostics import printable
+from nima_cli.engine.data.diagnostics import UnusableError, printable
+from nima_cli.engine.data.ingest.decoded_value import TOO_LARGE
 
 # Python refuses to convert longer numbers by default (CVE-2020-10735); no document needs one.
 MAX_DIGITS = 4300
 _SPACE = re.compile(r"[ \t\n\r]*")
+# What a window cuts off of an escape, a word or a number's exponent is no longer than this.
+_LONGEST_ATOM = 16
+_STRUCTURE = re.compile(r'\\.|["\[\]{},]', re.DOTALL)
 
 
-class JsonError(ValueError):
+class JsonError(UnusableError):
     """JSON that cannot be used.
 
     Attributes:
-        what: lower-case, no final stop.
         position: character index where reading must stop, or None when the value is JSON and was refused.
     """
 
-    def __init__(self, what: str, position: int | None = None) -> None:
-        super().__init__(what)
-        self.what = what
+    def __init__(self, what: str, position: int | None = None, reason: str = "malformed") -> None:
+        super().__init__(what, reason)
         self.position = position
 
 
@@ -50,15 +53,6 @@ _STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constan
 _LENIENT = json.JSONDecoder(parse_int=len)
 
 
-def decode(text: str, start: int = 0) -> tuple[Any, int]:
-    """Read one value at `start` (no white space before it) and return it with the index after it.
-
-    Raises:
-        JsonError: not JSON, nested too deeply, a duplicate key, NaN or Infinity, or an endless number.
-    """
-    return _decode(_STRICT, text, start)
-
-
 def _decode(decoder: json.JSONDecoder, text: str, start: int) -> tuple[Any, int]:
     try:
         return decoder.raw_decode(text, start)
@@ -69,21 +63,142 @@ def _decode(decoder: json.JSONDecoder, text: str, start: int) -> tuple[Any, int]
         raise JsonError("nested too deeply", start) from error
 
 
-def space(text: str, start: int) -> int:
-    """The index after white space at `start`."""
+def _after_space(text: str, start: int) -> int:
     match = _SPACE.match(text, start)
     assert match is not None
     return match.end()
 
 
-def value_or_refusal(text: str, start: int) -> tuple[Any, int]:
-    """As `decode`, but a value that is JSON and was refused comes as its `JsonError`.
+def loads(text: str) -> Any:
+    """The one value of a text.
+
+    Raises:
+        JsonError: not JSON, nested too deeply, a duplicate key, NaN or Infinity, an endless number, or more than one.
+    """
+    value, end = _decode(_STRICT, text, _after_space(text, 0))
+    end = _after_space(text, end)
+    if end != len(text):
+        raise JsonError("more than one value on a line", end)
+    return value
+
+
+class JsonStream:
+    """A place in JSON text that moves on as values and marks are taken; memory follows the largest value."""
+
+    def __init__(self, blocks: Iterator[str], largest: int) -> None:
+        """Begin at the first block.
+
+        Args:
+            blocks: the text, no block empty.
+            largest: characters of a value that is still read.
+        """
+        self._blocks, self._largest = blocks, largest
+        # The window on the text: what was taken lies before `_at`, and goes when more is read.
+        self._text, self._at, self._ended = "", 0, False
+        # Lines are counted up to here; `_line_start` may lie before the window, and is then negative.
+        self._counted, self._line, self._line_start = 0, 1, 0
+
+    def peek(self) -> str:
+        """The next character that is no white space; empty at the end."""
+        while True:
+            self._at = _after_space(self._text, self._at)
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if self._ended:
+                return ""
+            self._more()
+
+    def take(self, mark: str) -> bool:
+        """Move past `mark` if it comes next."""
+        found = self.peek() == mark
+        self._at += found
+        return found
+
+    def line(self) -> int:
+        """Line of the next character, from 1."""
+        if lines := self._text.count("\n", self._counted, self._at):
+            self._line += lines
+            self._line_start = self._text.rfind("\n", self._counted, self._at) + 1
+        self._counted = self._at
+        return self._line
+
+    def error(self, what: str, hint: str | None = None) -> UnusableError:
+        """What is wrong with the next character."""
+        return UnusableError(what, place=f":{self.line()}:{self._at - self._line_start + 1}", hint=hint)
+
+    def value(self) -> Any:
+        """Move past the value that comes next, and return it; one that is JSON but was refused as its `JsonError`.
+
+        Raises:
+            UnusableError: not JSON, so that nothing after it can be read.
+        """
+        self.peek()
+        while True:
+            text, start = self._text, self._at
+            near_the_end = len(text) - _LONGEST_ATOM
+            try:
+                value, end = _value_or_refusal(text, start)
+                # A number that ends where the window does may go on, even after `1.` or `1e-`.
+                if self._ended or end < near_the_end:
+                    self._at = end
+                    return value if end - start <= self._largest else JsonError(TOO_LARGE, reason="too_large")
+            except JsonError as error:
+                position = error.position or start
+                cut_off = position >= near_the_end or error.what.startswith("unterminated string")
+                if self._ended or not cut_off:
+                    self._at = position
+                    raise self.error(error.what) from error
+            if len(text) - start > self._largest + _LONGEST_ATOM:
+                self._pass_over()
+                return JsonError(TOO_LARGE, reason="too_large")
+            self._more()
+
+    def _more(self) -> None:
+        """Let go of what was taken and double the rest at least, unless the text ends."""
+        self.line()
+        parts = [self._text[self._at :]]
+        self._line_start, self._counted, self._at = self._line_start - self._at, 0, 0
+        missing = len(parts[0]) + 1
+        while missing > 0 and not self._ended:
+            parts.append(next(self._blocks, ""))
+            self._ended = not parts[-1]
+            missing -= len(parts[-1])
+        self._text = "".join(parts)
+
+    def _pass_over(self) -> None:
+        """Move past a value that the window cannot hold, by its brackets and quotes alone."""
+        depth, quoted = 0, False
+        while True:
+            last = self._at
+            for match in _STRUCTURE.finditer(self._text, self._at):
+                mark, last = match[0], match.end()
+                if mark == '"':
+                    quoted = not quoted
+                elif quoted or mark[0] == "\\":
+                    continue
+                elif depth == 0 and mark in ",]}":
+                    self._at = match.start()
+                    return
+                else:
+                    depth += (mark in "[{") - (mark in "]}")
+                if depth == 0 and not quoted:
+                    self._at = last
+                    return
+            # A backslash that ends the window belongs to what comes next.
+            self._at = len(self._text) - (last < len(self._text) and self._text.endswith("\\"))
+            if self._ended:
+                return
+            self._more()
+
+
+def _value_or_refusal(text: str, start: int) -> tuple[Any, int]:
+    """The value at `start`, or the `JsonError` of one that is JSON and was refused, with the index after it.
 
     Raises:
         JsonError: not JSON, or nested too deeply.
     """
     try:
-        return decode(text, start)
+        return _decode(_STRICT, text, start)
     except JsonError as error:
         if error.position is not None:
             raise

@@ -1,4 +1,4 @@
-"""Decides which entries of a walked folder are left out by name: `data.exclude`, `.gitignore`, what no document is in.
+"""Which entries of a walked folder are left out by name: `data.exclude`, `.gitignore`, and what holds no document.
 
 The last word has `data.exclude`, whose `!pattern` takes back what the others leave out. Rules of the user's account
 (git's `core.excludesFile`) are not asked: the same folder gives the same dataset everywhere.
@@ -6,9 +6,10 @@ The last word has `data.exclude`, whose `!pattern` takes back what the others le
 
 import os
 import re
-from collections.abc import Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pathspec import GitIgnoreSpec
 
@@ -28,51 +29,80 @@ _GENERATED = re.compile(
 _INSTALLED_MARKS = frozenset({"pyvenv.cfg", "conda-meta"})
 _VENDOR_MARKS = frozenset({"modules.txt", "autoload.php", "composer", "bundle"})
 # The mark of https://bford.info/cachedir/, which compilers and checkers leave in their caches.
-_CACHE_MARK, _CACHE_SIGNATURE = "CACHEDIR.TAG", b"Signature: 8a477f597d28d172789f06886806bc55"
+_CACHE_MARK, _CACHE_SIGNATURE = "CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55"
 
 
 @dataclass(frozen=True, slots=True)
-class Leaving:
-    """What is left out of every folder that is walked; the fields are keys of `data`."""
+class WalkOptions:
+    """How folders are walked.
+
+    Attributes:
+        exclude, default_excludes, respect_gitignore: as in `data`.
+        skip_unreadable: what may not be read is left out; else it is refused.
+        output: where a dataset is about to be written.
+    """
 
     exclude: tuple[str, ...] = ()
     default_excludes: bool = True
     respect_gitignore: bool = True
+    skip_unreadable: bool = False
+    output: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FolderRules:
-    """What holds for the entries of one folder; make the first with `rules_for`.
+class _GitIgnore(NamedTuple):
+    """A `.gitignore` file, and how a path from the walk's root becomes one from where the file lies."""
 
-    Attributes:
-        below: the folder's path below the source's root, `a/b/`, or empty.
-        written: the root's path as the user wrote it, `docs/`, or empty where patterns cannot mean it.
-        ignoring: the `.gitignore` files that hold here, each with the path of this folder from its own.
-    """
+    spec: GitIgnoreSpec
+    above: str
+    below: int
 
-    leaving: Leaving
-    excluding: GitIgnoreSpec
-    below: str
-    written: str
-    ignoring: tuple[tuple[GitIgnoreSpec, str], ...] = ()
+    def says(self, path: str) -> bool | None:
+        """Whether to ignore a path; None for nothing."""
+        return self.spec.check_file(self.above + path[self.below :]).include
 
-    def entered(self, name: str) -> "FolderRules":
-        """The rules of a folder in this one."""
-        ignoring = tuple((spec, f"{path}{name}/") for spec, path in self.ignoring)
-        return replace(self, below=f"{self.below}{name}/", ignoring=ignoring)
 
-    def opened(self, folder: Path, names: Set[str]) -> "FolderRules":
-        """The rules with those that the folder itself brings along; a repository of its own starts anew."""
-        if not self.leaving.respect_gitignore:
-            return self
-        ignoring = self.ignoring
+GitIgnores = tuple[_GitIgnore, ...]
+
+
+class ExcludeRules:
+    """The rules of one walk. Paths are relative to its root; those of folders end in `/`, and the root's is empty."""
+
+    def __init__(self, root: Path, options: WalkOptions) -> None:
+        self._options = options
+        self._exclude = GitIgnoreSpec.from_lines(options.exclude)
+        # Patterns may begin with the root as the user wrote it, unless they mean the root itself.
+        written = root.as_posix().lstrip("/").removeprefix("./")
+        self._root = "" if written in ("", ".") or self._exclude.match_file(f"{written}/") else f"{written}/"
+
+    def of_root(self, root: Path) -> GitIgnores:
+        """The `.gitignore` files above the root as far as its repository goes.
+
+        A root that those files ignore was named all the same: then they do not hold below it.
+        """
+        real = Path(os.path.realpath(root))
+        parents = (real, *real.parents)
+        at = next((index for index, folder in enumerate(parents) if os.path.lexists(folder / ".git")), 0)
+        if not self._options.respect_gitignore or at == 0:
+            return ()
+        bases = parents[at:0:-1]
+        files = [(bases[0], _info_exclude(bases[0])), *((base, base / ".gitignore") for base in bases)]
+        found = tuple(
+            _GitIgnore(spec, f"{real.relative_to(base).as_posix()}/", 0)
+            for base, file in files
+            for spec in _specs(file)
+        )
+        return () if _ignored("", found) else found
+
+    def of_folder(self, folder: Path, path: str, names: Set[str], outer: GitIgnores) -> GitIgnores:
+        """`outer` with the `.gitignore` of the folder itself; a repository of its own starts anew."""
+        if not self._options.respect_gitignore:
+            return ()
         if ".git" in names:
-            ignoring = tuple((spec, "") for spec in _specs(_info_exclude(folder)))
-        if ".gitignore" in names:
-            ignoring += tuple((spec, "") for spec in _specs(folder / ".gitignore"))
-        return replace(self, ignoring=ignoring)
+            outer = tuple(_GitIgnore(spec, "", len(path)) for spec in _specs(_info_exclude(folder)))
+        own = _specs(folder / ".gitignore") if ".gitignore" in names else ()
+        return (*outer, *(_GitIgnore(spec, "", len(path)) for spec in own))
 
-    def reason(self, name: str, *, is_folder: bool, is_link: bool, hidden: bool) -> str | None:
+    def reason(self, name: str, path: str, ignores: GitIgnores, *, is_link: bool, hidden: bool) -> str | None:
         """Why an entry is left out, in a word; None if it is not.
 
         Args:
@@ -80,92 +110,64 @@ class FolderRules:
         """
         if name == ".git":
             return None if hidden else "hidden"
-        own = self._excluded(f"{name}/" if is_folder else name)
+        own = self._excluded(path)
         if own is not None:
             return "excluded" if own else None
-        if self.leaving.default_excludes:
+        if self._options.default_excludes:
             if name.startswith(".") and not hidden:
                 return "hidden"
-            by_default = _folder_reason(name) if is_folder else _file_reason(name)
-            if by_default is not None:
-                return by_default
+            if path.endswith("/"):
+                if name in _DEPENDENCIES:
+                    return "dependencies"
+                if name in _BUILT or name.endswith(_BUILT_ENDINGS):
+                    return "build"
+            elif _GENERATED.fullmatch(name):
+                return "generated"
         # To git a link to a folder is a file.
-        return "gitignore" if self._ignored(f"{name}/" if is_folder and not is_link else name) else None
+        return "gitignore" if _ignored(path.rstrip("/") if is_link else path, ignores) else None
 
-    def installed(self, folder: Path, names: Set[str]) -> str | None:
+    def reason_inside(self, folder: Path, path: str, names: Set[str]) -> str | None:
         """Why the whole of a folder is left out, by what is in it; None if it is not."""
-        if not self.leaving.default_excludes or self._excluded("") is False:
+        if not self._options.default_excludes or self._excluded(path) is False:
             return None
         vendored = folder.name == "vendor" and not names.isdisjoint(_VENDOR_MARKS)
         if vendored or not names.isdisjoint(_INSTALLED_MARKS):
             return "dependencies"
-        return "build" if _CACHE_MARK in names and _is_cache(folder / _CACHE_MARK) else None
+        cached = _CACHE_MARK in names and _text(folder / _CACHE_MARK).startswith(_CACHE_SIGNATURE)
+        return "build" if cached else None
 
-    def _excluded(self, name: str) -> bool | None:
+    def _excluded(self, path: str) -> bool | None:
         """What `data.exclude` says of an entry: leave it out, take it, or nothing."""
-        if not self.leaving.exclude:
+        if not self._options.exclude:
             return None
-        path = self.below + name
-        places = [place for place in (path, self.written + path if self.written else "") if place]
-        found = [self.excluding.check_file(place) for place in places]
+        found = [self._exclude.check_file(one) for one in (path, self._root + path if self._root else "") if one]
         last = max(found, key=lambda one: -1 if one.index is None else one.index, default=None)
         return last.include if last is not None else None
 
-    def _ignored(self, name: str) -> bool:
-        for spec, path in reversed(self.ignoring):
-            said = spec.check_file(path + name).include
-            if said is not None:
-                return said
-        return False
 
-
-def rules_for(root: Path, leaving: Leaving) -> FolderRules:
-    """The rules at the root of a walk; what lies above it is asked for its `.gitignore` as far as its repository goes.
-
-    A root that those rules ignore was named all the same: then they do not hold below it.
-    """
-    excluding = GitIgnoreSpec.from_lines(leaving.exclude)
-    written = root.as_posix().lstrip("/").removeprefix("./")
-    written = "" if written in ("", ".") or excluding.match_file(f"{written}/") else f"{written}/"
-    rules = FolderRules(leaving, excluding, "", written)
-    return replace(rules, ignoring=_above(root)) if leaving.respect_gitignore else rules
-
-
-def _above(root: Path) -> tuple[tuple[GitIgnoreSpec, str], ...]:
-    real = Path(os.path.realpath(root))
-    repository = next((folder for folder in (real, *real.parents) if os.path.lexists(folder / ".git")), None)
-    if repository is None or repository == real:
-        return ()
-    folders = [folder for folder in (real, *real.parents) if folder.is_relative_to(repository)][::-1]
-    found = [(folder, spec) for folder in folders[:-1] for spec in _specs(folder / ".gitignore")]
-    found = [*((repository, spec) for spec in _specs(_info_exclude(repository))), *found]
-    chain = tuple((spec, f"{real.relative_to(folder).as_posix()}/") for folder, spec in found)
-    for spec, path in reversed(chain):
-        said = spec.check_file(path).include
-        if said is not None:
-            return () if said else chain
-    return chain
+def _ignored(path: str, ignores: GitIgnores) -> bool:
+    """The innermost file that says something about a path decides."""
+    return next((said for one in reversed(ignores) if (said := one.says(path)) is not None), False)
 
 
 def _info_exclude(repository: Path) -> Path:
     """Where a repository keeps the rules that it does not share; `.git` is a file in a work tree or submodule."""
     git = repository / ".git"
     if os.path.isfile(git):
-        place = _text(git).removeprefix("gitdir:").strip()
-        git = repository / place
+        git = repository / _text(git).removeprefix("gitdir:").strip()
         common = _text(git / "commondir").strip()
         git = git / common if common else git
     return git / "info" / "exclude"
 
 
-def _specs(file: Path) -> list[GitIgnoreSpec]:
+def _specs(file: Path) -> Iterator[GitIgnoreSpec]:
     """The rules in a file, if there are any; a line that is no pattern says nothing, as to git."""
-    lines = [line for line in _text(file).splitlines() if is_pattern(line)]
-    return [GitIgnoreSpec.from_lines(lines)] if lines else []
+    lines = [line for line in _text(file).splitlines() if _is_pattern(line)]
+    if lines:
+        yield GitIgnoreSpec.from_lines(lines)
 
 
-def is_pattern(line: str) -> bool:
-    """Whether a line is one of a `.gitignore` file."""
+def _is_pattern(line: str) -> bool:
     try:
         GitIgnoreSpec.from_lines([line])
     except ValueError:
@@ -178,17 +180,3 @@ def _text(file: Path) -> str:
         return file.read_bytes().decode("utf-8", "surrogateescape")
     except OSError:
         return ""
-
-
-def _folder_reason(name: str) -> str | None:
-    if name in _DEPENDENCIES:
-        return "dependencies"
-    return "build" if name in _BUILT or name.endswith(_BUILT_ENDINGS) else None
-
-
-def _file_reason(name: str) -> str | None:
-    return "generated" if _GENERATED.fullmatch(name) else None
-
-
-def _is_cache(mark: Path) -> bool:
-    return _text(mark).encode("utf-8", "surrogateescape").startswith(_CACHE_SIGNATURE)

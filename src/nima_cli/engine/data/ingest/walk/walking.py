@@ -1,24 +1,24 @@
-"""Walks a folder, or matches a pattern below it, and keeps account of what is left out; opens no document."""
+"""Walks a folder, or matches a pattern below it, and keeps account of what is left out."""
 
 import fnmatch
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from nima_cli.engine.data.diagnostics import Problem, printable
+from nima_cli.engine.data.diagnostics import Diagnostic, printable
+from nima_cli.engine.data.ingest.contents import FileFilter, split_suffix
+from nima_cli.engine.data.ingest.encoding import GZIP_SUFFIX
 from nima_cli.engine.data.ingest.walk import own_files
-from nima_cli.engine.data.ingest.walk.file_kinds import Wanted, suffixes
-from nima_cli.engine.data.ingest.walk.ignoring import FolderRules
+from nima_cli.engine.data.ingest.walk.ignoring import ExcludeRules, GitIgnores, WalkOptions
 from nima_cli.files import is_temporary
 
-MAGIC = frozenset("*?[")
 _SUFFIX = re.compile(r"(\.[\w+~-]{1,12}){1,2}")
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SkippedPath:
     """Something that a walk met and did not take.
 
     Attributes:
@@ -37,74 +37,62 @@ class LeftOut:
     inode: tuple[int, int] | None = None
 
 
-@dataclass(slots=True)
-class _Folder:
-    path: Path
-    rules: FolderRules
-
-
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What a folder holds that nothing leaves out.
+class _Entry:
+    """A file or folder that nothing leaves out.
 
     Attributes:
-        rules: those of the folder it is in.
+        below: its path from the root of the walk, see `ExcludeRules`.
+        ignores: the `.gitignore` files that hold for it.
     """
 
     path: Path
+    below: str
     is_folder: bool
     is_link: bool
-    rules: FolderRules
-
-    @property
-    def folder(self) -> _Folder:
-        """The entry as a folder to go into."""
-        return _Folder(self.path, self.rules.entered(self.path.name))
+    ignores: GitIgnores
 
 
-@dataclass(slots=True)
 class Walk:
     """One walk below one folder.
 
     Attributes:
-        output: where a dataset is about to be written.
-        left_out: grows, each path once.
-        refused: folders that may not be read.
+        unreadable: folders that may not be read.
     """
 
-    root: Path
-    wanted: Wanted
-    rules: FolderRules
-    output: Path | None = None
-    _left_out: dict[tuple[str, str], LeftOut] = field(default_factory=dict)
-    refused: list[Problem] = field(default_factory=list)
+    def __init__(self, root: Path, wanted: FileFilter, options: WalkOptions) -> None:
+        self.unreadable: list[Diagnostic] = []
+        self._wanted, self._rules = wanted, ExcludeRules(root, options)
+        self._output = os.path.realpath(options.output) if options.output else None
+        self._root = _Entry(root, "", True, False, self._rules.of_root(root))
+        self._skipped: dict[tuple[str, str], SkippedPath] = {}
 
     @property
-    def left_out(self) -> list[LeftOut]:
-        """What was met and not taken, in the order of the paths."""
-        return [one for _, one in sorted(self._left_out.items())]
+    def skipped(self) -> list[SkippedPath]:
+        """What was met and not taken, each path once, in the order of the paths."""
+        return [one for _, one in sorted(self._skipped.items())]
 
-    def files(self) -> Iterator[Entry]:
-        """All files of a kind that is wanted."""
-        return self._files(_Folder(self.root, self.rules))
+    def files(self, pattern: tuple[str, ...] = ()) -> Iterator[Path]:
+        """All files of a kind that is wanted; with the parts of a glob, those that match and those in matching folders.
 
-    def matches(self, parts: tuple[str, ...]) -> Iterator[Entry]:
-        """The files that match a pattern, and those in the folders that match; unlike `glob`, `**` cannot loop."""
-        for entry in self._match(_Folder(self.root, self.rules), parts):
+        Unlike in `glob`, `**` cannot loop.
+        """
+        if not pattern:
+            yield from self._files(self._root)
+            return
+        for entry in self._match(self._root, pattern):
             if not entry.is_folder:
-                if parts[-1] not in ("*", "**") or self._takes(entry):
-                    yield entry
-            elif parts[-1] != "**":
-                yield from self._files(entry.folder)
+                if pattern[-1] not in ("*", "**") or self._takes(entry.path):
+                    yield entry.path
+            elif pattern[-1] != "**":
+                yield from self._files(entry)
 
-    def _files(self, top: _Folder) -> Iterator[Entry]:
+    def _files(self, top: _Entry) -> Iterator[Path]:
         for _, entries in self._folders(top):
-            for entry in entries:
-                if not entry.is_folder and self._takes(entry):
-                    yield entry
+            yield from (entry.path for entry in entries if not entry.is_folder and self._takes(entry.path))
 
-    def _match(self, folder: _Folder, parts: tuple[str, ...]) -> Iterator[Entry]:
-        head, rest = parts[0], parts[1:]
+    def _match(self, folder: _Entry, pattern: tuple[str, ...]) -> Iterator[_Entry]:
+        head, rest = pattern[0], pattern[1:]
         if head == "**":
             for below, _ in self._folders(folder):
                 yield from self._match(below, rest or ("*",))
@@ -113,9 +101,9 @@ class Walk:
             if not rest:
                 yield entry
             elif entry.is_folder:
-                yield from self._match(entry.folder, rest)
+                yield from self._match(entry, rest)
 
-    def _folders(self, top: _Folder) -> Iterator[tuple[_Folder, list[Entry]]]:
+    def _folders(self, top: _Entry) -> Iterator[tuple[_Entry, list[_Entry]]]:
         """Yield each folder with its entries; links are followed, but each real folder is entered once."""
         visited: set[tuple[int, int]] = set()
         waiting = [top]
@@ -132,12 +120,12 @@ class Walk:
             entries = self._entries(folder)
             yield folder, entries
             # Real folders come off the stack before links, so that a file gets its plain name whenever it has one.
-            folders = [entry for entry in entries if entry.is_folder]
-            waiting[:0] = [entry.folder for entry in reversed(folders) if entry.is_link]
-            waiting += [entry.folder for entry in reversed(folders) if not entry.is_link]
+            folders = [entry for entry in reversed(entries) if entry.is_folder]
+            waiting[:0] = [entry for entry in folders if entry.is_link]
+            waiting += [entry for entry in folders if not entry.is_link]
 
-    def _entries(self, folder: _Folder, pattern: str = "*") -> list[Entry]:
-        """What is in a folder by name, but for what the rules leave out; those of the folder itself join them."""
+    def _entries(self, folder: _Entry, pattern: str = "*") -> list[_Entry]:
+        """What is in a folder under matching names, but for what the rules leave out."""
         try:
             with os.scandir(folder.path) as scanned:
                 found = sorted(scanned, key=lambda entry: entry.name)
@@ -145,68 +133,61 @@ class Walk:
             self._refuse(folder.path, error)
             return []
         names = {entry.name for entry in found}
-        installed = folder.rules.installed(folder.path, names) if folder.path != self.root else None
-        if installed is not None:
-            self._leave_out(folder.path, installed)
+        reason = self._rules.reason_inside(folder.path, folder.below, names) if folder is not self._root else None
+        if reason is not None:
+            self._skip(folder.path, reason)
             return []
-        rules = folder.rules.opened(folder.path, names)
+        ignores = self._rules.of_folder(folder.path, folder.below, names, folder.ignores)
         own = own_files.kinds_of(folder.path, names)
-        self._note_own(folder.path, own)
-        hidden = pattern.startswith(".")
+        for kind in own:
+            at_output = kind == "dataset" and os.path.realpath(folder.path) == self._output
+            self._skip(folder.path, "output" if at_output else kind)
         entries = []
-        for entry in found:
-            if not fnmatch.fnmatchcase(entry.name, pattern) or _is_ours(entry.name, own):
+        for one in found:
+            ours = is_temporary(one.name) or any(own_files.is_own(kind, one.name) for kind in own)
+            if ours or not fnmatch.fnmatchcase(one.name, pattern):
                 continue
-            is_folder, is_link = _is_folder(entry), entry.is_symlink()
-            reason = rules.reason(entry.name, is_folder=is_folder, is_link=is_link, hidden=hidden)
+            is_folder, is_link = _is_folder(one), one.is_symlink()
+            below = f"{folder.below}{one.name}{'/' * is_folder}"
+            reason = self._rules.reason(one.name, below, ignores, is_link=is_link, hidden=pattern.startswith("."))
             if reason is None:
-                entries.append(Entry(folder.path / entry.name, is_folder, is_link, rules))
+                entries.append(_Entry(folder.path / one.name, below, is_folder, is_link, ignores))
             else:
-                self._leave_out(folder.path / entry.name, reason)
+                self._skip(folder.path / one.name, reason)
         return entries
 
-    def _note_own(self, folder: Path, kinds: list[str]) -> None:
-        for kind in kinds:
-            at_output = self.output is not None and os.path.realpath(folder) == os.path.realpath(self.output)
-            self._leave_out(folder, "output" if at_output and kind == "dataset" else kind)
-
-    def _takes(self, entry: Entry) -> bool:
+    def _takes(self, file: Path) -> bool:
         """Whether a file is of a kind that is wanted; if not, it is counted with its size."""
-        if own_files.is_report(entry.path):
-            self._leave_out(entry.path, "report")
+        if own_files.is_report(file):
+            self._skip(file, "report")
             return False
-        if self.wanted.takes(entry.path):
+        if self._wanted.takes(file):
             return True
         try:
-            status = entry.path.stat()
+            status = file.stat()
         except OSError as error:
-            self._leave_out(entry.path, "unreadable" if isinstance(error, PermissionError) else "broken_link")
+            self._skip(file, "unreadable" if isinstance(error, PermissionError) else "broken_link")
         else:
             inode = (status.st_dev, status.st_ino)
-            self._add(LeftOut(printable(str(entry.path)), "kind", status.st_size, shown_suffix(entry.path), inode))
+            self._add(SkippedPath(printable(str(file)), "kind", status.st_size, shown_suffix(file), inode))
         return False
 
-    def _leave_out(self, path: Path, reason: str) -> None:
+    def _skip(self, path: Path, reason: str) -> None:
         size = os.path.getsize(path) if os.path.isfile(path) else 0
-        self._add(LeftOut(printable(str(path)), reason, size))
+        self._add(SkippedPath(printable(str(path)), reason, size))
 
-    def _add(self, left_out: LeftOut) -> None:
-        self._left_out.setdefault((left_out.where, left_out.reason), left_out)
+    def _add(self, skipped: SkippedPath) -> None:
+        self._skipped.setdefault((skipped.where, skipped.reason), skipped)
 
     def _refuse(self, folder: Path, error: OSError) -> None:
         what = f"cannot read this folder: {(error.strerror or str(error)).lower()}"
-        problem = Problem(printable(str(folder)), what, "unreadable")
-        if problem not in self.refused:
-            self.refused.append(problem)
-
-
-def _is_ours(name: str, kinds: list[str]) -> bool:
-    """Whether nima wrote an entry: a part of the dataset or run in its folder, or a file that is not finished."""
-    return is_temporary(name) or any(own_files.is_own(kind, name) for kind in kinds)
+        found = Diagnostic(printable(str(folder)), what, "unreadable")
+        if found not in self.unreadable:
+            self.unreadable.append(found)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one; a link that leads in circles or nowhere is none."""
+    """Whether an entry is a folder or a link to one; a link that leads in circles or nowhere is not."""
     try:
         return entry.is_dir()
     except OSError:
@@ -215,6 +196,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def shown_suffix(file: Path) -> str:
     """What a file is counted under: its suffix, `.md.gz` for a packed one; empty where its name has none."""
-    inner, last = suffixes(file)
-    suffix = inner if inner == last else inner + last
+    inner, gzipped = split_suffix(file)
+    suffix = inner + GZIP_SUFFIX * gzipped
     return suffix if _SUFFIX.fullmatch(suffix) else ""

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nima_cli.engine.data.cleaning.markdown import blocks
-from nima_cli.engine.data.ingest.formats.errors import FormatError
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.ingest.formats.html.html import html_bytes_to_markdown, html_to_markdown
 
 
@@ -211,6 +211,6 @@ def test_an_encoding_that_the_user_names() -> None:
     ],
 )
 def test_bytes_in_no_encoding(data: bytes, what: str) -> None:
-    with pytest.raises(FormatError) as caught:
+    with pytest.raises(UnusableError) as caught:
         html_bytes_to_markdown(data, None)
     assert caught.value.what == what

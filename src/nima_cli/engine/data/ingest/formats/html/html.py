@@ -9,9 +9,8 @@ from itertools import dropwhile
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from nima_cli.engine.data.cleaning.front_matter import read_front_matter
-from nima_cli.engine.data.diagnostics import Problem
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.ingest.decoded_value import decode
-from nima_cli.engine.data.ingest.formats.errors import FormatError
 from nima_cli.engine.data.ingest.formats.html.nodes import BLOCKS, children, classes, flow, language, raw_text
 from nima_cli.engine.data.ingest.formats.html.phrases import holds_template, paragraph, phrase, span
 from nima_cli.engine.data.ingest.formats.writing import code_block, indented, quoted, table
@@ -49,15 +48,18 @@ def html_bytes_to_markdown(data: bytes, encoding: str | None) -> str:
     """Convert a page in UTF-8, whatever it declares, else in the encoding that it declares, else in `encoding`.
 
     Raises:
-        FormatError: it is in none of them.
+        UnusableError: it is in none of them.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return html_to_markdown(_decoded(data, "utf-16"))
-    text = decode(data, "")
-    if isinstance(text, Problem):
-        other = (_declared(data) or encoding) if text.reason == "not_utf8" else None
+    try:
+        text = decode(data)
+    except UnusableError as error:
+        if error.reason != "not_utf8":
+            raise
+        other = _declared(data) or encoding
         if other is None:
-            raise FormatError(text.what, text.reason, hint=_HINT if text.reason == "not_utf8" else None)
+            raise UnusableError(error.what, error.reason, hint=_HINT) from error
         text = _decoded(data, other)
     return html_to_markdown(text)
 
@@ -80,7 +82,7 @@ def _decoded(data: bytes, encoding: str) -> str:
     except UnicodeDecodeError as error:
         line = 1 + data.count(b"\n", 0, error.start)
         what = f"byte 0x{data[error.start]:02x} at offset {error.start} (line {line}) is not {encoding.upper()}"
-        raise FormatError(what, "not_utf8", hint=_HINT) from error
+        raise UnusableError(what, "not_utf8", hint=_HINT) from error
 
 
 def html_to_markdown(html: str) -> str:

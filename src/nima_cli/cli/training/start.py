@@ -1,0 +1,175 @@
+"""What to train: finds the checkpoint to go on from, loads the settings, the data and the run directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nima_cli.cli import initial, rundir
+from nima_cli.cli.compiled import compile_kernels_meanwhile, compiled
+from nima_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from nima_cli.config.load import Resolved
+    from nima_cli.config.schema import Config
+    from nima_cli.engine.checkpoint.file import Checkpoint
+    from nima_cli.engine.training.session import OpenSession, Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """The command line of `nima train`; `overrides` are settings that have a flag of their own."""
+
+    config: Path | None
+    preset: str | None
+    data: Path | None
+    device: str | None
+    output_dir: Path | None
+    overrides: dict[str, Any]
+    set_: list[str]
+    resume: str | None
+    init_from: Path | None
+    allow_data_change: bool
+    quiet: bool
+    verbose: bool
+    json: bool
+
+    @property
+    def name(self) -> str | None:
+        """The name of a run that has no `--output-dir`: that of its configuration or preset."""
+        return self.config.stem if self.config is not None else self.preset
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A session, and the checkpoints that were loaded to decide on it."""
+
+    session: "Session"
+    resume: "Checkpoint | None"
+    init_from: "Checkpoint | None"
+
+    def open(self, world_size: int = 1) -> "OpenSession":
+        """Open it for so many processes; see `open_session`."""
+        from nima_cli.engine.training.session import open_session
+
+        return open_session(self.session, world_size=world_size, resume=self.resume, init_from=self.init_from)
+
+
+def start_training(options: TrainOptions) -> Start:
+    """Everything that is needed to train: settings, run directory, data."""
+    from nima_cli.cli.datasets import data_dir, kept_dataset
+    from nima_cli.engine.training.session import Session
+
+    path, resume = find_resume(options)
+    init_from = _init_from(options) if resume is None else None
+    settings = load_settings(options, resume, init_from)
+    compile_kernels_meanwhile(settings.hardware.device)
+    run_dir = _run_dir(options, settings, path)
+    data = kept_dataset(settings, resume, path.parent) if resume is not None and path is not None else None
+    if data is None:
+        prepare_data(settings, quiet=options.quiet)
+        data = data_dir(settings.data)
+    start_from = options.init_from if resume is None else None
+    session = Session(settings, data, run_dir, path, start_from, options.allow_data_change, compiled())
+    return Start(session, resume, init_from)
+
+
+def find_resume(options: TrainOptions) -> "tuple[Path | None, Checkpoint | None]":
+    """The checkpoint file to go on from and what it holds; nothing when this is to be a new run."""
+    if options.resume is None:
+        return None, None
+    from nima_cli.engine.checkpoint import file as checkpoints
+    from nima_cli.ui.console import say
+
+    auto, named = options.resume == "auto", Path(options.resume)
+    if not auto and not named.is_dir():
+        return named, checkpoints.load(named)
+    run_dir = rundir.find_run_dir(options.output_dir, options.name) if auto else named
+    if run_dir is None or (auto and not rundir.holds_checkpoint(run_dir)):
+        if options.output_dir is None and options.name is None:
+            raise InputError("--resume auto: there is no run under `experiments/`", hint="start one without --resume")
+        say("nothing to resume yet: starting a new run")
+        return None, None
+    path, checkpoint, problems = checkpoints.newest_valid(run_dir)
+    for problem in problems:
+        say(f"{problem}; going on from {path.name}", "warning")
+    return path, checkpoint
+
+
+def settings_of(options: TrainOptions) -> "Config":
+    """The settings of the run, for programs that do not train it."""
+    _, resume = find_resume(options)
+    return load_settings(options, resume, _init_from(options) if resume is None else None)
+
+
+def load_settings(options: TrainOptions, resume: "Checkpoint | None", init_from: "Checkpoint | None") -> "Config":
+    """The user's settings over those of the run to go on with, or over the shape and tokenizer of `init_from`."""
+    from nima_cli.cli.datasets import with_sources
+    from nima_cli.config.load import load_config
+
+    base = initial.foundation(init_from) if init_from is not None else None
+    if resume is not None:
+        base = resume.header.get("config")
+    resolved = load_config(
+        options.config, overrides=options.overrides, set_=options.set_, preset=options.preset, base=base
+    )
+    settings = with_sources(resolved.config)
+    if settings is not resolved.config and not options.quiet:
+        _say_what_is_learnt()
+    if init_from is not None:
+        settings = initial.with_tokenizer(settings, init_from)
+    if options.verbose:
+        _show_sources(resolved)
+    return settings
+
+
+def prepare_data(settings: "Config", *, quiet: bool) -> None:
+    """Make the dataset when its sources changed."""
+    from nima_cli.cli.datasets import ensure_prepared
+    from nima_cli.cli.event_handlers import dispatch
+    from nima_cli.engine.cores import cpu_count
+    from nima_cli.loggers import Guarded
+    from nima_cli.ui.console import say
+    from nima_cli.ui.progress_view import prepare_view
+
+    view = Guarded(prepare_view(quiet=quiet), "the display", say)
+    dispatch(ensure_prepared(settings.data, workers=cpu_count()), [view])
+
+
+def _init_from(options: TrainOptions) -> "Checkpoint | None":
+    if options.init_from is None:
+        return None
+    from nima_cli.engine.checkpoint import file as checkpoints
+    from nima_cli.engine.checkpoint.files import find
+
+    return checkpoints.load(find(options.init_from))
+
+
+def _run_dir(options: TrainOptions, settings: "Config", resume: Path | None) -> Path:
+    """The directory of the checkpoint to go on from, unless `--output-dir` branches off a new run."""
+    output_dir = options.output_dir
+    if resume is not None and (output_dir is None or output_dir.resolve() == resume.parent.resolve()):
+        return resume.parent
+    name = options.name or settings.model.preset or "gpt-custom"
+    return rundir.new_run_dir(output_dir, name, again=options.resume == "auto")
+
+
+def _say_what_is_learnt() -> None:
+    from nima_cli.ui.console import say
+
+    say("no data was named: learning the documentation that came with this Python")
+    say(
+        "for documents of your own: `nima data prepare --output-dir data/mine --text-files FOLDER`, then "
+        "`nima train --data data/mine`",
+        "hint",
+    )
+
+
+def _show_sources(resolved: "Resolved") -> None:
+    """Where each setting comes from, on stderr."""
+    from nima_cli.engine.training.resume.same_run import flatten
+    from nima_cli.ui.console import say
+
+    values = flatten(resolved.config.model_dump(mode="json"))
+    for key, source in resolved.origins.items():
+        if source != "default":
+            say(f"{key} = {values.get(key)}  ({source})")
