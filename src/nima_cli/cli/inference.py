@@ -12,7 +12,7 @@ from nima_cli.errors import InputError
 if TYPE_CHECKING:
     from nima_cli.engine.checkpoint.file import Checkpoint
     from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-    from nima_cli.engine.inference.decode_backend import DecodeBackend
+    from nima_cli.engine.inference.generator import DecodeBackend
     from nima_cli.engine.inference.sampling import SamplingParams
     from nima_cli.engine.inference.text import TextGenerator
     from nima_cli.engine.kernels.convert import Int8Rows
@@ -79,7 +79,7 @@ def sampling(seeds: Sequence[int], **given: float | None) -> "SamplingParams":
     """How to choose tokens, from options by the names of the settings; None leaves the default."""
     from nima_cli.engine.inference.sampling import SamplingParams, check_seed
 
-    chosen = SamplingParams(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    chosen = SamplingParams(**{name: value for name, value in given.items() if value is not None})
     check_seed(seeds[0])
     check_seed(seeds[-1])
     return chosen

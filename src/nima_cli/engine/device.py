@@ -55,7 +55,7 @@ def pick_device(wanted: str, mixed_precision: bool | Literal["bf16", "fp16", "in
 
     Args:
         wanted: `auto`, `cpu`, `cuda` or `mps`.
-        mixed_precision: True and `int8` take the device's fastest type (`kernels.trust` decides on int8), False float32.
+        mixed_precision: True and `int8` take the fastest type (`kernels.trust` decides on int8), False float32.
         index: of the GPU.
 
     Raises:

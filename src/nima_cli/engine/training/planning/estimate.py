@@ -158,7 +158,7 @@ def _seconds(spec: RunSpec, device: Device, kernels: Kernels | None, sequences: 
     """Seconds of a forward and a backward pass on random tokens, and of an update; once warm."""
     model = build_model(spec, device)
     model.init_weights(0)
-    model, _ = convert(model.to(device.device), kernels)
+    convert(model.to(device.device), kernels)
     step = TrainStep(model, spec.config.training, device, kernels=kernels)
     step.auto_batch = False  # what is measured are so many sequences at once
     size = (sequences, spec.shape.context_length)
