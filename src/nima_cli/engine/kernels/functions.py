@@ -213,7 +213,8 @@ class Drop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        return _drop(ctx.kernels, grads[0].contiguous(), *ctx.saved_tensors, ctx.factor), None, None, None
+        (keep,) = ctx.saved_tensors
+        return _drop(ctx.kernels, grads[0].contiguous(), keep, ctx.factor), None, None, None
 
 
 def _drop(kernels: Kernels, x: Tensor, keep: Tensor, factor: float) -> Tensor:

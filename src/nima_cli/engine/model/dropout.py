@@ -12,7 +12,7 @@ _64_BITS = 2**64 - 1
 
 
 class RowDropout(nn.Module):
-    """Dropout (1207.0580) for all places of a model, which draw from the rows' generators in the order of computation."""
+    """Dropout (1207.0580) for all places of a model, which draw from the rows' generators in computing order."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
