@@ -91,11 +91,11 @@ class ChatSession:
             if not separator or name not in OPTIONS:
                 raise InputError(f"`{assignment}`: expected NAME=VALUE", hint=f"names: {', '.join(OPTIONS)}")
             self._change(name, value.strip())
-        values = {**dataclasses.asdict(self.sampling), "max_new_tokens": self.max_new_tokens, "seed": self.seed}
+        values = {**self.sampling.model_dump(), "max_new_tokens": self.max_new_tokens, "seed": self.seed}
         return "  ".join(f"{name}={value}" for name, value in values.items())
 
     def _change(self, name: str, text: str) -> None:
-        from nima_cli.engine.inference.sampling import check_seed
+        from nima_cli.engine.inference.sampling import SamplingParams, check_seed
 
         try:
             value = OPTIONS[name](text)
@@ -109,7 +109,7 @@ class ChatSession:
             check_seed(int(value))
             self.seed = int(value)
         else:
-            self.sampling = dataclasses.replace(self.sampling, **{name: value})
+            self.sampling = SamplingParams(**{**self.sampling.model_dump(), name: value})
 
     def stats(self, _: str) -> str:
         """Show how full the context is and how fast the last answer came."""

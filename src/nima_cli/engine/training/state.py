@@ -56,8 +56,8 @@ class RunState:
         self.train_split = dataset.split("train")
         header = resume.header if resume is not None else {}
         training = spec.config.training
-        model = self._start_model(build_model(spec, device), resume, init_from)
-        self.model, self.compiled = convert(model, self._conversion())
+        self.model = self._start_model(build_model(spec, device), resume, init_from)
+        self.compiled = convert(self.model, self._conversion())
         micro_batches = max(micro_batches, int(header.get("parts", 1)))
         self.train_step = TrainStep(
             self.model, training, device, kernels=kernels, ranks=ranks, micro_batches=micro_batches

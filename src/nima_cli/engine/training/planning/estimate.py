@@ -157,7 +157,7 @@ def _seconds(spec: RunSpec, device: Device, kernels: Kernels | None, sequences: 
     """Seconds, once warm, of both passes on random tokens and of an update."""
     model = build_model(spec, device)
     model.init_weights(0)
-    model, _ = convert(model.to(device.device), kernels)
+    convert(model.to(device.device), kernels)
     step = TrainStep(model, spec.config.training, device, kernels=kernels)
     step.auto_batch = False  # what is measured are so many sequences at once
     size = (sequences, spec.shape.context_length)
