@@ -19,8 +19,7 @@ from nima_cli.cli.app import app
 from nima_cli.config import keys
 from nima_cli.config.data_schema import DataConfig
 from nima_cli.config.keys import allowed, section_type, sections
-from nima_cli.config.sampling import SamplingConfig
-from nima_cli.config.schema import PRESET_VOCAB_SIZES, PRESETS
+from nima_cli.config.schema import PRESET_VOCAB_SIZES, PRESETS, SamplingConfig
 from nima_cli.config.section import Section
 from nima_cli.config.strict_yaml import inline
 

@@ -6,8 +6,7 @@ import re
 import pytest
 
 from nima_cli.config.data_help import SAMPLING_HELP
-from nima_cli.config.sampling import SamplingConfig
-from nima_cli.config.schema import GenerationConfig
+from nima_cli.config.schema import GenerationConfig, SamplingConfig
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.errors import InputError
 from tests.conftest import RunCli
@@ -45,9 +44,9 @@ def test_the_range_is_the_same_for_the_engine_and_a_configuration(
     name: str, fits: list[float], beyond: list[float]
 ) -> None:
     for value in fits:
-        assert getattr(SamplingParams(**{name: value}), name) == getattr(GenerationConfig(**{name: value}), name)  # type: ignore[arg-type]
+        assert getattr(SamplingParams(**{name: value}), name) == getattr(GenerationConfig(**{name: value}), name)
     for value in beyond:
         with pytest.raises(InputError, match=f"`{name}` .* is out of range"):
-            SamplingParams(**{name: value})  # type: ignore[arg-type]
+            SamplingParams(**{name: value})
         with pytest.raises(ValueError, match=name):
             GenerationConfig(**{name: value})

@@ -1,4 +1,4 @@
-"""The `nima` program: its commands, its global options, and how its command line is read."""
+"""The `nima` program: its commands, global options and command line."""
 
 import os
 import sys
@@ -62,32 +62,28 @@ def nima(
 
 
 def expand_variadic_options(argv: Sequence[str]) -> list[str]:
-    """Repeat a many-valued flag before each further value: `--f a b` becomes `--f a --f b`.
+    """Repeat a many-valued flag before each further value: `--f a b` becomes `--f a --f b`, as Typer takes it.
 
-    Typer, like Click, takes one value per option. A value that starts with a dash must be written `--f=-x`;
-    a lone `-` (standard input) is a value. Nothing after `--` is touched.
+    A value that starts with a dash must be written `--f=-x`; a lone `-` is a value. Nothing after `--` is touched.
     """
     result: list[str] = []
     flag: str | None = None
-    filled = False
     for index, word in enumerate(argv):
         if word == "--":
             return [*result, *argv[index:]]
         if word.startswith("-") and word != "-":
             name = word.split("=", 1)[0]
-            flag, filled = (name if name in _VARIADIC else None), "=" in word
-        elif flag is not None:
-            if filled:
-                result.append(flag)
-            filled = True
+            flag = name if name in _VARIADIC else None
+        elif flag is not None and result[-1] != flag:
+            result.append(flag)
         result.append(word)
     return result
 
 
 def main() -> None:
     """Run the program."""
-    # Threads that spin while they wait for each other take the cores from whoever they wait for: beside other work a
-    # training step was several times slower. A short spin is enough on a machine of our own. Read by torch's import.
+    # Threads that spin for long take the cores from whoever they wait for: beside other work a training step was
+    # several times slower. torch reads this when it is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     argv = expand_variadic_options(sys.argv[1:])
     if argv[:1] == ["help"]:

@@ -1,4 +1,4 @@
-"""Where programs are kept that nima compiles for this machine, and the beginning of it while torch is imported."""
+"""Compiles programs for this machine, while torch is imported, and says where they are kept."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -16,21 +16,15 @@ def compiled() -> Path:
     return home() / "compiled"
 
 
-def compile_decoder_meanwhile(device: str) -> None:
-    """Begin with what the first text on a machine would wait for, before torch is imported and a model is read."""
-    from nima_cli.engine.kernels.build import DECODER
-
-    _compile_meanwhile(DECODER, device)
-
-
 def compile_kernels_meanwhile(device: str) -> None:
-    """Begin with what the first step of training on a machine would wait for."""
+    """Start compiling the kernels of training."""
     from nima_cli.engine.kernels.build import KERNELS
 
-    _compile_meanwhile(KERNELS, device)
+    compile_meanwhile(KERNELS, device)
 
 
-def _compile_meanwhile(program: "Program", device: str) -> None:
+def compile_meanwhile(program: "Program", device: str) -> None:
+    """Start compiling a program that a model on `device` would wait for."""
     from nima_cli.engine.kernels.build import NoProgramError, library
 
     def compile_program(folder: Path) -> None:

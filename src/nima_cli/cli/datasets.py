@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def with_sources(config: "Config") -> "Config":
-    """The configuration, with the embedded source where the user named no data."""
+    """The configuration, with the embedded source where no data is named."""
     if config.data.dir is not None or config.data.sources:
         return config
     from nima_cli.config.data_schema import BUILTIN_SOURCE, SourceConfig
@@ -27,48 +27,34 @@ def with_sources(config: "Config") -> "Config":
 
 
 def data_dir(data: "DataConfig") -> Path:
-    """Where the prepared dataset is or will be: `data.dir`, or a folder of nima's own named after its options."""
+    """The folder of the prepared dataset: `data.dir`, or one of nima's own named after its options."""
     if data.dir is not None:
         return Path(data.dir)
     from nima_cli.config.environ import home
 
     options = json.dumps(data.model_dump(mode="json"), sort_keys=True)
-    name = hashlib.sha256(options.encode()).hexdigest()[:12]
-    return home() / "datasets" / name
+    return home() / "datasets" / hashlib.sha256(options.encode()).hexdigest()[:12]
 
 
 def ensure_prepared(data: "DataConfig", *, workers: int) -> Iterator[Event]:
-    """Prepare the dataset when it is missing or its sources changed; of one that is kept, repeat its warnings."""
+    """Prepare the dataset when it is missing or its sources changed; repeat the warning of one that is kept."""
+    from nima_cli.engine.data.dedup.contamination import contamination_warning
     from nima_cli.engine.data.prepare import prepare
     from nima_cli.engine.data.staleness import staleness
-
-    folder = data_dir(data)
-    reason = staleness(data, folder) if data.sources else None
-    if reason is None:
-        yield from _oddities(folder)
-        return
-    yield Note("info", f"preparing {folder}: {reason}")
-    yield from prepare(data, folder, overwrite=True, workers=workers)
-
-
-def _oddities(folder: Path) -> Iterator[Event]:
-    """What preparing the dataset warned of, as far as it matters for training."""
-    from nima_cli.engine.data.dedup.contamination import contamination_warning
     from nima_cli.engine.data.store.dataset_files import read_metadata
 
-    warning = contamination_warning(read_metadata(folder))
-    if warning is not None:
+    folder = data_dir(data)
+    if reason := staleness(data, folder) if data.sources else None:
+        yield Note("info", f"preparing {folder}: {reason}")
+        yield from prepare(data, folder, overwrite=True, workers=workers)
+    elif warning := contamination_warning(read_metadata(folder)):
         yield Note("warning", f"{folder}: {warning}")
 
 
 def dataset_of_run(config: "Config", run_dir: Path, sha256: str | None) -> Path:
-    """Where the dataset of a run is now.
+    """Find the dataset of a run by its configuration, and by its metadata's hash where both may have moved.
 
-    The path in the run's configuration is tried from the working directory, then from the run directory and the folders
-    above it, because both may have moved. The hash decides.
-
-    Args:
-        sha256: of the dataset's metadata, as the checkpoint knows it; None trusts the configuration.
+    The path is tried from the working directory, then from the run directory and the folders above it.
 
     Raises:
         DataError: it is nowhere.
@@ -89,11 +75,7 @@ def dataset_of_run(config: "Config", run_dir: Path, sha256: str | None) -> Path:
 
 
 def kept_dataset(config: "Config", checkpoint: "Checkpoint", run_dir: Path) -> Path | None:
-    """The dataset to go on with where the configuration does not lead to it from here; None where it does.
-
-    Raises:
-        DataError: it is nowhere, and there is nothing to make it from.
-    """
+    """The dataset to resume with where the configuration does not lead to it from here; None where it does."""
     from nima_cli.config.schema import Config
 
     data = with_sources(Config.model_validate(checkpoint.header.get("config", {}))).data

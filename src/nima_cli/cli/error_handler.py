@@ -1,4 +1,4 @@
-"""What becomes of every error: one line, a hint, an exit code."""
+"""Turns every error into one line, a hint and an exit code."""
 
 import os
 import sys
@@ -17,11 +17,11 @@ from nima_cli.files import explain
 
 @contextmanager
 def error_handler(*, debug: bool) -> Iterator[None]:
-    """Let no traceback of an expected failure out: one line, a hint, the failure's exit code."""
+    """Show what fails inside as one line and a hint, and exit with its code."""
     try:
         yield
         if sys.stdout is not None:  # None where the descriptor was closed when Python started
-            sys.stdout.flush()  # here, where a reader that went away is handled, and not while Python shuts down
+            sys.stdout.flush()  # here, where a closed pipe is handled, and not while Python shuts down
     except NimaError as error:
         _exit(error.message, error.hint, error.exit_code, debug=debug)
     except TyperException as error:
@@ -31,9 +31,9 @@ def error_handler(*, debug: bool) -> Iterator[None]:
     except (BrokenPipeError, SystemExit) as ended:  # Typer and Rich notice a broken pipe too, and leave with 1
         if isinstance(ended, SystemExit) and not isinstance(ended.__context__, BrokenPipeError):
             raise
-        _drop_output()  # the reader of our output went away (`| head`): not an error of ours
+        _drop_output()  # the reader of our output went away (`| head`), which is no error
         raise SystemExit(0) from None
-    except OSError as error:  # nobody expected it here, and yet it is the machine that says no
+    except OSError as error:  # not a bug, although nobody expected it here
         message = f"the system refused: {(error.strerror or str(error)).lower()}"
         if error.filename is not None:
             message = explain(error, Path(os.fsdecode(error.filename)), "use it").message
@@ -58,7 +58,7 @@ def _exit(message: str, hint: str | None, code: int, *, debug: bool) -> NoReturn
 
 
 def _exit_usage(error: TyperException) -> NoReturn:
-    """Leave because of a command line that Typer could not read, in the same form as after every other error."""
+    """Leave because of a command line that Typer could not read."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
         typer.echo(context.get_help(), err=True)
@@ -73,7 +73,7 @@ def _exit_usage(error: TyperException) -> NoReturn:
 
 
 def _settle_output() -> bool:
-    """Write what is still buffered for stdout; False, and it goes nowhere, where stdout does not take it."""
+    """Flush stdout; where that fails, drop what is buffered and return False."""
     if sys.stdout is None:
         return False
     try:
@@ -85,12 +85,12 @@ def _settle_output() -> bool:
 
 
 def _drop_output() -> None:
-    """Let what is still buffered for stdout go nowhere: nobody reads it, and writing it would fail again."""
+    """Send what is still buffered for stdout nowhere, because writing it would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _keep_traceback() -> str:
-    """Write the traceback where the user can find it, and say so."""
+    """Write the traceback to a file that the returned hint names."""
     from nima_cli.config.environ import home
 
     try:

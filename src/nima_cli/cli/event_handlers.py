@@ -1,4 +1,4 @@
-"""Brings events to everything that shows or keeps them, and chooses the event handlers of a run."""
+"""Dispatches events, and chooses the event handlers of a run."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 def dispatch(events: Iterable[Event], handlers: Sequence[EventHandler]) -> Event | None:
-    """Give every event to every handler, then close them; returns the last event, which says what came out."""
+    """Give every event to every handler, close them, and return the last event."""
     event = None
     with ExitStack() as closing:  # one that fails to close does not keep the others open
         for handler in handlers:
@@ -29,7 +29,7 @@ def dispatch(events: Iterable[Event], handlers: Sequence[EventHandler]) -> Event
 
 
 def run(steps: Generator[Event, None, Result], handlers: Sequence[EventHandler]) -> Result:
-    """As `dispatch`, for work that returns its result when its events end."""
+    """As `dispatch`, for a generator that returns a result."""
     results: list[Result] = []
 
     def events() -> Iterator[Event]:
@@ -42,11 +42,11 @@ def run(steps: Generator[Event, None, Result], handlers: Sequence[EventHandler])
 def run_event_handlers(
     monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: int | None, history: Path, quiet: bool
 ) -> list[EventHandler]:
-    """The views of a training run: the terminal, `metrics.jsonl`, the log, and what `monitoring` switches on.
+    """The event handlers of a training run: the terminal, `metrics.jsonl`, the log, and what `monitoring` enables.
 
     Args:
-        resumed_step: what lies after this step is from a future that was given up; None for a new run.
-        history: the run directory that the earlier rows are in, which may be another.
+        resumed_step: rows of later steps are dropped; None for a new run.
+        history: the run directory that holds the earlier rows, which may be another one.
     """
     from nima_cli.loggers import Guarded
     from nima_cli.loggers.jsonl import JsonlLogger, metrics_row, read_metrics, samples_row, until_step
@@ -62,7 +62,6 @@ def run_event_handlers(
         path = run_dir / name
         return JsonlLogger(path, keep_until_step=resumed_step, history=history / name, to_row=to_row, tell=tell)
 
-    metrics = history / "metrics.jsonl"
     views: list[EventHandler] = [
         Guarded(train_view(quiet=quiet), "the display", tell),  # a closed terminal must not end the run
         rows("metrics.jsonl", metrics_row),
@@ -77,8 +76,9 @@ def run_event_handlers(
     if monitoring.plots:
         from nima_cli.loggers.figures import FiguresLogger
 
-        known = resumed_step is not None and metrics.is_file()
-        earlier = until_step(read_metrics(metrics), resumed_step) if known and resumed_step is not None else []
+        metrics, earlier = history / "metrics.jsonl", []
+        if resumed_step is not None and metrics.is_file():
+            earlier = until_step(read_metrics(metrics), resumed_step)
         views.append(Guarded(FiguresLogger(run_dir / "plots", rows=earlier), "plots", tell))
     if monitoring.wandb.enabled:
         from nima_cli.loggers.wandb import WandbLogger
@@ -88,9 +88,8 @@ def run_event_handlers(
 
 
 def print_json(value: object) -> None:
-    """Exactly one JSON object on stdout, which may be a terminal."""
+    """Print one JSON object on stdout."""
     from nima_cli.ui.console import safe_json, write_out
 
-    if sys.stdout is None:  # the descriptor was closed when Python started; a run that ended well has ended well
-        return
-    write_out(safe_json(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")
+    if sys.stdout is not None:  # closed when Python started: a run that ended well has still ended well
+        write_out(safe_json(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")

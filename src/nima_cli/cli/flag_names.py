@@ -1,4 +1,4 @@
-"""Commands in whose errors the engine's names of options are flags: `overwrite=True` reads `--overwrite`."""
+"""Rewords the engine's errors for the command line: `overwrite=True` becomes `--overwrite`."""
 
 import os
 import re
@@ -7,20 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand
 
 from nima_cli.errors import NimaError, NotPreparedError
-from nima_cli.events import Event, Note
 
-# The engine names a parameter with its value: `min_length=`, `resume=auto`. The key of a setting stays what it is.
+if TYPE_CHECKING:
+    from nima_cli.events import Event
+
+# A parameter with its value, as in `min_length=` and `resume=auto`; the key of a setting has no `=`.
 _NAMED = re.compile(r"`(?P<name>[a-z_]+)=(?P<value>[^`\n]*)`")
 
 
 def in_flags(text: str, flags: Mapping[str, str]) -> str:
-    """`text` with each option that is a key of `flags` named as on the command line, and all else as it is."""
+    """`text` with each parameter that is a key of `flags` written as its flag."""
 
     def flag(match: re.Match[str]) -> str:
         name = flags.get(match["name"])
@@ -32,14 +34,16 @@ def in_flags(text: str, flags: Mapping[str, str]) -> str:
 
 
 def flags_of(parameters: Sequence[Any]) -> dict[str, str]:
-    """The flags of a command by their own names and by those of its parameters (`--dedup` is `dedupe`)."""
+    """The flags of a command, by the names of flags and of parameters (`--dedup` is both `dedup` and `dedupe`)."""
     flags = [flag for parameter in parameters for flag in parameter.opts]
     own = {flag.lstrip("-").replace("-", "_"): flag for flag in flags}
     return {parameter.name or "": parameter.opts[0] for parameter in parameters} | own
 
 
-def notes_in_flags(events: Iterator[Event], context: typer.Context) -> Iterator[Event]:
-    """`events`, whose notes name options as the command of `context` does."""
+def notes_in_flags(events: Iterator["Event"], context: typer.Context) -> Iterator["Event"]:
+    """`events`, with notes in the flags of the command of `context`."""
+    from nima_cli.events import Note
+
     flags = flags_of(context.command.params)
     for event in events:
         yield replace(event, message=in_flags(event.message, flags)) if isinstance(event, Note) else event
@@ -47,7 +51,7 @@ def notes_in_flags(events: Iterator[Event], context: typer.Context) -> Iterator[
 
 @contextmanager
 def flags_named(flags: Mapping[str, str]) -> Iterator[None]:
-    """Word the engine's errors in these flags, and in that of `nima data prepare` that hints send the user to."""
+    """Word the engine's errors in these flags, and in `--tokenizer-from` of `nima data prepare`."""
     try:
         yield
     except NimaError as error:
@@ -63,13 +67,12 @@ class Command(TyperCommand):
     """A command that words the engine's errors in its own flags."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run it."""
         with flags_named(flags_of(self.params)):
             return super().invoke(ctx)
 
 
 def _how_to_prepare(folder: Path) -> str:
-    """The command that makes a dataset in `folder`, or of what is in it: a dataset has a folder of its own."""
+    """The command that makes a dataset in `folder`, or of the files in it."""
     listed = folder.iterdir() if folder.is_dir() and os.access(folder, os.R_OK) else iter(())
     if all(entry.name.startswith(".") for entry in listed):
         return f"make one with `nima data prepare --output-dir {shlex.quote(str(folder))} --text-files ...`"

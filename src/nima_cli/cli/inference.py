@@ -1,18 +1,19 @@
-"""What the commands that take a checkpoint share: finding it, loading it, and what is checked before and said after."""
+"""Finds and loads the checkpoint of a command."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nima_cli.cli.compiled import compiled
+from nima_cli.cli.compiled import compile_meanwhile, compiled
 from nima_cli.cli.options import require_choice
+from nima_cli.config.data_help import SAMPLING_HELP
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
     from nima_cli.engine.checkpoint.file import Checkpoint
     from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-    from nima_cli.engine.inference.decode_backend import DecodeBackend
+    from nima_cli.engine.inference.generator import DecodeBackend
     from nima_cli.engine.inference.sampling import SamplingParams
     from nima_cli.engine.inference.text import TextGenerator
     from nima_cli.engine.kernels.convert import Int8Rows
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to use, and the file it came from; `rows` are its matrices in 8 bit, if asked for in int8."""
+    """A model ready to use, and its file; `rows` are its matrices in 8 bit, if asked for in int8."""
 
     path: Path
     model: "GPT"
@@ -36,7 +37,7 @@ class LoadedModel:
         return "int8" if self.rows else str(self.model.compute_dtype).removeprefix("torch.")
 
     def backend(self) -> "DecodeBackend | None":
-        """A compiled program that decodes with it, where this machine can have one; says why where it cannot."""
+        """A compiled decoder for it, or None and a warning where this machine cannot have one."""
         from nima_cli.engine.kernels.build import NoProgramError
         from nima_cli.engine.kernels.decoder import native_backend
         from nima_cli.ui.console import say
@@ -51,21 +52,21 @@ class LoadedModel:
             return None
 
     def generator(self) -> "TextGenerator":
-        """What writes text with it, as fast as this machine can."""
+        """Its text generator, as fast as this machine can."""
         from nima_cli.engine.inference.text import TextGenerator
 
         return TextGenerator(self.model, self.tokenizer, self.backend())
 
 
 def chosen_checkpoint(argument: Path | None, option: Path | None, *, quiet: bool) -> Path:
-    """The checkpoint that the command line names, or the newest run, which is then said."""
+    """The checkpoint that the command line names, or the newest run."""
     if argument is not None and option is not None:
         raise InputError(f"the checkpoint is named twice: {argument} and {option}", hint="name it once")
     return argument or option or newest_run("--checkpoint PATH", "checkpoint", quiet=quiet)
 
 
 def newest_run(option: str, what: str, *, quiet: bool) -> Path:
-    """The newest run, for a command that names none; says so."""
+    """The newest run, for a command line that names none; says which it is."""
     from nima_cli.cli import rundir
     from nima_cli.ui.console import say
 
@@ -75,18 +76,28 @@ def newest_run(option: str, what: str, *, quiet: bool) -> Path:
     return run_dir
 
 
-def sampling(seeds: Sequence[int], **given: float | None) -> "SamplingParams":
-    """How to choose tokens, from options by the names of the settings; None leaves the default."""
-    from nima_cli.engine.inference.sampling import SamplingParams, check_seed
+def load_to_write(options: Mapping[str, Any], seeds: range) -> "tuple[LoadedModel, SamplingParams]":
+    """The model that the options of a command name, and how they say to choose tokens."""
+    quiet = options["quiet"]
+    path = chosen_checkpoint(options["path"], options["checkpoint"], quiet=quiet)
+    from nima_cli.engine.kernels.build import DECODER
 
-    chosen = SamplingParams(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    compile_meanwhile(DECODER, options["device"])  # before torch is imported and a model is read
+    from nima_cli.engine.inference.sampling import SamplingParams, check_seed
+    from nima_cli.ui.console import say
+
+    sampling = SamplingParams(**{name: options[name] for name in SAMPLING_HELP if options[name] is not None})
     check_seed(seeds[0])
     check_seed(seeds[-1])
-    return chosen
+    loaded = load_model(path, device=options["device"], dtype=options["dtype"], quiet=quiet)
+    tokens = loaded.tokenizer.vocab_size
+    if sampling.top_k > tokens and not quiet:
+        say(f"`--top-k` {sampling.top_k} is more than the {tokens} tokens there are: all of them are kept", "warning")
+    return loaded, sampling
 
 
 def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, quiet: bool = False) -> LoadedModel:
-    """Load a checkpoint and say what the user should know about that; `batched`: for many tokens at once."""
+    """Load a checkpoint and say what the user should know about that; `batched` is for many tokens at once."""
     require_choice("--device", device, ("auto", "cpu", "cuda", "mps"))
     require_choice("--dtype", dtype, ("auto", "float32", "bfloat16", "int8"))
     from nima_cli.engine.checkpoint import file as checkpoints
@@ -105,16 +116,8 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, qu
 
 
 def require_text(where: str, text: str) -> None:
-    """Refuse what a shell passed on as bytes that are not UTF-8; `where` is the flag."""
+    """Refuse text that a shell passed on as bytes other than UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(f"{where}: not valid UTF-8", hint="convert it, for example with `iconv`") from error
-
-
-def say_unreachable_top_k(top_k: int, vocab_size: int) -> None:
-    """Say that a `--top-k` beyond the vocabulary is as good as none."""
-    from nima_cli.ui.console import say
-
-    if top_k > vocab_size:
-        say(f"`--top-k` {top_k} is more than the {vocab_size} tokens there are: all of them are kept", "warning")

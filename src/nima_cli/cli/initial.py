@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def foundation(checkpoint: "Checkpoint") -> dict[str, Any]:
-    """Settings that anything the user gives overrides: the checkpoint's shape, and its preset's training settings."""
+    """The checkpoint's shape and its preset's training settings, which the user's override."""
     from nima_cli.config.schema import PRESETS, ModelConfig
 
     sizes = {key: value for key, value in checkpoint.shape.to_dict().items() if key in ModelConfig.model_fields}
@@ -19,7 +19,7 @@ def foundation(checkpoint: "Checkpoint") -> dict[str, Any]:
 
 
 def with_tokenizer(config: "Config", checkpoint: "Checkpoint") -> "Config":
-    """The settings with the checkpoint's tokenizer for data that is yet to be prepared, unless they name another."""
+    """The settings with the checkpoint's tokenizer for sources to prepare, unless they name another."""
     if not config.data.sources or config.data.tokenizer_from is not None:
         return config
     data = config.data.model_copy(update={"tokenizer_from": str(_kept(checkpoint)), "vocab_size": None})
@@ -30,8 +30,7 @@ def tokenizer_path(named: Path) -> str:
     """A path for `data.tokenizer_from`: `named` itself, or a copy of the tokenizer in a checkpoint."""
     from nima_cli.engine.checkpoint.files import checkpoint_files
 
-    is_checkpoint = bool(checkpoint_files(named)) if named.is_dir() else named.suffix == ".pt"
-    if not is_checkpoint:
+    if not (checkpoint_files(named) if named.is_dir() else named.suffix == ".pt"):
         return str(named)
     from nima_cli.engine.checkpoint import file as checkpoints
     from nima_cli.engine.checkpoint.files import find
@@ -40,7 +39,7 @@ def tokenizer_path(named: Path) -> str:
 
 
 def _kept(checkpoint: "Checkpoint") -> Path:
-    """The tokenizer of a checkpoint as a file in nima's home folder, named after its hash."""
+    """Keep a checkpoint's tokenizer as a file in nima's home folder, named after its hash."""
     from nima_cli.config.environ import home
     from nima_cli.files import atomic_write, make_folder
 

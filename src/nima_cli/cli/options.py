@@ -1,4 +1,4 @@
-"""Options of commands: the shared ones, and short ways to declare one. `--help` must not wait for pydantic here."""
+"""Declares the options of commands; imports no pydantic, which would slow `--help`."""
 
 import re
 import textwrap
@@ -16,19 +16,19 @@ _WIDTH = 76  # of a line of examples, which stand two columns in
 
 
 def path_of(text: str) -> Path:
-    """A path of the command line; the empty one, an unset variable of a shell, would silently mean this folder."""
+    """A path of the command line; an empty one, from an unset variable of a shell, would mean this folder."""
     if not text:
         raise typer.BadParameter("the path is empty")
     return Path(text)
 
 
 def option(default: Any, metavar: str, meaning: str, *flags: str, **more: Any) -> Any:
-    """An option that takes a value; without `flags` it is named after its parameter."""
+    """An option with a value, named after its parameter unless `flags` name it."""
     return typer.Option(default, *flags, metavar=metavar, help=meaning, **more)
 
 
 def path_option(default: Any, metavar: str, meaning: str, *flags: str, **more: Any) -> Any:
-    """An option that takes a path; `...` as the default makes it required."""
+    """An option with a path; the default `...` makes it required."""
     return option(default, metavar, meaning, *flags, parser=path_of, **more)
 
 
@@ -67,7 +67,7 @@ Stop = Annotated[
 
 
 def require_choice(flag: str, value: str, choices: Collection[str], hint: str | None = None) -> None:
-    """Refuse a value that is none of `choices`; `hint` is for where no choice is near to it."""
+    """Refuse a value that is none of `choices`; `hint` is for one that is near no choice."""
     if value not in choices:
         if near := nearest(value, choices):
             hint = f"did you mean `{flag} {near}`?"
@@ -76,16 +76,10 @@ def require_choice(flag: str, value: str, choices: Collection[str], hint: str | 
 
 
 def examples(*lines: str, note: str = "") -> str:
-    """The end of a command's help: examples to copy; `\\b` keeps their lines as they are.
-
-    What is too long for a terminal of 80 columns goes on in the next line, as a shell reads it; `note` says what the
-    files are that the examples name.
-    """
-    shown = "\b\nExamples:\n" + "\n".join(f"  {_folded(line)}" for line in lines)
+    """The end of a help text: examples, folded for 80 columns as a shell reads them; `note` says what they name."""
+    shown = "\b\nExamples:"  # \b keeps the lines as they are
+    for line in lines:
+        glued = re.sub(" (?!-)", "\0", line)  # so that an option and its values stay in one line
+        rows = textwrap.wrap(glued, _WIDTH - 2, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        shown += "\n  " + " \\\n  ".join(rows).replace("\0", " ")
     return f"{shown}\n\n{note}" if note else shown
-
-
-def _folded(line: str) -> str:
-    glued = re.sub(" (?!-)", "\0", line)  # so that an option and its values stay in one line
-    rows = textwrap.wrap(glued, _WIDTH - 2, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    return " \\\n  ".join(rows).replace("\0", " ")

@@ -1,9 +1,4 @@
-"""Which directory a run lives in.
-
-Runs live under `experiments/`. A new run never takes the directory of another: it gets the next free `name-2`. The name
-of the last run is kept in `experiments/.last`, so that `nima train --resume auto` or `nima chat` alone finds it; file
-dates decide nothing.
-"""
+"""Run directories: `experiments/NAME`, or the next free `NAME-2`; `experiments/.last` names the last run."""
 
 import contextlib
 import itertools
@@ -11,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nima_cli.errors import InputError
-from nima_cli.files import explain
+from nima_cli.files import explaining
 
 ROOT = Path("experiments")
 LAST_RUN = ".last"
@@ -20,13 +15,10 @@ _claimed: list[Path] = []  # directories that this process has made for a run th
 
 
 def new_run_dir(output_dir: Path | None, name: str, *, again: bool = False) -> Path:
-    """A directory for a new run.
+    """A directory for a new run: `output_dir`, not created here, or a new one of this name.
 
-    One that the user named is not created here. One that is chosen is, atomically, so that two starts at the same
-    moment get one each; `give_back` removes it where the run did not begin.
-
-    Args:
-        again: reuse the directory of a run that has no checkpoint yet.
+    A new one is created atomically, so that two starts at the same moment get one each; `give_back` removes it where
+    the run did not begin. `again` reuses the directory of a run without a checkpoint.
 
     Raises:
         InputError: `output_dir` already holds a run, or the name is no plain folder name.
@@ -54,7 +46,7 @@ def new_run_dir(output_dir: Path | None, name: str, *, again: bool = False) -> P
 
 
 def give_back() -> None:
-    """Remove directories that `new_run_dir` made and in which nothing was begun."""
+    """Remove directories that `new_run_dir` made for runs that did not begin."""
     while _claimed:
         with contextlib.suppress(OSError):  # it is not empty: a run lives there
             _claimed.pop().rmdir()
@@ -63,12 +55,11 @@ def give_back() -> None:
 
 def _make(path: Path) -> bool:
     """Create a directory; False where there is one."""
-    try:
-        path.mkdir(parents=True)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise explain(error, path, "create this folder") from error
+    with explaining(path, "create this folder"):
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            return False
     return True
 
 
@@ -86,14 +77,7 @@ def find_run_dir(output_dir: Path | None, name: str | None) -> Path | None:
 
 
 def newest_run(option: str) -> Path:
-    """The run that a command means when none is named: the last one, or the only one there is.
-
-    Args:
-        option: how to name one, for hints.
-
-    Raises:
-        InputError: there is none, or nothing says which of several is the newest.
-    """
+    """The last run, or the only one there is; else an InputError, whose hint names the `option` to choose one."""
     last = _last_run() if ROOT.is_dir() else None
     if last is not None:
         return last
@@ -111,7 +95,7 @@ def newest_run(option: str) -> Path:
 
 
 def remember(run_dir: Path) -> None:
-    """Note a run under `experiments/` as the last one."""
+    """Record a run under `experiments/` as the last one."""
     if run_dir.absolute().parent == ROOT.absolute():
         from nima_cli.files import write_text
 
@@ -124,7 +108,7 @@ def holds_run(folder: Path) -> bool:
 
 
 def holds_checkpoint(folder: Path) -> bool:
-    """Whether there is something to go on from in `folder`."""
+    """Whether `folder` holds a checkpoint."""
     from nima_cli.engine.checkpoint.files import checkpoint_files
 
     return bool(checkpoint_files(folder))

@@ -10,45 +10,37 @@ _save = False
 
 
 def install(*, again_ends: bool = True) -> None:
-    """From now on SIGINT, SIGTERM, SIGHUP and SIGUSR1 only set a flag.
+    """Let SIGINT, SIGTERM, SIGHUP and SIGUSR1 only set a flag; a SIGHUP that `nohup` ignores stays ignored.
 
-    A SIGHUP that was ignored before, as `nohup` does, stays ignored.
-
-    Args:
-        again_ends: a second signal of the same kind ends the process at once; files survive that.
+    With `again_ends`, a second signal of the same kind ends the process at once; files survive that.
     """
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        global _received
+        _received = signal.Signals(number).name.removeprefix("SIG")
+        if again_ends:
+            signal.signal(number, signal.SIG_DFL)
+
     for name in EXIT_CODES:
         number = getattr(signal, f"SIG{name}", None)  # Windows has no HUP
-        if number is None or (name == "HUP" and signal.getsignal(number) == signal.SIG_IGN):
-            continue
-        signal.signal(number, _remember_once if again_ends else _remember)
+        if number is not None and (name != "HUP" or signal.getsignal(number) != signal.SIG_IGN):
+            signal.signal(number, remember)
     install_save()
 
 
 def install_save() -> None:
-    """From now on SIGUSR1, which would otherwise end the process, only sets a flag."""
-    number = getattr(signal, "SIGUSR1", None)
-    if number is not None:
-        signal.signal(number, _remember_save)
+    """Let SIGUSR1, which would otherwise end the process, only set a flag."""
 
+    def remember(number: int, frame: FrameType | None) -> None:
+        global _save
+        _save = True
 
-def _remember(number: int, frame: FrameType | None) -> None:
-    global _received
-    _received = signal.Signals(number).name.removeprefix("SIG")
-
-
-def _remember_once(number: int, frame: FrameType | None) -> None:
-    _remember(number, frame)
-    signal.signal(number, signal.SIG_DFL)
-
-
-def _remember_save(number: int, frame: FrameType | None) -> None:
-    global _save
-    _save = True
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, remember)
 
 
 def requested() -> str | None:
-    """`INT`, `TERM` or `HUP` once such a signal has come."""
+    """`INT`, `TERM` or `HUP` after such a signal."""
     return _received
 
 

@@ -1,4 +1,4 @@
-"""What a user meant by a command line that cannot be read; depends on the parsed commands and on the schema's keys."""
+"""Guesses what a user meant by a command line that cannot be read."""
 
 import re
 import shlex
@@ -8,7 +8,7 @@ from typer.exceptions import TyperException
 
 from nima_cli.config.synonyms import closest, inverted, key_for, plain
 
-# Other programs' words for our options, as `plain` spells them; ours in the order of preference.
+# Other programs' words for our options, as `plain` spells them, with ours in order of preference.
 _OPTIONS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("data", "dataset", "input"), ("--data", "--text-files", "--prompt-file")),
     **dict.fromkeys(("files", "docs", "folder", "path"), ("--text-files", "--checkpoint")),
@@ -34,7 +34,7 @@ _COMMANDS = inverted({
 
 
 def suggestion(error: TyperException) -> str:
-    """A hint for a command line that Typer could not read: what was meant, else where to look."""
+    """A hint: what was meant, or where to look."""
     context: Any = getattr(error, "ctx", None)
     if context is None:
         return "see `nima --help`"
@@ -49,28 +49,25 @@ def suggestion(error: TyperException) -> str:
 
 
 def _option(given: str, context: Any) -> str | None:
-    """An option of the command, or the setting that it would set."""
+    """The option or setting of this command that was meant."""
     word = plain(given)
     known = {plain(name): name for parameter in context.command.params for name in parameter.opts if "--" in name}
     if meant := next((name for name in _OPTIONS.get(word, ()) if name.split()[0] in known.values()), None):
         return meant
     if key := key_for(given, [name.removeprefix("--").replace("-", "_") for name in known.values()]):
         return "--" + key.replace("_", "-")
-    if "--set" in known.values() and (setting := _setting(word)):
-        return f"--set {setting}=..."
+    if "--set" in known.values():
+        from nima_cli.config.keys import dotted, leaves
+
+        key = key_for(word, [path[-1] for path in leaves()])
+        if path := next((path for path in leaves() if plain(path[-1]) == word or path[-1] == key), None):
+            return f"--set {dotted(path)}=..."
     near = closest(word, known)
     return known[near] if near else None
 
 
-def _setting(word: str) -> str | None:
-    from nima_cli.config.keys import dotted, leaves
-
-    key = key_for(word, [path[-1] for path in leaves()])
-    return next((dotted(path) for path in leaves() if plain(path[-1]) == word or path[-1] == key), None)
-
-
 def _command(given: str, context: Any) -> str | None:
-    """A command by its full name."""
+    """The full name of the command that was meant."""
     word, root = plain(given), context.find_root().command
     if near := closest(word, context.command.commands):
         return f"{context.command_path} {near}"
@@ -80,7 +77,7 @@ def _command(given: str, context: Any) -> str | None:
 
 
 def _argument(given: str, context: Any) -> str | None:
-    """The option that a word without one belongs to."""
+    """The option that this word is a value of."""
     name = context.command.name
     takes = {"train": "--data", "prepare": "--text-files", "generate": "--prompt"}
     if name not in takes or " " in given:

@@ -1,1 +1,1 @@
-"""What the user may set, and how the layers become one validated `Config`; never imports torch."""
+"""What the user may set, and how it becomes one validated `Config`."""

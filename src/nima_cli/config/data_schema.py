@@ -1,11 +1,11 @@
-"""The settings of preparing data: types, defaults, bounds and descriptions; never imports torch."""
+"""The settings of preparing data, with their types, defaults, bounds and descriptions."""
 
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from nima_cli.config.record_keys import RECORD_KEYS
-from nima_cli.config.section import Float, Int, Name, Section, setting
+from nima_cli.config.section import Float, Int, Name, Section, optional, setting
 from nima_cli.config.synonyms import closest
 
 BUILTIN_SOURCE = "builtin:python-docs"
@@ -58,9 +58,9 @@ class SourceConfig(Section):
         "auto", "What the files are and which of a folder are taken; `auto` goes by their suffix."
     )
     weight: Float = setting(1.0, "How often the source is drawn in an epoch; train split only.", gt=0.0, le=100.0)
-    name: Name | None = setting(None, "Name in reports; by default made from the path.")
-    fields: Fields | None = setting(
-        None, "As `data.fields`, for the records of this source; where both name a key, this one counts."
+    name: Name | None = optional("Name in reports; by default made from the path.")
+    fields: Fields | None = optional(
+        "As `data.fields`, for the records of this source; where both name a key, this one counts."
     )
     exclude: Patterns = setting([], "More patterns like those of `data.exclude`, for this source.")
 
@@ -75,7 +75,7 @@ class SourceConfig(Section):
 class DataConfig(Section):
     """What to learn from, and how it becomes a prepared dataset."""
 
-    dir: Name | None = setting(None, "The prepared dataset; made from `sources` when missing or stale.")
+    dir: Name | None = optional("The prepared dataset; made from `sources` when missing or stale.")
     sources: list[SourceConfig] = setting(
         [], "Documents to prepare from; with neither this nor `dir`, the embedded source."
     )
@@ -91,11 +91,10 @@ class DataConfig(Section):
     )
     respect_gitignore: bool = setting(True, "Leave out of folders what git ignores.")
     tokenizer: Literal["bpe", "unigram", "char"] = setting("bpe", "Kind of SentencePiece tokenizer to train.")
-    vocab_size: Int | None = setting(
-        None, "Tokens in the vocabulary; by default chosen from the size of the corpus.", ge=300, le=65536
+    vocab_size: Int | None = optional(
+        "Tokens in the vocabulary; by default chosen from the size of the corpus.", ge=300, le=65536
     )
-    tokenizer_from: Name | None = setting(
-        None,
+    tokenizer_from: Name | None = optional(
         "Reuse this tokenizer (a `.model` file or a prepared dataset; on the command line also that of a "
         "checkpoint or run) instead of training one.",
     )
@@ -113,13 +112,12 @@ class DataConfig(Section):
         "all", "Learn every token, or in Q&A and chats only what the assistant says."
     )
     on_error: Literal["stop", "skip"] = setting("stop", "At a bad record: stop, or drop it and count it.")
-    fields: Fields | None = setting(
-        None,
+    fields: Fields | None = optional(
         "Keys of records that have other names: `{question: Question, answer: data.reply}` takes the "
         "question from `Question` and the answer from `reply` in `data`.",
     )
-    encoding: Encoding | None = setting(
-        None, "What files are in that are not UTF-8, such as `windows-1252`; by default they are errors."
+    encoding: Encoding | None = optional(
+        "What files are in that are not UTF-8, such as `windows-1252`; by default they are errors."
     )
     normalize: Literal["none", "nfc"] = setting("none", "Unicode normalisation; `none` changes nothing.")
     strip_markup: bool = setting(
@@ -132,17 +130,16 @@ class DataConfig(Section):
     )
     keep_links: bool = setting(True, "Keep the targets of Markdown links; else only their text is left.")
     heading_context: bool = setting(True, "Begin a piece of a split document with the headings that it is under.")
-    max_characters: Int | None = setting(
-        None, "Characters; longer documents are dropped and counted. By default none is.", ge=1
+    max_characters: Int | None = optional(
+        "Characters; longer documents are dropped and counted. By default none is.", ge=1
     )
-    max_repetition: Float | None = setting(
-        None, "Drop documents of which a larger share repeats itself. By default none is.", gt=0.0, le=1.0
+    max_repetition: Float | None = optional(
+        "Drop documents of which a larger share repeats itself. By default none is.", gt=0.0, le=1.0
     )
-    max_non_text: Float | None = setting(
-        None, "Drop documents of which a larger share is no language. By default none is.", gt=0.0, le=1.0
+    max_non_text: Float | None = optional(
+        "Drop documents of which a larger share is no language. By default none is.", gt=0.0, le=1.0
     )
-    max_boilerplate: Float | None = setting(
-        None,
+    max_boilerplate: Float | None = optional(
         "Drop documents of which a larger share is lines that very many share. By default none is.",
         gt=0.0,
         le=1.0,

@@ -1,7 +1,7 @@
-"""Turns what is wrong with a configuration into lines a user can act on."""
+"""Explains what is wrong with a configuration in lines that a user can act on."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,7 +10,7 @@ from nima_cli.config import keys
 from nima_cli.config.keys import KeyPath, dotted, find
 from nima_cli.config.origins import Diagnostic, Origin, Settings
 from nima_cli.config.section import Section
-from nima_cli.config.synonyms import closest, key_for, nearest
+from nima_cli.config.synonyms import closest, closest_key, nearest
 from nima_cli.errors import ConfigError
 
 SHOWN = 20
@@ -41,7 +41,8 @@ def explain(error: ValidationError, settings: Settings) -> list[Diagnostic]:
         elif kind == "missing":
             found[path] = Diagnostic(settings.place(path), f"`{dotted(path)}` is missing")
         else:
-            path = _known_part(path)
+            while find(path)[0] is None:  # pydantic appends the members of a union
+                path = path[:-1]
             if kind == "value_error" and not isinstance(detail["input"], bool):
                 diagnostic = _rule(path, str(detail["ctx"]["error"]), settings)
             else:
@@ -51,7 +52,7 @@ def explain(error: ValidationError, settings: Settings) -> list[Diagnostic]:
 
 
 def first_refused(section: type[Section], values: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The first of the values that a section does not take: its key, and what that may hold; None when it takes all."""
+    """The key of the first invalid value, and what that key may hold; None when all values are valid."""
     try:
         section.model_validate(values)
     except ValidationError as error:
@@ -63,7 +64,8 @@ def first_refused(section: type[Section], values: Mapping[str, Any]) -> tuple[st
 
 def _unknown(path: KeyPath, origin: Origin) -> Diagnostic:
     place, name = origin.place(path), str(path[-1])
-    if _SECRET.search(name) and not closest(name, _names(), cutoff=0.8):
+    names = (known for section in keys.sections().values() for known in section.model_fields)
+    if _SECRET.search(name) and not closest(name, names, cutoff=0.8):
         text = f"`{dotted(path)}`: secrets do not belong in a configuration"
         return Diagnostic(place, text, "remove it; use the variable WANDB_API_KEY or `wandb login`")
     return Diagnostic(place, f"unknown key `{dotted(path)}`", _suggestion(name, path[:-1], origin))
@@ -71,61 +73,44 @@ def _unknown(path: KeyPath, origin: Origin) -> Diagnostic:
 
 def _suggestion(name: str, parent: KeyPath, origin: Origin) -> str | None:
     """The key that was meant: in this section, of this name in another one, or of a similar name anywhere."""
-    section = keys.section_at(parent)
+    section = keys.section_type(find(parent)[0])
     here = list(section.model_fields) if section else []
-    homes = [home for home, other in _plain_sections() if home and name in other.model_fields][:3]
-    if near := _near_key(name, here):
+    homes = [home for home, other in keys.plain_sections().items() if home and name in other.model_fields][:3]
+    if near := closest_key(name, here):
         return _did_you_mean((*parent, near), origin)
     if homes and origin.style == "yaml":
         return f"move it under {' or '.join(f'`{dotted(home)}:`' for home in homes)}"
     if homes:
         return f"did you mean {' or '.join(f'`{origin.spell((*home, name))}`' for home in homes)}?"
-    known = {part: home for home, other in _plain_sections() for part in reversed(other.model_fields)}
-    near = _near_key(name, known)
+    known = {part: home for home, other in keys.plain_sections().items() for part in reversed(other.model_fields)}
+    near = closest_key(name, known)
     if near is None:
-        return _listed(here) if here else None
+        if not here:
+            return None
+        shown, more = ", ".join(f"`{key}`" for key in here[:_KEYS_SHOWN]), len(here) - _KEYS_SHOWN
+        return f"the keys here are {shown}" if more <= 0 else f"there are {shown} and {more} more: see docs/config.md"
     if origin.style != "yaml":
         return _did_you_mean((*known[near], near), origin)
     return f"did you mean `{near}` under `{dotted(known[near])}:`?" if known[near] else None
 
 
-def _near_key(name: str, names: Collection[str]) -> str | None:
-    return key_for(name, names) or closest(name.lower(), names)
-
-
 def _did_you_mean(path: KeyPath, origin: Origin) -> str:
-    """With the default of the key where that shows how a value looks."""
+    """Adds the default where it shows how a value looks."""
     field = keys.leaves().get(tuple(str(part) for part in path))
     default = field.get_default() if field else None
     example = str(default).lower() if isinstance(default, bool) else default
     return f"did you mean `{origin.spell(path, example if isinstance(default, int | float) else None)}`?"
 
 
-def _listed(names: Sequence[str]) -> str:
-    """The keys of a section, as far as a line holds them."""
-    shown = ", ".join(f"`{name}`" for name in names[:_KEYS_SHOWN])
-    more = len(names) - _KEYS_SHOWN
-    return f"the keys here are {shown}" if more <= 0 else f"there are {shown} and {more} more: see docs/config.md"
-
-
-def _plain_sections() -> Iterable[tuple[KeyPath, type[Section]]]:
-    """All sections but those of the items of lists."""
-    return ((path, found) for path, found in keys.sections().items() if not any(part.endswith("[]") for part in path))
-
-
-def _names() -> list[str]:
-    return [name for section in keys.sections().values() for name in section.model_fields]
-
-
 def _rule(path: KeyPath, message: str, settings: Settings) -> Diagnostic:
-    """A broken rule between keys: it is shown where the last of the keys that it names was set."""
+    """A broken rule between keys, shown where the last of the keys that it names was set."""
     named = {(*path, key) for key in re.findall(r"`(\w+)`", message)}
-    at = [key for key, _, _ in settings if key in named] or [path]
+    at = [key for key in settings.given if key in named] or [path]
     return Diagnostic(settings.place(at[-1]), f"`{dotted(path)}`: {message}")
 
 
 def _value(path: KeyPath, value: Any, settings: Settings) -> Diagnostic:
-    annotation, metadata = find(path) or (str, ())
+    annotation, metadata = find(path)
     hint = None
     if isinstance(value, str) and (near := nearest(value, keys.choices(annotation))):
         hint = f"did you mean `{near}`?"
@@ -144,10 +129,3 @@ def _shown(value: Any) -> str:
         return "a list" if isinstance(value, list) else "a section"
     text = str(value)
     return f"`{text if len(text) <= 40 else text[:40] + '…'}`" if text else "nothing"
-
-
-def _known_part(path: KeyPath) -> KeyPath:
-    """`path` without what pydantic adds to it for the members of a union."""
-    while find(path) is None:
-        path = path[:-1]
-    return path

@@ -1,4 +1,4 @@
-"""The one place that reads environment variables: those that set keys, and the folder for nima's own files."""
+"""Reads environment variables: those that set keys, and `NIMA_HOME`."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -15,12 +15,7 @@ PREFIX, SEPARATOR = "NIMA_", "__"
 
 
 def home(environ: Mapping[str, str] | None = None) -> Path:
-    """The folder for what nima builds for itself: `NIMA_HOME`, or the user's cache folder.
-
-    Raises:
-        ConfigError: `NIMA_HOME` begins with a user that there is not.
-        ResourceError: the user has no home folder.
-    """
+    """The folder for nima's own files: `NIMA_HOME`, or in the user's cache folder."""
     chosen = (os.environ if environ is None else environ).get("NIMA_HOME")
     if chosen:
         try:
@@ -33,7 +28,7 @@ def home(environ: Mapping[str, str] | None = None) -> Path:
         folder = user_cache_path("nima", appauthor=False)
     except RuntimeError:
         folder = Path("~")
-    if folder.parts[:1] == ("~",):  # what could not be expanded stays as it is, and would be a folder in this one
+    if folder.parts[:1] == ("~",):  # not expanded, so it would be a folder in this one
         raise ResourceError(
             "this user has no home folder, and nima needs a folder for its own files",
             hint="set the variable NIMA_HOME, or HOME, to a folder that can be written",
@@ -42,7 +37,7 @@ def home(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def variables(environ: Mapping[str, str] | None = None) -> Iterator[tuple[str, KeyPath, str] | Diagnostic]:
-    """Name, key and text of each variable that sets one, as `NIMA_TRAINING__EPOCHS` does; what only looks like it."""
+    """Name, key and text of each variable like `NIMA_TRAINING__EPOCHS`; a diagnostic for what only looks like one."""
     given = os.environ if environ is None else environ
     ours = {name.upper(): text for name, text in sorted(given.items()) if name.upper().startswith(PREFIX)}
     known = {name: text for name, text in ours.items() if _words(name)[0] in Config.model_fields and SEPARATOR in name}
@@ -83,7 +78,7 @@ def _through_settings(variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _near_miss(name: str) -> Diagnostic | None:
-    """A variable that would set a key if its underscores were right: it must not be ignored without a word."""
+    """Diagnoses a variable that would set a key if its underscores were right."""
     if name.removeprefix(PREFIX).lower() in Config.model_fields:
         return Diagnostic(name, "names a whole section", f"set one key, as in `{name}{SEPARATOR}KEY`")
     proper = {(PREFIX + "_".join(path)).upper(): (PREFIX + SEPARATOR.join(path)).upper() for path in leaves()}

@@ -1,4 +1,4 @@
-"""Walks the schema: which keys exist, under which section, and what each may hold."""
+"""Lists the keys of the schema and says what each may hold."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -23,17 +23,17 @@ def dotted(path: KeyPath) -> str:
 
 
 def section_type(annotation: Any) -> type[Section] | None:
-    """The section that an annotation names, or None when it is a value."""
+    """The annotation if it is a section, else None."""
     return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
 
 
 def item_type(annotation: Any) -> Any:
-    """The annotation of one item of a list, or None when the annotation is not a list."""
+    """The annotation of the items of a list, None for anything else."""
     return get_args(annotation)[0] if get_origin(annotation) is list else None
 
 
-def find(path: KeyPath) -> tuple[Any, Sequence[Any]] | None:
-    """The annotation and bounds of what stands at `path` in the schema, or None when nothing does."""
+def find(path: KeyPath) -> tuple[Any, Sequence[Any]]:
+    """The annotation and bounds of `path` in the schema; `None, ()` for an unknown path."""
     annotation: Any = Config
     metadata: Sequence[Any] = ()
     for part in path:
@@ -44,19 +44,13 @@ def find(path: KeyPath) -> tuple[Any, Sequence[Any]] | None:
             field = section.model_fields[part]
             annotation, metadata = field.annotation, field.metadata
         else:
-            return None
+            return None, ()
     return annotation, metadata
-
-
-def section_at(path: KeyPath) -> type[Section] | None:
-    """The section at `path`, or None."""
-    found = find(path)
-    return section_type(found[0]) if found else None
 
 
 @cache
 def sections() -> dict[tuple[str, ...], type[Section]]:
-    """Every section by its path, outermost first; the items of `data.sources` stand under `("data", "sources[]")`."""
+    """Every section by its path, outermost first; `("data", "sources[]")` is an item of `data.sources`."""
 
     def walk(path: tuple[str, ...], section: type[Section]) -> Iterator[tuple[tuple[str, ...], type[Section]]]:
         yield path, section
@@ -69,13 +63,17 @@ def sections() -> dict[tuple[str, ...], type[Section]]:
     return dict(walk((), Config))
 
 
+def plain_sections() -> dict[tuple[str, ...], type[Section]]:
+    """The sections outside lists."""
+    return {path: section for path, section in sections().items() if not any(part.endswith("[]") for part in path)}
+
+
 @cache
 def leaves() -> dict[tuple[str, ...], FieldInfo]:
-    """Every key that holds a value, in the order of the schema; a list is one value, whatever it holds."""
+    """Every key that holds a value, in the order of the schema; a list is one value."""
     return {
         (*path, name): field
-        for path, section in sections().items()
-        if not any(part.endswith("[]") for part in path)
+        for path, section in plain_sections().items()
         for name, field in section.model_fields.items()
         if section_type(field.annotation) is None
     }
@@ -88,7 +86,7 @@ def allowed(annotation: Any, metadata: Sequence[Any] = ()) -> str:
 
 
 def choices(annotation: Any) -> list[str]:
-    """The words that a key may hold, where it is a choice between words."""
+    """The words that a key may hold, if it is a choice between words."""
     if get_origin(annotation) is Literal:
         return [str(value) for value in get_args(annotation)]
     return [word for member in get_args(annotation) for word in choices(member)]

@@ -1,4 +1,4 @@
-"""Defaults, preset, YAML, environment, flags and `--set` become one validated Config."""
+"""Merges defaults, preset, YAML, environment, flags and `--set` into one validated Config."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +28,7 @@ _LEFT_OPEN: set[KeyPath] = {("model", key) for preset in PRESETS.values() for ke
 
 @dataclass(frozen=True)
 class Resolved:
-    """A configuration, and where each of its values comes from.
-
-    `origins` has every dotted key: `default`, `preset gpt-tiny`, `file.yaml:12`, `NIMA_TRAINING__EPOCHS`, `--epochs`,
-    `--set` or `checkpoint`.
-    """
+    """A configuration, and the origin of every dotted key: `default`, `file.yaml:12`, `--epochs` or the like."""
 
     config: Config
     origins: dict[str, str]
@@ -47,15 +43,14 @@ def load_config(
     base: dict[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Resolved:
-    """Lay the settings over each other, weakest first, and validate the result once.
+    """Merge all settings, weakest first, and validate the result once.
 
     Args:
         path: the YAML file.
-        overrides: values of named flags by dotted key; None means that the flag was not given.
-        set_: `section.key=value`, as typed after `--set`; the strongest, a later one wins.
-        preset: the value of `--preset`.
+        overrides: values of flags by dotted key; None means that the flag was not given.
+        set_: `section.key=value` from `--set`; the strongest, and a later one wins.
         base: the resolved values of a checkpoint, in place of defaults and preset.
-        environ: the environment; by default that of the process.
+        environ: by default the process's own.
 
     Raises:
         ConfigError: anything wrong in any of them, a line for each.
@@ -87,14 +82,13 @@ def load_config(
 
 
 def dump_yaml(config: Config) -> str:
-    """The whole configuration as YAML; loading it gives an equal one, whatever the presets will be then."""
+    """The whole configuration as YAML, which loads as an equal one even when presets have changed."""
     return strict_yaml.dump(config.model_dump(mode="json"))
 
 
 def _set_text(settings: Settings, path: KeyPath, text: str, origin: Origin) -> None:
-    """Set what was typed as text; where the key holds text, a number or a bracket in it means itself."""
-    found = find(path)
-    holds_text = found is not None and takes_text(found[0])
+    """Parse and set what was typed; for a key that holds text, a number or a bracket means itself."""
+    holds_text = takes_text(find(path)[0])
     try:
         value = text if holds_text and text.startswith(("[", "{")) else strict_yaml.parse_value(text)
     except ConfigError as error:
@@ -104,20 +98,16 @@ def _set_text(settings: Settings, path: KeyPath, text: str, origin: Origin) -> N
 
 
 def _over_foundation(given: Settings, base: dict[str, Any] | None) -> Settings:
-    """What was given over the checkpoint or the preset; pydantic supplies the defaults.
-
-    Over a checkpoint a preset counts only when it is another one: sizes of the checkpoint that differ from its own
-    preset stay as they are.
-    """
+    """What was given, over the checkpoint or the preset; over a checkpoint only another preset than its own counts."""
     settings = Settings()
     own = ModelConfig.model_fields["preset"].default if base is None else base.get("model", {}).get("preset")
     if base is not None:
         settings.set((), base, Origin("checkpoint"))
-    chosen = given.get(("model", "preset"), own)
+    chosen, _ = given.given.get(("model", "preset"), (own, None))
     if (base is None or chosen != own) and isinstance(chosen, str) and chosen in PRESETS:
         settings.set((), PRESETS[chosen], Origin(f"preset {chosen}"))
-    has_foundation = any(settings)
-    for path, value, origin in given:
+    has_foundation = bool(settings.given)
+    for path, (value, origin) in given.given.items():
         if value is not None or path not in _LEFT_OPEN or not has_foundation:
             settings.set(path, value, origin)
     settings.diagnostics += given.diagnostics
@@ -132,6 +122,6 @@ def _validated(settings: Settings) -> Resolved:
         raise refusal([*diagnostics, *explain(error, settings)]) from None
     if diagnostics:
         raise refusal(diagnostics)
-    set_by = {key[:end]: origin for key, _, origin in settings for end in range(1, len(key) + 1)}
+    set_by = {key[:end]: origin for key, (_, origin) in settings.given.items() for end in range(1, len(key) + 1)}
     origins = {dotted(path): set_by[path].place(path) if path in set_by else "default" for path in leaves()}
     return Resolved(config, origins)

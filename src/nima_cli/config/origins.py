@@ -1,10 +1,10 @@
-"""Values by key with the origin of each: what is set later is stronger, and every key knows who set it."""
+"""The values that were set and the origin of each; a later one is stronger."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from nima_cli.config.keys import KeyPath, dotted, section_at
+from nima_cli.config.keys import KeyPath, dotted, find, section_type
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,7 @@ class Diagnostic:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where settings come from.
-
-    Attributes:
-        name: of the file, variable, flag or other origin.
-        style: how keys are written there, for hints.
-        lines: of the keys and list items of a file.
-    """
+    """A file, variable, flag or other place that sets keys; `style` is how it writes them, `lines` where in a file."""
 
     name: str
     style: Literal["yaml", "environment", "command line"] = "yaml"
@@ -43,43 +37,31 @@ class Origin:
         return name if value is None else f"{name}={value}"
 
 
+@dataclass
 class Settings:
-    """Values of keys; sections are taken apart, lists are values.
+    """Value and origin of each key, weakest first: sections are flattened, lists are values."""
 
-    Attributes:
-        diagnostics: values that stand in the place of a section.
-    """
-
-    def __init__(self) -> None:
-        self.diagnostics: list[Diagnostic] = []
-        self._given: dict[KeyPath, tuple[Any, Origin]] = {}
-
-    def __iter__(self) -> Iterator[tuple[KeyPath, Any, Origin]]:
-        """Every key, value and origin, weakest first."""
-        return ((path, value, origin) for path, (value, origin) in self._given.items())
+    given: dict[KeyPath, tuple[Any, Origin]] = field(default_factory=dict)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
 
     def set(self, path: KeyPath, value: Any, origin: Origin) -> None:
-        """Give the key or section at `path` a value, over what it had; an empty section says nothing."""
-        section = section_at(path)
+        """Set the key at `path`, or each key of a section; an empty section sets nothing."""
+        section = section_type(find(path)[0])
         if isinstance(value, dict) and (value or section):
             for key, inner in value.items():
                 self.set((*path, key), inner, origin)
         elif section is None:
-            self._given.pop(path, None)  # what is set again is last
-            self._given[path] = (value, origin)
+            self.given.pop(path, None)  # what is set again is last
+            self.given[path] = (value, origin)
         elif value is not None:
             keys = ", ".join(f"`{name}`" for name in section.model_fields)
             text = f"`{dotted(path)}` is a section of keys, not a value"
             self.diagnostics.append(Diagnostic(origin.place(path), text, f"its keys are {keys}"))
 
-    def get(self, path: KeyPath, default: Any) -> Any:
-        """The value of a key that holds one."""
-        return self._given.get(path, (default,))[0]
-
     def nested(self) -> dict[str, Any]:
-        """Sections as dicts."""
+        """The values with each section as a dict."""
         nested: dict[Any, Any] = {}
-        for path, (value, _) in self._given.items():
+        for path, (value, _) in self.given.items():
             section = nested
             for part in path[:-1]:
                 if not isinstance(section.get(part), dict):
@@ -90,7 +72,7 @@ class Settings:
 
     def setters(self, path: KeyPath) -> list[tuple[KeyPath, Origin]]:
         """What was set at, below or above `path`, and by whom; weakest first."""
-        return [(key, origin) for key, _, origin in self if key[: len(path)] == path[: len(key)]]
+        return [(key, origin) for key, (_, origin) in self.given.items() if key[: len(path)] == path[: len(key)]]
 
     def place(self, path: KeyPath) -> str:
         """Where the value at `path` was set, or the section that should hold it."""

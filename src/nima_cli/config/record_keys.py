@@ -1,4 +1,4 @@
-"""The keys of records that nima knows, by what they hold; other keys are mapped to these with `data.fields`."""
+"""The keys of records that nima knows, by what they hold; `data.fields` maps other keys to them."""
 
 MESSAGE_KEYS = ("messages", "conversations", "conversation")
 QUESTION_KEYS = ("question", "instruction", "prompt", "query", "input")

@@ -1,17 +1,15 @@
-"""Every setting of nima: its type, default, bounds and description, and the presets; never imports torch.
+"""Every setting of nima with its type, default, bounds and description, and the presets.
 
-This is the one place where a default is written. `docs/config.md`, error hints and `--set` derive from it. `None` as a
-default means "chosen from the rest of the run"; the description says how, and `nima train --dry-run` shows the result.
+A default of `None` means "chosen from the rest of the run"; the description says how.
 """
 
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.config.sampling import SamplingConfig
-from nima_cli.config.section import Float, Int, Name, Section, setting
+from nima_cli.config.section import Float, Int, Name, Section, optional, setting
 
 PresetName = Literal["gpt-tiny", "gpt-small", "gpt-medium"]
 
@@ -22,14 +20,12 @@ class ModelConfig(Section):
     preset: PresetName | None = setting(
         "gpt-tiny", "A ready-made shape; `null` means that the sizes below are all given by hand."
     )
-    n_layers: Int | None = setting(None, "Transformer blocks. From the preset.", ge=1, le=256)
-    d_model: Int | None = setting(None, "Width of the residual stream. From the preset.", ge=8, le=16384)
-    n_heads: Int | None = setting(None, "Attention heads; must divide `d_model`.", ge=1, le=256)
-    n_kv_heads: Int | None = setting(
-        None, "Key/value heads (grouped-query attention); must divide `n_heads`.", ge=1, le=256
-    )
-    d_ff: Int | None = setting(None, "Hidden width of the SwiGLU MLP. From the preset.", ge=8, le=65536)
-    context_length: Int | None = setting(None, "Tokens the model can look back on. From the preset.", ge=8, le=131072)
+    n_layers: Int | None = optional("Transformer blocks. From the preset.", ge=1, le=256)
+    d_model: Int | None = optional("Width of the residual stream. From the preset.", ge=8, le=16384)
+    n_heads: Int | None = optional("Attention heads; must divide `d_model`.", ge=1, le=256)
+    n_kv_heads: Int | None = optional("Key/value heads (grouped-query attention); must divide `n_heads`.", ge=1, le=256)
+    d_ff: Int | None = optional("Hidden width of the SwiGLU MLP. From the preset.", ge=8, le=65536)
+    context_length: Int | None = optional("Tokens the model can look back on. From the preset.", ge=8, le=131072)
     dropout: Float = setting(0.0, "Dropout on the residual branches while training.", ge=0.0, lt=1.0)
     qk_norm: bool = setting(True, "RMS-normalise queries and keys per head (Qwen3); off gives Llama's layout.")
     rope_theta: Float = setting(10000.0, "Base of the rotary position frequencies.", gt=1.0)
@@ -50,10 +46,8 @@ class ModelConfig(Section):
         return self
 
 
-METRIC_MODES = {
-    "val_loss": "min", "val_perplexity": "min", "val_bits_per_byte": "min", "val_accuracy": "max",
-    "train_loss": "min", "train_perplexity": "min",
-}  # fmt: skip
+Metric = Literal["val_loss", "val_perplexity", "val_bits_per_byte", "val_accuracy", "train_loss", "train_perplexity"]
+METRIC_MODES = {metric: "max" if metric == "val_accuracy" else "min" for metric in get_args(Metric)}
 
 
 class EarlyStoppingConfig(Section):
@@ -64,40 +58,33 @@ class EarlyStoppingConfig(Section):
         5, "Evaluations without improvement before stopping; none counts before the learning rate falls.", ge=1
     )
     min_delta: Float = setting(0.0, "Smallest change that counts as an improvement.", ge=0.0)
-    metric: Literal[
-        "val_loss", "val_perplexity", "val_bits_per_byte", "val_accuracy", "train_loss", "train_perplexity"
-    ] = setting(
+    metric: Metric = setting(
         "val_loss",
         "What is watched; it also decides which checkpoint is the best. "
         "Training's own are means since the evaluation before.",
     )
-    mode: Literal["min", "max"] | None = setting(
-        None, "Whether lower or higher is better; by default what fits the metric."
-    )
+    mode: Literal["min", "max"] | None = optional("Whether lower or higher is better; by default what fits the metric.")
 
     @model_validator(mode="after")
     def _check_mode(self) -> "EarlyStoppingConfig":
         right = METRIC_MODES[self.metric]
         if self.mode is not None and self.mode != right:
-            raise ValueError(
-                f"`mode: {self.mode}` with `metric: {self.metric}` would keep the worst model; use `{right}`"
-            )
+            chosen = f"`mode: {self.mode}` with `metric: {self.metric}`"
+            raise ValueError(f"{chosen} would keep the worst model; use `{right}`")
         return self
 
 
 class TrainingConfig(Section):
     """How long, how fast and with which optimizer."""
 
-    epochs: Float | None = setting(
-        None,
+    epochs: Float | None = optional(
         "Passes over the train split; may be a fraction. By default 1 to 5: more, the less text there is "
         "for the size of the model.",
         gt=0.0,
         le=10000.0,
     )
-    max_steps: Int | None = setting(None, "Stop after this many optimizer steps if epochs are longer.", ge=1)
-    batch_size: Int | None = setting(
-        None,
+    max_steps: Int | None = optional("Stop after this many optimizer steps if epochs are longer.", ge=1)
+    batch_size: Int | None = optional(
         "Rows of `context_length` tokens in one forward pass. By default as many as make steps of 2,048 to "
         "16,384 tokens: more, the longer the run.",
         ge=1,
@@ -106,15 +93,14 @@ class TrainingConfig(Section):
     gradient_accumulation_steps: Int = setting(
         1, "Forward passes per optimizer step; the effective batch is the product.", ge=1, le=65536
     )
-    learning_rate: Float | None = setting(
-        None,
+    learning_rate: Float | None = optional(
         "Peak learning rate; for `muon` on AdamW's scale. By default lower, the wider the model and the "
         "longer the run.",
         gt=0.0,
         le=10.0,
     )
-    warmup_steps: Int | None = setting(
-        None, "Steps of linear warm-up; by default a fiftieth of the run, with adamw a tenth, at most 100.", ge=0
+    warmup_steps: Int | None = optional(
+        "Steps of linear warm-up; by default a fiftieth of the run, with adamw a tenth, at most 100.", ge=0
     )
     lr_scheduler: Literal["cosine", "wsd", "linear", "constant"] = setting(
         "cosine", "Shape after the warm-up: cosine, warmup-stable-decay, linear decay, or constant."
@@ -123,23 +109,20 @@ class TrainingConfig(Section):
     optimizer: Literal["muon", "adamw"] = setting(
         "muon", "Muon for hidden matrices with AdamW for the rest, or AdamW for all."
     )
-    weight_decay: Float | None = setting(
-        None,
+    weight_decay: Float | None = optional(
         "Decoupled weight decay on the blocks' matrices. By default 0.1 with adamw; with muon up to 1: "
         "less, the longer the run, and more, the more often it reads the text.",
         ge=0.0,
         le=10.0,
     )
-    embedding_weight_decay: Float | None = setting(
-        None,
+    embedding_weight_decay: Float | None = optional(
         "The same on the embeddings and the head. By default `weight_decay` with adamw; with muon "
         "none for text that is read once, and more, the more often it is read.",
         ge=0.0,
         le=10.0,
     )
     max_grad_norm: Float = setting(1.0, "Clip the global gradient norm to this; 0 turns clipping off.", ge=0.0)
-    ema_decay: Float | None = setting(
-        None,
+    ema_decay: Float | None = optional(
         "Keep an average of the weights that moves by this slowly, such as 0.999, evaluate it too, and use "
         "the better of both; `null` keeps none.",
         ge=0.0,
@@ -151,11 +134,9 @@ class TrainingConfig(Section):
         "without AMX matrix products of training in 8 bit. `false` is float32; a named type is that, `int8` also with "
         "AMX, or an error where it cannot be. Weights are kept in float32 always.",
     )
-    eval_steps: Int | None = setting(
-        None, "Steps between evaluations; by default a tenth of the run, at most 500.", ge=1
-    )
+    eval_steps: Int | None = optional("Steps between evaluations; by default a tenth of the run, at most 500.", ge=1)
     log_steps: Int = setting(10, "Steps between logged metrics.", ge=1)
-    save_steps: Int | None = setting(None, "Steps between `checkpoint_last.pt`; by default `eval_steps`.", ge=1)
+    save_steps: Int | None = optional("Steps between `checkpoint_last.pt`; by default `eval_steps`.", ge=1)
     save_total_limit: Int = setting(
         2,
         "Last checkpoints to keep: the newest, and the ones before it as `checkpoint_step_<n>.pt`. "
@@ -180,6 +161,18 @@ class TrainingConfig(Section):
         if self.learning_rate is not None and self.min_lr > self.learning_rate:
             raise ValueError(f"`min_lr` {self.min_lr:g} is above `learning_rate` {self.learning_rate:g}")
         return self
+
+
+class SamplingConfig(Section):
+    """How the next token is chosen."""
+
+    temperature: Float = setting(0.8, "Randomness; 0 always takes the most likely token.", ge=0.0, le=100.0)
+    top_k: Int = setting(50, "Choose among this many most likely tokens; 0 takes all.", ge=0)
+    top_p: Float = setting(0.95, "Choose among the most likely tokens of this total probability.", gt=0.0, le=1.0)
+    min_p: Float = setting(0.0, "Drop tokens below this share of the most likely one.", ge=0.0, lt=1.0)
+    repetition_penalty: Float = setting(
+        1.0, "Above 1: repeat less of what was already said; 1 is off.", gt=0.0, le=100.0
+    )
 
 
 class GenerationConfig(SamplingConfig):
@@ -207,8 +200,8 @@ class WandbConfig(Section):
 
     enabled: bool = setting(False, "Send metrics to Weights & Biases.")
     project: Name = setting("nima", "Project name.")
-    entity: Name | None = setting(None, "User or team.")
-    name: Name | None = setting(None, "Name of the run; by default that of the run directory.")
+    entity: Name | None = optional("User or team.")
+    name: Name | None = optional("Name of the run; by default that of the run directory.")
     tags: list[Name] = setting([], "Tags of the run.")
 
 
@@ -261,33 +254,22 @@ class Config(Section):
     hardware: HardwareConfig = setting(HardwareConfig, "The machine.")
 
 
+def _preset(n_layers: int, d_model: int, n_heads: int, d_ff: int, context: int, **training: Any) -> dict[str, Any]:
+    sizes = {"n_layers": n_layers, "d_model": d_model, "n_heads": n_heads, "n_kv_heads": n_heads, "d_ff": d_ff}
+    return {"model": {**sizes, "context_length": context}, "training": {**training, "lr_scheduler": "wsd"}}
+
+
 # A preset is a layer between defaults and YAML; its sizes are for the default vocabularies below.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "gpt-tiny": {
-        "model": {
-            "n_layers": 4, "d_model": 256, "n_heads": 4, "n_kv_heads": 4, "d_ff": 480, "context_length": 512,
-        },
-        "training": {"lr_scheduler": "wsd"},
-    },
-    "gpt-small": {
-        "model": {
-            "n_layers": 12, "d_model": 768, "n_heads": 12, "n_kv_heads": 12, "d_ff": 2048, "context_length": 1024,
-        },
-        "training": {"batch_size": 16, "lr_scheduler": "wsd"},
-    },
-    "gpt-medium": {
-        "model": {
-            "n_layers": 24, "d_model": 1024, "n_heads": 16, "n_kv_heads": 16, "d_ff": 3072, "context_length": 1024,
-        },
-        "training": {"batch_size": 16, "lr_scheduler": "wsd"},
-    },
-}  # fmt: skip
-
+    "gpt-tiny": _preset(n_layers=4, d_model=256, n_heads=4, d_ff=480, context=512),
+    "gpt-small": _preset(n_layers=12, d_model=768, n_heads=12, d_ff=2048, context=1024, batch_size=16),
+    "gpt-medium": _preset(n_layers=24, d_model=1024, n_heads=16, d_ff=3072, context=1024, batch_size=16),
+}
 PRESET_VOCAB_SIZES = {"gpt-tiny": 8192, "gpt-small": 8192, "gpt-medium": 16384}
 
 
 def safe_name(name: str) -> bool:
-    """Whether `name` is one plain path component on every system (no separators, `..`, or reserved Windows names)."""
+    """Whether `name` is one plain path component on every system, Windows included."""
     reserved = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
     plain = bool(name) and name == PurePath(name).name and not set(name) & set('<>:"/\\|?*\0')
     return plain and name not in (".", "..") and not name.startswith("-") and name.split(".")[0].upper() not in reserved

@@ -1,4 +1,4 @@
-"""What settings are made of: sections, the declaration of a setting, and the kinds of value with what is refused."""
+"""Declares settings: sections, keys with defaults and bounds, and types of values."""
 
 import contextlib
 import unicodedata
@@ -8,28 +8,33 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 
 class Section(BaseModel):
-    """A group of keys: unknown keys are errors, values never change after validation."""
+    """A frozen group of keys; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def setting(default: Any, description: str, **bounds: Any) -> Any:
-    """A key with its default and description; `bounds` are `ge`, `gt`, `le` and `lt`. A class stands for its values."""
+    """A key with its default, or the class of a section; `bounds` are `ge`, `gt`, `le` and `lt`."""
     if isinstance(default, type | list):
         factory = default if isinstance(default, type) else default.copy
         return Field(default_factory=factory, description=description)
     return Field(default, description=description, **bounds)
 
 
+def optional(description: str, **bounds: Any) -> Any:
+    """A key that is `null` unless it is set."""
+    return setting(None, description, **bounds)
+
+
 def _no_bool(value: Any) -> Any:
-    """Refuse `true` where a number is meant: pydantic's lax mode would read it as 1."""
+    """Refuse `true` as a number: pydantic's lax mode would read it as 1."""
     if isinstance(value, bool):
         raise ValueError("expected a number, got true or false")
     return value
 
 
 def _whole(value: Any) -> Any:
-    """As `_no_bool`; `1e5` as text is whole too, because YAML makes a number of it and a variable does not."""
+    """As `_no_bool`, and read `1e5` as a whole number: from a variable it comes as text."""
     if isinstance(value, str) and "e" in value.lower():
         with contextlib.suppress(ValueError):
             number = float(value)
@@ -38,7 +43,7 @@ def _whole(value: Any) -> Any:
 
 
 def _printable(value: str) -> str:
-    """Refuse control characters: no path or name has them, and some, such as NUL, break the system's calls."""
+    """Refuse control characters: names have none, and some, such as NUL, break system calls."""
     if any(unicodedata.category(character) == "Cc" for character in value):
         raise ValueError("control characters are not allowed")
     return value

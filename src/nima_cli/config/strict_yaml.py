@@ -1,7 +1,7 @@
 """Reads YAML strictly, with the line of every key, and writes it back.
 
-Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema): `3e-4` is a number, `no` and
-`2024-01-01` are text. Refused: duplicate keys, anchors and aliases (they can expand without bound), tags, large files.
+Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema): `3e-4` is a number, `no` is
+text. Duplicate keys, tags, large files, and anchors and aliases, which can expand without bound, are errors.
 """
 
 import re
@@ -29,7 +29,7 @@ _SCALARS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
     ),
 }
 _TAG = "tag:yaml.org,2002:"
-_TYPED = "invalid value"  # stands for the file where a single value is read
+_TYPED = "invalid value"  # in place of a file's name for a single value
 # What the parser says -> what to do about it.
 _SYNTAX_HINTS = {
     "\\t": "indent with spaces, not tabs",
@@ -40,7 +40,7 @@ _SYNTAX_HINTS = {
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader that knows only the core scalars and refuses what a small config never needs."""
+    """A SafeLoader for the core schema, without anchors and aliases."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -50,7 +50,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """A SafeDumper that quotes the text which `_Loader` would take for a number."""
+    """A SafeDumper that quotes text which `_Loader` would take for a number."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -60,7 +60,7 @@ _Loader.yaml_implicit_resolvers = {}  # those of YAML 1.1, inherited, know dates
 
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
-    """Double quotes for what YAML 1.1 takes for line ends, and would fold in any other style."""
+    """Quote what YAML 1.1 takes for line ends, and would fold in any other style."""
     style = '"' if set(text) & set("\r\x85\u2028\u2029\ufeff") else None
     return dumper.represent_scalar(f"{_TAG}str", text, style=style)
 
@@ -104,14 +104,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise ConfigError(
-            f"{path}:{line}: not valid UTF-8 (byte {error.start})", hint="save the file as UTF-8"
-        ) from None
+        message = f"{path}:{line}: not valid UTF-8 (byte {error.start})"
+        raise ConfigError(message, hint="save the file as UTF-8") from None
     return parse(text, str(path))
 
 
 def parse(text: str, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    """As `read`, from text; `name` stands for the file in errors."""
+    """As `read`, from text; `name` is that of the file in errors."""
     node = _compose(text, name)
     if node is None:
         raise ConfigError(f"{name}: is empty", hint="delete the option, or write for example `training: {epochs: 1}`")
@@ -122,12 +121,9 @@ def parse(text: str, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
 
 
 def parse_value(text: str) -> Any:
-    """A value as typed on a command line or in a variable: a number, true, null, text, or `[a, b]` and `{a: b}`.
+    """A value as typed on a command line or in a variable.
 
     Only text that opens a bracket or a quote is read as YAML, so that `#`, `:` or `*` in plain text mean themselves.
-
-    Raises:
-        ConfigError: a bracket or quote is opened and what follows is not valid.
     """
     text = text.strip()
     if text.startswith(("[", "{", '"', "'")):
@@ -153,11 +149,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
 
 
 def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name: str) -> Any:
-    """The plain value of a node; fills `lines`.
-
-    Raises:
-        ConfigError: what YAML allows and a config does not: duplicate keys, keys that are not words, tags.
-    """
+    """The plain value of a node; fills `lines`, and refuses duplicate keys, keys that are not words, and tags."""
     if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
         values = {}
         for key_node, value_node in node.value:

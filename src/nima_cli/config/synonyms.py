@@ -1,4 +1,4 @@
-"""Words that other programs use for our settings and values, and the nearest of ours to a word; needs no pydantic."""
+"""Finds the setting or value that a user meant; needs no pydantic."""
 
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
@@ -10,7 +10,7 @@ def plain(word: str) -> str:
 
 
 def inverted(words: Mapping[str, str]) -> dict[str, str]:
-    """Each of the words that stand in a line -> the key of that line."""
+    """Each word of a line -> the key of that line."""
     return {word: ours for ours, line in words.items() for word in line.split()}
 
 
@@ -47,8 +47,13 @@ def key_for(word: str, keys: Collection[str]) -> str | None:
 
 
 def closest(word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The one of `names` that `word` is most like, if any is like it."""
+    """The one of `names` that is spelled most like `word`, if any is close."""
     return next(iter(get_close_matches(word, list(names), n=1, cutoff=cutoff)), None)
+
+
+def closest_key(word: str, keys: Collection[str]) -> str | None:
+    """The one of `keys` that is meant by `word`: by another name, or misspelled."""
+    return key_for(word, keys) or closest(word.lower(), keys)
 
 
 def nearest(value: str, choices: Collection[str]) -> str | None:

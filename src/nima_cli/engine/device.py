@@ -1,4 +1,4 @@
-"""Picks the processor and the number format by asking the machine."""
+"""Chooses the device and the compute type."""
 
 import ctypes
 import shutil
@@ -20,11 +20,7 @@ _IMITATES = "has no instructions for it and imitates them, which is slower than 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where to compute and in which type; master weights stay float32 whatever `dtype` is.
-
-    Attributes:
-        notes: what the user should know about this choice.
-    """
+    """Where to compute, in which type, and what the user should know about that choice."""
 
     device: torch.device
     dtype: torch.dtype
@@ -32,13 +28,13 @@ class Device:
 
     @property
     def name(self) -> str:
-        """What to tell the user: `cpu`, or the GPU's own name."""
+        """`cpu`, `mps`, or the GPU's model name."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         return self.device.type
 
     def noting(self, level: str, message: str) -> "Device":
-        """The same with one more note."""
+        """This device with one more note."""
         return replace(self, notes=(*self.notes, Note(level, message)))
 
     @property
@@ -55,13 +51,12 @@ class Device:
 
 
 def pick_device(wanted: str, mixed_precision: bool | Literal["bf16", "fp16", "int8"], index: int = 0) -> Device:
-    """Turn `hardware.device` and `training.use_mixed_precision` into a device and a compute type.
+    """Resolve `hardware.device` and `training.use_mixed_precision`.
 
     Args:
         wanted: `auto`, `cpu`, `cuda` or `mps`.
-        mixed_precision: True and `int8` take the type that the device is fast in, False takes float32. Whether matrices
-            are then multiplied as 8-bit integers is a question to `kernels.trust`.
-        index: which GPU.
+        mixed_precision: True and `int8` take the fastest type (`kernels.trust` decides on int8), False float32.
+        index: of the GPU.
 
     Raises:
         DeviceError: the device is absent, or cannot compute in the named type.
@@ -86,13 +81,12 @@ def pick_device(wanted: str, mixed_precision: bool | Literal["bf16", "fp16", "in
 
 
 def pick_inference_device(wanted: str, dtype: str, *, batched: bool) -> Device:
-    """Turn the device and the type that eval, generate and chat were asked for into a device and a type.
+    """Resolve the device and type of eval, generate and chat.
 
     Args:
         wanted: `auto`, `cpu`, `cuda` or `mps`.
-        dtype: `float32`, `bfloat16`, or `auto`: the type the device multiplies large matrices fastest in. A CPU that
-            decodes one token at a time multiplies none, and keeps float32.
-        batched: whether many tokens go through the model at once.
+        dtype: `float32`, `bfloat16`, or `auto`: the device's fastest type, but float32 on a CPU unless `batched`.
+        batched: whether the model computes many tokens at once.
 
     Raises:
         DeviceError: the device is absent.
@@ -100,12 +94,11 @@ def pick_inference_device(wanted: str, dtype: str, *, batched: bool) -> Device:
     if dtype != "auto":
         return pick_device(wanted, "bf16" if dtype == "bfloat16" else False)
     device = pick_device(wanted, True)
-    alone_on_cpu = device.device.type == "cpu" and not batched
-    return replace(device, dtype=torch.float32) if alone_on_cpu else device
+    return replace(device, dtype=torch.float32) if device.device.type == "cpu" and not batched else device
 
 
 def _find(wanted: str, index: int) -> torch.device:
-    """`auto` takes no MPS: nobody has seen nima compute on one yet, and a run that fails or learns wrong is no gain."""
+    """Resolve `auto`, which does not choose MPS because it is untested, and check that the device exists."""
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda":
@@ -120,7 +113,7 @@ def _find(wanted: str, index: int) -> torch.device:
 
 
 def why_no_cuda() -> tuple[str, str]:
-    """Why torch sees no CUDA GPU, and the way out."""
+    """Why torch sees no CUDA GPU, and what to do about it."""
     if torch.version.cuda is None and torch.version.hip is None:
         return f"this torch, {torch.__version__}, was built without CUDA", f"install one with it, see {_INSTALL}"
     try:
@@ -131,7 +124,7 @@ def why_no_cuda() -> tuple[str, str]:
 
 
 def explain_no_cuda(said: str) -> tuple[str, str]:
-    """What torch says when it cannot begin with CUDA, as a reason and the way out."""
+    """Turn torch's error at CUDA's start into a reason and a hint."""
     if "driver" in said and "old" in said:
         return (
             f"the NVIDIA driver is too old for this torch: {said.splitlines()[0]}",
@@ -142,7 +135,7 @@ def explain_no_cuda(said: str) -> tuple[str, str]:
 
 
 def _passed_over(found: torch.device) -> tuple[Note, ...]:
-    """What `auto` could have meant and did not take."""
+    """Why `auto` did not choose a GPU that may be there."""
     if found.type != "cpu":
         return ()
     if torch.backends.mps.is_available():
@@ -156,19 +149,19 @@ def _passed_over(found: torch.device) -> tuple[Note, ...]:
 
 
 def _gpu_type(device: torch.device) -> torch.dtype:
-    """The 16-bit type that a GPU has hardware for (bfloat16 before float16), or float32."""
+    """The 16-bit type that a GPU has hardware for, bfloat16 if it can, or float32."""
     if device.type != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
 
 def cpu_type(features: Mapping[str, bool]) -> torch.dtype:
-    """What a processor with these features trains fastest in: bfloat16 where it multiplies that in hardware."""
+    """The type in which a CPU trains fastest: bfloat16 if it has instructions for it."""
     return torch.bfloat16 if features.get("amx_bf16") or features.get("avx512_bf16") else torch.float32
 
 
 def cpu_features() -> Mapping[str, bool]:
-    """What this processor has, by the names that Linux gives it."""
+    """The processor's features, by Linux's names."""
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     if capabilities is not None:
         found: Mapping[str, bool] = capabilities()
@@ -178,13 +171,10 @@ def cpu_features() -> Mapping[str, bool]:
 
 
 def keep_freed_memory(mallopt: Callable[[int, int], int] | None = None) -> None:
-    """Let the C library keep freed memory for the next step instead of giving it back to the system each time.
-
-    Activations of a step are freed and allocated again in the next; returning them costs a page fault per 4 kB. Acts on
-    glibc only, and does nothing elsewhere.
+    """Let glibc keep freed memory for the next step, which saves a page fault per 4 kB; does nothing elsewhere.
 
     Args:
-        mallopt: glibc's own by default; returns 0 where it refuses a value.
+        mallopt: glibc's own by default; returns 0 if it refuses a value.
     """
     if mallopt is None:
         try:
@@ -192,7 +182,7 @@ def keep_freed_memory(mallopt: Callable[[int, int], int] | None = None) -> None:
         except (OSError, AttributeError):
             return
     mmap_threshold, trim_threshold, most, most_of_old = -3, -1, 2**31 - 1, 2**25
-    # Older releases take no more than 32 MB. To set either ends glibc's own adaption of both: where the first
-    # stayed at its 128 kB, the second would make all slower than it is without.
+    # Older releases take at most 32 MB. Setting either ends glibc's own adaption of both, and the second alone, with
+    # the first at its initial 128 kB, would make everything slower.
     if mallopt(mmap_threshold, most) or mallopt(mmap_threshold, most_of_old):
         mallopt(trim_threshold, most)

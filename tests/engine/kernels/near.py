@@ -1,5 +1,8 @@
 """What the tests of kernels compare with: the same function in float64."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
 
@@ -23,3 +26,18 @@ def assert_near(found: torch.Tensor, expected: torch.Tensor, factor: float = 1.0
     """Within rounding of the greatest number there is; `factor` is for sums of many."""
     scale = max(1.0, float(expected.detach().abs().max()))
     assert float((found.double() - expected.detach()).abs().max()) <= factor * TOLERANCE[found.dtype] * scale
+
+
+def gradients_of(
+    function: type[torch.autograd.Function], grads: Sequence[torch.Tensor], *arguments: Any
+) -> list[torch.Tensor]:
+    """Of the floating-point tensors among the arguments, from those of the results."""
+    leaves = [
+        given.detach().clone().requires_grad_()
+        if isinstance(given, torch.Tensor) and given.is_floating_point()
+        else given
+        for given in arguments
+    ]
+    found = function.apply(*leaves)  # type: ignore[no-untyped-call]
+    torch.autograd.backward(found, grads if isinstance(found, tuple) else grads[0])
+    return [leaf.grad for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.grad is not None]

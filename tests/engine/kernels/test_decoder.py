@@ -10,8 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nima_cli.engine.inference.decode_backend import TorchBackend
-from nima_cli.engine.inference.generator import Generator, StoppingCriteria
+from nima_cli.engine.inference.generator import DecodeBackend, Generator, StoppingCriteria
 from nima_cli.engine.inference.sampling import SamplingParams, sample
 from nima_cli.engine.kernels.build import DECODER, NoProgramError, library
 from nima_cli.engine.kernels.convert import quantize_
@@ -47,7 +46,7 @@ def backend(model: GPT, folder: Path, **options: Any) -> NativeBackend:
 
 
 @torch.inference_mode()
-def logits(backend: NativeBackend | TorchBackend, model: GPT, count: int = 24) -> torch.Tensor:
+def logits(backend: DecodeBackend, model: GPT, count: int = 24) -> torch.Tensor:
     """After each of `count` tokens, `[count, V]`."""
     cache = KVCache(model.shape, batch=1, capacity=24, device=torch.device("cpu"), dtype=backend.cache_dtype)
     return torch.cat([backend.step(7 * index % 97, cache) for index in range(count)])
@@ -57,7 +56,7 @@ def logits(backend: NativeBackend | TorchBackend, model: GPT, count: int = 24) -
 def test_every_shape_gives_the_logits_of_torch(changes: dict[str, Any], folder: Path) -> None:
     model = random_model(small_shape(**changes))
     torch.testing.assert_close(
-        logits(backend(model, folder), model), logits(TorchBackend(model), model), atol=2e-5, rtol=1e-4
+        logits(backend(model, folder), model), logits(DecodeBackend(model), model), atol=2e-5, rtol=1e-4
     )
 
 
@@ -68,15 +67,15 @@ def test_weights_in_16_bit_are_read_as_they_are(changes: dict[str, Any], folder:
     model.compute_dtype = torch.bfloat16
     found = logits(backend(model, folder), model)
     model.to(torch.float32).compute_dtype = torch.float32
-    torch.testing.assert_close(found, logits(TorchBackend(model), model), atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(found, logits(DecodeBackend(model), model), atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("changes", SHAPES, ids=str)
 def test_weights_in_8_bit_are_those_that_the_model_was_rounded_to(changes: dict[str, Any], folder: Path) -> None:
     model = random_model(small_shape(**changes))
-    exact = logits(TorchBackend(model), model)
+    exact = logits(DecodeBackend(model), model)
     rows = quantize_(model)
-    rounded = logits(TorchBackend(model), model)
+    rounded = logits(DecodeBackend(model), model)
     torch.testing.assert_close(logits(backend(model, folder, rows=rows), model), rounded, atol=5e-5, rtol=1e-4)
     assert 0 < (rounded - exact).abs().max() < 0.1 * exact.abs().max()
 

@@ -23,7 +23,8 @@ def build(shape: dict[str, Any], kernels: Kernels | None, dtype: torch.dtype, dr
     model = GPT(small_shape(**shape), dropout=dropout, compute_dtype=dtype)
     model.load_state_dict(random_model(small_shape(**shape)).state_dict())
     model.drop.seed(3, range(4), torch.device("cpu"))
-    return convert(model, kernels).model.train()
+    convert(model, kernels)
+    return model.train()
 
 
 def learn(model: GPT) -> dict[str, torch.Tensor]:

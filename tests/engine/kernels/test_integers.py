@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from nima_cli.engine.kernels.functions import SwiGLU
 from nima_cli.engine.kernels.integers import Layout
 from nima_cli.engine.kernels.kernels import Kernels
-from tests.engine.kernels.near import assert_near, dtypes, numbers
+from tests.engine.kernels.near import assert_near, dtypes, gradients_of, numbers
 from tests.engine.kernels.whole import factor, integers, numbers_of
 
 
@@ -137,10 +138,11 @@ def test_swiglu_is_rounded_where_it_is_made(
 ) -> None:
     x, grad = numbers(rows, 2 * width, dtype=dtype), numbers(rows, width, dtype=dtype, seed=1)
     y, (found,) = compiled_kernels.swiglu_quantized(x, Layout.LEFT)
-    assert torch.equal(y, compiled_kernels.swiglu(x))
+    assert torch.equal(y, SwiGLU.apply(x, compiled_kernels))  # type: ignore[no-untyped-call]
     (apart,) = compiled_kernels.quantize_rows(y, Layout.LEFT)
     assert torch.equal(*(numbers_of(compiled_kernels, each, on_the_left=True) for each in (found, apart)))
-    expected = compiled_kernels.swiglu_gradient(x.float(), grad.float()).double()
+    (wide,) = gradients_of(SwiGLU, [grad.float()], x.float(), compiled_kernels)
+    expected = wide.double()
     scales = expected.abs().amax(1, keepdim=True) / 127
     for found in compiled_kernels.swiglu_gradient_quantized(x, grad, Layout.LEFT, Layout.LEFT_TRANSPOSED):
         q = numbers_of(compiled_kernels, replace(found, scales=None), on_the_left=True).round()

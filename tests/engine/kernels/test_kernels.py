@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from nima_cli.engine.kernels import kernels as module
 from nima_cli.engine.kernels import native
 from nima_cli.engine.kernels.build import NoProgramError
+from nima_cli.engine.kernels.functions import AddNorm, SwiGLU
 from nima_cli.engine.kernels.integers import Layout
 from nima_cli.engine.kernels.kernels import Kernels, load_kernels
-from tests.engine.kernels.near import EPSILON, IGNORE, assert_near, dtypes, exact, numbers
+from tests.engine.kernels.near import EPSILON, IGNORE, assert_near, dtypes, exact, gradients_of, numbers
 from tests.engine.kernels.whole import numbers_of
 
 
@@ -57,66 +58,12 @@ def test_cross_entropy_bears_great_logits_and_refuses_foreign_targets(compiled_k
 
 
 @dtypes
-@pytest.mark.parametrize("width", [1, 16, 50])
-@pytest.mark.parametrize("residual", [True, False])
-def test_add_norm(compiled_kernels: Kernels, width: int, residual: bool, dtype: torch.dtype) -> None:
-    x, branch, grad_normed, grad_total = (numbers(130, width, dtype=dtype, seed=seed) for seed in range(4))
-    gain = numbers(width, dtype=torch.float32, seed=5)
-    total, normed = compiled_kernels.add_norm(x, branch if residual else None, gain, EPSILON)
-    assert torch.equal(total, x + branch if residual else x)
-    wide, wide_gain = exact(total), exact(gain)
-    expected = F.rms_norm(wide, (width,), wide_gain, EPSILON)
-    assert_near(normed, expected)
-    torch.autograd.backward([expected, wide * 1], [grad_normed.double(), grad_total.double() * residual])
-    grad_x, grad_gain = compiled_kernels.add_norm_gradient(
-        total, gain, EPSILON, grad_total_NC=grad_total if residual else None, grad_normed_NC=grad_normed
-    )
-    assert wide.grad is not None
-    assert wide_gain.grad is not None
-    assert_near(grad_x, wide.grad, factor=2)
-    assert_near(grad_gain, wide_gain.grad, factor=4)
-
-
-@dtypes
-@pytest.mark.parametrize("width", [1, 16, 67, 480])
-def test_swiglu(compiled_kernels: Kernels, width: int, dtype: torch.dtype) -> None:
-    x, grad = numbers(2, 5, 2 * width, dtype=dtype) * 3, numbers(2, 5, width, dtype=dtype, seed=1)
-    wide = exact(x)
-    gate, up = wide.chunk(2, dim=-1)
-    expected = F.silu(gate) * up
-    assert_near(compiled_kernels.swiglu(x), expected)
-    torch.autograd.backward(expected, grad.double())
-    assert wide.grad is not None
-    assert_near(compiled_kernels.swiglu_gradient(x, grad), wide.grad)
-
-
-def test_swiglu_of_what_is_far_from_zero(compiled_kernels: Kernels) -> None:
-    gate = torch.tensor([[-1e30], [-200.0], [-90.0], [90.0], [200.0], [1e30]])
-    found = compiled_kernels.swiglu(torch.cat((gate, torch.ones_like(gate)), dim=1))
-    torch.testing.assert_close(found, F.silu(gate), rtol=1e-6, atol=1e-6)
-
-
-@dtypes
 def test_accumulate(compiled_kernels: Kernels, dtype: torch.dtype) -> None:
     whole, part = numbers(6, 9, 5, dtype=torch.float32), numbers(6, 4, 5, dtype=dtype, seed=1)
     expected = whole.clone()
     expected[:, :4] += part
     compiled_kernels.accumulate_(whole[:, :4], part)
     assert torch.equal(whole, expected)
-
-
-@dtypes
-def test_drop(compiled_kernels: Kernels, dtype: torch.dtype) -> None:
-    x, keep = numbers(50, 21, dtype=dtype), numbers(50, 21, dtype=torch.float32, seed=1) > 0
-    assert torch.equal(compiled_kernels.drop(x, keep, 1 / 0.7), x * keep * (1 / 0.7))
-
-
-def test_bfloat16_is_rounded_to_the_nearest_and_of_two_to_the_even_one(compiled_kernels: Kernels) -> None:
-    """By way of a residual sum, whose result lies between two numbers of 8 bits or in their middle."""
-    x = torch.tensor([1.0, 1.0 + 2.0**-7, 1.0, 1.0, -1.0, float("inf"), float("nan"), 3e38]).bfloat16()
-    branch = torch.tensor([2.0**-8, 2.0**-8, 3.0 * 2.0**-10, 2.0**-8 + 2.0**-12, -(2.0**-8), 1.0, 1.0, 3e38]).bfloat16()
-    total, _ = compiled_kernels.add_norm(x, branch, torch.ones(8), EPSILON)
-    torch.testing.assert_close(total, x + branch, rtol=0, atol=0, equal_nan=True)
 
 
 def test_the_number_of_threads_changes_no_bit(compiled_kernels: Kernels) -> None:
@@ -129,8 +76,8 @@ def test_the_number_of_threads_changes_no_bit(compiled_kernels: Kernels) -> None
         return [
             scores,
             numbers_of(compiled_kernels, factor, on_the_left=False),
-            *compiled_kernels.add_norm_gradient(x, gain, EPSILON, grad_total_NC=None, grad_normed_NC=grad),
-            compiled_kernels.swiglu_gradient(x, grad[:, :20].contiguous()),
+            *gradients_of(AddNorm, [grad], x, None, gain, EPSILON, compiled_kernels),
+            *gradients_of(SwiGLU, [grad[:, :20]], x, compiled_kernels),
         ]
 
     before = torch.get_num_threads()

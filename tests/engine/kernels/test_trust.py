@@ -32,8 +32,13 @@ METHODS = [
     for name in dir(Kernels)
     if not name.startswith("_")
     and callable(getattr(Kernels, name))
-    and name not in ("supports", "alone", "empty_packed")
+    and name not in ("supports", "alone", "empty_packed", "call", "ask")
 ]
+# Those that `functions.py` calls without a method.
+CALLED = (
+    "add_norm", "add_norm_gradient", "swiglu", "swiglu_gradient", "drop", "split_heads", "split_heads_gradient",
+    "attention", "attention_gradient",
+)  # fmt: skip
 
 
 def kernels_with(name: str, kernels: Kernels, int8_kernels: Kernels) -> Kernels:
@@ -75,14 +80,27 @@ def spoilt(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrong
 
 
-@pytest.mark.parametrize("name", METHODS)
+def spoil(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make one kernel wrong, be it a method or a function of the program."""
+    if name in METHODS:
+        monkeypatch.setattr(Kernels, name, spoilt(getattr(Kernels, name)))
+        return
+    call = Kernels.call
+
+    def wrong(kernels: Kernels, called: str, *arguments: Any) -> None:
+        (spoilt(call) if called == name else call)(kernels, called, *arguments)
+
+    monkeypatch.setattr(Kernels, "call", wrong)
+
+
+@pytest.mark.parametrize("name", [*METHODS, *CALLED])
 def test_a_kernel_with_one_wrong_number_is_noticed(
     compiled_kernels: Kernels, int8_kernels: Kernels, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernels = kernels_with(name, compiled_kernels, int8_kernels)
     dtype = torch.bfloat16 if kernels.attends else torch.float32
     assert kernels_agree(kernels, dtype, linear_cross_entropy)
-    monkeypatch.setattr(Kernels, name, spoilt(getattr(Kernels, name)))
+    spoil(name, monkeypatch)
     assert not kernels_agree(kernels, dtype, linear_cross_entropy)
 
 
@@ -156,7 +174,7 @@ def test_a_run_goes_on_without_kernels_that_are_wrong(
     session = Session(make_config(max_steps=1), tiny_dataset, tmp_path / "good", compiled=compiled)
     list(train(open_session(session)))
     assert checkpoints.load(tmp_path / "good" / LAST).header["compiled"] == "kernels"
-    monkeypatch.setattr(Kernels, "swiglu", spoilt(Kernels.swiglu))
+    spoil("swiglu", monkeypatch)
     session = Session(make_config(max_steps=1), tiny_dataset, tmp_path / "wrong", compiled=compiled)
     notes = [event for event in train(open_session(session)) if isinstance(event, Note)]
     assert [(note.level, note.message) for note in notes if note.level == "warning"] == [

@@ -55,8 +55,8 @@ def test_muon_in_batches_equals_muon_one_by_one() -> None:
     values = [torch.randn(size, generator=generator) for size in [(8, 12), (8, 12), (12, 8), (8, 12)]]
     together = [(f"p{index}", nn.Parameter(value.clone())) for index, value in enumerate(values)]
     alone = [(f"p{index}", nn.Parameter(value.clone())) for index, value in enumerate(values)]
-    batched = Muon(together, weight_decay=0.1, dtype=torch.float32)
-    singles = [Muon([named], weight_decay=0.1, dtype=torch.float32) for named in alone]
+    batched = Muon(together, decay=0.1, dtype=torch.float32)
+    singles = [Muon([named], decay=0.1, dtype=torch.float32) for named in alone]
     for _ in range(3):
         for (_, first), (_, second) in zip(together, alone, strict=True):
             first.grad = torch.randn(first.shape, generator=generator)

@@ -9,7 +9,7 @@ from nima_cli.errors import ConfigError
 
 def plan(rows: int = 1000, world_size: int = 1, **keys: object) -> RunPlan:
     training = TrainingConfig.model_validate({"epochs": 1.0, "batch_size": 8, "learning_rate": 0.01, **keys})
-    return make_plan(training, context_length=32, sequences_per_epoch=rows, world_size=world_size)
+    return make_plan(training, 32, rows, world_size)
 
 
 @pytest.mark.parametrize(

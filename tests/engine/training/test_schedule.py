@@ -64,7 +64,7 @@ def test_the_optimizer_uses_the_scheduled_rate_at_every_step(
         optimizer=optimizer, lr_scheduler="wsd", warmup_steps=4, max_steps=12, min_lr=0.001, eval_steps=100
     )
     trainer = make_trainer(config, tiny_dataset, tmp_path)
-    muon = trainer.optimizer.muon
+    muon = trainer.state.optimizer.muon
     assert (muon is not None) == (optimizer == "muon")
     handed: dict[str, list[float]] = {"muon": [], "adamw": []}
 
@@ -77,10 +77,10 @@ def test_the_optimizer_uses_the_scheduled_rate_at_every_step(
 
         monkeypatch.setattr(stepper, "step", spy)
 
-    watch(trainer.optimizer.adamw, "adamw")
+    watch(trainer.state.optimizer.adamw, "adamw")
     if muon is not None:
         watch(muon, "muon")
-    factors = [factor for _, factor, _ in trainer.optimizer.adamw.groups]
+    factors = [factor for _, factor, _ in trainer.state.optimizer.adamw.groups]
     assert factors == ([EMBEDDING_LR_FACTOR] if muon else [1.0, 1.0]) + [1.0]
     for event in steps(trainer.run()):  # one by one: the run stands still meanwhile
         wanted = trainer.plan.schedule(event.step)

@@ -53,12 +53,12 @@ def step_matrices(out: str) -> None:
         named = [
             (f"p{index}", nn.Parameter(torch.randn(size, generator=generator))) for index, size in enumerate(sizes)
         ]
-        muon = Muon(named, weight_decay=0.1, dtype=torch.float32, ranks=ranks)
+        muon = Muon(named, decay=0.1, dtype=torch.float32, ranks=ranks)
         kept = sum(momentum.numel() for momentum in muon.momenta.values())
         for step in range(5):
             if step == 3:
                 state = muon.state()
-                muon = Muon(named, weight_decay=0.1, dtype=torch.float32, ranks=ranks)
+                muon = Muon(named, decay=0.1, dtype=torch.float32, ranks=ranks)
                 muon.load_state(state)
             for _, parameter in named:
                 parameter.grad = torch.randn(parameter.shape, generator=generator)

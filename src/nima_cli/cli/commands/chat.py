@@ -1,16 +1,13 @@
 """`nima chat`: a conversation with a checkpoint."""
 
 import sys
-from typing import TYPE_CHECKING
+
+import typer
 
 from nima_cli.cli import options
-from nima_cli.cli.compiled import compile_decoder_meanwhile
-from nima_cli.cli.inference import chosen_checkpoint, load_model, require_text, sampling, say_unreachable_top_k
+from nima_cli.cli.inference import load_to_write, require_text
 from nima_cli.cli.options import option, switch
 from nima_cli.errors import InputError
-
-if TYPE_CHECKING:
-    from nima_cli.cli.inference import LoadedModel
 
 EXAMPLES = options.examples(
     "nima chat",
@@ -22,6 +19,7 @@ EXAMPLES = options.examples(
 
 
 def chat(
+    context: typer.Context,
     path: options.CheckpointArgument = None,
     checkpoint: options.CheckpointPath = None,
     system: str = option("", "TEXT", "A text that stays in front of every turn."),
@@ -48,25 +46,24 @@ def chat(
         raise InputError("`--once` is empty", hint="give a message")
     require_text("--once", once or "")
     require_text("--system", system)
-    where = chosen_checkpoint(path, checkpoint, quiet=quiet)
-    compile_decoder_meanwhile(device)
+    loaded, sampling = load_to_write(context.params, range(seed, seed + 1))
     from nima_cli.cli.commands.chat_session import ARGUMENTS, ChatSession
     from nima_cli.config.environ import home
     from nima_cli.engine.inference.conversation import Conversation
     from nima_cli.ui.answer_view import show_answer
     from nima_cli.ui.chat_view import chat_loop
+    from nima_cli.ui.console import say
 
-    drawn = sampling(
-        [seed], temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
-    )
-    loaded = load_model(where, device=device, dtype=dtype, quiet=quiet)
     # A header without the number is of a file that somebody else wrote: it gets the benefit of the doubt.
     in_turns = loaded.checkpoint.header.get("conversations") != 0
     conversation = Conversation(loaded.generator(), system=system, in_turns=in_turns)
-    session = ChatSession(conversation, drawn, max_new_tokens, seed, tuple(stop or ()))
-    if not quiet:
-        _say_what_to_expect(loaded, in_turns=in_turns)
-        say_unreachable_top_k(drawn.top_k, loaded.tokenizer.vocab_size)
+    session = ChatSession(conversation, sampling, max_new_tokens, seed, tuple(stop or ()))
+    if not in_turns and not quiet:
+        say("this model has seen no questions and answers: it goes on with what you write", "warning")
+        say("to change that, prepare Q&A or chats with `nima data prepare --json-files` and train again", "hint")
+    elif sys.stdin is not None and sys.stdin.isatty() and not quiet:
+        shape = loaded.checkpoint.shape
+        say(f"{loaded.path}: {shape.parameters():,} parameters, {shape.context_length} tokens of context")
     if once is not None:
         show_answer(session.answer(once), markdown=markdown)
         return
@@ -79,14 +76,3 @@ def chat(
         markdown=markdown,
         welcome=not quiet,
     )
-
-
-def _say_what_to_expect(loaded: "LoadedModel", *, in_turns: bool) -> None:
-    from nima_cli.ui.console import say
-
-    shape = loaded.checkpoint.shape
-    if not in_turns:
-        say("this model has seen no questions and answers: it goes on with what you write", "warning")
-        say("to change that, prepare Q&A or chats with `nima data prepare --json-files` and train again", "hint")
-    elif sys.stdin is not None and sys.stdin.isatty():
-        say(f"{loaded.path}: {shape.parameters():,} parameters, {shape.context_length} tokens of context")

@@ -1,4 +1,4 @@
-"""What the commands of a chat do to its conversation and settings."""
+"""The commands of a chat."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ ARGUMENTS = {"/set": tuple(f"{name}=" for name in OPTIONS), "/save": None, "/sav
 
 @dataclasses.dataclass
 class ChatSession:
-    """A conversation, how its answers are drawn, and how fast they came."""
+    """A conversation and how its answers are drawn."""
 
     conversation: "Conversation"
     sampling: "SamplingParams"
@@ -42,7 +42,7 @@ class ChatSession:
         return {f"/{method.__name__}": method for method in methods} | {"/save!": self.replace}
 
     def answer(self, message: str) -> Iterator[str]:
-        """The pieces of the answer; says at once what does not fit the context, of old turns only the first time."""
+        """The pieces of the answer; says what does not fit the context, of old turns only the first time."""
         earlier = len(self.conversation.turns)
         pieces = self.conversation.ask(
             message,
@@ -91,24 +91,25 @@ class ChatSession:
             if not separator or name not in OPTIONS:
                 raise InputError(f"`{assignment}`: expected NAME=VALUE", hint=f"names: {', '.join(OPTIONS)}")
             self._change(name, value.strip())
-        values = {**dataclasses.asdict(self.sampling), "max_new_tokens": self.max_new_tokens, "seed": self.seed}
+        values = {**self.sampling.model_dump(), "max_new_tokens": self.max_new_tokens, "seed": self.seed}
         return "  ".join(f"{name}={value}" for name, value in values.items())
 
     def _change(self, name: str, text: str) -> None:
-        from nima_cli.engine.inference.sampling import check_seed
+        from nima_cli.engine.inference.sampling import SamplingParams, check_seed
 
         try:
             value = OPTIONS[name](text)
         except ValueError as error:
             raise InputError(f"`{text}` is not a value for {name}") from error
-        if name == "max_new_tokens" and value < 1:
-            raise InputError("max_new_tokens must be at least 1")
-        if name == "seed":
+        if name == "max_new_tokens":
+            if value < 1:
+                raise InputError("max_new_tokens must be at least 1")
+            self.max_new_tokens = int(value)
+        elif name == "seed":
             check_seed(int(value))
-        if name in ("max_new_tokens", "seed"):
-            setattr(self, name, value)
+            self.seed = int(value)
         else:
-            self.sampling = dataclasses.replace(self.sampling, **{name: value})
+            self.sampling = SamplingParams(**{**self.sampling.model_dump(), name: value})
 
     def stats(self, _: str) -> str:
         """Show how full the context is and how fast the last answer came."""
@@ -139,13 +140,12 @@ class ChatSession:
         """Go on from a saved conversation."""
         path = _path(file, "/load")
         self.conversation.load(path)
-        self._file = path
-        self._told = False
+        self._file, self._told = path, False
         return f"{formatting.many(len(self.conversation.turns), 'turn')} loaded"
 
     def _timed(self, pieces: Iterator[str]) -> Iterator[str]:
-        generator = self.conversation.generator.generator
-        start, before, first = time.perf_counter(), generator.decoded, 0.0
+        generator, start, first = self.conversation.generator.generator, time.perf_counter(), 0.0
+        before = generator.decoded
         try:
             for piece in pieces:
                 first = first or time.perf_counter() - start

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nima_cli.cli.commands.data_flags import fields, named_sources, naming_field_flags, ray_cluster
+from nima_cli.cli.commands.data_flags import fields, in_field_flags, named_sources, ray_cluster
 from nima_cli.cli.flag_names import Command, notes_in_flags
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, option, path_of, path_option, switch
 from nima_cli.config.data_help import DATA_HELP
-from nima_cli.errors import InputError
+from nima_cli.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from nima_cli.events import Event
@@ -125,7 +125,10 @@ def prepare(
         overrides["data.tokenizer_from"] = tokenizer_path(Path(tokenizer_from))
     resolved = load_config(config, overrides=overrides)
     if verbose:
-        _say_origins(resolved.origins)
+        from nima_cli.ui.console import say
+
+        for key in (key for key in resolved.origins if key.startswith("data.")):
+            say(f"{key}: from {resolved.origins[key]}")
     data = resolved.config.data
     if not data.sources:
         raise InputError(
@@ -141,20 +144,15 @@ def prepare(
     from nima_cli.engine.data.prepare import prepare as run
 
     events = run(data, folder, overwrite=overwrite, workers=workers or cpu_count(), cluster=cluster)
-    with naming_field_flags():
+    try:
         _show(notes_in_flags(events, context), folder, report, quiet=quiet, as_json=json)
-
-
-def _say_origins(origins: dict[str, str]) -> None:
-    from nima_cli.ui.console import say
-
-    for key, origin in origins.items():
-        if key.startswith("data."):
-            say(f"{key}: from {origin}")
+    except DataError as error:
+        error.hint = error.hint and in_field_flags(error.hint)
+        raise
 
 
 def _show(events: Iterator["Event"], folder: Path, report: Path | None, *, quiet: bool, as_json: bool) -> None:
-    """Prepare, with the events on the terminal and in the report; then say what there is."""
+    """Prepare the dataset, with the events on the terminal and in the report, and say what it holds."""
     from nima_cli.cli.event_handlers import dispatch, print_json
     from nima_cli.events import DatasetReady
     from nima_cli.loggers.jsonl import DropsLogger

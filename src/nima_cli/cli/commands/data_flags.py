@@ -1,18 +1,16 @@
-"""What the flags of `nima data prepare` mean: its sources, the shapes and keys of records, the Ray cluster."""
+"""Interprets the flags of `nima data prepare`: sources, keys of records, the Ray cluster."""
 
 import os
 import re
 import secrets
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nima_cli.cli.options import require_choice
-from nima_cli.errors import DataError, InputError
+from nima_cli.errors import InputError
 
-FORMATS = ("qa", "chat", "doc", "auto")
 _MAPPING = re.compile(r"`data\.fields: (\{[^`]*\})`")
 
 
@@ -23,32 +21,29 @@ def named_sources(
     record_format: str,
     sources: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """The sources that the command line names, as values of `data.sources`."""
-    _check_format(record_format, applies=bool(json_files or jsonl_files))
-    plain = [path for path in text_files if Path(path).is_file()]
-    # What a shell made out of `docs/*.md` is one source, named after the folder.
-    shared = {"name": _common_folder(plain)} if len(plain) > 1 else {}
-    named = [{"path": path, "container": "text", **(shared if path in plain else {})} for path in text_files]
-    named += [{"path": path, "container": "json", "format": record_format} for path in json_files]
-    named += [{"path": path, "container": "jsonl", "format": record_format} for path in jsonl_files]
-    return named + [_parsed_source(text) for text in sources]
-
-
-def _check_format(record_format: str, *, applies: bool) -> None:
-    require_choice("--format", record_format, FORMATS, "leave it out: `auto` goes by the keys of the records")
-    if record_format != "auto" and not applies:
+    """The value of `data.sources` that the command line means."""
+    formats = ("qa", "chat", "doc", "auto")
+    require_choice("--format", record_format, formats, "leave it out: `auto` goes by the keys of the records")
+    records = {"json": json_files, "jsonl": jsonl_files}
+    if record_format != "auto" and not any(records.values()):
         raise InputError(
             f"--format {record_format}: applies to no file; it is for `--json-files` and `--jsonl-files`",
             hint=f"a source may have a format of its own: `--source PATH,format={record_format}`",
         )
-
-
-def _common_folder(files: Sequence[str]) -> str:
-    return Path(os.path.commonpath([Path(file).resolve().parent for file in files])).name or "text-files"
+    shared = {}
+    plain = [path for path in text_files if Path(path).is_file()]
+    if len(plain) > 1:  # what a shell made out of `docs/*.md` is one source, named after the folder
+        folder = os.path.commonpath([Path(path).resolve().parent for path in plain])
+        shared["name"] = Path(folder).name or "text-files"
+    return [
+        *({"path": path, "container": "text", **(shared if path in plain else {})} for path in text_files),
+        *({"path": path, "container": kind, "format": record_format} for kind in records for path in records[kind]),
+        *(_parsed_source(text) for text in sources),
+    ]
 
 
 def _parsed_source(text: str) -> dict[str, Any]:
-    """`PATH[,format=qa][,container=json][,weight=2.0][,name=k8s]` as a source; a comma in PATH is fine."""
+    """A source of `PATH[,format=qa][,container=json][,weight=2.0][,name=k8s]`; PATH may have commas."""
     path, settings = text, dict[str, str]()
     while found := re.fullmatch(r"(.*),([^,=]*)=([^,]*)", path, re.DOTALL):
         path, key, value = found.groups()
@@ -62,7 +57,7 @@ def _parsed_source(text: str) -> dict[str, Any]:
 
 
 def fields(assignments: Sequence[str]) -> dict[str, str] | None:
-    """The mapping that `--field` flags make, if any."""
+    """The value of `data.fields` that `--field` flags mean."""
     found: dict[str, str] = {}
     for assignment in assignments:
         key, _, name = assignment.partition("=")
@@ -75,26 +70,19 @@ def fields(assignments: Sequence[str]) -> dict[str, str] | None:
     return found or None
 
 
-@contextmanager
-def naming_field_flags() -> Iterator[None]:
-    """Say in hints that speak of the setting `data.fields` which flags would make it."""
-    try:
-        yield
-    except DataError as error:
-        if error.hint:
-            error.hint = _MAPPING.sub(_with_flags, error.hint)
-        raise
-
-
-def _with_flags(match: re.Match[str]) -> str:
+def in_field_flags(hint: str) -> str:
+    """`hint` with each value of `data.fields` written as `--field` flags too."""
     from nima_cli.config.strict_yaml import parse_value
 
-    flags = " ".join(f"--field {shlex.quote(f'{key}={name}')}" for key, name in parse_value(match[1]).items())
-    return f"`{flags}` (in a config: {match[0]})"
+    def flags(match: re.Match[str]) -> str:
+        written = (f"--field {shlex.quote(f'{key}={name}')}" for key, name in parse_value(match[1]).items())
+        return f"`{' '.join(written)}` (in a config: {match[0]})"
+
+    return _MAPPING.sub(flags, hint)
 
 
 def ray_cluster(engine: str, address: str | None, workers: int | None) -> str | None:
-    """The Ray cluster to prepare on, as the engine takes it; None without one."""
+    """The address of the Ray cluster to prepare on, `local` for a new one, None to do without Ray."""
     require_choice("--engine", engine, ("local", "ray"))
     if address is not None and engine != "ray":
         raise InputError("--ray-address: only `--engine ray` uses it")
@@ -107,10 +95,9 @@ def ray_cluster(engine: str, address: str | None, workers: int | None) -> str | 
 
 
 def set_ray_environment(*, alone: bool) -> None:
-    """Set what Ray reads when it is imported and started here; `alone`: on this machine, for this process."""
+    """Set the variables that Ray reads; `alone` is for a cluster of this process on this machine."""
     # Nothing is reported to the makers of Ray, and no GPU is hidden.
     os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"})
-    if alone:  # it listens on the loopback address, to who knows the token; Ray would keep one in the home folder
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if alone:  # listen on the loopback address, with a token that is not kept in the home folder
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        os.environ.update({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **token})

@@ -1,4 +1,4 @@
-"""What an evaluation found as one plain object, which `--json` prints and the views draw."""
+"""The result of an evaluation as one plain object, which `--json` prints and the views draw."""
 
 import math
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def result_fields(found: "Evaluation") -> dict[str, Any]:
-    """The figures of the split, and one field for each further thing that was asked for.
+    """The figures of the split and of all else that was asked for.
 
-    Where there are baselines, `behind` names those that need no more bits per byte than the model.
+    With baselines, `behind` names those that need no more bits per byte than the model.
     """
     fields, baselines = _figures(found.total), found.baselines
     if baselines:
@@ -36,25 +36,17 @@ def result_fields(found: "Evaluation") -> dict[str, Any]:
     if found.continuations is not None:
         fields["writing"] = _writing(found.continuations)
     if found.answers is not None:
-        fields["answers"] = {
-            "asked": len(found.answers.asked),
-            "held_out": found.answers.held_out,
-            "f1": found.answers.f1,
-            "exact_match": found.answers.exact,
-            "samples": [asdict(one) for one in found.answers.asked],
-        }
+        answers, samples = found.answers, [asdict(one) for one in found.answers.asked]
+        scores = {"f1": answers.f1, "exact_match": answers.exact}
+        fields["answers"] = {"asked": len(samples), "held_out": answers.held_out, **scores, "samples": samples}
     return fields
 
 
 def _figures(row: "Metrics") -> dict[str, Any]:
-    return {
-        "loss": row.loss,
-        "perplexity": row.perplexity if math.isfinite(row.perplexity) else None,
-        "accuracy": row.accuracy,
-        "bits_per_byte": row.bits_per_byte if row.bytes else None,
-        "tokens": row.tokens,
-        "bytes": row.bytes,
-    }
+    perplexity = row.perplexity if math.isfinite(row.perplexity) else None
+    bits_per_byte = row.bits_per_byte if row.bytes else None
+    figures = {"loss": row.loss, "perplexity": perplexity, "accuracy": row.accuracy, "bits_per_byte": bits_per_byte}
+    return {**figures, "tokens": row.tokens, "bytes": row.bytes}
 
 
 def _behind(figures: Mapping[str, Any], baselines: Mapping[str, float | None]) -> list[str]:
@@ -63,7 +55,7 @@ def _behind(figures: Mapping[str, Any], baselines: Mapping[str, float | None]) -
 
 
 def _verdict(fields: Mapping[str, Any]) -> str:
-    """One sentence: where the model is ahead of the simple predictors, and where it is not."""
+    """One sentence on where the model is ahead of the baselines, and where it is not."""
     if fields["behind"]:
         return f"over the whole split the model is behind {', '.join(fields['behind'])}"
     rows = [row for rows in fields.get("by", {}).values() for row in rows]

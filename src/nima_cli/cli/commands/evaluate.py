@@ -1,4 +1,4 @@
-"""`nima eval`: what a checkpoint is worth: its figures over a split, against baselines, and what it writes."""
+"""`nima eval`: measures a checkpoint over a split, against baselines, and by what it writes."""
 
 import os
 from pathlib import Path
@@ -42,7 +42,10 @@ def evaluate(
     """Measure a checkpoint on a split: every token once, exactly."""
     from nima_cli.cli.inference import chosen_checkpoint
 
-    wanted = {"by": _dimensions(by), "baselines": baselines, "samples": samples, "questions": questions, "seed": seed}
+    dimensions = tuple(dict.fromkeys(name.strip() for name in by.split(","))) if by else ()
+    for name in dimensions:
+        require_choice("--by", name, ("source", "kind"))
+    wanted = {"by": dimensions, "baselines": baselines, "samples": samples, "questions": questions, "seed": seed}
     if report is not None:
         _refuse_report(report)
     where = chosen_checkpoint(path, checkpoint, quiet=quiet)
@@ -107,7 +110,6 @@ def evaluate_checkpoint(
 
 
 def _what_next(result: dict[str, Any], path: Path, *, config: dict[str, Any]) -> str:
-    """What one does with these figures."""
     from nima_cli.ui.console import command
 
     talk = f"talk to it with {command('nima', 'chat', path)}"
@@ -123,16 +125,8 @@ def _what_next(result: dict[str, Any], path: Path, *, config: dict[str, Any]) ->
     return f"{longer}: {command('nima', 'train', '--resume', path, '--epochs', f'{epochs:g}')}"
 
 
-def _dimensions(text: str) -> tuple[str, ...]:
-    """The names in `--by`, each once."""
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text else ()
-    for name in names:
-        require_choice("--by", name, ("source", "kind"))
-    return names
-
-
 def _refuse_report(path: Path) -> None:
-    """Say before the work, not after it, that the report could not be written."""
+    """Refuse, before the work, a report that could not be written."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"`--report {path}`: a report is an HTML page", hint="end the name in `.html`")
     if not path.parent.is_dir():
@@ -144,14 +138,13 @@ def _refuse_report(path: Path) -> None:
 
 
 def _dataset_of(checkpoint: "Checkpoint", path: Path) -> Path:
-    """The dataset that the checkpoint's own configuration names, wherever it is now."""
+    """The dataset that the checkpoint was trained on, wherever it is now."""
     from nima_cli.cli.datasets import dataset_of_run
     from nima_cli.config.schema import Config
 
     try:
         config = Config.model_validate(checkpoint.header.get("config", {}))
     except ValueError as error:
-        raise CheckpointError(
-            f"{path}: its configuration is not one of this version", hint="name the dataset with --data"
-        ) from error
+        message = f"{path}: its configuration is not one of this version"
+        raise CheckpointError(message, hint="name the dataset with --data") from error
     return dataset_of_run(config, path.parent, checkpoint.header.get("dataset_sha256"))

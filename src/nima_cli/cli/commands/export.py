@@ -1,12 +1,9 @@
-"""`nima export`: a checkpoint in the formats of other programs."""
+"""`nima export`: writes a checkpoint in the formats of other programs."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nima_cli.cli.options import CheckpointArgument, CheckpointPath, Debug, Json, Quiet, examples, option, path_option
-
-if TYPE_CHECKING:
-    from nima_cli.events import Exported
 
 EXAMPLES = examples(
     "nima export --format hf --output exports/technical",
@@ -35,7 +32,8 @@ def export(
     from nima_cli.cli.inference import chosen_checkpoint
     from nima_cli.engine.export.run import export_checkpoint
     from nima_cli.events import Exported
-    from nima_cli.ui.console import say
+    from nima_cli.ui import formatting
+    from nima_cli.ui.console import command, out, safe_text, say
     from nima_cli.ui.progress_view import PhaseView
 
     where = chosen_checkpoint(path, checkpoint, quiet=quiet)
@@ -43,41 +41,18 @@ def export(
     exported = dispatch(events, [PhaseView(quiet=quiet)])
     assert isinstance(exported, Exported), "an export ends with it, or raises"
     if json:
-        print_json(
-            {
-                "output": str(exported.path),
-                "format": format,
-                "dtype": dtype,
-                "parameters": exported.parameters,
-                "files": [str(path) for path in exported.files],
-                "bytes": exported.bytes,
-                "verified": exported.verified,
-                "unverified": exported.unverified,
-            }
-        )
+        fields = asdict(exported)
+        files = [str(file) for file in exported.files]
+        print_json({"output": str(fields.pop("path")), "format": format, "dtype": dtype, **fields, "files": files})
         return
-    _print(exported, format, dtype)
-    if not quiet:
-        say(_what_next(exported, format), "hint")
-
-
-def _print(exported: "Exported", format: str, dtype: str) -> None:  # noqa: A002
-    from nima_cli.ui import formatting
-    from nima_cli.ui.console import out, safe_text
-
     what = f"{formatting.count(exported.parameters)} parameters, {dtype}, {formatting.size(exported.bytes)}"
     lines = [f"{exported.path}: {format}, {what}", f"verified: {'; '.join(exported.verified)}"]
-    lines += [f"not verified: {clause}" for clause in exported.unverified]
-    for line in lines:
+    for line in (*lines, *(f"not verified: {clause}" for clause in exported.unverified)):
         out().print(safe_text(line), soft_wrap=True)
-
-
-def _what_next(exported: "Exported", format: str) -> str:  # noqa: A002
-    """How the other program reads it."""
-    from nima_cli.ui.console import command
-
-    if format == "gguf":
-        return f"llama.cpp reads it: {command('llama-cli', '-m', exported.path, '-p', 'The')}"
-    if format == "hf":
-        return f"transformers reads it: `AutoModelForCausalLM.from_pretrained({str(exported.path)!r})`"
-    return f"any program with safetensors reads it: `safetensors.torch.load_file({str(exported.path)!r})`"
+    reads = {
+        "gguf": f"llama.cpp reads it: {command('llama-cli', '-m', exported.path, '-p', 'The')}",
+        "hf": f"transformers reads it: `AutoModelForCausalLM.from_pretrained({str(exported.path)!r})`",
+        "safetensors": f"any program with safetensors reads it: `safetensors.torch.load_file({str(exported.path)!r})`",
+    }
+    if not quiet:
+        say(reads[format], "hint")

@@ -4,12 +4,14 @@ import io
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 from nima_cli.cli import options
-from nima_cli.cli.compiled import compile_decoder_meanwhile
-from nima_cli.cli.inference import chosen_checkpoint, load_model, require_text, sampling, say_unreachable_top_k
+from nima_cli.cli.inference import load_to_write, require_text
 from nima_cli.cli.options import option, path_option
 from nima_cli.errors import InputError
 
@@ -26,6 +28,7 @@ EXAMPLES = options.examples(
 
 
 def generate(
+    context: typer.Context,
     path: options.CheckpointArgument = None,
     checkpoint: options.CheckpointPath = None,
     prompt: list[str] | None = option(None, "TEXT...", "Text to continue; takes several."),
@@ -50,18 +53,16 @@ def generate(
     A continuation depends on its prompt and its seed alone, not on what else is asked for.
     """
     prompts = _prompts(prompt or [], prompt_file)
-    where = chosen_checkpoint(path, checkpoint, quiet=quiet)
-    compile_decoder_meanwhile(device)
     seeds = range(seed, seed + num_samples)
-    drawn = sampling(
-        seeds, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
-    )
-    how: dict[str, Any] = {"sampling": drawn, "max_new_tokens": max_new_tokens, "stop": tuple(stop or ())}
-    loaded = load_model(where, device=device, dtype=dtype, quiet=quiet)
+    loaded, sampling = load_to_write(context.params, seeds)
+    how: dict[str, Any] = {"sampling": sampling, "max_new_tokens": max_new_tokens, "stop": tuple(stop or ())}
     generator = loaded.generator()
-    if not quiet:
-        say_unreachable_top_k(drawn.top_k, loaded.tokenizer.vocab_size)
-        _say_what_was_cut(generator, prompts, max_new_tokens)
+    from nima_cli.ui.console import say
+
+    for number, text in enumerate(prompts, start=1) if not quiet else ():
+        if dropped := generator.dropped(generator.encode_prompt(text), max_new_tokens):
+            which = "the prompt" if len(prompts) == 1 else f"prompt {number}"
+            say(f"{which} is longer than the context: its first {dropped} tokens did not fit", "warning")
     if json:
         from nima_cli.cli.event_handlers import print_json
 
@@ -72,7 +73,6 @@ def generate(
 
 
 def _prompts(given: list[str], file: Path | None) -> list[str]:
-    """The prompts as text."""
     prompts = [_read(Path("-")) if text == "-" else text for text in given]
     if file is not None:
         prompts.append(_read(file))
@@ -86,11 +86,14 @@ def _prompts(given: list[str], file: Path | None) -> list[str]:
 
 
 def _read(path: Path) -> str:
-    """The text of a file without its last line end, whichever kind it is of."""
+    """The text of a file or of stdin, without its last line end."""
     from nima_cli.engine.data.document import with_line_feeds
 
     try:
-        data = _stdin() if str(path) == "-" else path.read_bytes()
+        if str(path) != "-":
+            data = path.read_bytes()
+        else:  # closed when Python started, stdin is None
+            data = sys.stdin.buffer.read() if isinstance(sys.stdin, io.TextIOWrapper) else b""
         return with_line_feeds(data.decode("utf-8-sig")).removesuffix("\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {(error.strerror or '').lower()}") from error
@@ -98,19 +101,13 @@ def _read(path: Path) -> str:
         raise InputError(f"{path}: byte {error.start} is not UTF-8") from error
 
 
-def _stdin() -> bytes:
-    """All of stdin; nothing where its descriptor was closed when Python started."""
-    stream: IO[str] | None = sys.stdin
-    return stream.buffer.read() if isinstance(stream, io.TextIOWrapper) else b""
-
-
 def _stream(generator: "TextGenerator", prompts: Sequence[str], seeds: range, how: dict[str, Any]) -> None:
-    """Each prompt and its continuations, as they come; where there are several in all, a line stands above each."""
+    """Write each prompt and its continuations as they come, under a line of its own if there are several."""
     from nima_cli.ui.answer_view import PlainAnswer
     from nima_cli.ui.console import write_out
 
     total = len(prompts) * len(seeds)
-    for number, (prompt, seed) in enumerate(((prompt, seed) for prompt in prompts for seed in seeds), start=1):
+    for number, (prompt, seed) in enumerate(product(prompts, seeds), start=1):
         if total > 1:
             write_out(f"--- {number} of {total} (seed {seed}) ---\n")
         text = PlainAnswer()
@@ -118,12 +115,3 @@ def _stream(generator: "TextGenerator", prompts: Sequence[str], seeds: range, ho
         for piece in generator.stream(generator.encode_prompt(prompt), seed=seed, **how):
             text.push(piece)
         text.finish()
-
-
-def _say_what_was_cut(generator: "TextGenerator", prompts: Sequence[str], max_new_tokens: int) -> None:
-    from nima_cli.ui.console import say
-
-    for number, prompt in enumerate(prompts, start=1):
-        if dropped := generator.dropped(generator.encode_prompt(prompt), max_new_tokens):
-            which = "the prompt" if len(prompts) == 1 else f"prompt {number}"
-            say(f"{which} is longer than the context: its first {dropped} tokens did not fit", "warning")

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -44,11 +46,12 @@ def plot(
     """
     from nima_cli.cli.inference import newest_run
     from nima_cli.curves import XAxis
-    from nima_cli.ui.console import is_rich, say, write_out
+    from nima_cli.ui.console import is_rich, out, say, write_out
 
     require_choice("--x", x, get_args(XAxis))
     axis: XAxis = x  # type: ignore[assignment]  # checked above
     metrics, chosen = metric or ["loss"], runs or [newest_run("a path", "run", quiet=quiet)]
+    picture = partial(_picture, chosen, metrics, axis, smooth)
     if output is not None:
         from nima_cli.loggers.figures import draw_figure
 
@@ -56,20 +59,14 @@ def plot(
         if not quiet:
             say(f"drew {output}")
     elif watch and is_rich(sys.stdout):
-        _watch(chosen, metrics, axis, smooth)
-    else:
-        write_out(_picture(chosen, metrics, axis, smooth, _height()))
-
-
-def _height() -> int:
-    """Lines for a picture; on a terminal its title must not leave by the top when the prompt comes back."""
-    from nima_cli.ui.console import out
-
-    return min(24, out().height - _LINES_OF_PROMPT) if sys.stdout is not None and sys.stdout.isatty() else 24
+        _watch(picture, len(metrics))
+    else:  # on a terminal the title must not leave by the top when the prompt comes back
+        on_terminal = sys.stdout is not None and sys.stdout.isatty()
+        write_out(picture(min(24, out().height - _LINES_OF_PROMPT) if on_terminal else 24))
 
 
 def _picture(runs: list[Path], metrics: list[str], x: "XAxis", smooth: float, height: int) -> str:
-    """Every metric below the other; nothing wider than a screen is worth reading."""
+    """The plots of all metrics, one below the other, at most as wide as a screen."""
     from nima_cli.ui.console import can_show, is_rich, out
     from nima_cli.ui.plots import terminal_plot
 
@@ -80,7 +77,7 @@ def _picture(runs: list[Path], metrics: list[str], x: "XAxis", smooth: float, he
     )
 
 
-def _watch(runs: list[Path], metrics: list[str], x: "XAxis", smooth: float) -> None:
+def _watch(picture: Callable[[int], str], n_metrics: int) -> None:
     from rich.live import Live
     from rich.text import Text
 
@@ -89,8 +86,8 @@ def _watch(runs: list[Path], metrics: list[str], x: "XAxis", smooth: float) -> N
     console = out()
     with Live(console=console, auto_refresh=False, screen=True) as live:
         while True:
-            height = max(12, console.height // len(metrics) - 2)
-            live.update(Text.from_ansi(_picture(runs, metrics, x, smooth, height)), refresh=True)
+            height = max(12, console.height // n_metrics - 2)
+            live.update(Text.from_ansi(picture(height)), refresh=True)
             try:
                 time.sleep(_REFRESH_SECONDS)
             except KeyboardInterrupt:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nima_cli.cli import rundir, stop
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, option, path_option, switch
-from nima_cli.cli.training import processes
+from nima_cli.cli.training import processes, programs
 from nima_cli.cli.training.start import Start, TrainOptions, start_training
 
 EXAMPLES = examples(
@@ -57,11 +57,8 @@ def train(
     """
     stop.install_save()  # a save that is asked for before training begins is done at its first step
     options = TrainOptions(
-        config=config,
-        preset=preset,
-        data=data,
-        device=device,
-        output_dir=output_dir,
+        config=config, preset=preset, data=data, device=device, output_dir=output_dir, set_=set_ or [], resume=resume,
+        init_from=init_from, allow_data_change=allow_data_change, quiet=quiet, verbose=verbose, json=json,
         overrides={
             "data.dir": str(data) if data is not None else None,
             "data.sources": [] if data is not None else None,
@@ -72,28 +69,14 @@ def train(
             "training.seed": seed,
             "hardware.device": device,
         },
-        set_=set_ or [],
-        resume=resume,
-        init_from=init_from,
-        allow_data_change=allow_data_change,
-        quiet=quiet,
-        verbose=verbose,
-        json=json,
-    )
+    )  # fmt: skip
+    program: Callable[[TrainOptions], Start | None] = start_training
     if eval_only:
-        from nima_cli.cli.training.eval_only import evaluate_run
-
-        program: Callable[[TrainOptions], Start | None] = evaluate_run
+        program = programs.evaluate_run
     elif dry_run:
-        from nima_cli.cli.training.dry_run import show_plan
-
-        program = show_plan
+        program = programs.show_plan
     elif verify_resume:
-        from nima_cli.cli.training.verify import show_verdict
-
-        program = show_verdict
-    else:
-        program = start_training
+        program = programs.show_verdict
     try:
         processes.run(partial(program, options), quiet=quiet, json=json)
     finally:

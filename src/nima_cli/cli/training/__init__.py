@@ -1,1 +1,1 @@
-"""The programs behind `nima train`: training, a dry run, the proof of exact resumption, an evaluation."""
+"""The programs behind `nima train`."""

@@ -1,4 +1,4 @@
-"""Trains an open session and shows what happens: the handlers of its events, its result, and what to do next."""
+"""Trains an open session and shows its events, its result, and what to do next."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -14,47 +14,40 @@ if TYPE_CHECKING:
 
 
 def train_and_show(opened: "OpenSession", ranks: "Ranks", *, quiet: bool, json: bool) -> int:
-    """Train; the first process shows the events and prints the result. Returns the exit code."""
+    """Train and return the exit code; the first process shows events and result."""
     from nima_cli.engine.training.session import train
 
-    ended = opened.already_ended
-    if ended is None:
+    ended: Event | None = opened.already_ended
+    if not isinstance(ended, RunEnded):
         events = train(opened, ranks=ranks, should_stop=stop.requested, should_save=stop.save_requested)
         try:
-            last = dispatch(_remember(events), _handlers(opened, quiet=quiet) if ranks.is_first else [])
+            ended = dispatch(_remember(events), _handlers(opened, quiet) if ranks.is_first else [])
         except DivergedError as error:
             raise DivergedError(error.message, hint=_what_next(opened)) from error
-        assert isinstance(last, RunEnded), "training ends with it, or raises"
-        ended = last
     elif ranks.is_first and not quiet:
         _say_that_nothing_is_left(opened, ended)
+    assert isinstance(ended, RunEnded), "training ends with it, or raises"
     if json and ranks.is_first:
-        print_json(
-            {
-                "run_dir": str(opened.session.run_dir),
-                "reason": ended.reason,
-                "step": ended.step,
-                "best_loss": ended.best_loss if ended.best_step else None,
-                "best_step": ended.best_step,
-            }
-        )
+        best_loss = ended.best_loss if ended.best_step else None
+        best = {"best_loss": best_loss, "best_step": ended.best_step}
+        print_json({"run_dir": str(opened.session.run_dir), "reason": ended.reason, "step": ended.step, **best})
     return stop.EXIT_CODES[stop.requested() or "TERM"] if ended.reason == "interrupted" else 0
 
 
 def _remember(events: Iterator[Event]) -> Iterator[Event]:
-    """Pass the events on, and remember the run as the last one as soon as it starts."""
+    """Pass the events on; a run that starts becomes the last one."""
     for event in events:
         if isinstance(event, RunStarted):
             rundir.remember(event.run_dir)
         yield event
 
 
-def _handlers(opened: "OpenSession", *, quiet: bool) -> list[EventHandler]:
+def _handlers(opened: "OpenSession", quiet: bool) -> list[EventHandler]:
     session = opened.session
-    resumed = int(opened.resume.header["step"]) if opened.resume is not None else None
+    step = int(opened.resume.header["step"]) if opened.resume is not None else None
     history = session.resume.parent if session.resume is not None else session.run_dir
     return run_event_handlers(
-        session.config.monitoring, session.run_dir, resumed_step=resumed, history=history, quiet=quiet
+        session.config.monitoring, session.run_dir, resumed_step=step, history=history, quiet=quiet
     )
 
 
@@ -77,7 +70,7 @@ def _say_that_nothing_is_left(opened: "OpenSession", ended: RunEnded) -> None:
 
 
 def _what_next(opened: "OpenSession") -> str:
-    """What to do after a run has diverged."""
+    """Say what to do after a run has diverged."""
     from nima_cli.ui.console import command
 
     run_dir, rate = opened.session.run_dir, opened.spec.config.training.learning_rate

@@ -25,16 +25,11 @@ _LAUNCHED = {"WORLD_SIZE", "SLURM_STEP_NUM_TASKS"}  # what torchrun and srun say
 
 
 def run(program: Program, *, quiet: bool, json: bool) -> None:
-    """Run the program, and train what it decides on.
-
-    Args:
-        program: decides what to train, or does something else and returns None. Only one process calls it.
-    """
-    if not _LAUNCHED.isdisjoint(os.environ):  # asked first, for importing torch takes seconds
+    """Let one process run the program, which decides what to train or returns None, and train that."""
+    if not _LAUNCHED.isdisjoint(os.environ):  # else torch, whose import takes seconds, can wait
         from nima_cli.engine.training.distributed.rendezvous import find_dist_env
 
-        env = find_dist_env(os.environ)
-        if env is not None:
+        if (env := find_dist_env(os.environ)) is not None:
             _end(_run_rank(env, program, quiet=quiet, json=json, ours=False))
             return
     start = program()
@@ -48,8 +43,7 @@ def run(program: Program, *, quiet: bool, json: bool) -> None:
     count = process_count(session.config.hardware)
     if count == 1:
         stop.install()  # only now: whatever came before can simply be dropped
-        opened = start.open()
-        _end(train_and_show(opened, SINGLE, quiet=quiet, json=json))
+        _end(train_and_show(start.open(), SINGLE, quiet=quiet, json=json))
         return
     start.open(count)  # refuses what cannot be trained before any process is started for it
     del start  # each process loads the checkpoints for itself
@@ -62,7 +56,7 @@ def _end(code: int) -> None:
 
 
 def _worker(session: str, quiet: bool, json: bool) -> None:
-    """What each process of our own runs; leaves with the exit code that the parent passes on."""
+    """Run in each process of our own, and leave with the exit code that the parent passes on."""
     from nima_cli.cli.error_handler import error_handler
     from nima_cli.cli.flag_names import flags_named
     from nima_cli.engine.training.distributed.rendezvous import find_dist_env
@@ -74,14 +68,14 @@ def _worker(session: str, quiet: bool, json: bool) -> None:
     assert env is not None, "the elastic launcher sets its variables"
     flags = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)}
     with error_handler(debug=False), flags_named(flags):
-        program = lambda: Start(Session.from_json(session), None, None)  # noqa: E731
-        code = _run_rank(env, program, quiet=quiet, json=json, ours=True)
+        start = Start(Session.from_json(session), None, None)
+        code = _run_rank(env, lambda: start, quiet=quiet, json=json, ours=True)
     if code:
         raise SystemExit(code)
 
 
 def _run_rank(env: "DistEnv", program: Program, *, quiet: bool, json: bool, ours: bool) -> int:
-    """Train as one of several processes; only the first decides, writes and prints. Returns the exit code."""
+    """Train as one of several processes and return the exit code; the first decides, writes and prints."""
     from nima_cli.cli.training.output import train_and_show
     from nima_cli.engine.training.distributed.launch import end_with_parent
     from nima_cli.engine.training.distributed.rendezvous import joined
@@ -103,13 +97,9 @@ def _rank0_errors(env: "DistEnv", *, ours: bool) -> Iterator[None]:
         yield
     except FailedElsewhereError as error:
         leave_quietly(error.exit_code)
-    except PeerLostError as error:
-        if ours:  # our launcher knows who went
+    except (PeerLostError, DivergedError) as error:  # all lose contact, or diverge on the same numbers
+        if ours and isinstance(error, PeerLostError):  # our launcher knows who went
             leave_quietly(PEER_LOST)
-        if env.rank:
-            leave_quietly(error.exit_code)
-        raise
-    except DivergedError as error:  # found in numbers that all share
         if env.rank:
             leave_quietly(error.exit_code)
         raise

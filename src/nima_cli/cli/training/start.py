@@ -1,4 +1,4 @@
-"""What to train: finds the checkpoint to go on from, loads the settings, the data and the run directory."""
+"""What to train: finds the checkpoint to go on from, the settings, the data and the run directory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """The command line of `nima train`; `overrides` are settings that have a flag of their own."""
+    """The command line of `nima train`; `overrides` are the settings with a flag of their own."""
 
     config: Path | None
     preset: str | None
@@ -35,7 +35,7 @@ class TrainOptions:
 
     @property
     def name(self) -> str | None:
-        """The name of a run that has no `--output-dir`: that of its configuration or preset."""
+        """The name of a run without `--output-dir`: that of its configuration or preset."""
         return self.config.stem if self.config is not None else self.preset
 
 
@@ -55,13 +55,13 @@ class Start:
 
 
 def start_training(options: TrainOptions) -> Start:
-    """Everything that is needed to train: settings, run directory, data."""
+    """Find settings, run directory and data of the run to train."""
     from nima_cli.cli.datasets import data_dir, kept_dataset
-    from nima_cli.engine.training.session import Session
 
     path, resume = find_resume(options)
-    init_from = _init_from(options) if resume is None else None
-    settings = load_settings(options, resume, init_from)
+    settings, init_from = load_settings(options, resume)
+    from nima_cli.engine.training.session import Session  # loads torch, which a refusal need not wait for
+
     compile_kernels_meanwhile(settings.hardware.device)
     run_dir = _run_dir(options, settings, path)
     data = kept_dataset(settings, resume, path.parent) if resume is not None and path is not None else None
@@ -74,7 +74,7 @@ def start_training(options: TrainOptions) -> Start:
 
 
 def find_resume(options: TrainOptions) -> "tuple[Path | None, Checkpoint | None]":
-    """The checkpoint file to go on from and what it holds; nothing when this is to be a new run."""
+    """Find and load the checkpoint to go on from; nothing for a new run."""
     if options.resume is None:
         return None, None
     from nima_cli.engine.checkpoint import file as checkpoints
@@ -95,20 +95,18 @@ def find_resume(options: TrainOptions) -> "tuple[Path | None, Checkpoint | None]
     return path, checkpoint
 
 
-def settings_of(options: TrainOptions) -> "Config":
-    """The settings of the run, for programs that do not train it."""
-    _, resume = find_resume(options)
-    return load_settings(options, resume, _init_from(options) if resume is None else None)
-
-
-def load_settings(options: TrainOptions, resume: "Checkpoint | None", init_from: "Checkpoint | None") -> "Config":
-    """The user's settings over those of the run to go on with, or over the shape and tokenizer of `init_from`."""
+def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[Config, Checkpoint | None]":
+    """The user's settings over those of `resume`, or of what `--init-from` names, which is returned with them."""
     from nima_cli.cli.datasets import with_sources
     from nima_cli.config.load import load_config
 
-    base = initial.foundation(init_from) if init_from is not None else None
-    if resume is not None:
-        base = resume.header.get("config")
+    init_from, base = None, resume.header.get("config") if resume is not None else None
+    if resume is None and options.init_from is not None:
+        from nima_cli.engine.checkpoint import file as checkpoints
+        from nima_cli.engine.checkpoint.files import find
+
+        init_from = checkpoints.load(find(options.init_from))
+        base = initial.foundation(init_from)
     resolved = load_config(
         options.config, overrides=options.overrides, set_=options.set_, preset=options.preset, base=base
     )
@@ -119,7 +117,7 @@ def load_settings(options: TrainOptions, resume: "Checkpoint | None", init_from:
         settings = initial.with_tokenizer(settings, init_from)
     if options.verbose:
         _show_sources(resolved)
-    return settings
+    return settings, init_from
 
 
 def prepare_data(settings: "Config", *, quiet: bool) -> None:
@@ -133,15 +131,6 @@ def prepare_data(settings: "Config", *, quiet: bool) -> None:
 
     view = Guarded(prepare_view(quiet=quiet), "the display", say)
     dispatch(ensure_prepared(settings.data, workers=cpu_count()), [view])
-
-
-def _init_from(options: TrainOptions) -> "Checkpoint | None":
-    if options.init_from is None:
-        return None
-    from nima_cli.engine.checkpoint import file as checkpoints
-    from nima_cli.engine.checkpoint.files import find
-
-    return checkpoints.load(find(options.init_from))
 
 
 def _run_dir(options: TrainOptions, settings: "Config", resume: Path | None) -> Path:

@@ -13,7 +13,7 @@ from nima_cli.engine.evaluation.answers import Answers, ask
 from nima_cli.engine.evaluation.baselines import Baseline, measure_baselines
 from nima_cli.engine.evaluation.continuations import Continuations, continue_documents
 from nima_cli.engine.evaluation.groups import Groups, MetricSums, find_groups
-from nima_cli.engine.inference.decode_backend import DecodeBackend
+from nima_cli.engine.inference.generator import DecodeBackend
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.evaluator import Metrics

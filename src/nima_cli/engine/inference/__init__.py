@@ -1,1 +1,1 @@
-"""Model and tokenizer in, text out."""
+"""Text generation: sampling, decoding, conversations."""

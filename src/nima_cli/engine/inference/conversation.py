@@ -1,4 +1,4 @@
-"""A conversation: which turns fit the context, the model's next answer, and a file to go on from."""
+"""A conversation with a model, which fits into the context and can be saved."""
 
 import json
 from collections.abc import Iterator
@@ -14,8 +14,6 @@ from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import InputError, NimaError
 from nima_cli.files import explain, write_text
 
-_PARAGRAPH = "\n\n"
-
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -23,9 +21,9 @@ class Prompt:
 
     Attributes:
         ids: from the boundary symbol to where the assistant begins to speak.
-        n_keep: how many of them, the boundary and the system text, stay if the answer overflows the context.
-        turns: earlier turns that are in it; the older ones did not fit.
-        cut: tokens at the beginning of the question that did not fit.
+        n_keep: how many of the first ids, boundary and system text, stay if the answer overflows the context.
+        turns: how many earlier turns fit.
+        cut: how many of the question's first tokens did not fit.
     """
 
     ids: list[int]
@@ -35,20 +33,13 @@ class Prompt:
 
 
 class Conversation:
-    """Turns so far, the system text that never leaves, and the generator whose cache spans them.
-
-    Attributes:
-        turns: questions and answers, in pairs.
-        system: stands before every question.
-        last: the newest prompt; None before the first question.
-    """
+    """The turns so far, in pairs of question and answer, the system text before them, and the `last` prompt."""
 
     def __init__(self, generator: TextGenerator, *, system: str = "", in_turns: bool = True) -> None:
-        """Begin with nothing said.
+        """Begin a conversation.
 
         Args:
-            in_turns: whether the model has learnt from conversations. To one that has not, what is said is a text
-                to continue.
+            in_turns: whether the model learnt from conversations; others continue what is said as a text.
 
         Raises:
             InputError: the system text is too long, or not valid Unicode.
@@ -61,15 +52,11 @@ class Conversation:
 
     @property
     def context_length(self) -> int:
-        """Tokens that the model sees at once."""
+        """How many tokens the model sees at once."""
         return self.generator.generator.context_length
 
     def set_system(self, text: str) -> None:
-        """Change the text that stands before every question; an empty one removes it.
-
-        Raises:
-            InputError: it would leave too little of the context for anything else; the old one stays.
-        """
+        """Change the system text; if it is too long for the context, raise InputError and keep the old one."""
         head = self._head(text)
         most = 3 * self.context_length // 8
         if text and len(head) > most:
@@ -80,7 +67,7 @@ class Conversation:
         self.system = text
 
     def prefill(self) -> None:
-        """Run what every prompt begins with, so that the first answer comes at once."""
+        """Compute what every prompt begins with, so that the first answer comes at once."""
         self.generator.generator.prefill(self._head(self.system))
 
     def ask(
@@ -88,25 +75,31 @@ class Conversation:
     ) -> Iterator[str]:
         """Stream the answer to `question`.
 
-        Both turns are part of the conversation at once; the answer is as long as it got when the stream ends or is
-        closed, be that before its first piece. `last` says at once what will be sent.
+        Both turns and `last` change at once. The answer is what was streamed until the stream ends or is closed.
 
         Raises:
             InputError: the question is not valid Unicode; the conversation is then as before.
         """
-        self.last = self.prompt(question, max_new_tokens)
+        self.last = prompt = self.prompt(question, max_new_tokens)
         self.turns += [Turn("user", question), Turn("assistant", "")]
-        return self._answer(self.last, sampling, max_new_tokens, seed, stop)
+        pieces = self.generator.stream(
+            prompt.ids,
+            sampling=sampling,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            stop=stop,
+            n_keep=prompt.n_keep,
+            reuse_prefix=True,
+        )
+        return self._recorded(pieces)
 
     def prompt(self, question: str, max_new_tokens: int) -> Prompt:
-        """What would be sent for a question: the newest whole exchanges that fit beside the system text and an answer.
+        """The prompt for a question: the newest whole exchanges that fit beside the system text and an answer.
 
-        Of a question that is too long alone, its end is sent.
-
-        Raises:
-            InputError: the question is not valid Unicode.
+        Of a question that is too long, the end is kept. InputError if it is not valid Unicode.
         """
-        head, tail = self._head(self.system), self._tail()
+        head = self._head(self.system)
+        tail = [self.generator.tokenizer.role_ids["assistant"]] if self.in_turns else []
         room = self.context_length - min(max_new_tokens, self.context_length // 2) - len(head) - len(tail)
         body, cut = self._end_of(self._ids(Turn("user", question)), room)
         used, kept = len(body), 0
@@ -119,7 +112,7 @@ class Conversation:
         return Prompt(head + body + tail, len(head), kept, cut)
 
     def undo(self) -> str | None:
-        """Take back the last question and its answer; returns the question, or None when there is none."""
+        """Remove the last question and its answer; returns the question, or None at the beginning."""
         if not self.turns:
             return None
         question = self.turns[-2].content
@@ -127,15 +120,15 @@ class Conversation:
         return question
 
     def reset(self) -> None:
-        """Forget every turn; the system text stays."""
+        """Forget every turn but keep the system text."""
         self.turns.clear()
         self.last = None
 
     def save(self, path: Path) -> None:
-        """Write the conversation as JSON that data can be prepared from, in place of an earlier one of that name.
+        """Write the conversation as JSON that data can be prepared from.
 
         Raises:
-            InputError: the file exists and is something else.
+            InputError: the file exists and is not a saved conversation.
             ResourceError: the file cannot be written.
         """
         if path.is_file() and path.stat().st_size:
@@ -149,63 +142,49 @@ class Conversation:
         write_text(path, json.dumps([{"messages": messages}], indent=2, ensure_ascii=False) + "\n")
 
     def load(self, path: Path) -> None:
-        """Go on from a saved conversation.
+        """Go on from a saved conversation; if that fails, this one is as before.
 
         Raises:
-            InputError: not such a file, or its system text is too long; the conversation is then as before.
-            ResourceError: it cannot be read.
+            InputError: the file is not a saved conversation, or its system text is too long.
+            ResourceError: the file cannot be read.
         """
         turns = _read(path)
         has_system = bool(turns) and turns[0].role == "system"
         self.set_system(turns[0].content if has_system else "")
         self.turns, self.last = turns[has_system:], None
 
-    def _answer(
-        self, prompt: Prompt, sampling: SamplingParams, max_new_tokens: int, seed: int, stop: tuple[str, ...]
-    ) -> Iterator[str]:
-        pieces: list[str] = []
+    def _recorded(self, pieces: Iterator[str]) -> Iterator[str]:
+        """Pass the answer on; what was passed on is the last turn."""
+        answer = ""
         try:
-            for piece in self.generator.stream(
-                prompt.ids,
-                sampling=sampling,
-                max_new_tokens=max_new_tokens,
-                seed=seed,
-                stop=stop,
-                n_keep=prompt.n_keep,
-                reuse_prefix=True,
-            ):
-                pieces.append(piece)
+            for piece in pieces:
+                answer += piece
                 yield piece
         finally:
-            self.turns[-1] = Turn("assistant", "".join(pieces))
+            self.turns[-1] = Turn("assistant", answer)
 
     def _head(self, system: str) -> list[int]:
-        """What every prompt begins with."""
+        """The ids that every prompt begins with."""
         return [self.generator.tokenizer.bos_id, *(self._ids(Turn("system", system)) if system else [])]
 
     def _end_of(self, asked: list[int], room: int) -> tuple[list[int], int]:
-        """A question's ids without as many of its first tokens, but for one, as there is no room for; and how many."""
-        frame = 1 if self.in_turns else 0  # the symbols around what is said
+        """Shorten a question to `room` ids or one token of content; also returns how many tokens were cut."""
+        frame = 1 if self.in_turns else 0  # symbols before and after the content
         content = asked[frame : len(asked) - frame]
         cut = max(0, min(len(asked) - room, len(content) - 1))
         return [*asked[:frame], *content[cut:], *asked[len(asked) - frame :]], cut
 
-    def _tail(self) -> list[int]:
-        """Where the assistant begins to speak."""
-        return [self.generator.tokenizer.role_ids["assistant"]] if self.in_turns else []
-
     def _ids(self, turn: Turn) -> list[int]:
-        """One turn between its symbols, as it is framed in training; or a text whose answers end paragraphs."""
+        """One turn between its symbols, as in training, or a text whose answers end paragraphs."""
         tokenizer = self.generator.tokenizer
         content = tokenizer.encode(with_line_feeds(turn.content))
         if self.in_turns:
             return [tokenizer.role_ids[turn.role], *content, tokenizer.end_id]
-        ends = "" if turn.role == "user" else _PARAGRAPH
-        return content + tokenizer.encode(ends)
+        return content + tokenizer.encode("" if turn.role == "user" else "\n\n")
 
 
 def _read(path: Path) -> list[Turn]:
-    """The turns of the first conversation in a file: maybe one of the system, then pairs of user and assistant."""
+    """Read the turns of the first conversation in a file: the system's, if any, then pairs of user and assistant."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:

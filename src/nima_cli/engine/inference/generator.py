@@ -1,8 +1,6 @@
 """Continues token sequences with a KV cache.
 
-One sequence at a time, whatever else is asked for in the same call: the same prompt and seed must give the same text
-alone and in company. A batch cannot promise that. Matrix products, attention and activations of several rows at once
-round differently from those of one row, and one other last bit can turn one draw into another.
+One at a time: in a batch, matrix products round differently, and a prompt and seed would not always give the same text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,8 +9,7 @@ from itertools import takewhile
 
 import torch
 
-from nima_cli.engine.inference.decode_backend import DecodeBackend, TorchBackend
-from nima_cli.engine.inference.sampling import SamplingParams
+from nima_cli.engine.inference.sampling import SamplingParams, sample
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.gpt import GPT
 
@@ -25,28 +22,44 @@ class StoppingCriteria:
     max_new_tokens: int
 
 
+class DecodeBackend:
+    """What computes one step of decoding: torch, unless a subclass does it in another way."""
+
+    def __init__(self, model: GPT) -> None:
+        self.model = model
+        self.cache_dtype = model.compute_dtype
+
+    def step(self, token: int, cache: KVCache) -> torch.Tensor:
+        """Append `token` to the cache and return float32 logits `[1, V]` after it."""
+        ids_BT = torch.tensor([[token]], device=self.model.embed_tokens.weight.device)
+        logits_BTV: torch.Tensor = self.model(ids_BT, cache, last_only=True)
+        return logits_BTV[:, -1]
+
+    def sample(self, logits_BV: torch.Tensor, params: SamplingParams, uniform: float, seen_BV: torch.Tensor) -> int:
+        """Choose the next token as `sampling.sample` does; may overwrite the logits."""
+        return int(sample(logits_BV, params, torch.tensor([uniform]), seen_BV))
+
+
 class Generator:
-    """Decodes one sequence after the other; keeps its cache between calls.
+    """Decodes one sequence after the other and keeps its cache between calls.
 
     Attributes:
-        context_length: positions that the model sees at once.
-        decoded: new tokens given out since the beginning.
+        decoded: how many tokens it has generated.
     """
 
     def __init__(self, model: GPT, backend: DecodeBackend | None = None) -> None:
-        """Take a model, and what decodes with it: torch unless told otherwise."""
         self.model = model.eval()
-        self._backend = backend or TorchBackend(model)
+        self._backend = backend or DecodeBackend(model)
         self.context_length = model.shape.context_length
         self.decoded = 0
         self._cache: KVCache | None = None
         self._cached_ids: list[int] = []
-        self._prefilled = 0  # so many of them went through the model in one pass from the first position on
+        self._prefilled = 0  # how many of them were computed in one pass from the first position on
 
     def truncate_prompt(self, prompt_ids: Sequence[int], max_new_tokens: int, *, n_keep: int = 1) -> list[int]:
-        """The part of the prompt that leaves room for an answer: its first `n_keep` ids, and as many of its last ones.
+        """Keep a prompt's first `n_keep` ids and as many of its last ones as leave room for the answer.
 
-        The answer is given up to half of the context; its own overflow is handled while decoding.
+        The answer gets at most half of the context.
         """
         limit = self.context_length - min(max_new_tokens, self.context_length // 2)
         return _shorten(prompt_ids, limit, n_keep)
@@ -62,14 +75,12 @@ class Generator:
         n_keep: int = 1,
         reuse_prefix: bool = False,
     ) -> Iterator[int]:
-        """Continue one prompt, id by id.
+        """Continue one prompt of at least one id; `truncate_prompt` shortens it first.
 
         Args:
-            prompt_ids: at least one id; longer prompts than `truncate_prompt` allows are cut to it.
-            seed: the ids depend on the prompt, the options and this number alone.
-            n_keep: ids at the beginning that stay when the context overflows.
-            reuse_prefix: start from the longest beginning that the cache still holds, as a chat does over its turns.
-                The predictions are then equal up to rounding, not bit by bit.
+            n_keep: how many of the first ids stay when the context overflows.
+            reuse_prefix: start from the longest prefix that the cache holds, as over the turns of a chat. Predictions
+                are then equal up to rounding, not bit by bit.
 
         Raises:
             DivergedError: the model's predictions are not finite.
@@ -79,7 +90,7 @@ class Generator:
         ids = self.truncate_prompt(prompt_ids, stops.max_new_tokens, n_keep=n_keep)
         seen_BV = torch.zeros(1, self.model.shape.vocab_size, dtype=torch.bool, device=self._device)
         seen_BV[0, ids] = True
-        # A penalty on the end of a turn, which every earlier turn holds, would keep the model from ever stopping.
+        # Earlier turns hold the end of a turn: with a penalty on it, the model would never stop.
         seen_BV[0, list(stops.ids)] = False
         logits_BV = self.prefill(ids, reuse_prefix=reuse_prefix)
         for count in range(stops.max_new_tokens):
@@ -95,10 +106,9 @@ class Generator:
 
     @torch.inference_mode()
     def prefill(self, prompt_ids: Sequence[int], *, reuse_prefix: bool = False) -> torch.Tensor:
-        """Logits `[1, V]` after a prompt of at most the context, which is then in the cache for others that begin so.
+        """Bring a prompt of at most the context into the cache; returns the logits `[1, V]` after it.
 
-        The last token goes through alone: so a prompt that is already in the cache, for the next sample of it, is
-        continued by the very same operations as one that is new.
+        Its last token is a step of its own, so that the same operations continue a new and a cached prompt.
         """
         if self._cache is None:
             dtype = self._backend.cache_dtype
@@ -108,7 +118,8 @@ class Generator:
         body = list(prompt_ids[:-1])
         known = len(body) if self._prefilled == len(body) and self._cached_ids[: len(body)] == body else 0
         if reuse_prefix and not known:
-            known = _common(self._cached_ids, body)
+            pairs = zip(self._cached_ids, body, strict=False)
+            known = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         self._forget_from(known)
         if known < len(body):
             self.model.hidden(torch.tensor([body[known:]], device=self._device), self._cache)
@@ -122,7 +133,7 @@ class Generator:
         return device
 
     def _next(self, ids: list[int], n_keep: int) -> torch.Tensor:
-        """Logits `[1, V]` after the newest id; in a full context, after its first `n_keep` ids and its newest ones."""
+        """Logits `[1, V]` after the newest id; a full context is first shortened to three quarters."""
         assert self._cache is not None
         if self._cache.length < self._cache.capacity:
             return self._step(ids[-1])
@@ -144,13 +155,8 @@ class Generator:
 
 
 def _shorten(ids: Sequence[int], limit: int, n_keep: int) -> list[int]:
-    """At most `limit` ids: the first `n_keep` and the last ones, of which there is at least one."""
+    """At most `limit` ids: the first `n_keep`, and at least one of the last."""
     if len(ids) <= limit:
         return list(ids)
     n_keep = min(n_keep, limit - 1)
     return [*ids[:n_keep], *ids[len(ids) - limit + n_keep :]]
-
-
-def _common(old: Sequence[int], new: Sequence[int]) -> int:
-    """How many ids both begin with."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))

@@ -1,22 +1,17 @@
-"""From logits to the next token: temperature and filters as small pure steps.
+"""Chooses the next token from logits.
 
 Axis letters: B rows · V vocabulary
 """
 
-from dataclasses import asdict, dataclass
-
 import torch
 
 from nima_cli.config.diagnostics import first_refused
-from nima_cli.config.sampling import SamplingConfig
+from nima_cli.config.schema import SamplingConfig
 from nima_cli.errors import DivergedError, InputError
 
-_DEFAULT = SamplingConfig()
 
-
-@dataclass(frozen=True, slots=True)
-class SamplingParams:
-    """How the next token is chosen; defaults and ranges are those of `SamplingConfig`.
+class SamplingParams(SamplingConfig):
+    """How the next token is chosen.
 
     Attributes:
         temperature: divides the logits; 0 takes the most likely token.
@@ -26,30 +21,16 @@ class SamplingParams:
         repetition_penalty: divide the logits of tokens already seen, multiply if negative (1909.05858); 1 is off.
     """
 
-    temperature: float = _DEFAULT.temperature
-    top_k: int = _DEFAULT.top_k
-    top_p: float = _DEFAULT.top_p
-    min_p: float = _DEFAULT.min_p
-    repetition_penalty: float = _DEFAULT.repetition_penalty
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputError: names the value and its range.
-        """
-        refused = first_refused(SamplingConfig, asdict(self))
+    def __init__(self, **values: float) -> None:
+        """Take the given settings and the defaults of the others; InputError names what is out of range."""
+        refused = first_refused(SamplingConfig, values)
         if refused is not None:
-            name, expected = refused
-            raise _out_of_range(name, getattr(self, name), expected)
+            raise _out_of_range(refused[0], values[refused[0]], refused[1])
+        super().__init__(**values)
 
 
 def check_seed(seed: int) -> None:
-    """Check a seed.
-
-    Raises:
-        InputError: it is negative or has more than 63 bits.
-    """
+    """Raise InputError unless a seed has at most 63 bits."""
     if not 0 <= seed < 2**63:
         raise _out_of_range("seed", seed, "a whole number from 0 to 2**63 - 1")
 
@@ -61,15 +42,12 @@ def _out_of_range(name: str, value: float, expected: str) -> InputError:
 def sample(
     logits_BV: torch.Tensor, params: SamplingParams, uniforms_B: torch.Tensor, seen_BV: torch.Tensor
 ) -> torch.Tensor:
-    """Choose one token per row.
+    """Choose one token for each row; returns int64 ids `[B]`, on any device.
 
     Args:
         logits_BV: float32.
-        uniforms_B: one number in [0, 1) per row: all the randomness, so that a row does not depend on its neighbours.
+        uniforms_B: a number in [0, 1) for each row: all its randomness.
         seen_BV: bool, the tokens that the repetition penalty applies to.
-
-    Returns:
-        int64 ids `[B]`, on any device.
 
     Raises:
         DivergedError: the logits are not finite.
@@ -86,8 +64,8 @@ def sample(
     sorted_BV, ids_BV = torch.sort(logits_BV, dim=-1, descending=True, stable=True)
     if 0 < params.top_k < sorted_BV.shape[-1]:
         sorted_BV, ids_BV = sorted_BV[:, : params.top_k], ids_BV[:, : params.top_k]
-    # Below the greatest and in float64, so that the smallest temperature still divides to a number. On the CPU, for not
-    # every device has that type; in two steps, for one would convert where the numbers are.
+    # Below the greatest and in float64, so that the smallest temperature still divides to a finite number. First to the
+    # CPU and then converted, because not every device has that type.
     below_BV = (sorted_BV - sorted_BV[:, :1]).cpu().double()
     probs_BV = torch.softmax(below_BV / params.temperature, dim=-1)
     before_BV = probs_BV.cumsum(dim=-1) - probs_BV
@@ -97,7 +75,7 @@ def sample(
 
 
 def _draw(weights_BV: torch.Tensor, uniforms_B: torch.Tensor) -> torch.Tensor:
-    """Inverse-transform sampling: the position `[B, 1]` where the cumulative weight passes the uniform number."""
+    """Inverse transform sampling of a position `[B, 1]`."""
     cumulative_BV = weights_BV.cumsum(dim=-1)
     goal_B1 = uniforms_B.double().unsqueeze(1) * cumulative_BV[:, -1:]
     positions_B1 = torch.searchsorted(cumulative_BV, goal_B1, right=True)

@@ -1,1 +1,1 @@
-"""Programs in C++ that are compiled once for each machine, and the converters that put them into a model."""
+"""C++ programs, compiled once for each machine, and the converters that put them into a model."""

@@ -1,9 +1,7 @@
-"""Causal attention for training on a CPU: a block of queries at a time, each against the keys that it may see.
+"""Causal attention for training on a CPU, by blocks of queries.
 
-torch's own CPU kernel computes in float32 whatever it is given, and its backward pass is three times as slow as the
-products that it is made of. Here those products are batched matrix products in the type of the input, which a processor
-with 16-bit instructions does at several times the speed, and what lies above the diagonal of blocks is never computed.
-The probabilities are kept for the backward pass; `kept_numbers` counts them.
+torch's CPU kernel always computes in float32, and its backward pass takes three times as long as its matrix products.
+Here these are batched products in the input's type, and blocks above the diagonal are skipped.
 
 Axis letters: N sequences and heads · T time · D head width
 """
@@ -14,25 +12,25 @@ import torch
 
 from nima_cli.engine.kernels.kernels import Kernels
 
-_BLOCK = 128  # queries; larger ones compute more of what is masked, smaller ones starve the matrix products
+_BLOCK = 128  # queries; larger ones compute more that is masked, smaller ones make slow matrix products
 
 
 def blocked_attention(
     q_NTD: torch.Tensor, k_NTD: torch.Tensor, v_NTD: torch.Tensor, *, kernels: Kernels | None = None
 ) -> torch.Tensor:
-    """Softmax of q k^T below and on the diagonal, times v; `[N, T, D]`. The caller has scaled the queries."""
+    """Causal attention `[N, T, D]` of queries that have been scaled."""
     out_NTD: torch.Tensor = _BlockedAttention.apply(q_NTD, k_NTD, v_NTD, kernels)  # type: ignore[no-untyped-call]
     return out_NTD
 
 
 def kept_numbers(time: int) -> int:
-    """Probabilities that one head of one sequence of this length keeps for the backward pass."""
+    """How many probabilities one head keeps for the backward pass of a sequence of this length."""
     ends = [min(start + _BLOCK, time) for start in range(0, time, _BLOCK)]
     return sum((end - start) * end for start, end in zip([0, *ends], ends, strict=False))
 
 
 class _BlockedAttention(torch.autograd.Function):
-    """Scores and their gradients exist for one block of queries at a time."""
+    """Holds scores and their gradients for one block of queries at a time, and keeps all probabilities."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""Compiles C++ once for each machine and keeps the result; torch-free, so that a command begins with it at once."""
+"""Compiles C++ once for each machine and keeps the result; does not import torch."""
 
 import hashlib
 import os
@@ -19,32 +19,32 @@ from nima_cli.errors import DeviceError, ResourceError
 from nima_cli.files import write_text
 
 _COMPILERS = ("c++", "g++", "clang++")
-# Rows of 16-bit numbers are read as words, and what Python hands over as whatever it is: no assumption about types.
-_ALWAYS: tuple[str, ...] = ("-std=c++17", "-O3", "-fPIC", "-fno-strict-aliasing")
-_PATIENCE = 60.0  # seconds, for all that is asked of a compiler; it takes ten
+# The C++ reads rows of 16-bit numbers as words, hence no strict aliasing.
+_ALWAYS = ("-std=c++17", "-O3", "-fPIC", "-fno-strict-aliasing")
+_PATIENCE = 60.0  # seconds for the compiler, which takes ten
 _ONE_AT_A_TIME: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-_REASON = 200  # characters of what a compiler said that a message carries
+_REASON = 200  # characters of the compiler's message that are shown
 _OTHERS_MAY_WRITE = 0o022
-# What tells Macs apart, by the names that Apple gives it.
+# What tells Macs apart, by Apple's names.
 _OF_A_MAC = ("machdep.cpu.brand_string", "hw.machine", "hw.cputype", "hw.cpusubtype", "hw.cpufamily", "hw.optional")
 
 
 class NoProgramError(DeviceError):
-    """A compiled program cannot be had on this machine; the message says why. What it is for goes on without."""
+    """A compiled program cannot be had on this machine; its user goes on without."""
 
 
-# By what was to be made: who asks again in the same process need not wait again.
+# By target, so that a process waits for a failing compiler once.
 _FAILED: dict[Path, NoProgramError] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What is compiled together.
+    """Sources that are compiled together.
 
     Attributes:
-        name: the compiled file's begins with it.
-        folder: its sources, and what they include, `*.h`.
-        names: of its sources, without `.cpp`.
+        name: how the compiled file's name begins.
+        folder: of the sources and their headers.
+        names: of the sources, without `.cpp`.
         choices: flags to try, from the fastest program to the one that every compiler can make.
         platform: the only `sys.platform` that it is for; empty means any.
     """
@@ -61,21 +61,15 @@ class Program:
         return [self.folder / f"{name}.cpp" for name in self.names]
 
     @property
-    def files(self) -> list[Path]:
-        """What the result depends on."""
-        return [*self.sources, *sorted(self.folder.glob("*.h"))]
-
-    @property
     def fits_platform(self) -> bool:
-        """Whether it is for this system at all."""
+        """Whether it is for this system."""
         return self.platform in ("", sys.platform)
 
 
 _FOLDER = Path(__file__).with_name("cpp")
 _NO_ERRNO = "-fno-math-errno"
 
-# For training. Not linked with OpenMP: see `cpp/threads.h`. Elsewhere than on Linux that would not link, after seconds
-# of trying.
+# For training. Not linked with OpenMP, see `cpp/threads.h`, which works on Linux only.
 KERNELS = Program(
     "kernels",
     _FOLDER,
@@ -92,18 +86,17 @@ DECODER = Program(
 
 
 def library(program: Program, folder: Path, *, patience: float = _PATIENCE) -> Path:
-    """The compiled program, made if `folder` does not hold it yet.
+    """Return the compiled program, made if `folder` does not hold it yet.
 
-    A file is named by all that it depends on, the source, the compiler, its flags and the processor, and by what is in
-    it. So a folder that several machines share holds one for each kind of them, and a damaged file, which could end the
-    process that loads it, is seen and made anew. Threads of one process wait for the first of them.
+    The file's name has a hash of source, compiler, flags and processor, so that machines may share a folder, and one of
+    its content, so that a damaged file is made again.
 
     Args:
-        folder: made for this user alone; where others may write, nothing is taken from it, for it would be run.
-        patience: seconds that the compiler is given.
+        folder: of this user alone: its files are run, so that nobody else may write there.
+        patience: seconds for the compiler.
 
     Raises:
-        NoProgramError: it cannot be had; what the compiler said is then in a file in the folder.
+        NoProgramError: it cannot be had; a log in the folder has the compiler's messages.
     """
     if not program.fits_platform:
         raise NoProgramError(f"it is for {program.platform} only")
@@ -136,7 +129,7 @@ def _library(program: Program, folder: Path, until: float) -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder that only this user may write, or check that it is one."""
+    """Make a folder that only this user may write to, or check that it is one."""
     if not folder.is_dir():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.name != "posix":
@@ -166,10 +159,7 @@ def _compile(program: Program, compiler: str, target: Path, until: float) -> Pat
 
 
 def _make(program: Program, command: list[str], work: Path, until: float) -> tuple[Path | None, str]:
-    """The program, or None and what the compiler said.
-
-    Each source by a process of its own, as many at a time as there are processors: a user waits for it.
-    """
+    """Compile the sources side by side and link them; without a program, return what the compiler said."""
     objects = {source: str(work / f"{source.stem}.o") for source in program.sources}
     parts = [[*command, "-c", str(source), "-o", to] for source, to in objects.items()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -189,7 +179,7 @@ def _digest(path: Path) -> str:
 def _fingerprint(program: Program, compiler: str, until: float) -> str:
     version = _run([compiler, "-v"], until).stderr
     found = hashlib.sha256()
-    for file in program.files:
+    for file in (*program.sources, *sorted(program.folder.glob("*.h"))):
         found.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     for part in (compiler, version, platform.machine(), *processor(), *_ALWAYS, *map(str, program.choices)):
         found.update(part.encode() + b"\0")
@@ -197,9 +187,9 @@ def _fingerprint(program: Program, compiler: str, until: float) -> str:
 
 
 def processor(system: str = sys.platform) -> Iterator[str]:
-    """What tells one kind of processor from another: a program for one may end the process on the other."""
+    """What tells one kind of processor from another, which may not run a program for the first."""
     yield platform.processor()
-    if system == "darwin":  # whose own name for each of them is `arm`
+    if system == "darwin":  # where `platform` calls all of them `arm`
         yield _run(["sysctl", *_OF_A_MAC], time.monotonic() + _PATIENCE).stdout
         return
     try:
@@ -211,11 +201,7 @@ def processor(system: str = sys.platform) -> Iterator[str]:
 
 
 def _run(command: list[str], until: float) -> subprocess.CompletedProcess[str]:
-    """What a command did.
-
-    Raises:
-        NoProgramError: it was not done by then, and has been ended.
-    """
+    """Run a command; NoProgramError if it is not done by `until`."""
     left = max(0.01, until - time.monotonic())
     try:
         return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=left, check=False)

@@ -1,4 +1,4 @@
-"""Decoding with `decode.cpp`: hands it a model's weights and a cache's memory, and checks that it computes the same.
+"""Decoding on a CPU with `decode.cpp`, which reads a model's weights and a cache's memory.
 
 Axis letters: B batch · V vocabulary
 """
@@ -6,12 +6,11 @@ Axis letters: B batch · V vocabulary
 import ctypes
 from collections.abc import Mapping
 from ctypes import POINTER, Structure, c_double, c_float, c_int, c_int64, c_void_p
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from nima_cli.engine.inference.decode_backend import TorchBackend
+from nima_cli.engine.inference.generator import DecodeBackend
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.kernels.build import DECODER, NoProgramError, library
 from nima_cli.engine.kernels.convert import Int8Rows
@@ -21,10 +20,10 @@ from nima_cli.engine.model.gpt import GPT, NORM_EPSILON
 from nima_cli.errors import DivergedError
 
 _KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
-_PROBE = (1, 2, 3)  # ids that any vocabulary has
-# Weights that are worth another thread: threads wait for each other nine times a layer, on a busy machine for long.
+_PROBE = (1, 2, 3)  # ids of any vocabulary
+# Weights for each thread: threads wait for each other nine times a layer, on a busy machine for long.
 _BYTES_PER_THREAD = 4 * 2**20
-# The matrices and the norms of a layer, in the order of `Layer`.
+# In the order of `Layer`.
 _MATRICES = (
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
     "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
@@ -45,36 +44,25 @@ class _Layer(Structure):
 
 class _Decoder(Structure):
     _fields_ = (
-        *(
-            (name, c_int64)
-            for name in (
-                "layers", "width", "heads", "kv_heads", "head_width", "hidden", "vocabulary", "capacity", "kind",
-            )
-        ),
+        *((name, c_int64) for name in ("layers", "width", "heads", "kv_heads", "head_width", "hidden")),
+        *((name, c_int64) for name in ("vocabulary", "capacity", "kind")),
         ("epsilon", c_float),
         ("layer", POINTER(_Layer)),
         ("head", _Matrix),
         ("embedding", POINTER(_Matrix)),
         *((name, c_void_p) for name in ("gain", "cosines", "sines")),
-    )  # fmt: skip
+    )
 
 
 class _SamplingParams(Structure):
     _fields_ = (
-        ("temperature", c_double),
-        ("top_k", c_int64),
-        ("top_p", c_double),
-        ("min_p", c_double),
+        ("temperature", c_double), ("top_k", c_int64), ("top_p", c_double), ("min_p", c_double),
         ("repetition_penalty", c_double),
-    )
+    )  # fmt: skip
 
 
 def load(path: Path) -> ctypes.CDLL:
-    """The compiled program with the types of its functions.
-
-    Raises:
-        OSError: it cannot be loaded here.
-    """
+    """Load the compiled program; OSError if it cannot be loaded here."""
     found = ctypes.CDLL(str(path))
     check_sizes(found, (_Matrix, _Layer, _Decoder, _SamplingParams))
     found.nima_step.argtypes = (POINTER(_Decoder), c_int64, c_int64, c_void_p, c_int)
@@ -85,15 +73,14 @@ def load(path: Path) -> ctypes.CDLL:
 
 
 def native_backend(model: GPT, folder: Path, rows: Mapping[str, Int8Rows] | None = None) -> "NativeBackend | None":
-    """What decodes with a model on the CPU, or None where the model is elsewhere or in another type.
+    """The compiled backend for a float32 or bfloat16 model on the CPU; None for any other.
 
     Args:
-        model: in float32 or bfloat16.
-        folder: where compiled programs are kept between runs.
-        rows: the model's matrices in int8, as `quantize_` left them; they are then read instead.
+        folder: of compiled programs.
+        rows: the model's matrices in int8 from `quantize_`, to be read instead.
 
     Raises:
-        NoProgramError: this machine cannot have one, or it computes something else than torch.
+        NoProgramError: it cannot be had on this machine, or differs from torch.
     """
     weight = model.embed_tokens.weight
     if weight.device.type != "cpu" or weight.dtype not in _KINDS:
@@ -109,13 +96,13 @@ def native_backend(model: GPT, folder: Path, rows: Mapping[str, Int8Rows] | None
     return backend
 
 
-class NativeBackend:
-    """A `DecodeBackend` with the numbers of torch up to rounding, and the same whatever the number of threads."""
-
-    cache_dtype = torch.float32
+class NativeBackend(DecodeBackend):
+    """Equal to torch up to rounding, whatever the number of threads."""
 
     def __init__(self, program: ctypes.CDLL, model: GPT, rows: Mapping[str, Int8Rows]) -> None:
-        self._program, self._model, self._rows = program, model, rows
+        super().__init__(model)
+        self.cache_dtype = torch.float32
+        self._program, self._rows = program, rows
         weight_bytes = model.shape.parameters() * (1 if rows else model.embed_tokens.weight.element_size())
         self._threads = max(1, min(torch.get_num_threads(), weight_bytes // _BYTES_PER_THREAD))
         self._alive: list[object] = []  # what the description points at
@@ -123,51 +110,46 @@ class NativeBackend:
         self._decoder = _Decoder()
 
     def step(self, token: int, cache: KVCache) -> torch.Tensor:
-        """See `DecodeBackend`."""
         if self._cache is not cache:
             self._decoder, self._cache = self._describe(cache), cache
         assert cache.length < cache.capacity, "the caller keeps within the capacity"
-        logits_BV = torch.empty(1, self._model.shape.vocab_size)
+        logits_BV = torch.empty(1, self.model.shape.vocab_size)
         self._program.nima_step(self._decoder, token, cache.length, logits_BV.data_ptr(), self._threads)
         cache.length += 1
         return logits_BV
 
     def sample(self, logits_BV: torch.Tensor, params: SamplingParams, uniform: float, seen_BV: torch.Tensor) -> int:
-        """See `DecodeBackend`."""
         found = self._program.nima_sample(
-            logits_BV.data_ptr(), seen_BV.data_ptr(), logits_BV.shape[1], _SamplingParams(**asdict(params)), uniform
+            logits_BV.data_ptr(),
+            seen_BV.data_ptr(),
+            logits_BV.shape[1],
+            _SamplingParams(**params.model_dump()),
+            uniform,
         )
         if found < 0:
             raise DivergedError("the model's predictions are not finite numbers", hint="use an earlier checkpoint")
         return int(found)
 
     def _describe(self, cache: KVCache) -> _Decoder:
-        """Everything that a step reads and writes, by address."""
+        """The addresses of all that a step reads and writes."""
         assert cache.keys_BHTD[0].dtype is torch.float32
-        shape, rotary = self._model.shape, self._model.rotary
+        shape, rotary = self.model.shape, self.model.rotary
         self._alive = []
-        kind = torch.int8 if self._rows else self._model.embed_tokens.weight.dtype
+        kind = torch.int8 if self._rows else self.model.embed_tokens.weight.dtype
         return _Decoder(
-            layers=shape.n_layers,
-            width=shape.d_model,
-            heads=shape.n_heads,
-            kv_heads=shape.n_kv_heads,
-            head_width=shape.head_dim,
-            hidden=shape.d_ff,
-            vocabulary=shape.vocab_size,
-            capacity=cache.capacity,
-            kind=_KINDS[kind],
+            *(shape.n_layers, shape.d_model, shape.n_heads, shape.n_kv_heads, shape.head_dim, shape.d_ff),
+            *(shape.vocab_size, cache.capacity, _KINDS[kind]),
             epsilon=NORM_EPSILON,
             layer=(_Layer * shape.n_layers)(*(self._layer(index, cache) for index in range(shape.n_layers))),
-            head=self._matrix("embed_tokens" if self._model.lm_head is None else "lm_head"),
+            head=self._matrix("embed_tokens" if self.model.lm_head is None else "lm_head"),
             embedding=ctypes.pointer(self._matrix("embed_tokens")),
-            gain=self._floats(self._model.norm.weight),
+            gain=self._floats(self.model.norm.weight),
             cosines=self._floats(rotary.cos_TE),
             sines=self._floats(rotary.sin_TE),
         )
 
     def _layer(self, index: int, cache: KVCache) -> _Layer:
-        parameters = dict(self._model.get_submodule(f"layers.{index}").named_parameters())
+        parameters = dict(self.model.get_submodule(f"layers.{index}").named_parameters())
         return _Layer(
             *(self._matrix(f"layers.{index}.{name}") for name in _MATRICES),
             *(self._floats(parameters.get(f"{name}.weight")) for name in _NORMS),
@@ -176,7 +158,7 @@ class NativeBackend:
         )
 
     def _matrix(self, module: str) -> _Matrix:
-        weight = self._model.get_parameter(f"{module}.weight")
+        weight = self.model.get_parameter(f"{module}.weight")
         if (quantized := self._rows.get(f"{module}.weight")) is not None:
             self._alive.append(quantized)
             return _Matrix(quantized.values.data_ptr(), quantized.scales.data_ptr(), *weight.shape)
@@ -195,15 +177,14 @@ class NativeBackend:
 @torch.inference_mode()
 def _agrees(backend: NativeBackend, model: GPT) -> bool:
     """Whether a few steps give what torch gives: a compiler's mistake must not become a strange text."""
-    found, expected = (_steps(each, model) for each in (backend, TorchBackend(model)))
-    # In 16 bit torch rounds every activation, and the program none.
+    found, expected = (_steps(each) for each in (backend, DecodeBackend(model)))
+    # In 16 bit torch rounds every activation, the program does not.
     tolerance = 1e-3 if model.compute_dtype is torch.float32 else 0.1
     return bool((found - expected).abs().max() <= tolerance * expected.abs().max().clamp_min(1.0))
 
 
-def _steps(backend: NativeBackend | TorchBackend, model: GPT) -> torch.Tensor:
-    capacity = min(len(_PROBE), model.shape.context_length)
-    cache = KVCache(
-        model.shape, batch=1, capacity=capacity, device=torch.device("cpu"), dtype=backend.cache_dtype
-    )  # fmt: skip
-    return torch.cat([backend.step(token % model.shape.vocab_size, cache) for token in _PROBE[:capacity]])
+def _steps(backend: DecodeBackend) -> torch.Tensor:
+    shape = backend.model.shape
+    capacity = min(len(_PROBE), shape.context_length)
+    cache = KVCache(shape, batch=1, capacity=capacity, device=torch.device("cpu"), dtype=backend.cache_dtype)
+    return torch.cat([backend.step(token % shape.vocab_size, cache) for token in _PROBE[:capacity]])

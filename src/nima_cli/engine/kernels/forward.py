@@ -1,7 +1,6 @@
 """The forward pass of `gpt.py` for training on a CPU, with compiled kernels between the matrix products.
 
-The same function as `GPT.hidden` but for rounding: in bfloat16, what is one kernel here is rounded once, and there
-after each of its operations. Gradients are torch's, through the functions of `functions.py` and `quantized.py`.
+Equal to `GPT.hidden` up to rounding: a kernel rounds to bfloat16 once, not after each operation.
 
 Axis letters: B batch · T time · C width · H heads · D head width · E half of it · N sequences and heads ·
 P outputs of several projections, side by side
@@ -16,13 +15,13 @@ from nima_cli.engine.kernels.blocked_attention import blocked_attention
 from nima_cli.engine.kernels.functions import (
     AddNorm,
     Drop,
+    HeadTransform,
     JoinHeads,
     NativeAttention,
     PackedLinear,
     SplitHeads,
     SwiGLU,
 )
-from nima_cli.engine.kernels.heads import HeadTransform
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.kernels.quantized import Int8WeightCache, QuantizedLinear, QuantizedMLP
 from nima_cli.engine.model.cache import KVCache
@@ -30,16 +29,16 @@ from nima_cli.engine.model.gpt import GPT, MLP, NORM_EPSILON, Attention, Block, 
 
 
 class NativeForward:
-    """Stands in the place of a model's `hidden` while it trains; parameters stay where they are."""
+    """Replaces a model's `hidden` in training."""
 
     def __init__(self, model: GPT, kernels: Kernels) -> None:
-        # The model holds this object: a circle of both would keep its memory after a run that goes back has let it go.
+        # The model holds this object: a reference cycle would keep its memory after the last use.
         self._model = cast(GPT, weakref.proxy(model))
         self._kernels = kernels
         self._weights = Int8WeightCache(kernels)
 
     def __call__(self, ids_BT: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
-        """See `GPT.hidden`, which evaluation and inference still run: what they find depends on no compiler."""
+        """As `GPT.hidden`, which evaluation and inference still run, so that no compiler changes their results."""
         if cache is not None or not torch.is_grad_enabled():
             return GPT.hidden(self._model, ids_BT, cache)
         time, branch_BTC = ids_BT.shape[1], None
@@ -56,7 +55,7 @@ class NativeForward:
     def _add_norm(
         self, x_BTC: torch.Tensor, branch_BTC: torch.Tensor | None, gain_C: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The residual stream with the last layer's branch, and that normalised: one pass over memory for both."""
+        """The residual stream with the branch added, and its norm."""
         if branch_BTC is None:
             return x_BTC, _call(AddNorm, x_BTC, None, gain_C, NORM_EPSILON, self._kernels)
         total_BTC, normed_BTC = _call(AddNorm, x_BTC, branch_BTC, gain_C, NORM_EPSILON, self._kernels)
@@ -93,7 +92,7 @@ class NativeForward:
         return out_BTC
 
     def _project(self, x_BTC: torch.Tensor, *projections: Linear) -> torch.Tensor:
-        """What the projections make of the same input, side by side."""
+        """The results of projections of one input, side by side."""
         weights = [projection.weight for projection in projections]
         if self._kernels.int8:
             out_BTP: torch.Tensor = _call(QuantizedLinear, x_BTC, self._kernels, self._weights.of(weights), *weights)

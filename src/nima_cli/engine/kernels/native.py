@@ -1,4 +1,4 @@
-"""The compiled kernels as C functions: what each is given, and what they are told of a tensor."""
+"""The C functions of the compiled kernels: their signatures and structures, and how they are called."""
 
 import ctypes
 from collections.abc import Iterable
@@ -32,10 +32,13 @@ class Attention(Structure):
 class Layouts(Structure):
     """Of `packing.h`."""
 
-    _fields_ = (
-        *((name, c_void_p) for name in ("left", "left_transposed", "right", "right_transposed")),
-        *((name, c_void_p) for name in ("zero_point_correction", "zero_point_correction_transposed")),
-    )
+    _fields_ = tuple(
+        (name, c_void_p)
+        for name in (
+            "left", "left_transposed", "right", "right_transposed",
+            "zero_point_correction", "zero_point_correction_transposed",
+        )
+    )  # fmt: skip
 
 
 class Scaled(Structure):
@@ -67,7 +70,7 @@ class Targets(Structure):
 
 
 _I, _N, _F, _P = c_int, c_int64, c_float, c_void_p
-# What each function takes, before the number of threads; a first `int` is the kind of the numbers.
+# Argument types, without the number of threads at the end; a first `int` is the kind of the numbers.
 SIGNATURES = {
     "causal_softmax": (_I, _P, _N, _N, _N),
     "causal_softmax_gradient": (_I, _P, _P, _N, _N, _N),
@@ -89,7 +92,7 @@ SIGNATURES = {
     "swiglu_gradient_quantized": (_I, _P, _P, _N, _N, POINTER(Layouts), _P),
     "linear_cross_entropy": (_I, _P, _P, POINTER(Head), POINTER(Targets), _N, _N, _N, _P, _P, _P, _P),
 }
-# Those that work in the thread that calls, and what each of them returns.
+# Functions without threads: argument types and result.
 _SIZES = {
     "attention_is_fast": ((), c_int),
     "exp_scores_kept": ((_N,), c_int64),
@@ -100,11 +103,7 @@ _SIZES = {
 
 
 def check_sizes(program: ctypes.CDLL, structures: Iterable[type[Structure]]) -> None:
-    """See that the structures of a program are as long as what Python hands to it; `NIMA_SIZE` exports their lengths.
-
-    Raises:
-        OSError: one is not.
-    """
+    """Raise OSError unless the program's structures, as `NIMA_SIZE` exports their sizes, are as long as Python's."""
     for structure in structures:
         name = structure.__name__.removeprefix("_")
         size = getattr(program, f"nima_size_of_{name}")
@@ -114,11 +113,7 @@ def check_sizes(program: ctypes.CDLL, structures: Iterable[type[Structure]]) -> 
 
 
 class NativeLibrary:
-    """The compiled program, loaded.
-
-    Raises:
-        OSError: it cannot be loaded here.
-    """
+    """The loaded program."""
 
     def __init__(self, path: Path) -> None:
         self._threads = 0
@@ -131,40 +126,40 @@ class NativeLibrary:
             function.argtypes, function.restype = types, result
         check_sizes(self._program, (Heads, Attention, Layouts, Scaled, Head, Targets))
 
-    def _call(self, name: str, *arguments: "torch.Tensor | Structure | float | None") -> None:
-        """Run a kernel; of a tensor it is told the address, of contiguous numbers on the CPU."""
+    def call(self, name: str, *arguments: "torch.Tensor | Structure | float | None") -> None:
+        """Run a kernel; a contiguous CPU tensor is passed as its address."""
         told = (address(each) if isinstance(each, torch.Tensor) else each for each in arguments)
         getattr(self._program, f"nima_{name}")(*told, self.threads)
 
-    def _ask(self, name: str, *arguments: int) -> int:
-        """A size or a fact that the program knows."""
+    def ask(self, name: str, *arguments: int) -> int:
+        """Ask the program for a size or a fact."""
         return int(getattr(self._program, f"nima_{name}")(*arguments))
 
     @property
     def threads(self) -> int:
-        """How many threads share the work of a call."""
+        """How many threads a call uses."""
         return self._threads or torch.get_num_threads()
 
     def alone(self) -> Self:
-        """The same, working in the thread that calls, beside which others may work."""
+        """The same, but each call uses one thread."""
         single = copy(self)
         single._threads = 1
         return single
 
     @staticmethod
     def supports(device: torch.device, dtype: torch.dtype) -> bool:
-        """Whether they compute with tensors of this type there."""
+        """Whether the kernels compute on this device and in this type."""
         return device.type == "cpu" and dtype in KINDS
 
 
 def kind(*tensors: torch.Tensor | None) -> int:
-    """The number of the type that all of them have."""
+    """The C++ number of the tensors' common type."""
     (dtype,) = {tensor.dtype for tensor in tensors if tensor is not None}
     return KINDS[dtype]
 
 
 def address(tensor: torch.Tensor | None) -> int | None:
-    """Of the first number; the others must follow it in order."""
+    """The address of a contiguous CPU tensor."""
     if tensor is None:
         return None
     assert tensor.is_contiguous()
@@ -173,18 +168,18 @@ def address(tensor: torch.Tensor | None) -> int | None:
 
 
 def row_stride(x_NC: torch.Tensor) -> int:
-    """Numbers from one row of a matrix to the next; those of a row lie side by side."""
+    """Row stride of a matrix whose rows are contiguous."""
     assert x_NC.stride(1) == 1
     assert x_NC.device.type == "cpu"
     return x_NC.stride(0)
 
 
 def position_stride(x_BTC: torch.Tensor) -> int:
-    """Numbers from one position to the next, over the sequences; those of a position lie side by side."""
+    """Stride from one position to the next, over the sequences, where each position is contiguous."""
     assert x_BTC.stride(0) == x_BTC.shape[1] * x_BTC.stride(1)
     return row_stride(x_BTC[0])
 
 
 def rows_of(tensor: torch.Tensor) -> tuple[int, int]:
-    """How many rows there are, over all axes but the last, and how wide they are."""
+    """Number of rows over all axes but the last, and their width."""
     return tensor.numel() // tensor.shape[-1], tensor.shape[-1]

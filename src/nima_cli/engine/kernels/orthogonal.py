@@ -1,4 +1,4 @@
-"""Brings matrices near semi-orthogonal ones, for Muon.
+"""Approximate orthogonalisation of matrices, for Muon.
 
 Axis letters: K matrices · M rows · N columns
 """
@@ -13,18 +13,13 @@ from nima_cli.engine.kernels.integers import Layout
 from nima_cli.engine.kernels.kernels import Kernels
 
 NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5  # quintic coefficients of the reference implementation
-_INT8_ROWS = 512  # from where on integer products gain more than what goes on around them costs
+_INT8_ROWS = 512  # below, rounding costs more than integer products gain
 
 
 def orthogonalize(matrices_KMN: torch.Tensor, dtype: torch.dtype, kernels: Kernels | None = None) -> torch.Tensor:
-    """The nearest semi-orthogonal matrix to each of K matrices `[M, N]`, approximately, by five quintic steps.
+    """Approximate the semi-orthogonal matrix nearest to each matrix by five quintic Newton-Schulz steps in `dtype`.
 
-    Singular values end between about 0.7 and 1.2, which the method tolerates.
-
-    Args:
-        matrices_KMN: any but zero.
-        dtype: to compute in.
-        kernels: where these multiply 8-bit integers, products of large matrices are made so.
+    Singular values end between about 0.7 and 1.2. Kernels for int8 multiply large matrices as integers.
     """
     x_KMN: torch.Tensor = (matrices_KMN / (matrices_KMN.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
     if (
@@ -48,7 +43,7 @@ def _steps(x: torch.Tensor) -> torch.Tensor:
 
 
 def _quantized_steps_of_all_(x_KMN: torch.Tensor, kernels: Kernels) -> None:
-    """A matrix to each thread: what one works on stays in its core's caches, and no thread waits for another."""
+    """One matrix for each thread: it stays in its core's caches, and threads do not wait for each other."""
     if len(x_KMN) >= kernels.threads:
         with ThreadPoolExecutor(kernels.threads) as pool:
             list(pool.map(_quantized_steps_, x_KMN, repeat(kernels.alone())))
@@ -58,10 +53,10 @@ def _quantized_steps_of_all_(x_KMN: torch.Tensor, kernels: Kernels) -> None:
 
 
 def _quantized_steps_(x_MN: torch.Tensor, kernels: Kernels) -> None:
-    """The same steps of one matrix, wide or tall; with P its smaller size, G is X X^T or X^T X, `[P, P]`.
+    """The steps of one matrix, wide or tall; with P its smaller size, G is X X^T or X^T X, `[P, P]`.
 
-    The mean r of G's diagonal is taken out before G is rounded: when X is nearly orthogonal, all else is small beside
-    that, and would be lost. With H = G - r I, the step a X + (b G + c G^2) X is
+    Before G is rounded, the mean r of its diagonal is subtracted: for a nearly orthogonal X all else is small beside it
+    and would be lost. With H = G - r I, the step a X + (b G + c G^2) X is
     (a + b r + c r^2) X + ((b + 2 c r) H + c H^2) X.
     """
     by_rows, by_columns = kernels.quantize_rows, kernels.quantize_columns

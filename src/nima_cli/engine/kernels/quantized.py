@@ -1,15 +1,12 @@
-"""Matrix products of training as products of 8-bit integers, for processors that multiply those faster than 16 bit.
+"""Training with products of 8-bit integers, for processors that multiply those faster than 16 bit.
 
-Both factors of each of a layer's three products are rounded to int8 just before, with a scale for each row of the left
-and each column of the right one, and the sums are exact: as in LLM.int8() (2208.07339) for the forward pass, and as in
-SwitchBack (2304.13013) for the input's gradient. The weights' gradient sums over positions, where scales cannot differ;
-there, those of the output's gradient are given to the input before it is rounded by columns.
+Both factors of a product are rounded to int8 just before, with a scale for each row of the left and each column of the
+right one: as in LLM.int8() (2208.07339) for the forward pass, and as in SwitchBack (2304.13013) for the input's
+gradient. The weights' gradient sums over positions; there the input takes the scales of the output's gradient before
+it is rounded by columns. Master weights stay float32, and evaluation and inference use them.
 
-Nothing is kept in 8 bit: master weights stay float32, and what is trained so is evaluated and used without it.
-
-In the cross-entropy, what softmax minus one-hot is multiplied with comes in two parts. Probabilities become int8 by
-stochastic rounding: most are far smaller than the greatest of their row and would be lost otherwise. The one-hot part
-needs no product, and is exact.
+In the cross-entropy, probabilities become int8 by stochastic rounding: most are far smaller than the greatest of their
+row and would be lost otherwise. The one-hot part of the gradient is added exactly.
 
 Axis letters: B batch · T time · N both · C width · O outputs of a projection · P those of several, side by side ·
 V vocabulary
@@ -20,26 +17,25 @@ from typing import Any
 
 import torch
 
-from nima_cli.engine.kernels.integers import Layout, PackedMatrix
+from nima_cli.engine.kernels.integers import Layout, OutputMatrix, PackedMatrix
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.losses import OutputMatrix
 
 Tensor = torch.Tensor
-_PROBABILITIES = 1 << 24  # to hold at once, a byte each
+_PROBABILITIES = 1 << 24  # held at once, a byte each
 PackedWeights = tuple[PackedMatrix, PackedMatrix]
 _GRADIENT = (Layout.LEFT, Layout.LEFT_TRANSPOSED)  # of the input's gradient and of the weights' gradient
 
 
 class Int8WeightCache:
-    """Projections of one input side by side, as integers: rounded once for all micro-batches of a step."""
+    """Rounded weights, side by side, for all micro-batches of a step."""
 
     def __init__(self, kernels: Kernels) -> None:
         self._kernels = kernels
         self._packed: dict[int, tuple[list[tuple[int, int]], PackedWeights]] = {}
 
     def of(self, weights: Sequence[Tensor]) -> PackedWeights:
-        """The parameters `[O, C]` side by side as the right factors `[C, P]` and `[P, C]`."""
-        now = [(weight.data_ptr(), weight._version) for weight in weights]  # torch counts changes in place
+        """Parameters `[O, C]` as the right factors `[C, P]` and `[P, C]`."""
+        now = [(weight.data_ptr(), weight._version) for weight in weights]  # `_version` counts changes in place
         seen, packed = self._packed.get(id(weights[0]), ([], None))
         if packed is None or seen != now:
             packed_PC = torch.cat([weight.detach() for weight in weights])
@@ -55,7 +51,7 @@ class QuantizedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_BTC: Tensor, kernels: Kernels, packed: PackedWeights, *weights: Tensor) -> Tensor:
-        """The weights are `[O, C]`, and `packed` the same as integers; the result is `[B, T, sum of O]`."""
+        """`packed` holds the same weights as integers."""
         ctx.kernels, ctx.weights = kernels, weights
         weights_CP, ctx.weights_PC = packed
         x_NC = x_BTC.flatten(0, 1)
@@ -74,13 +70,13 @@ class QuantizedLinear(torch.autograd.Function):
 
 
 class QuantizedMLP(torch.autograd.Function):
-    """Gate and up projections, SwiGLU, and the projection down; what lies between them is rounded where it is made."""
+    """The MLP with integer products; what lies between them is rounded where it is made."""
 
     @staticmethod
     def forward(
         ctx: Any, x_BTC: Tensor, kernels: Kernels, inner: PackedWeights, outer: PackedWeights, *weights: Tensor
     ) -> Tensor:
-        """The weights are gate and up, `[F, C]`, and down, `[C, F]`; `inner` and `outer` are the same as integers."""
+        """The weights are gate, up and down; `inner` and `outer` hold the same as integers."""
         ctx.kernels, ctx.weights = kernels, weights
         (in_CP, ctx.in_PC), (out_FC, ctx.out_CF) = inner, outer
         x_NC = x_BTC.flatten(0, 1)
@@ -106,7 +102,7 @@ class QuantizedMLP(torch.autograd.Function):
 def quantized_cross_entropy(
     h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor, kernels: Kernels, *, ignored: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The sum of the losses and its gradients: of `h_NC`, in its type, and in float32 of `head_VC`."""
+    """The sum of the losses and its gradients: of `h_NC` in its type, of `head_VC` in float32."""
     total, grad_h_NC, grad_head_VC = torch.zeros(()), torch.empty_like(h_NC), torch.empty_like(head_VC)
     head = OutputMatrix(
         *kernels.quantize_rows(head_VC, Layout.RIGHT_TRANSPOSED), *kernels.quantize_columns(head_VC, Layout.RIGHT)
@@ -135,7 +131,7 @@ def _multiply(kernels: Kernels, left: PackedMatrix, right: PackedMatrix, dtype: 
 def _of_weights(
     kernels: Kernels, grad_PN: PackedMatrix, x_NC: Tensor, scales_N: Tensor | None, weights: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
-    """Float32 gradients of the weights, from that of the result without its scales, and the input."""
+    """Float32 gradients of the weights; `scales_N` are those of the result's gradient."""
     (right_NC,) = kernels.quantize_columns(x_NC, Layout.RIGHT, factors_N=scales_N)
     grad_PC = _multiply(kernels, grad_PN, right_NC, torch.float32)
     return torch.split(grad_PC, [len(weight_OC) for weight_OC in weights])

@@ -1,4 +1,4 @@
-"""Decides, before a run, whether compiled kernels train it: wanted, to be had here, and equal to torch."""
+"""Decides before a run whether it trains with compiled kernels, which must compute what torch does."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,31 +16,23 @@ from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import DeviceError
 from nima_cli.events import Note
 
-# The sum of the cross-entropy of hidden states, output matrix and targets, with these kernels or without.
+# The summed cross-entropy of hidden states, output matrix and targets, with kernels or without.
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Kernels | None], torch.Tensor]
 
 _SHAPE = ModelShape(
-    vocab_size=67,
-    n_layers=2,
-    d_model=48,
-    n_heads=4,
-    n_kv_heads=2,
-    d_ff=72,
-    context_length=40,
-    qk_norm=True,
-    rope_theta=10000.0,
-    tie_embeddings=True,
-)
+    vocab_size=67, n_layers=2, d_model=48, n_heads=4, n_kv_heads=2, d_ff=72, context_length=40,
+    qk_norm=True, rope_theta=10000.0, tie_embeddings=True,
+)  # fmt: skip
 _NO_TARGET = -100
-# Relative distance of gradients. Rounding makes 1e-6 and 1e-2 of it; a wrong program makes about 1.
+# Relative distance of gradients. Rounding makes 1e-6 and 1e-2; a wrong program makes about 1.
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
-_INT8_TOLERANCE = 0.3  # whose rounding makes 0.12
+_INT8_TOLERANCE = 0.3  # rounding makes 0.12
 _INT8_NEEDS = "`training.use_mixed_precision: int8` needs"
 _KERNELS_NEEDED = f"{_INT8_NEEDS} kernels that are compiled on this machine"
 
 
 class Trusted(NamedTuple):
-    """The kernels that a run trains with, or None, and why they are not those that were wanted and what that costs."""
+    """The kernels that a run trains with, if any, and why they are not those that were wanted."""
 
     kernels: Kernels | None = None
     notes: tuple[Note, ...] = ()
@@ -49,15 +41,15 @@ class Trusted(NamedTuple):
 def trusted_kernels(
     device: Device, config: Config, compiled: Path | None, loss: Loss, *, features: Mapping[str, bool] | None = None
 ) -> Trusted:
-    """The kernels that a run trains with, where they are wanted, can be had, and compute what torch does.
+    """Load the kernels for a run, if it wants them and they compute what torch does.
 
     Args:
-        compiled: where compiled programs are kept; None is without.
-        loss: that the run minimises.
-        features: of the processor; by default it is asked.
+        compiled: the folder of compiled programs; None trains without kernels.
+        loss: what the run minimises.
+        features: of the processor; by default this one's.
 
     Raises:
-        DeviceError: int8 was asked for by name, and there are no kernels for it.
+        DeviceError: the configuration names int8, and there are no kernels for it.
     """
     wanted, on_cpu = config.training.use_mixed_precision, device.device.type == "cpu"
     features = (cpu_features() if features is None else features) if on_cpu else {}
@@ -94,27 +86,23 @@ def _trusted(compiled: Path, device: Device, loss: Loss, *, int8: bool) -> Trust
 
 
 def multiplies_int8(features: Mapping[str, bool]) -> bool:
-    """Whether a processor with these features does so in hardware."""
+    """Whether a processor has instructions for products of 8-bit integers."""
     return bool(features.get("amx_int8") or features.get("avx512_vnni"))
 
 
 def gains_from_int8(features: Mapping[str, bool]) -> bool:
-    """Whether training is faster with products of 8-bit integers.
-
-    It was measured to gain with AVX512-VNNI alone; AMX multiplies bfloat16 so fast that rounding costs more than the
-    products save.
-    """
+    """Whether training is faster with int8, as measured: AMX multiplies bfloat16 so fast that rounding costs more."""
     return multiplies_int8(features) and not any(features[name] for name in features if name.startswith("amx"))
 
 
 def precision(dtype_name: str, kernels: Kernels | None) -> str:
-    """What to tell the user: the type, and whether matrices are multiplied in another one."""
+    """The compute type for the user, with int8 if matrices are multiplied in it."""
     return f"{dtype_name} and int8" if kernels is not None and kernels.int8 else dtype_name
 
 
 def kernels_agree(kernels: Kernels, dtype: torch.dtype, loss: Loss) -> bool:
-    """Whether a small model has the same loss and gradients with them as without; takes some 20 ms."""
-    with torch.random.fork_rng(devices=[]):  # building a model draws
+    """Whether a small model has the same loss and gradients with the kernels as without; takes some 20 ms."""
+    with torch.random.fork_rng(devices=[]):  # building a model draws random numbers
         ours, theirs = _learn(kernels, dtype, loss), _learn(None, dtype, loss)
     tolerance = _INT8_TOLERANCE if kernels.int8 else _TOLERANCE[dtype]
     pairs = zip(ours, theirs, strict=True)
@@ -124,7 +112,8 @@ def kernels_agree(kernels: Kernels, dtype: torch.dtype, loss: Loss) -> bool:
 def _learn(kernels: Kernels | None, dtype: torch.dtype, loss: Loss) -> list[torch.Tensor]:
     """The loss, and the gradient of each parameter."""
     generator = torch.Generator().manual_seed(0)
-    model, _ = convert(GPT(_SHAPE, dropout=0.2, compute_dtype=dtype), kernels)
+    model = GPT(_SHAPE, dropout=0.2, compute_dtype=dtype)
+    convert(model, kernels)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(1.0 if parameter.ndim == 1 else 0.0, 0.3, generator=generator)

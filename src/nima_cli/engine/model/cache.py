@@ -1,4 +1,4 @@
-"""Keys and values of past positions, in static memory, so that generation pays for each token once."""
+"""Keys and values of past positions, so that generation computes each token once."""
 
 import torch
 
@@ -8,13 +8,7 @@ from nima_cli.engine.model.shape import ModelShape
 
 
 class KVCache:
-    """Preallocated keys and values of every layer; `length` positions are filled.
-
-    Args:
-        shape: of the model it serves.
-        batch: sequences decoded side by side.
-        capacity: positions it can hold, at most the model's context.
-    """
+    """Preallocated keys and values of every layer, for `capacity` positions of which `length` are filled."""
 
     def __init__(
         self, shape: ModelShape, *, batch: int, capacity: int, device: torch.device, dtype: torch.dtype
@@ -28,10 +22,7 @@ class KVCache:
     def extend(
         self, layer: int, keys_BHTD: torch.Tensor, values_BHTD: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write new positions of one layer and return everything up to and including them, in their type.
-
-        The caller advances `length` once, after the last layer.
-        """
+        """Append one layer's new positions and return all of its positions; after the last layer, advance `length`."""
         end = self.length + keys_BHTD.shape[2]
         assert end <= self.capacity, "the caller keeps within the capacity"
         self.keys_BHTD[layer][:, :, self.length : end] = keys_BHTD
@@ -39,6 +30,6 @@ class KVCache:
         return self.keys_BHTD[layer][:, :, :end].to(keys_BHTD), self.values_BHTD[layer][:, :, :end].to(values_BHTD)
 
     def truncate(self, length: int) -> None:
-        """Forget every position from `length` on, to answer again from there."""
+        """Forget every position from `length` on."""
         assert 0 <= length <= self.length
         self.length = length

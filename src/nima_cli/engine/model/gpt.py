@@ -1,11 +1,8 @@
 """The decoder: token ids in, logits out, in the public Qwen3 dense layout.
 
 Pre-norm RMSNorm (1910.07467), rotary positions (2104.09864), grouped-query attention (2305.13245) with per-head
-QK-norm (2302.05442), SwiGLU (2002.05202), no biases, tied embeddings. Parameter names are those of Hugging Face's
-`Qwen3Model`, so that a checkpoint maps to it 1:1; without `qk_norm` they are Llama's.
-
-Master weights are float32. `compute_dtype` is the type of activations: each weight is cast where it is used, so small
-updates are never lost to 16 bit.
+QK-norm (2302.05442), SwiGLU (2002.05202), no biases, tied embeddings. Parameters have the names of Hugging Face's
+`Qwen3Model`; without `qk_norm` they are Llama's. Master weights are float32 and are cast where they are used.
 
 Axis letters: B batch · T time · C width · H query heads · G key and value heads · D head width · E half of it ·
 F hidden width of the MLP · V vocabulary
@@ -26,7 +23,7 @@ EMBEDDING_STD = 0.02
 
 
 class Linear(nn.Linear):
-    """A matrix product without bias, in the type of its input."""
+    """A linear layer without bias that computes in the type of its input."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
@@ -40,15 +37,11 @@ class Embedding(nn.Embedding):
     """One vector for each token id."""
 
     def reset_parameters(self) -> None:
-        """Leave them as they are: `init_weights` or a checkpoint fills them.
-
-        Where a model is built without memory, to be loaded, torch would import a compiler to draw this start, and that
-        takes longer than the rest of loading.
-        """
+        """Draw nothing: on the meta device torch would import a compiler for it, which takes longer than loading."""
 
 
 class RMSNorm(nn.Module):
-    """Divide by the root mean square over the last axis, times a learned gain."""
+    """RMSNorm over the last axis with a learned gain."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,7 +53,7 @@ class RMSNorm(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Cosines and sines of the rotary angles, precomputed for the whole context."""
+    """Cosines and sines of the rotary angles for the whole context."""
 
     cos_TE: torch.Tensor
     sin_TE: torch.Tensor
@@ -73,17 +66,14 @@ class Rotary(nn.Module):
 
     @staticmethod
     def table(shape: ModelShape) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines `[context, E]` on the CPU, a pure function of the shape: they are in no checkpoint.
-
-        Also where a model is built without memory, to be loaded: on that device torch would import a compiler for it.
-        """
+        """Compute both `[context, E]` on the CPU: on the meta device torch would import a compiler for it."""
         exponents = torch.arange(0, shape.head_dim, 2, dtype=torch.float32, device="cpu") / shape.head_dim
         positions = torch.arange(shape.context_length, dtype=torch.float32, device="cpu")
         angles_TE = torch.outer(positions, shape.rope_theta**-exponents)
         return angles_TE.cos(), angles_TE.sin()
 
     def slice(self, start: int, length: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines `[length, E]` of positions `start` to `start + length`."""
+        """Cosines and sines `[length, E]` from position `start` on."""
         end = start + length
         return self.cos_TE[start:end].to(dtype), self.sin_TE[start:end].to(dtype)
 
@@ -96,10 +86,10 @@ def rotate(x_BHTD: torch.Tensor, cos_TE: torch.Tensor, sin_TE: torch.Tensor) -> 
 
 
 class InnerAttention(nn.Module):
-    """Softmax of q k^T, times v: attention between its projections."""
+    """Scaled dot-product attention, without the projections."""
 
     def forward(self, q_BHTD: torch.Tensor, k_BGTD: torch.Tensor, v_BGTD: torch.Tensor) -> torch.Tensor:
-        """The queries are the last positions of the keys: each sees the keys up to its own."""
+        """Queries are the last positions of the keys; each sees the keys up to its own."""
         time, past = q_BHTD.shape[2], k_BGTD.shape[2] - q_BHTD.shape[2]
         mask = None
         if past and time > 1:  # `is_causal` would align the corner wrongly
@@ -131,7 +121,7 @@ class Attention(nn.Module):
     def forward(
         self, x_BTC: torch.Tensor, cos_TE: torch.Tensor, sin_TE: torch.Tensor, cache: KVCache | None, layer: int
     ) -> torch.Tensor:
-        """`[B, T, C]` to `[B, T, C]`; with a cache, the T positions follow those it holds."""
+        """`[B, T, C]` to `[B, T, C]`; with a cache, the positions follow those that it holds."""
         batch, time, _ = x_BTC.shape
         q_BHTD = self.q_norm(self.q_proj(x_BTC).view(batch, time, self.n_heads, self.head_dim)).transpose(1, 2)
         k_BGTD = self.k_norm(self.k_proj(x_BTC).view(batch, time, self.n_kv_heads, self.head_dim)).transpose(1, 2)
@@ -160,7 +150,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer: attention and MLP, each on a normalised copy of the residual stream."""
+    """One layer: attention and MLP, each on the normalised residual stream."""
 
     def __init__(self, shape: ModelShape, drop: RowDropout) -> None:
         super().__init__()
@@ -180,13 +170,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """The whole decoder.
-
-    Args:
-        shape: every size.
-        dropout: on the embedding and the residual branches, while training.
-        compute_dtype: type of the activations; parameters stay float32 until the caller converts them.
-    """
+    """The decoder; `dropout` acts on the embedding and the residual branches, `compute_dtype` on activations only."""
 
     def __init__(self, shape: ModelShape, *, dropout: float = 0.0, compute_dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -201,7 +185,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> None:
-        """Set every parameter from `seed` alone, on the CPU's generator, so that every device starts equal.
+        """Set every parameter from `seed` on the CPU's generator, so that every device starts equal.
 
         | tensor                        | start                                    |
         |-------------------------------|------------------------------------------|
@@ -230,12 +214,12 @@ class GPT(nn.Module):
         return self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
     def embed(self, ids_BT: torch.Tensor) -> torch.Tensor:
-        """Token ids to what enters the first layer, `[B, T, C]` in the compute type."""
+        """Token ids to the first layer's input, `[B, T, C]` in the compute type."""
         x_BTC: torch.Tensor = self.drop(F.embedding(ids_BT, self.embed_tokens.weight).to(self.compute_dtype))
         return x_BTC
 
     def hidden(self, ids_BT: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
-        """Token ids to the last layer's normalised states `[B, T, C]`, for a loss that makes its own logits."""
+        """Token ids to the normalised states `[B, T, C]` after the last layer."""
         start = cache.length if cache is not None else 0
         cos_TE, sin_TE = self.rotary.slice(start, ids_BT.shape[1], self.compute_dtype)
         x_BTC = self.embed(ids_BT)
@@ -247,10 +231,7 @@ class GPT(nn.Module):
         return normed_BTC
 
     def forward(self, ids_BT: torch.Tensor, cache: KVCache | None = None, *, last_only: bool = False) -> torch.Tensor:
-        """Token ids to float32 logits `[B, T, V]`, or `[B, 1, V]` of the last position only.
-
-        With a cache, the ids follow the positions that it holds, and it is extended by them.
-        """
+        """Token ids to float32 logits `[B, T, V]`, or `[B, 1, V]` of the last position only; extends the cache."""
         h_BTC = self.hidden(ids_BT, cache)
         if last_only:
             h_BTC = h_BTC[:, -1:]

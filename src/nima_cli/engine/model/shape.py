@@ -1,4 +1,4 @@
-"""The resolved shape of a model, with parameter and FLOP counts; torch-free, so that a header can be read without."""
+"""The resolved shape of a model, with parameter and FLOP counts; does not import torch."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from nima_cli.config.schema import ModelConfig
 from nima_cli.errors import ConfigError
 
-# A shape read from a file may not ask for more than this, whatever its header says.
+# Also of a shape in a file: its header may not claim all memory.
 MAX_PARAMETERS = 20_000_000_000
 _LIMITS = {
     "vocab_size": 1 << 20, "n_layers": 1024, "d_model": 1 << 16, "n_heads": 1024, "n_kv_heads": 1024,
@@ -16,7 +16,7 @@ _LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """Every number that fixes the tensors of a model."""
+    """Every number that fixes a model's tensors."""
 
     vocab_size: int
     n_layers: int
@@ -35,7 +35,7 @@ class ModelShape:
         return self.d_model // self.n_heads
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every parameter, in the model's own order, by arithmetic alone."""
+        """Name and shape of every parameter, in the order of `GPT.named_parameters`."""
         width, heads, groups = self.d_model, self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
         shapes: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (self.vocab_size, width)}
         for layer in range(self.n_layers):
@@ -58,7 +58,7 @@ class ModelShape:
         return shapes
 
     def parameters(self) -> int:
-        """Number of parameters, tied weights counted once; closed form, so that a hostile shape costs nothing."""
+        """Number of parameters, tied weights counted once; a closed form, so that a hostile shape costs nothing."""
         per_head_norms = 2 * self.head_dim if self.qk_norm else 0
         attention = 2 * self.d_model * self.head_dim * (self.n_heads + self.n_kv_heads) + per_head_norms
         block = attention + 3 * self.d_model * self.d_ff + 2 * self.d_model
@@ -66,7 +66,7 @@ class ModelShape:
         return self.n_layers * block + embeddings + self.d_model
 
     def flops_per_token(self) -> int:
-        """Floating-point operations to train on one token: 6 N_matmul + 12 L d T (PaLM, appendix B, 2204.02311)."""
+        """FLOPs to train on one token: 6 N_matmul + 12 L d T (PaLM, appendix B, 2204.02311)."""
         norms = self.n_layers * (2 * self.d_model + (2 * self.head_dim if self.qk_norm else 0)) + self.d_model
         lookups = 0 if self.tie_embeddings else self.vocab_size * self.d_model
         matmul = self.parameters() - norms - lookups
@@ -78,11 +78,7 @@ class ModelShape:
 
     @classmethod
     def from_dict(cls, values: Any) -> "ModelShape":
-        """Read a shape from untrusted values.
-
-        Raises:
-            ValueError: a key is missing, unknown, of the wrong type, or beyond any size this program trains.
-        """
+        """Read a shape from untrusted values; ValueError says what is wrong with them."""
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
             raise ValueError("the model shape does not have exactly its ten keys")
@@ -103,11 +99,7 @@ class ModelShape:
 
 
 def resolve(model: ModelConfig, vocab_size: int) -> ModelShape:
-    """Fill what the user left open: every number of the shape, for a tokenizer of `vocab_size` tokens.
-
-    Raises:
-        ConfigError: sizes are missing, or the model would be absurdly large.
-    """
+    """Resolve what the user left open; ConfigError if sizes are missing or the model would be absurdly large."""
     if model.n_layers is None or model.d_model is None or model.n_heads is None:
         raise ConfigError(
             "`model`: without a preset, `n_layers`, `d_model` and `n_heads` must be given", hint="or set `model.preset`"

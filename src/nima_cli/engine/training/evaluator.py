@@ -19,14 +19,7 @@ TOKENS_PER_BATCH = 8192
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Sums over a split and the figures made of them.
-
-    Attributes:
-        loss_sum: total cross-entropy, in nats.
-        tokens: targets that carry loss.
-        n_correct: targets that the most likely prediction got right.
-        bytes: UTF-8 bytes of text that those targets stand for (0 for boundary symbols).
-    """
+    """Sums over the targets of a split that carry loss (in nats, and UTF-8 bytes of text), and figures made of them."""
 
     loss_sum: float
     tokens: int
@@ -64,14 +57,11 @@ def evaluate(
     ranks: Ranks = SINGLE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Metrics:
-    """Measure `model` on a split: windows of one context, side by side, every token a target once.
-
-    Windows in which no token carries loss are left out.
+    """Measure `model` on the windows of a split in which a token carries loss; every token is a target once.
 
     Args:
-        byte_lengths_V: UTF-8 bytes that each token id stands for.
-        max_tokens: with a limit, windows spread evenly over the split are taken instead of all.
-        ranks: processes share the windows out; the sums are exact for any number of them.
+        byte_lengths_V: UTF-8 bytes of each token id.
+        max_tokens: take about so many, in windows spread evenly over the split, instead of all.
         progress: called with (windows done, windows in all) after each batch, equally often in every process.
 
     Raises:
@@ -79,7 +69,14 @@ def evaluate(
     """
     context = model.shape.context_length
     with ranks.raise_together():
-        windows = _pick(split, context, max_tokens)
+        carrying = split.windows_with_loss(context)
+        if not carrying:
+            raise DataError(
+                "no token of the split to evaluate on carries loss",
+                hint="with `data.loss: assistant` only answers do: prepare the data with conversations in each split, "
+                "or with `data.loss: all`",
+            )
+    windows = [carrying[index] for index in pick_windows(len(carrying), context, max_tokens)]
     mine = windows[ranks.rank :: ranks.world_size]
     most = math.ceil(len(windows) / ranks.world_size)
     device = model.embed_tokens.weight.device
@@ -99,19 +96,8 @@ def evaluate(
     return Metrics(loss_sum, int(tokens), int(n_correct), int(text_bytes))
 
 
-def _pick(split: TokenDataset, context_length: int, max_tokens: int | None) -> list[int]:
-    carrying = split.windows_with_loss(context_length)
-    if not carrying:
-        raise DataError(
-            "no token of the split to evaluate on carries loss",
-            hint="with `data.loss: assistant` only answers do: prepare the data with conversations in each split, or "
-            "with `data.loss: all`",
-        )
-    return [carrying[index] for index in pick_windows(len(carrying), context_length, max_tokens)]
-
-
 def _measure(model: GPT, batch: Batch, bytes_V: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The four sums over some windows."""
+    """The sums of `Metrics` over some windows."""
     h_BTC = model.hidden(batch.inputs_BT.to(device))
     targets_N = batch.targets_BT.flatten()
     loss_sum, n_correct = loss_and_correct(h_BTC.flatten(0, 1), model.head_weight_VC, targets_N.to(device))
@@ -121,6 +107,6 @@ def _measure(model: GPT, batch: Batch, bytes_V: torch.Tensor, device: torch.devi
 
 
 def pick_windows(count: int, context_length: int, max_tokens: int | None) -> list[int]:
-    """All window numbers, or about `max_tokens` worth of them spread evenly: the same ones every time."""
+    """All window numbers, or about `max_tokens` worth of them, spread evenly."""
     wanted = count if max_tokens is None else max(1, min(count, math.ceil(max_tokens / context_length)))
     return [index * count // wanted for index in range(wanted)]

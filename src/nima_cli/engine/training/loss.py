@@ -29,11 +29,10 @@ def linear_cross_entropy(
     Args:
         h_NC: hidden states, in the compute type.
         head_VC: output matrix; its gradient comes back in its own type.
-        targets_N: token ids, or `IGNORE`.
-        kernels: compute the softmax with these, where they can.
+        kernels: compute the softmax where they support the device and type.
 
     Returns:
-        A float32 scalar with gradients for `h_NC` and `head_VC`; backward can go through it once.
+        A float32 scalar that backward can go through once.
     """
     if kernels is not None and not kernels.supports(h_NC.device, h_NC.dtype):
         kernels = None
@@ -101,10 +100,7 @@ def _to_gradient_(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Ten
 def loss_and_correct(
     h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """For evaluation: the loss sum, and at how many positions the most likely token was right.
-
-    The sum is a float64 scalar on the CPU, because not every device has that type.
-    """
+    """For evaluation: the loss sum (float64, so on the CPU), and how many most likely tokens were right."""
     cast_VC = head_VC.to(h_NC.dtype)
     loss = torch.zeros((), dtype=torch.float64)
     n_correct = torch.zeros((), dtype=torch.int64, device=h_NC.device)

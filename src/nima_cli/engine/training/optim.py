@@ -13,7 +13,7 @@ gradient never reaches a weight and the host need not wait to know.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -33,34 +33,21 @@ ADAM_EPSILON = 1e-10
 # Embedding rows see few gradients and are many: they want larger steps than hidden matrices at Muon's scale.
 EMBEDDING_LR_FACTOR = 6.0
 
+Named = list[tuple[str, nn.Parameter]]
+
 
 class Muon:
-    """Muon over matrices, batched: all of one shape are updated in a few large products.
-
-    Attributes:
-        groups: shape to the matrices of that shape, by name.
-        momenta: shape to the momentum of this process's share of them.
-    """
+    """Muon over matrices, those of one shape in a few large products; `momenta` holds this process's share."""
 
     def __init__(
-        self,
-        named: Iterable[tuple[str, nn.Parameter]],
-        *,
-        weight_decay: float,
-        dtype: torch.dtype,
-        kernels: Kernels | None = None,
-        ranks: Ranks = SINGLE,
+        self, named: Named, decay: float, dtype: torch.dtype, kernels: Kernels | None = None, ranks: Ranks = SINGLE
     ) -> None:
-        self.weight_decay = weight_decay
-        self.dtype, self.kernels = dtype, kernels
-        self.ranks = ranks
-        self.groups: dict[torch.Size, list[tuple[str, nn.Parameter]]] = {}
+        self.decay, self.dtype, self.kernels, self.ranks = decay, dtype, kernels, ranks
+        self.groups: dict[torch.Size, Named] = {}
         for name, parameter in named:
             self.groups.setdefault(parameter.shape, []).append((name, parameter))
         self.momenta = {
-            shape: torch.zeros(
-                len(ranks.shard_range(len(group))), *shape, dtype=torch.float32, device=group[0][1].device
-            )
+            shape: torch.zeros(len(ranks.shard_range(len(group))), *shape, device=group[0][1].device)
             for shape, group in self.groups.items()
         }
 
@@ -72,11 +59,9 @@ class Muon:
         go = 1.0 - skipped
         for shape, group in self.groups.items():
             updates_KMN = self.ranks.gather(self._updates(shape, skipped), len(group))
-            scale = learning_rate * 0.2 * math.sqrt(max(shape))
-            updates_KMN *= -scale * go
-            decay = 1.0 - learning_rate * self.weight_decay * go
+            updates_KMN *= -(learning_rate * 0.2 * math.sqrt(max(shape))) * go
             parameters: list[torch.Tensor] = [parameter for _, parameter in group]
-            torch._foreach_mul_(parameters, decay)
+            torch._foreach_mul_(parameters, 1.0 - learning_rate * self.decay * go)
             torch._foreach_add_(parameters, updates_KMN.unbind())
 
     def _updates(self, shape: torch.Size, skipped: torch.Tensor) -> torch.Tensor:
@@ -92,7 +77,7 @@ class Muon:
         return orthogonalize(grads_KMN.lerp_(momentum_KMN, MUON_MOMENTUM), self.dtype, self.kernels)
 
     def state(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Parameter name to its `momentum`, from every process's share: all must call it."""
+        """Parameter name to its `momentum`; every process must call it."""
         found = {}
         for shape, group in self.groups.items():
             momenta_KMN = self.ranks.gather(self.momenta[shape], len(group))
@@ -101,7 +86,7 @@ class Muon:
         return found
 
     def load_state(self, state: dict[str, dict[str, torch.Tensor]]) -> None:
-        """Take back this process's share of what `state` gave; extra names are another optimizer's."""
+        """Take this process's share of what `state` gave; extra names are another optimizer's."""
         for shape, group in self.groups.items():
             mine = self.ranks.shard_range(len(group))
             for index, (name, _) in enumerate(group[mine.start : mine.stop]):
@@ -114,10 +99,9 @@ class AdamW:
     The update is called directly: `torch.optim.AdamW` imports torch's compiler at its first step, which takes seconds.
     """
 
-    def __init__(self, groups: list[tuple[list[tuple[str, nn.Parameter]], float, float]], *, fused: bool) -> None:
-        """`groups` holds (named parameters, factor on the learning rate, weight decay)."""
-        self.groups = groups
-        self.fused = fused
+    def __init__(self, groups: list[tuple[Named, float, float]], *, fused: bool) -> None:
+        """Make an optimizer of groups: (named parameters, factor on the learning rate, weight decay)."""
+        self.groups, self.fused = groups, fused
         self.moments = {
             name: {
                 "step": torch.zeros((), device=parameter.device if fused else "cpu"),
@@ -167,7 +151,7 @@ class AdamW:
 
 
 class Optimizer:
-    """What a run steps: Muon with AdamW for the rest, or AdamW alone."""
+    """The optimizer of a run: Muon with AdamW for the rest, or AdamW alone."""
 
     def __init__(
         self, model: GPT, training: TrainingConfig, kernels: Kernels | None = None, ranks: Ranks = SINGLE
@@ -184,32 +168,31 @@ class Optimizer:
         if training.optimizer == "muon":
             # bfloat16 where the run computes in it; float16's range is too small for the iteration's squares.
             dtype = torch.bfloat16 if model.compute_dtype is torch.bfloat16 else torch.float32
-            self.muon = Muon(matrices, weight_decay=decay, dtype=dtype, kernels=kernels, ranks=ranks)
+            self.muon = Muon(matrices, decay, dtype, kernels, ranks)
             self.adamw = AdamW([(tables, EMBEDDING_LR_FACTOR, embedding_decay), (norms, 1.0, 0.0)], fused=fused)
         else:
             groups = [(matrices, 1.0, decay), (tables, 1.0, embedding_decay), (norms, 1.0, 0.0)]
             self.adamw = AdamW(groups, fused=fused)
+        self._parts: list[Muon | AdamW] = [self.adamw] if self.muon is None else [self.muon, self.adamw]
         self.parameters = [parameter for _, parameter in named]
         self.learning_rate = 0.0
 
     def step(self, learning_rate: float, skipped: torch.Tensor) -> None:
         """Update every parameter from its gradient at this learning rate, then drop the gradients."""
         self.learning_rate = learning_rate
-        if self.muon is not None:
-            self.muon.step(learning_rate, skipped)
-        self.adamw.step(learning_rate, skipped)
+        for part in self._parts:
+            part.step(learning_rate, skipped)
         for parameter in self.parameters:
             parameter.grad = None
 
     def state(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Parameter name to its tensors, the form that a checkpoint keeps; every process must call it."""
-        return {**(self.muon.state() if self.muon is not None else {}), **self.adamw.state()}
+        """Parameter name to its tensors, as a checkpoint keeps them; every process must call it."""
+        return {name: kept for part in self._parts for name, kept in part.state().items()}
 
     def load_state(self, state: dict[str, dict[str, torch.Tensor]]) -> None:
         """Take back what `state` gave."""
-        if self.muon is not None:
-            self.muon.load_state(state)
-        self.adamw.load_state(state)
+        for part in self._parts:
+            part.load_state(state)
 
 
 class Ema:
@@ -227,13 +210,13 @@ class Ema:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take the weights in as they are after optimizer step `step` (the first is 1)."""
+        """Take in the weights after optimizer step `step` (the first is 1)."""
         weight = 1.0 - min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self._averages.values()), list(self._parameters.values()), weight)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside the block the model has the averages for weights."""
+        """Exchange weights and averages for the block."""
         self._swap()
         try:
             yield

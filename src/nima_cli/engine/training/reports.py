@@ -1,14 +1,17 @@
-"""The event that begins a run and the error that ends a diverged one, made from its state."""
+"""What a run tells, made from its state: how it begins, its text samples, how it diverged."""
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nima_cli import __version__
 from nima_cli.engine.data.store.inspection import source_mix
+from nima_cli.engine.inference.sampling import SamplingParams
+from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.kernels.trust import precision
 from nima_cli.engine.training.state import RunState
 from nima_cli.errors import DivergedError
-from nima_cli.events import RunStarted
+from nima_cli.events import RunStarted, SampleDrawn
 
 # What computes a run, by what its state calls it.
 COMPILED = {
@@ -21,7 +24,7 @@ _SHOWN = 5
 
 
 def run_started(state: RunState, run_dir: Path) -> RunStarted:
-    """What this process is about to do."""
+    """The event that begins a run."""
     return RunStarted(
         run_dir=run_dir,
         data=state.dataset.folder,
@@ -41,14 +44,27 @@ def run_started(state: RunState, run_dir: Path) -> RunStarted:
     )
 
 
-def diverged(state: RunState, what: str, *, steps: int, good: int | None) -> DivergedError:
-    """The end of a run that left the finite numbers, with what a person needs to look into it.
+def draw_samples(state: RunState, *, should_stop: Callable[[], bool]) -> Iterator[SampleDrawn]:
+    """Continue each configured prompt with a generator of its own; `should_stop`, polled between tokens, ends it."""
+    config, was_training = state.config.evaluation.generation, state.model.training
+    generator = TextGenerator(state.model, state.dataset.tokenizer)
+    sampling = SamplingParams(config.temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty)
+    try:
+        for prompt in config.prompts:
+            ids = generator.encode_prompt(prompt)
+            for number in range(config.num_samples):
+                seed, text = state.config.training.seed + number, ""
+                for piece in generator.stream(ids, sampling=sampling, max_new_tokens=config.max_length, seed=seed):
+                    if should_stop():
+                        return
+                    text += piece
+                yield SampleDrawn(step=state.step, prompt=prompt, text=text)
+    finally:
+        state.model.train(was_training)
 
-    Args:
-        what: was not finite.
-        steps: the last ones, whose sequences are named.
-        good: step of the last good checkpoint, if there is one.
-    """
+
+def diverged(state: RunState, what: str, *, steps: int, good: int | None) -> DivergedError:
+    """The error that ends a run: what was not finite, in which of the last `steps`, and the `good` step on disk."""
     plan = state.plan
     rows = range(max(0, state.step - steps) * plan.sequences_per_step, state.step * plan.sequences_per_step)
     seed = state.config.training.seed

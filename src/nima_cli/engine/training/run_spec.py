@@ -1,4 +1,4 @@
-"""The settings of a run, made once before it starts: complete configuration, shape of the model, plan of the steps."""
+"""The settings of a run, made once before it starts: complete configuration, model shape, plan of the steps."""
 
 import math
 from dataclasses import dataclass
@@ -17,15 +17,7 @@ _DEFAULT_EVAL_STEPS = 500
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """Every number that the loop needs.
-
-    Attributes:
-        batch_size: sequences of one context length in a forward pass, over all processes.
-        sequences_per_step: the same in an optimizer step, over all its forward passes.
-        sequences_per_epoch: sequences that cover the train split once.
-        total_steps: optimizer steps of the whole run.
-        notes: what the user should hear about before it starts.
-    """
+    """Every number that the loop needs; a sequence has one context length, a batch is that of all processes."""
 
     batch_size: int
     sequences_per_step: int
@@ -60,7 +52,7 @@ class RunPlan:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What a run is; `config` holds a value for every setting that was left open."""
+    """What a run is; its `config` leaves nothing open."""
 
     config: Config
     shape: ModelShape
@@ -73,9 +65,8 @@ def make_run_spec(
     """Choose what the config leaves open and lay out the run; a complete config stays as it is.
 
     Args:
-        dataset: None while it is not prepared; the plan then covers a single step.
+        dataset: None while it is not prepared: `vocab_size` then stands for it, and the plan covers a single step.
         world_size: processes that share each batch.
-        vocab_size: assumed without a dataset.
 
     Raises:
         ConfigError: the batch cannot be shared out, or sizes of the model are missing.
@@ -84,22 +75,11 @@ def make_run_spec(
     split = dataset.split("train") if dataset is not None else None
     config = resolve_defaults(config, shape, train_tokens=split.tokens if split is not None else 0)
     sequences = split.rows_per_epoch(shape.context_length) if split is not None else 1
-    plan = make_plan(
-        config.training, context_length=shape.context_length, sequences_per_epoch=sequences, world_size=world_size
-    )
-    return RunSpec(config, shape, plan)
+    return RunSpec(config, shape, make_plan(config.training, shape.context_length, sequences, world_size))
 
 
-def make_plan(
-    training: TrainingConfig, *, context_length: int, sequences_per_epoch: int, world_size: int = 1
-) -> RunPlan:
-    """Lay out a run whose settings are complete.
-
-    `batch_size * gradient_accumulation_steps` is the batch of the whole run: with several processes each takes a share.
-
-    Raises:
-        ConfigError: the batch cannot be shared out evenly.
-    """
+def make_plan(training: TrainingConfig, context_length: int, sequences_per_epoch: int, world_size: int = 1) -> RunPlan:
+    """Lay out a run whose settings are complete; processes share each batch evenly, or it is a ConfigError."""
     assert training.batch_size is not None
     assert training.epochs is not None
     assert training.learning_rate is not None
@@ -110,8 +90,7 @@ def make_plan(
         )
     sequences_per_step = training.batch_size * training.gradient_accumulation_steps
     total_steps = max(1, math.ceil(round(training.epochs * sequences_per_epoch, 6) / sequences_per_step))
-    if training.max_steps is not None:
-        total_steps = min(total_steps, training.max_steps)
+    total_steps = min(total_steps, training.max_steps or total_steps)
     warmup_steps, notes = _warmup(training, total_steps)
     eval_steps = training.eval_steps or min(_DEFAULT_EVAL_STEPS, max(1, math.ceil(total_steps / 10)))
     return RunPlan(
@@ -123,9 +102,7 @@ def make_plan(
         eval_steps=eval_steps,
         save_steps=training.save_steps or eval_steps,
         log_steps=training.log_steps,
-        schedule=Schedule(
-            training.lr_scheduler, training.learning_rate, training.min_lr, warmup_steps, total_steps=total_steps
-        ),
+        schedule=Schedule(training.lr_scheduler, training.learning_rate, training.min_lr, warmup_steps, total_steps),
         notes=notes,
     )
 

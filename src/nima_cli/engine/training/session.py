@@ -1,4 +1,4 @@
-"""One process's part of `nima train`, from paths to events: opens data, takes the run directory, resumes, trains."""
+"""One process's part of a run, from paths to events: opens data, takes the run directory, resumes, trains."""
 
 import hashlib
 import json
@@ -41,13 +41,10 @@ class Session:
     """What to run, in plain values that travel to another process.
 
     Attributes:
-        config: what the user decided.
-        data_dir: a prepared dataset.
-        run_dir: where the run lives.
-        resume: the checkpoint to go on from; of this run, or of another that this one branches off from.
+        resume: the checkpoint to go on from, of this run or of one that it branches off from.
         init_from: a checkpoint whose weights a new run starts with.
-        allow_data_change: go on although the dataset is another one than before.
-        compiled: where compiled programs are kept, on the machine that reads this; None trains without.
+        allow_data_change: resume with another dataset.
+        compiled: the folder of compiled programs; None trains without.
     """
 
     config: Config
@@ -59,13 +56,13 @@ class Session:
     compiled: Path | None = None
 
     def to_json(self) -> str:
-        """As text for another process, which may run on another machine."""
+        """Text for another process, maybe on another machine."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return json.dumps({**values, "config": self.config.model_dump(mode="json")}, default=str)
 
     @classmethod
     def from_json(cls, text: str) -> "Session":
-        """What `to_json` gave."""
+        """Read what `to_json` gave."""
         values = json.loads(text)
         for name in ("data_dir", "run_dir", "resume", "init_from", "compiled"):
             values[name] = Path(values[name]) if values[name] is not None else None
@@ -74,7 +71,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """A session whose files have been read and found to fit each other."""
+    """A session whose files are read and fit each other."""
 
     session: Session
     spec: RunSpec
@@ -85,10 +82,14 @@ class OpenSession:
     @property
     def already_ended(self) -> RunEnded | None:
         """How the run ended, when the checkpoint to resume from leaves nothing to train; else None."""
-        if self.resume is None or self._last_is_behind:
+        if self.resume is None or self.session.resume is None:
             return None
         header = self.resume.header
         step, best = int(header.get("step", 0)), Best.from_dict(header.get("best", {}))
+        if self.session.resume.name != LAST:
+            last = step_of(self.session.run_dir / LAST)
+            if last is not None and last < step:  # killed between saving the best and the last
+                return None
         total = self.spec.plan.total_steps
         evaluated = header.get("evaluated_step") == step  # else it was stopped before it could
         if step > total or (step == total and evaluated):
@@ -96,16 +97,6 @@ class OpenSession:
         if EarlyStopping(self.spec.config.training.early_stopping, best).out_of_patience:
             return RunEnded("early_stopped", step, best.loss, best.step)
         return None
-
-    @property
-    def _last_is_behind(self) -> bool:
-        """Whether the run was killed between saving the best, which it goes on from, and the last."""
-        assert self.session.resume is not None
-        assert self.resume is not None
-        if self.session.resume.name == LAST:
-            return False
-        last = step_of(self.session.run_dir / LAST)
-        return last is not None and last < int(self.resume.header.get("step", 0))
 
 
 def open_session(
@@ -119,13 +110,12 @@ def open_session(
     """Read the dataset and the checkpoints, and check that they belong together; writes nothing.
 
     Args:
-        world_size: processes that will train together.
         check_data: compare the dataset's files with their hashes; one process of each machine is enough.
-        resume: the checkpoint of that name, where it has been loaded already.
+        resume: the session's checkpoint, where it has been loaded already.
         init_from: the same.
 
     Raises:
-        NimaError: something is missing, damaged or of another run; says which and what to do.
+        NimaError: something is missing, damaged or of another run.
     """
     dataset = open_dataset(session.data_dir, check=check_data)
     spec = make_run_spec(session.config, dataset, world_size)
@@ -151,7 +141,7 @@ def train(
         NimaError: the machine does not allow it, or training diverged.
     """
     session, spec, config = opened.session, opened.spec, opened.spec.config
-    device, trusted = _device(session, ranks)
+    device, trusted = training_device(session.config, ranks, session.compiled)
     ranks = ranks.linked(device.device, config.hardware.backend)
     if device.device.type == "cpu":
         keep_freed_memory()
@@ -196,50 +186,44 @@ def train(
 
 
 def training_device(config: Config, ranks: Ranks, compiled: Path | None) -> tuple[Device, Trusted]:
-    """What this process computes with: a device, and kernels where they are wanted and can be trusted."""
-    ids = config.hardware.gpu_ids
-    if ids and ranks.local_rank >= len(ids):
-        raise DeviceError(f"`hardware.gpu_ids` names {len(ids)} GPUs for {ranks.local_world_size} processes")
-    index = ids[ranks.local_rank] if ids else ranks.local_rank
-    device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
-    return device, trusted_kernels(device, config, compiled, linear_cross_entropy)
+    """The device of this process, and kernels where they are wanted and can be trusted.
 
-
-def _device(session: Session, ranks: Ranks) -> tuple[Device, Trusted]:
-    """`training_device`, where the first process of each machine compiles for it, and the others find the programs."""
-    found = None
+    The first process of each machine compiles them, then the others find the programs.
+    """
+    found, ids = None, config.hardware.gpu_ids
     for turn in (ranks.local_rank == 0, ranks.local_rank != 0):
         with ranks.raise_together():
             if turn:
-                found = training_device(session.config, ranks, session.compiled)
+                if ids and ranks.local_rank >= len(ids):
+                    raise DeviceError(
+                        f"`hardware.gpu_ids` names {len(ids)} GPUs for {ranks.local_world_size} processes"
+                    )
+                index = ids[ranks.local_rank] if ids else ranks.local_rank
+                device = pick_device(config.hardware.device, config.training.use_mixed_precision, index)
+                found = device, trusted_kernels(device, config, compiled, linear_cross_entropy)
     assert found is not None, "one of the turns is this process's"
     return found
 
 
 def _fit(opened: OpenSession, device: Device, kernels: Kernels | None, ranks: Ranks) -> tuple[int, list[Note]]:
-    """The micro-batches to begin with, and what to tell of what the run needs; refuses one that cannot fit."""
+    """The micro-batches to begin with and notes on memory; refuses a run that cannot fit."""
     spec, config = opened.spec, opened.spec.config
     available = available_memory(device.device, processes=ranks.local_world_size)
     if available is not None and device.device.type == "cpu":
-        loaded = [checkpoint.nbytes() for checkpoint in (opened.resume, opened.init_from) if checkpoint is not None]
-        available -= sum(loaded)  # they stay in memory
+        available -= sum(one.nbytes() for one in (opened.resume, opened.init_from) if one is not None)  # stay loaded
     found = fit(config, spec.shape, means_of(device, kernels, processes=ranks.world_size), available)
     check_fit(found, config)
     return first_micro_batches(found, config), list(fit_notes(found, config, spec.plan, processes=ranks.world_size))
 
 
 def check_room(run_dir: Path, one: int, config: Config) -> None:
-    """Refuse a disk without room for the checkpoints to keep and one more, of `one` bytes each.
-
-    Raises:
-        ResourceError: the disk has less.
-    """
+    """Refuse a disk without room for the checkpoints to keep and one more, of `one` bytes each."""
     there = sum(path.stat().st_size for path in checkpoint_files(run_dir))
     check_free_space(run_dir, max(one, (config.training.save_total_limit + 2) * one - there))
 
 
 def _take_over(session: Session, trainer: Trainer) -> list[Note]:
-    """Prepare the run directory, whose lock is held, for the trainer to go on."""
+    """Prepare the locked run directory for the trainer."""
     for folder in (session.run_dir, session.run_dir / "plots"):
         sweep_temporary(folder)
     if session.resume is not None and not session.run_dir.samefile(session.resume.parent):

@@ -1,4 +1,4 @@
-"""Everything that a run changes as it goes, how it becomes a checkpoint and how it comes back."""
+"""Everything that a run changes as it goes, to and from a checkpoint."""
 
 import dataclasses
 from typing import Literal
@@ -21,7 +21,7 @@ from nima_cli.engine.training.stopping import Best, EarlyStopping
 
 
 def build_model(spec: RunSpec, device: Device) -> GPT:
-    """The model of a run on the CPU, without weights."""
+    """Make the model of a run on the CPU, without weights."""
     return GPT(spec.shape, dropout=spec.config.model.dropout, compute_dtype=device.dtype)
 
 
@@ -31,13 +31,11 @@ class RunState:
     Args:
         resume: a checkpoint of this run to go on from.
         init_from: a checkpoint whose weights a new run starts with.
-        rollbacks: how often the run has gone back by now; None takes what the checkpoint says.
-        micro_batches: to compute each batch in, at least.
-        kernels: compiled for training on this processor; None is torch alone.
+        rollbacks: of the run until now; None takes what the checkpoint says.
+        micro_batches: the fewest to compute each batch in.
 
     Attributes:
-        compiled: what compiled the programs that train: nima its `kernels` or `int8 kernels`, `torch` the layers, or
-            None.
+        compiled: `kernels`, `int8 kernels`, `torch` (it compiles the layers) or None.
     """
 
     def __init__(
@@ -58,8 +56,8 @@ class RunState:
         self.train_split = dataset.split("train")
         header = resume.header if resume is not None else {}
         training = spec.config.training
-        model = self._start_model(build_model(spec, device), resume, init_from)
-        self.model, self.compiled = convert(model, self._conversion())
+        self.model = self._start_model(build_model(spec, device), resume, init_from)
+        self.compiled = convert(self.model, self._conversion())
         micro_batches = max(micro_batches, int(header.get("parts", 1)))
         self.train_step = TrainStep(
             self.model, training, device, kernels=kernels, ranks=ranks, micro_batches=micro_batches
@@ -98,7 +96,7 @@ class RunState:
             scale.value, scale.calm_steps = float(saved["value"]), int(saved["calm_steps"])
 
     def _conversion(self) -> Kernels | Literal["torch"] | None:
-        """How the model is made faster: by what the run is, so that a run that is resumed computes as before."""
+        """Choose what makes the model faster by the run alone, so that a resumed one computes as before."""
         if self.kernels is not None:
             return self.kernels
         wanted = self.config.hardware.compiler
@@ -108,11 +106,11 @@ class RunState:
 
     @property
     def next_learning_rate(self) -> float:
-        """Of the step to come: the schedule's, halved for each time that the run has gone back."""
+        """The schedule's rate for the next step, halved by each rollback."""
         return self.plan.schedule(self.step + 1) * 0.5**self.rollbacks
 
     def take_step(self) -> None:
-        """Do the next optimizer step on this process's share of its sequences."""
+        """Take the next optimizer step on this process's share of its sequences."""
         context, seed = self.plan.context_length, self.config.training.seed
         sequences = self._next_sequences()
         batches = [self.train_split.batch(numbers, context_length=context, seed=seed) for numbers in sequences]
@@ -124,7 +122,7 @@ class RunState:
             self.ema.update(self.step)
 
     def _next_sequences(self) -> list[range]:
-        """Numbers of this process's sequences in each batch; those of a step depend on nothing but its number."""
+        """Numbers of this process's sequences in each batch: a pure function of the step."""
         plan, share = self.plan, self.plan.batch_size // self.ranks.world_size
         first = self.step * plan.sequences_per_step + self.ranks.rank * share
         starts = [first + batch * plan.batch_size for batch in range(plan.accumulation)]
@@ -132,20 +130,17 @@ class RunState:
 
     @property
     def is_diverged(self) -> bool:
-        """Whether too many steps in a row were skipped; waits for the device.
-
-        In float16 skipped steps are how the loss scale is found, so there the scale alone decides.
-        """
+        """Whether too many steps in a row were skipped or, in float16, the loss scale is lost; waits for the device."""
         scale = self.train_step.loss_scale
         return scale.is_lost if scale is not None else self.meter.skipped_in_a_row >= PATIENCE
 
     def weights_are_finite(self) -> bool:
-        """Whether they may be written: no checkpoint on disk ever holds anything else."""
+        """Whether the weights may be written: no checkpoint on disk ever holds others."""
         norms = torch._foreach_norm(list(self.model.parameters()))
         return bool(torch.isfinite(torch.stack(norms)).all())
 
     def checkpoint(self) -> Checkpoint:
-        """The whole state; every process must call it."""
+        """Gather the whole state; every process must call it."""
         scale = self.train_step.loss_scale
         header = {
             "config": self.config.model_dump(mode="json"),

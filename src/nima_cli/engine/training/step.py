@@ -30,7 +30,7 @@ class LossScale:
         return self.value < 1.0
 
     def update(self, overflow: bool) -> None:
-        """Take the outcome of one step."""
+        """Adapt to the outcome of one step."""
         if overflow:
             self.value, self.calm_steps = self.value / 2, 0
             return
@@ -41,13 +41,12 @@ class LossScale:
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """The results of a step, still on the device so that the host need not wait; the same in every process.
+    """The results of a step, the same in every process, still on the device so that the host need not wait.
 
     Attributes:
-        loss_sum: nats summed over all tokens of the step.
-        tokens: positions that carried loss.
-        grad_norm: of the whole gradient, before clipping.
-        skipped: 1 where there was no update because the loss or the gradient was not finite.
+        loss_sum: nats over all `tokens` that carry loss.
+        grad_norm: before clipping.
+        skipped: 1 where the loss or the gradient was not finite, else 0.
     """
 
     loss_sum: torch.Tensor
@@ -59,12 +58,8 @@ class StepOutcome:
 class TrainStep:
     """Turns the batches of a step into one update of the weights.
 
-    The gradient is that of the mean loss over all tokens of all batches of all processes, so that accumulation and the
-    number of processes do not change it.
-
-    Attributes:
-        micro_batches: in which each batch is computed, because the whole did not fit; more of them round sums
-            differently, and change nothing else.
+    The gradient is that of the mean loss over all tokens of all batches of all processes: accumulation, the number of
+    processes and `micro_batches`, which grow when memory runs out, change only how sums round.
     """
 
     def __init__(
@@ -77,7 +72,6 @@ class TrainStep:
         ranks: Ranks = SINGLE,
         micro_batches: int = 1,
     ) -> None:
-        """Make the optimizer of a model that lies on its device; `kernels` compute the loss and orthogonalise."""
         self.model, self.device, self.kernels, self.ranks = model, device, kernels, ranks
         self.optimizer = Optimizer(model, training, kernels, ranks)
         self.seed, self.max_grad_norm = training.seed, training.max_grad_norm
@@ -87,12 +81,7 @@ class TrainStep:
     def __call__(
         self, batches: Sequence[Batch], *, sequences: Sequence[Sequence[int]], learning_rate: float
     ) -> StepOutcome:
-        """Run one optimizer step.
-
-        Args:
-            batches: this process's share of each batch.
-            sequences: the numbers of the sequences of each, which their dropout depends on.
-        """
+        """Run one optimizer step on this process's share of each batch; dropout depends on the sequences' numbers."""
         self.model.train()
         tokens = self.ranks.sum_int(sum(int((batch.targets_BT != IGNORE).sum()) for batch in batches))
         scale = self.loss_scale.value if self.loss_scale is not None else 1.0
@@ -104,7 +93,7 @@ class TrainStep:
         return StepOutcome(loss_sum, tokens, grad_norm, skipped)
 
     def _backward(self, batches: Sequence[Batch], sequences: Sequence[Sequence[int]], factor: float) -> torch.Tensor:
-        """Leave the gradient of all batches in the parameters; returns the loss sum."""
+        """Leave the gradient in the parameters and return the loss sum; halve micro-batches until they fit."""
         largest = max(len(batch.inputs_BT) for batch in batches)
         while True:
             try:
@@ -125,17 +114,12 @@ class TrainStep:
             for start in range(0, len(numbers), size):
                 micro = slice(start, start + size)
                 self.model.drop.seed(self.seed, numbers[micro], self.device.device)
-                loss = self._loss(Batch(batch.inputs_BT[micro], batch.targets_BT[micro]))
+                h_BTC = self.model.hidden(batch.inputs_BT[micro].to(self.device.device, non_blocking=True))
+                targets_N = batch.targets_BT[micro].to(self.device.device, non_blocking=True).flatten()
+                loss = linear_cross_entropy(h_BTC.flatten(0, 1), self.model.head_weight_VC, targets_N, self.kernels)
                 (loss * factor).backward()  # type: ignore[no-untyped-call]
                 loss_sum += loss.detach()
         return loss_sum
-
-    def _loss(self, batch: Batch) -> torch.Tensor:
-        inputs_BT = batch.inputs_BT.to(self.device.device, non_blocking=True)
-        targets_BT = batch.targets_BT.to(self.device.device, non_blocking=True)
-        h_BTC = self.model.hidden(inputs_BT)
-        targets_N = targets_BT.flatten()
-        return linear_cross_entropy(h_BTC.flatten(0, 1), self.model.head_weight_VC, targets_N, self.kernels)
 
     def _finish_gradients(self, scale: float, loss_sum: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum over processes, unscale, clip; returns the norm before clipping, and 1.0 if not finite, else 0.0."""

@@ -11,13 +11,7 @@ from nima_cli.events import perplexity
 
 @dataclass(slots=True)
 class Best:
-    """The best evaluation so far and how many have passed since.
-
-    Attributes:
-        value: of the watched metric, or None before the first finite one.
-        loss: nats per token at that evaluation, infinity before it.
-        waited: evaluations since, of those that count.
-    """
+    """The best evaluation so far: the watched metric's value, the loss, and how many that count have passed since."""
 
     value: float | None = None
     loss: float = math.inf
@@ -25,35 +19,27 @@ class Best:
     waited: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Strict JSON for a checkpoint header."""
+        """Strict JSON: no infinity."""
         return {**asdict(self), "loss": self.loss if math.isfinite(self.loss) else None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Best":
-        """What `to_dict` gave."""
-        loss = values.get("loss")
-        return cls(
-            values.get("value"),
-            math.inf if loss is None else float(loss),
-            int(values.get("step", 0)),
-            int(values.get("waited", 0)),
-        )
+        """Read what `to_dict` gave."""
+        loss, (step, waited) = values.get("loss"), (int(values.get(key, 0)) for key in ("step", "waited"))
+        return cls(values.get("value"), math.inf if loss is None else float(loss), step, waited)
 
 
 class EarlyStopping:
     """Takes evaluations, remembers the best, says when patience has run out."""
 
     def __init__(self, config: EarlyStoppingConfig, best: Best | None = None) -> None:
-        self.config = config
-        self.best = best or Best()
+        self.config, self.best = config, best or Best()
 
     def take(self, metrics: Metrics, step: int, *, train_loss: float = math.nan, counts: bool = True) -> bool:
-        """Whether this evaluation is the best so far; a value that is not finite never is.
+        """Whether this evaluation is the best so far and finite; if not, and it `counts`, it uses up patience.
 
         Args:
-            metrics: of the validation split.
             train_loss: mean over the steps since the evaluation before.
-            counts: whether it uses up patience.
         """
         value = {
             "val_loss": metrics.loss,
@@ -63,7 +49,12 @@ class EarlyStopping:
             "train_loss": train_loss,
             "train_perplexity": perplexity(train_loss),
         }[self.config.metric]
-        if not math.isfinite(value) or not self._improves(value):
+        improves = self.best.value is None
+        if self.best.value is not None:
+            lower_is_better = (self.config.mode or METRIC_MODES[self.config.metric]) == "min"
+            gain = self.best.value - value if lower_is_better else value - self.best.value
+            improves = gain > self.config.min_delta
+        if not math.isfinite(value) or not improves:
             self.best.waited += int(counts)
             return False
         self.best = Best(value=value, loss=metrics.loss, step=step)
@@ -73,10 +64,3 @@ class EarlyStopping:
     def out_of_patience(self) -> bool:
         """Whether the run should end now."""
         return self.config.enabled and self.best.waited >= self.config.patience
-
-    def _improves(self, value: float) -> bool:
-        if self.best.value is None:
-            return True
-        lower_is_better = (self.config.mode or METRIC_MODES[self.config.metric]) == "min"
-        gain = self.best.value - value if lower_is_better else value - self.best.value
-        return gain > self.config.min_delta

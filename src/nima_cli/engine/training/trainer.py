@@ -16,12 +16,10 @@ from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.evaluator import Metrics, evaluate
 from nima_cli.engine.training.meter import PATIENCE
-from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.planning.out_of_memory import describe_micro_batches, explained
-from nima_cli.engine.training.reports import diverged, run_started
+from nima_cli.engine.training.reports import diverged, draw_samples, run_started
 from nima_cli.engine.training.resume.saver import Saver
 from nima_cli.engine.training.run_spec import RunSpec
-from nima_cli.engine.training.samples import draw_samples
 from nima_cli.engine.training.state import RunState
 from nima_cli.errors import CheckpointError, ResourceError
 from nima_cli.events import EvalDone, Event, Note, Progress, RolledBack, RunEnded, StepDone
@@ -35,17 +33,12 @@ class Trainer:
     """One process's part of one run.
 
     Args:
-        spec: what the run is.
-        dataset: what to learn from.
-        run_dir: where checkpoints go; it exists and is this run's alone.
-        device: where and in which type to compute.
+        run_dir: an existing folder that is this run's alone.
         resume: a checkpoint of this run to go on from.
         init_from: a checkpoint whose weights to start a new run with.
-        ranks: this process's place among those that train together.
-        micro_batches: to compute each batch in, at least, because more does not fit into memory.
-        kernels: compiled for training on this processor; None is torch alone.
-        should_stop: asked at every step; a reason (`INT`, `TERM`) ends the run after a save.
-        should_save: asked at every step; true saves and goes on.
+        micro_batches: the fewest to compute each batch in.
+        should_stop: polled at every step; a reason (`INT`, `TERM`) ends the run after a save.
+        should_save: polled at every step.
     """
 
     def __init__(
@@ -80,20 +73,15 @@ class Trainer:
 
     @property
     def model(self) -> GPT:
-        """What is being trained."""
+        """The model in training."""
         return self.state.model
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """What steps it."""
-        return self.state.optimizer
 
     def run(self) -> Iterator[Event]:
         """Train to the end of the plan, early stopping, or a request to stop.
 
         Raises:
             DivergedError: too many steps in a row were not finite; what is on disk is finite.
-            ResourceError: the newest checkpoint could not be written; told after the end.
+            ResourceError: the newest checkpoint could not be written; raised after the last event.
         """
         yield run_started(self.state, self.run_dir)
         yield from (Note("warning", note) for note in self.plan.notes)
@@ -125,14 +113,14 @@ class Trainer:
         return due and self.state.evaluated_step != self.step
 
     def _finish_last_part(self) -> Iterator[Event]:
-        """Do what a part of the run that was stopped or killed left undone: an evaluation, or the last save."""
+        """Make up for the evaluation or the last save that a stopped or killed process left undone."""
         if self.step and self._evaluation_due:
             yield from self._evaluate_and_save(last=True)
         elif self._is_over and self.ranks.max_int(int(self.ranks.is_first and self._saver.is_behind(self.step))):
             yield from self._save(LAST)
 
     def _take_step(self) -> Iterator[Event]:
-        """Take one optimizer step and report it; when the run diverges, roll back or end."""
+        """Take one optimizer step and report it; roll back or end when the run diverges."""
         micro_batches = self.state.train_step.micro_batches
         self.dataset.verification.require()
         self.state.take_step()
@@ -163,7 +151,7 @@ class Trainer:
         )
 
     def _poll_requests(self) -> bool:
-        """Agree with the other processes on whether to stop, and return whether to save."""
+        """Agree with all processes on whether to stop; returns whether to save."""
         request = self.ranks.max_int(2 if self._should_stop() is not None else int(self._should_save()))
         self._stop = request == 2
         return request == 1
@@ -173,7 +161,7 @@ class Trainer:
         return self._stop
 
     def _evaluate_and_save(self, *, last: bool) -> Iterator[Event]:
-        """Evaluate, save (`last`: not only a best), and only then let the model write, which may take long."""
+        """Evaluate, save (`last`: not only a best), and only then draw samples, which may take long."""
         before = self.state.stopping.best
         try:
             best = yield from self._evaluate()
@@ -191,9 +179,10 @@ class Trainer:
             yield from self._save(LAST)
 
     def _evaluate(self) -> Generator[Event, None, bool]:
-        """Evaluate and report it before anything is saved, so that a run that goes on from the file reports it once.
+        """Report an evaluation before anything is saved, so that a resume does not repeat it; returns whether best.
 
-        Returns whether this is the best so far; `_StopRequestedError` cuts it short.
+        Raises:
+            _StopRequestedError: a request to stop cut it short.
         """
         state, measured = self.state, {"val": self._measure()}
         if state.ema is not None:
@@ -234,7 +223,7 @@ class Trainer:
             )
 
     def _stop_evaluation(self, done: int, total: int) -> None:
-        """Called between two batches of an evaluation, which is repeated as a whole after the resume."""
+        """Cut an evaluation short between two batches; a resume repeats the whole."""
         if done < total and self._poll_stop():
             raise _StopRequestedError
 
@@ -244,11 +233,7 @@ class Trainer:
         self.ranks.barrier()
 
     def _save(self, name: str, *, is_best: bool = False) -> Generator[Event, None, bool]:
-        """Write a checkpoint; every process waits for the first, which alone writes. Returns whether it is on disk.
-
-        Args:
-            is_best: the best was saved at this very step, and the last is the same file.
-        """
+        """Let the first process write a checkpoint, or link the last to `is_best`; returns whether it is on disk."""
         if not self.state.weights_are_finite():
             yield from self._diverge("the weights are not finite")
         checkpoint = None if is_best else self.state.checkpoint()
@@ -261,7 +246,7 @@ class Trainer:
         return not self.ranks.max_int(int(failed), slow=True)
 
     def _look_for_divergence(self) -> Iterator[Event]:
-        """Report skipped steps; after too many in a row, roll back as often as allowed, then end."""
+        """Report skipped steps; after too many in a row, roll back as often as allowed, then raise."""
         skipped, scale = self.state.meter.skipped, self.state.train_step.loss_scale
         if skipped > self._skipped_told:
             self._skipped_told = skipped
@@ -278,10 +263,7 @@ class Trainer:
             yield from self._diverge(what, steps=PATIENCE)
 
     def _roll_back(self, what: str) -> Iterator[Event]:
-        """Go back to the last good checkpoint, or to the start, with half the learning rate from there on.
-
-        Deterministic: a process that dies on the way and is resumed takes the same turn again.
-        """
+        """Go back to the last good checkpoint, or to the start, with half the learning rate; deterministic."""
         failed, rollbacks = self.step, self.state.rollbacks + 1
         try:
             checkpoint, init_from = checkpoints.newest_valid(self.run_dir)[1], None
@@ -299,7 +281,7 @@ class Trainer:
         self.state.meter.start()
 
     def _diverge(self, what: str, steps: int = 1) -> Iterator[Event]:
-        """End the run, naming the last `steps` steps and what is left."""
+        """Raise what ends the run, naming the last `steps` steps and the newest checkpoint."""
         on_disk = [step for step in map(step_of, checkpoint_files(self.run_dir)) if step is not None]
         error = diverged(self.state, what, steps=steps, good=max(on_disk, default=None))
         yield self._ended("diverged")

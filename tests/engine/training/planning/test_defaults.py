@@ -174,6 +174,6 @@ def test_a_run_keeps_what_was_chosen_for_it(tiny_dataset: Path, tmp_path: Path) 
     assert trainer.config == chosen != config
     assert trainer.state.checkpoint().header["config"] == chosen.model_dump(mode="json")
     assert trainer.state.optimizer.muon is not None
-    assert trainer.state.optimizer.muon.weight_decay == chosen.training.weight_decay
+    assert trainer.state.optimizer.muon.decay == chosen.training.weight_decay
     assert trainer.state.optimizer.adamw.groups[0][2] == chosen.training.embedding_weight_decay
     assert trainer.state.plan.schedule.peak == chosen.training.learning_rate

@@ -33,11 +33,7 @@ _SHUTDOWN_SECONDS = 300
 
 
 def process_count(hardware: HardwareConfig) -> int:
-    """Processes that `hardware` asks for: one per entry of `gpu_ids`, else one per GPU.
-
-    Raises:
-        DeviceError: the machine does not have what is asked for.
-    """
+    """Count one process per entry of `gpu_ids`, else one per GPU; what the machine lacks is a DeviceError."""
     if not hardware.distributed:
         return 1
     on_gpu = hardware.device == "cuda" or (hardware.device == "auto" and torch.cuda.is_available())
@@ -56,7 +52,7 @@ def process_count(hardware: HardwareConfig) -> int:
 
 
 def unused_settings(hardware: HardwareConfig, device: torch.device, *, processes: int) -> Iterator[Note]:
-    """Settings of `hardware` that this run does not use; shared files are written for other machines too."""
+    """Tell settings of `hardware` that this run does not use, as in files written for other machines too."""
     if processes == 1 and hardware.backend != "auto":
         yield Note("info", f"`hardware.backend: {hardware.backend}` is not used: one process trains alone")
     if processes == 1 and hardware.gpu_ids and device.type != "cuda":
@@ -68,13 +64,11 @@ def unused_settings(hardware: HardwareConfig, device: torch.device, *, processes
 def launch(worker: Callable[..., Any], arguments: tuple[Any, ...], *, processes: int) -> int:
     """Run `worker(*arguments)` in every process and wait; when one fails, the others are ended.
 
-    Rendezvous listens on localhost only: torch.distributed does not authenticate.
-
     Returns:
-        0, or the exit code of the first process that failed, which has then said why itself; 130 or 143 after a signal.
+        0, or the exit code of the first process that failed, which has said why itself; 130 or 143 after a signal.
 
     Raises:
-        DeviceError: a process was killed.
+        DeviceError: a process was killed, or lost contact.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -83,18 +77,11 @@ def launch(worker: Callable[..., Any], arguments: tuple[Any, ...], *, processes:
     for name in _LAUNCHER_LOGS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id="nima",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        rdzv_configs={"is_host": True, "timeout": 60},
+        1, 1, processes, run_id="nima", max_restarts=0, monitor_interval=_WATCH_SECONDS, start_method="spawn",
+        # On localhost only: torch.distributed does not authenticate.
+        rdzv_backend="c10d", rdzv_endpoint="localhost:0", rdzv_configs={"is_host": True, "timeout": 60},
         local_addr="localhost",
-        max_restarts=0,
-        monitor_interval=_WATCH_SECONDS,
-        start_method="spawn",
-    )
+    )  # fmt: skip
     if hasattr(config, "shutdown_timeout"):  # older releases of torch kill after 30 seconds
         config.shutdown_timeout = _SHUTDOWN_SECONDS
     try:
@@ -108,29 +95,26 @@ def launch(worker: Callable[..., Any], arguments: tuple[Any, ...], *, processes:
 
 
 def _exit_code(first: tuple[int, Any]) -> int:
-    rank, failure = first
-    hint = "go on with `resume=auto`"
-    if failure.exitcode == -signal.SIGABRT:  # from inside torch, where the libraries that move gradients give up
-        raise DeviceError(
-            f"training process {rank} was ended by torch (SIGABRT): the reason is in the lines above, and often that "
-            "another process or GPU did not answer",
-            hint=hint,
-        )
-    if failure.exitcode <= 0:
-        raise DeviceError(f"training process {rank} was killed by signal {-failure.exitcode}", hint=hint)
-    if failure.exitcode == PEER_LOST:
-        raise DeviceError(f"training process {rank} lost contact with the others", hint=hint)
-    return int(failure.exitcode)
+    rank, code = first[0], int(first[1].exitcode)
+    how = {
+        PEER_LOST: "lost contact with the others",
+        # From inside torch, where the libraries that move gradients give up.
+        -signal.SIGABRT: "was ended by torch (SIGABRT): the reason is in the lines above, and often that "
+        "another process or GPU did not answer",
+    }.get(code, f"was killed by signal {-code}" if code <= 0 else None)
+    if how is None:
+        return code
+    raise DeviceError(f"training process {rank} {how}", hint="go on with `resume=auto`")
 
 
 def leave_quietly(exit_code: int) -> NoReturn:
-    """End a process whose failure another one explains, after it: a launcher reports the first that ends."""
+    """Exit after the process that explains the failure: a launcher reports the first that ends."""
     time.sleep(_QUIET_SECONDS)
     raise SystemExit(exit_code)
 
 
 def end_with_parent() -> None:
-    """From now on the death of the launcher counts as SIGTERM."""
+    """Take the death of the launcher for SIGTERM."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -143,16 +127,14 @@ def end_with_parent() -> None:
 
 def _pass_on_save_signal() -> None:
     """Pass SIGUSR1 on to the workers, which inherit it blocked and unblock it once they can handle it."""
-    number = getattr(signal, "SIGUSR1", None)  # Windows has none
-    if number is None:
-        return
 
     def pass_on() -> None:
         while True:
-            signal.sigwait({number})
+            signal.sigwait({signal.SIGUSR1})
             for child in multiprocessing.active_children():
                 with suppress(ProcessLookupError):
-                    os.kill(child.pid or 0, number)
+                    os.kill(child.pid or 0, signal.SIGUSR1)
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
-    threading.Thread(target=pass_on, name="signals", daemon=True).start()
+    if hasattr(signal, "SIGUSR1"):  # Windows has none
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        threading.Thread(target=pass_on, name="signals", daemon=True).start()

@@ -1,4 +1,4 @@
-"""The processes that train together: how they add up numbers and agree. All of it does nothing in a single process."""
+"""How processes that train together add up numbers and agree; a single process does without."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,10 +10,9 @@ import torch.distributed as dist
 
 from nima_cli.errors import DeviceError, NimaError
 
-# How long to wait for a process that ought to answer at once: a dead one ends all within 60 seconds.
+# For an answer that should come at once: a dead process ends all within 60 seconds.
 TIMEOUT = timedelta(seconds=45)
-# Until the first step is done, for some processes still compile. One that has died is noticed at once, because its
-# connections close.
+# Until the first step is done, for some processes still compile; the connections of a dead one close at once.
 FIRST_STEP_TIMEOUT = timedelta(minutes=15)
 _NONE_FAILED = 2**62
 _CPU = torch.device("cpu")
@@ -21,11 +20,11 @@ _CODES = 256  # exit codes fit below it
 
 
 class PeerLostError(DeviceError):
-    """Another process is gone or does not answer; the launcher knows which."""
+    """Another process is gone or silent; the launcher knows which."""
 
 
 class FailedElsewhereError(NimaError):
-    """Another process has failed and reports it; this one only ends with the same exit code."""
+    """Another process has failed and says why; this one ends with the same exit code."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__("another process has failed")
@@ -34,14 +33,12 @@ class FailedElsewhereError(NimaError):
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process's place among those that train together.
+    """This process's place among those that train together, on all machines and on its own (`local_`).
 
     Attributes:
-        rank: 0 to `world_size` - 1.
-        local_rank: the same among the `local_world_size` processes of this machine.
-        comm_device: where the tensors must lie that go to the other processes: nccl talks between GPUs only.
-        grad_group: the group that gradients go through; None is the default group, gloo's.
-        slow_group: the group with a long timeout, for waits while the first alone reads and writes files.
+        comm_device: of tensors that go to other processes: nccl talks between GPUs only.
+        grad_group: for gradients; None is the default group, gloo's.
+        slow_group: with a long timeout, for waits while the first process reads and writes files.
     """
 
     rank: int = 0
@@ -54,15 +51,15 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that alone writes files and reports."""
+        """Whether this is the process that writes files and reports."""
         return self.rank == 0
 
     def sum_int(self, value: int) -> int:
-        """The sum of `value` over all processes."""
+        """Add `value` up over all processes."""
         return self._reduce_int(value, dist.ReduceOp.SUM)
 
     def max_int(self, value: int, *, slow: bool = False) -> int:
-        """The largest `value` of all processes; `slow` waits as long as `barrier` does."""
+        """Find the largest `value` of all processes; `slow` waits as long as `barrier` does."""
         return self._reduce_int(value, dist.ReduceOp.MAX, slow=slow)
 
     def _reduce_int(self, value: int, operation: dist.ReduceOp.RedOpType, *, slow: bool = False) -> int:
@@ -88,12 +85,12 @@ class Ranks:
                 tensor.copy_(part.view_as(tensor))
 
     def shard_range(self, count: int) -> range:
-        """Which of `count` things are this process's: ranges of equal length, the last ones shorter or empty."""
+        """This process's share of `count` things: ranges of equal length, the last ones shorter or empty."""
         size = -(-count // self.world_size)
         return range(min(count, self.rank * size), min(count, (self.rank + 1) * size))
 
     def gather(self, mine: torch.Tensor, count: int) -> torch.Tensor:
-        """All `count` things along the first axis, from each process's `shard_range`, in every process."""
+        """Concatenate every process's `shard_range` of `count` things along the first axis."""
         if self.world_size == 1:
             return mine
         size = -(-count // self.world_size)
@@ -105,13 +102,13 @@ class Ranks:
         return torch.cat(parts)[:count].to(mine.device)
 
     def barrier(self) -> None:
-        """Wait until every process is here, however long the first one works on files."""
+        """Wait for every process, however long the first one works on files."""
         if self.world_size > 1:
             with _communication():
                 dist.barrier(group=self.slow_group)
 
     def broadcast(self, text: str) -> str:
-        """The first process's `text`, for all; no pickle goes over the network, for whoever sends one runs code."""
+        """Give all the first process's `text`; a pickle over the network would run its sender's code."""
         if self.world_size == 1:
             return text
         data = bytearray(text.encode() if self.is_first else b"")
@@ -123,11 +120,7 @@ class Ranks:
 
     @contextmanager
     def raise_together(self) -> Iterator[None]:
-        """A block that fails on every process when it fails on any, however long one of them takes.
-
-        Raises:
-            FailedElsewhereError: in all but the lowest process that failed, which raises its own error.
-        """
+        """Let a block that fails in any process fail in all: FailedElsewhereError in all but the first to blame."""
         if self.world_size == 1:
             yield
             return
@@ -147,7 +140,7 @@ class Ranks:
         raise FailedElsewhereError(lowest % _CODES) from failure
 
     def linked(self, device: torch.device, backend: str) -> "Ranks":
-        """The same ranks, exchanging gradients through `hardware.backend`, or what suits the devices."""
+        """The same ranks with gradients through `hardware.backend`, or what suits the devices."""
         if self.world_size == 1:
             return self
         gpus = self.sum_int(int(device.type == "cuda"))
@@ -164,7 +157,7 @@ class Ranks:
         return replace(self, comm_device=device, grad_group=group)
 
     def settle(self, timeout: timedelta = TIMEOUT) -> None:
-        """Call after the first step: from now on a process that does not answer within `timeout` is lost."""
+        """After the first step, take a process that does not answer within `timeout` for lost."""
         if self.world_size > 1:
             set_timeout(dist.group.WORLD, timeout)
             set_timeout(self.grad_group, timeout)
@@ -174,14 +167,14 @@ SINGLE = Ranks()
 
 
 def set_timeout(group: dist.ProcessGroup | None, timeout: timedelta) -> None:
-    """How long members of a group wait for each other from now on."""
+    """Set how long members of a group wait for each other."""
     if group is not None:
         torch.distributed.distributed_c10d._set_pg_timeout(timeout, group)
 
 
 @contextmanager
 def _communication() -> Iterator[None]:
-    """What torch raises when the other side is gone or silent is a RuntimeError, whatever the backend."""
+    """Translate the RuntimeError of any backend when the other side is gone or silent."""
     try:
         yield
     except RuntimeError as error:

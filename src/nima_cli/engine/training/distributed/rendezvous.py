@@ -14,11 +14,9 @@ from nima_cli.engine.cores import cpu_count
 from nima_cli.engine.training.distributed.ranks import FIRST_STEP_TIMEOUT, TIMEOUT, Ranks, set_timeout
 from nima_cli.errors import DeviceError
 
-# How long the others wait while the first alone works: it may have a large dataset to prepare.
-_SLOW_TIMEOUT = timedelta(hours=2)
+_SLOW_TIMEOUT = timedelta(hours=2)  # the first process may have a large dataset to prepare
 _MARGIN_SECONDS = 3.0
-# Away from the ports that systems hand out by themselves.
-_FIRST_PORT, _PORTS = 20000, 12000
+_FIRST_PORT, _PORTS = 20000, 12000  # away from the ports that systems hand out by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,7 @@ class DistEnv:
 
     Attributes:
         address: where they meet, as `tcp://host:port`; None leaves that to torch's own variables.
-        threads: that the launcher grants each process; None where it does not say.
+        threads: of each process, where the launcher says.
     """
 
     rank: int
@@ -39,10 +37,10 @@ class DistEnv:
 
 
 def find_dist_env(environ: Mapping[str, str]) -> DistEnv | None:
-    """What a launcher told this process: torch's (ours and torchrun) or Slurm's srun; None without one.
+    """Read the variables of torch's launcher (ours, torchrun) or Slurm's srun; None without one.
 
     Raises:
-        DeviceError: the launcher's variables contradict each other.
+        DeviceError: the variables contradict each other.
     """
     start = "start with torchrun, with srun, or with `hardware.distributed: true`"
     try:
@@ -63,10 +61,7 @@ def _torch_env(environ: Mapping[str, str]) -> DistEnv | None:
 
 
 def _slurm_env(environ: Mapping[str, str]) -> DistEnv | None:
-    """Only srun sets the variables of a step: a plain `nima train` in a batch script is a single process.
-
-    `scontrol show hostnames` would read the list of nodes, but is missing in containers.
-    """
+    """Read the variables of a step, which srun alone sets; `scontrol` would read them but is missing in containers."""
     if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
         return None
     # The first of a list such as `gpu[07-09,12],login1`: `gpu07`.
@@ -88,11 +83,7 @@ def _slurm_env(environ: Mapping[str, str]) -> DistEnv | None:
 
 @contextmanager
 def joined(env: DistEnv) -> Iterator[Ranks]:
-    """Join the other processes until the block ends.
-
-    Raises:
-        DeviceError: they did not come in time, or cannot be reached.
-    """
+    """Join the other processes for the block; a DeviceError where they do not come in time."""
     # A launcher that sets nothing would give every process all cores, one that sets OMP_NUM_THREADS only one.
     torch.set_num_threads(env.threads or max(1, cpu_count() // env.local_world_size))
     if env.world_size == 1:
@@ -105,10 +96,7 @@ def joined(env: DistEnv) -> Iterator[Ranks]:
 
 
 def _join(env: DistEnv) -> dist.ProcessGroup:
-    """Join in a thread that is abandoned when it takes too long; returns the slow group.
-
-    Torch waits forever for an answer from an unrelated program that listens on the port.
-    """
+    """Join in a thread and return the slow group; torch would wait forever for a stranger that listens on the port."""
     found: list[dist.ProcessGroup] = []
     failed = ["no answer"]
 

@@ -1,7 +1,4 @@
-"""Chooses what a config leaves open, from the size of the data, of the model and of the run.
-
-docs/performance.md has the measurements that the rules come from.
-"""
+"""Chooses what a config leaves open from the sizes of data, model and run; docs/performance.md has the measurements."""
 
 import math
 
@@ -25,11 +22,7 @@ _EMBEDDING_DECAY, _EMBEDDING_STEPS = 0.9, 90
 
 
 def resolve_defaults(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
-    """The same config with a number for epochs, batch, learning rate and weight decay; a complete one is unchanged.
-
-    Args:
-        train_tokens: of one epoch.
-    """
+    """The config with epochs, batch, learning rate and weight decay chosen where they are open."""
     training = config.training
     epochs = training.epochs if training.epochs is not None else epochs_for(train_tokens, shape.parameters())
     wanted = epochs * train_tokens
@@ -54,20 +47,18 @@ def resolve_defaults(config: Config, shape: ModelShape, *, train_tokens: int) ->
 
 
 def epochs_for(train_tokens: int, parameters: int) -> float:
-    """Passes over the text, in halves: one where there is text enough for the model, more the less there is.
+    """Passes over the text, in halves: the geometric mean of one and of as many as `_COMPUTE_OPTIMAL` asks for.
 
-    The geometric mean of one pass and of as many as would show the model `_COMPUTE_OPTIMAL` tokens for each parameter:
-    each further pass teaches less than the one before, and costs as much.
+    Each further pass teaches less than the one before, and costs as much.
     """
     wanted = math.sqrt(_COMPUTE_OPTIMAL * parameters / max(1, train_tokens))
     return round(2 * min(_MOST_EPOCHS, max(1.0, wanted))) / 2
 
 
 def batch_for(training: TrainingConfig, context_length: int, wanted: float) -> int:
-    """Sequences of a forward pass in a run that would learn from `wanted` tokens, if `max_steps` let it.
+    """Sequences of a forward pass in a run of `wanted` tokens; `max_steps` may end it before.
 
-    The tokens of a step grow with those of the run, by powers of two; where `max_steps` makes the length depend on
-    them, they are the fewest that suit it.
+    The tokens of a step grow with those of the run, by powers of two: the fewest that suit it.
     """
     batch = max(1, _TUNED_BATCH // (context_length * training.gradient_accumulation_steps))
     while True:
@@ -80,20 +71,17 @@ def batch_for(training: TrainingConfig, context_length: int, wanted: float) -> i
 
 
 def rate_for(optimizer: str, width: int, tokens: float) -> float:
-    """The peak of the learning rate for a model of this width that learns from so many tokens, to two digits."""
+    """Peak learning rate, to two digits, for a model of this width that learns from so many tokens."""
     peak = _TUNED_RATE * (1.0 if optimizer == "muon" else _ADAMW_SHARE)
     longer = max(1.0, tokens / _TUNED_TOKENS)
     return float(f"{peak * math.sqrt(_TUNED_WIDTH / width) * longer**-_RATE_EXPONENT:.2g}")
 
 
 def decay_for(rates: float, epochs: float) -> float:
-    """Weight decay of Muon's matrices, to two digits.
+    """Weight decay of Muon's matrices, to two digits, when every step takes the peak and `rates` is the sum.
 
-    A matrix forgets at the same pace whatever the length of the run: what counts is the decay times the sum of the
-    learning rates (Wang and Aitchison, 2405.13698). Each pass beyond the second adds to it, against learning by heart.
-
-    Args:
-        rates: sum of the learning rates, as if each step took the peak.
+    What counts is the decay times the sum of the learning rates (Wang and Aitchison, 2405.13698). Each pass beyond the
+    second adds to it, against learning by heart.
     """
     wanted = _TOTAL_DECAY * max(1.0, epochs - 1.0) / max(rates, 1e-9)
     return float(f"{min(_LARGEST_DECAY, wanted):.2g}")
@@ -102,8 +90,7 @@ def decay_for(rates: float, epochs: float) -> float:
 def embedding_decay_for(rate: float, steps: float, epochs: float) -> float:
     """Weight decay of embeddings and head beside Muon, to two digits; 0 where no text is read twice.
 
-    Without it their rows grow, and logits with them: the model is as sure where it is wrong as of what it has learnt
-    by heart.
+    Without it their rows and so the logits grow: the model is as sure of errors as of what it has learnt by heart.
     """
     pace = min(_EMBEDDING_DECAY * max(0.0, epochs - 1.0) * epochs / max(steps, 1e-9), 1.0 / _EMBEDDING_STEPS)
     return float(f"{min(_LARGEST_DECAY, pace / max(rate * EMBEDDING_LR_FACTOR, 1e-9)):.2g}")
@@ -111,6 +98,5 @@ def embedding_decay_for(rate: float, steps: float, epochs: float) -> float:
 
 def _tokens(training: TrainingConfig, batch: int, context_length: int, wanted: float) -> float:
     """Tokens that the run learns from: `max_steps` may end it before `wanted`."""
-    if training.max_steps is None:
-        return wanted
-    return min(wanted, training.max_steps * batch * training.gradient_accumulation_steps * context_length)
+    most = (training.max_steps or math.inf) * batch * training.gradient_accumulation_steps * context_length
+    return min(wanted, most)

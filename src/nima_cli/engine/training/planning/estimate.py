@@ -1,4 +1,4 @@
-"""What a run would need and how long it would take: counted where it can be counted, measured where that fits."""
+"""What a run would need, by count, and how long it would take, by measurement."""
 
 import time
 from collections.abc import Callable
@@ -35,9 +35,9 @@ class Estimate:
     """The plan and the cost of a run.
 
     Attributes:
-        train_tokens: of the data; None while there is none, and the plan then means nothing.
+        train_tokens: None while there is no data; the plan then means nothing.
         tokens_per_second: 0 where it was not measured.
-        not_measured: why it was not; empty where it was.
+        not_measured: why not; empty where it was.
     """
 
     spec: RunSpec
@@ -51,20 +51,20 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """How long the run would take; 0 where it was not measured."""
+        """Duration of the run; 0 where it was not measured."""
         plan, rate = self.spec.plan, self.tokens_per_second
         return plan.total_steps * plan.tokens_per_step / rate if rate else 0.0
 
     @property
     def disk_bytes(self) -> int:
-        """Of the checkpoints that are kept, the best, and one being written."""
+        """Size of the checkpoints that are kept, the best, and one being written."""
         config = self.spec.config
         return (config.training.save_total_limit + 2) * checkpoint_bytes(self.spec.shape, config)
 
     def to_dict(self) -> dict[str, Any]:
         """Strict JSON; the values about data are 0 while there is none."""
         shape, plan, training = self.spec.shape, self.spec.plan, self.spec.config.training
-        known = self.train_tokens is not None
+        known = int(self.train_tokens is not None)
         return {
             "parameters": shape.parameters(),
             "shape_text": self.shape_text,
@@ -78,15 +78,15 @@ class Estimate:
             "fitting_settings": self.fit.settings,
             "disk_bytes": self.disk_bytes,
             "train_tokens": self.train_tokens or 0,
-            "tokens_per_step": plan.tokens_per_step if known else 0,
-            "total_steps": plan.total_steps if known else 0,
-            "total_epochs": plan.total_epochs if known else 0.0,
-            "warmup_steps": plan.schedule.warmup_steps if known else 0,
+            "tokens_per_step": known * plan.tokens_per_step,
+            "total_steps": known * plan.total_steps,
+            "total_epochs": known * plan.total_epochs,
+            "warmup_steps": known * plan.schedule.warmup_steps,
             "learning_rate": training.learning_rate,
             "dropout": self.spec.config.model.dropout,
             "weight_decay": training.weight_decay,
             "embedding_weight_decay": training.embedding_weight_decay,
-            "eval_steps": plan.eval_steps if known else 0,
+            "eval_steps": known * plan.eval_steps,
             "tokens_per_second": self.tokens_per_second,
             "seconds": self.seconds,
             "not_measured": self.not_measured,
@@ -103,12 +103,11 @@ class Estimate:
 def estimate(
     config: Config, dataset: PreparedDataset | None, *, vocab_size: int, compiled: Path | None = None
 ) -> Estimate:
-    """Count what can be counted and, if it fits, time a few real passes on the real device.
+    """Count what can be counted and, if it fits, time a few passes on the device.
 
     Args:
-        dataset: None while it is not prepared.
-        vocab_size: assumed without a dataset.
-        compiled: where compiled programs are kept; None measures without.
+        dataset: None while it is not prepared; `vocab_size` then stands for it.
+        compiled: the folder of compiled programs; None measures without.
 
     Raises:
         NimaError: the configuration or the device cannot be used.
@@ -135,7 +134,7 @@ def estimate(
 
 
 def _measure(found: Fit, spec: RunSpec, device: Device, kernels: Kernels | None, processes: int) -> tuple[float, str]:
-    """Tokens a second, from one pass and an update, or 0 and why they are not known."""
+    """Tokens a second, from one pass and an update, or 0 and why not."""
     micro_batches = found.micro_batches if spec.config.training.auto_batch or found.fits else None
     if micro_batches is None:
         return 0.0, "it does not fit into memory"
@@ -155,10 +154,10 @@ def _measure(found: Fit, spec: RunSpec, device: Device, kernels: Kernels | None,
 
 
 def _seconds(spec: RunSpec, device: Device, kernels: Kernels | None, sequences: int) -> tuple[float, float]:
-    """Seconds of a forward and a backward pass on random tokens, and of an update; once warm."""
+    """Seconds, once warm, of both passes on random tokens and of an update."""
     model = build_model(spec, device)
     model.init_weights(0)
-    model, _ = convert(model.to(device.device), kernels)
+    convert(model.to(device.device), kernels)
     step = TrainStep(model, spec.config.training, device, kernels=kernels)
     step.auto_batch = False  # what is measured are so many sequences at once
     size = (sequences, spec.shape.context_length)

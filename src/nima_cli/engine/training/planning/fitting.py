@@ -25,16 +25,14 @@ Settings = dict[str, int | str]
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What a run needs where it computes, beside what is available.
+    """What each process of a run needs on its device, beside what is available (None: the machine does not say).
 
     Attributes:
         needed: with a whole batch at once.
-        available: to each process; None where the machine does not say.
         sequences: of a process in each batch.
-        micro_batches: the fewest, by powers of two, in which a process's batch fits; None where not even one sequence
-            at a time does.
-        smallest: needed with one sequence at a time.
-        settings: keys and values that fit, the nearest to the run's own; empty where it fits, or none do.
+        micro_batches: the fewest, by powers of two, that fit; None where not even one sequence at a time does.
+        smallest: bytes needed with one sequence at a time.
+        settings: the nearest keys and values that fit; empty where the run fits, or none do.
     """
 
     needed: Memory
@@ -46,28 +44,18 @@ class Fit:
 
     @property
     def fits(self) -> bool:
-        """Whether it does with whole batches."""
+        """Whether whole batches fit."""
         return self.micro_batches == 1
 
 
 def means_of(device: Device, kernels: Kernels | None, *, processes: int = 1) -> Means:
-    """How a device computes with these kernels, as far as that costs memory."""
-    return Means(
-        processor=device.device.type,
-        bytes_per_number=torch.finfo(device.dtype).bits // 8,
-        kernels=kernels is not None,
-        int8=kernels is not None and kernels.int8,
-        processes=processes,
-    )
+    """The memory-relevant facts of a device and its kernels."""
+    int8 = kernels is not None and kernels.int8
+    return Means(device.device.type, torch.finfo(device.dtype).bits // 8, kernels is not None, int8, processes)
 
 
 def fit(config: Config, shape: ModelShape, means: Means, available: int | None) -> Fit:
-    """Compare a run with what is available.
-
-    Args:
-        config: complete.
-        available: bytes for each process, with what it holds already.
-    """
+    """Compare a run of a complete config with the bytes available to each process, with what it holds already."""
 
     def fits(config: Config, shape: ModelShape, sequences: int) -> bool:
         return available is None or memory(shape, config, means, sequences=sequences).peak <= available
@@ -92,7 +80,7 @@ def fit(config: Config, shape: ModelShape, means: Means, available: int | None) 
 
 
 def check_fit(found: Fit, config: Config) -> None:
-    """Raise a ResourceError that names settings that fit, when a run certainly does not."""
+    """Raise a ResourceError with settings that fit when a run certainly does not."""
     least = found.smallest if config.training.auto_batch else found.needed.peak
     if not config.hardware.check_memory or found.available is None or least <= _CERTAIN * found.available:
         return
@@ -110,11 +98,11 @@ def first_micro_batches(found: Fit, config: Config) -> int:
     """Micro-batches to compute each batch in from the first step on."""
     if found.fits or not (config.training.auto_batch and config.hardware.check_memory):
         return 1
-    return found.micro_batches or list(_halvings(found.sequences))[-1]
+    return found.micro_batches or _halvings(found.sequences)[-1]
 
 
 def fit_notes(found: Fit, config: Config, plan: RunPlan, *, processes: int) -> Iterator[Note]:
-    """What a user should know before the first step: the length of the run, what it needs, and what follows."""
+    """Tell the length of the run, the memory that it needs, and what follows from that."""
     available = "unknown how much there is" if found.available is None else f"{_gigabytes(found.available)} available"
     yield Note(
         "info",
@@ -146,13 +134,9 @@ def _share(config: Config, means: Means) -> int:
     return max(1, config.training.batch_size // means.processes)
 
 
-def _halvings(sequences: int) -> Iterator[int]:
-    """1, 2, 4 and so on, up to one sequence at a time: as a step takes them when memory runs out."""
-    count = 1
-    while count < sequences:
-        yield count
-        count *= 2
-    yield count
+def _halvings(sequences: int) -> list[int]:
+    """1, 2, 4 and so on, up to one sequence at a time, as `TrainStep` halves its micro-batches."""
+    return [2**power for power in range((sequences - 1).bit_length() + 1)]
 
 
 def _candidates(config: Config, shape: ModelShape, means: Means) -> Iterator[Settings]:

@@ -8,7 +8,7 @@ import torch
 from nima_cli.engine.training.run_spec import RunPlan
 from nima_cli.errors import ResourceError
 
-# Torch has a class of its own for its allocator on CUDA; what else runs out of memory says so in words only.
+# Torch has a class for its allocator on CUDA; all else says in words only that memory ran out.
 _SAYINGS = (
     "can't allocate memory",  # torch's allocator on a CPU, on Linux
     "not enough memory: you tried to allocate",  # the same elsewhere
@@ -21,7 +21,7 @@ _SAYINGS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a failure is one of memory, on any device."""
+    """Whether a failure on any device is one of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     said = str(error).lower()
@@ -29,7 +29,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release(device: torch.device) -> None:
-    """Hand back what the allocator keeps, so that smaller pieces find room."""
+    """Free what the allocator keeps, so that smaller pieces find room."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":
@@ -38,7 +38,7 @@ def release(device: torch.device) -> None:
 
 @contextmanager
 def explained(failure: ResourceError) -> Iterator[None]:
-    """Turn a failure of memory inside the block into `failure`, which says what needs less."""
+    """Turn a failure of memory inside the block into `failure`."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -48,7 +48,7 @@ def explained(failure: ResourceError) -> Iterator[None]:
 
 
 def describe_micro_batches(plan: RunPlan, world_size: int, micro_batches: int) -> str:
-    """What a process does whose share of each batch is computed in so many micro-batches."""
+    """Describe the work of a process that computes its share of each batch in so many micro-batches."""
     share, accumulation = plan.batch_size // world_size, plan.accumulation
     return (
         f"going on with {-(-share // micro_batches)} rows at once instead of {share}, accumulated "
@@ -57,11 +57,7 @@ def describe_micro_batches(plan: RunPlan, world_size: int, micro_batches: int) -
 
 
 def no_room_to_train(plan: RunPlan, *, auto_batch: bool) -> ResourceError:
-    """The failure of a step that does not fit, with the settings that learn the same in less memory.
-
-    Args:
-        auto_batch: whether a row at a time has been tried.
-    """
+    """The failure of a step, with settings that learn the same in less memory; `auto_batch` has tried single rows."""
     batch, accumulation, context = plan.batch_size, plan.accumulation, plan.context_length
     if auto_batch:
         hint = "not even one row at a time fits: use a smaller `model.context_length` or model"

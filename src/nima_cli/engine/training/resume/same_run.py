@@ -1,7 +1,4 @@
-"""What may change between the parts of one run, and what may not.
-
-Frozen is what the loss curve depends on. How often to log, where to compute and how long to go on may change.
-"""
+"""What may change between the parts of one run, and what may not because the loss curve depends on it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,53 +14,27 @@ from nima_cli.events import Note
 # Dotted prefixes. A key that matches neither list is a mistake, which a test finds.
 FROZEN = (
     "model.",
-    "training.batch_size",
-    "training.gradient_accumulation_steps",
-    "training.learning_rate",
-    "training.warmup_steps",
-    "training.lr_scheduler",
-    "training.min_lr",
-    "training.optimizer",
-    "training.weight_decay",
-    "training.embedding_weight_decay",
-    "training.max_grad_norm",
+    "training.batch_size", "training.gradient_accumulation_steps", "training.seed", "training.use_mixed_precision",
+    "training.learning_rate", "training.warmup_steps", "training.lr_scheduler", "training.min_lr",
+    "training.optimizer", "training.weight_decay", "training.embedding_weight_decay", "training.max_grad_norm",
     "training.ema_decay",
-    "training.use_mixed_precision",
-    "training.seed",
-)
+)  # fmt: skip
 MUTABLE = (
-    "training.epochs",
-    "training.max_steps",
-    "training.eval_steps",
-    "training.log_steps",
-    "training.save_steps",
-    "training.save_total_limit",
+    "training.epochs", "training.max_steps", "training.early_stopping.", "training.max_rollbacks",
+    "training.eval_steps", "training.log_steps", "training.save_steps", "training.save_total_limit",
     "training.auto_batch",
-    "training.max_rollbacks",
-    "training.early_stopping.",
     "data.",  # what was made of it is compared by its hash
-    "evaluation.",
-    "monitoring.",
-    "hardware.",
-)
+    "evaluation.", "monitoring.", "hardware.",
+)  # fmt: skip
 
 
 def check_same_run(saved: Mapping[str, Any], wanted: Config) -> None:
-    """Refuse to resume when a key that defines the run has changed.
-
-    Args:
-        saved: the config in the checkpoint, as plain values.
+    """Refuse to resume when a frozen key has changed from that in the checkpoint.
 
     Raises:
         ConfigError: names each key with its old and new value.
     """
-    old, new = flatten(saved), flatten(wanted.model_dump(mode="json"))
-    changed = [
-        f"`{key}` was {_show(old.get(key))}, is now {_show(new.get(key))}"
-        for key in sorted(old.keys() | new.keys())
-        if key.startswith(FROZEN) and old.get(key) != new.get(key)
-    ]
-    if changed:
+    if changed := [change for key, change in _changes(saved, wanted) if key.startswith(FROZEN)]:
         raise ConfigError(
             f"this run cannot go on with other settings: {'; '.join(changed)}",
             hint="leave them as they were, or start a new run (with `init_from=` for the weights)",
@@ -71,33 +42,38 @@ def check_same_run(saved: Mapping[str, Any], wanted: Config) -> None:
 
 
 def mutable_changes(saved: Mapping[str, Any], wanted: Config) -> list[str]:
-    """The allowed changes: each key with its old and new value, without those of data, whose hash counts."""
+    """The allowed changes that both know, each key with its old and new value; of data the hash counts instead."""
+    known = flatten(saved).keys() & flatten(wanted.model_dump(mode="json")).keys()
+    allowed = {key for key in known if key.startswith(MUTABLE) and not key.startswith("data.")}
+    return [change for key, change in _changes(saved, wanted) if key in allowed]
+
+
+def _changes(saved: Mapping[str, Any], wanted: Config) -> list[tuple[str, str]]:
     old, new = flatten(saved), flatten(wanted.model_dump(mode="json"))
     return [
-        f"`{key}` was {_show(old[key])}, is now {_show(new[key])}"
-        for key in sorted(old.keys() & new.keys())
-        if key.startswith(MUTABLE) and not key.startswith("data.") and old[key] != new[key]
+        (key, f"`{key}` was {_show(old.get(key))}, is now {_show(new.get(key))}")
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
     ]
 
 
 def resume_notes(header: Mapping[str, Any], state: RunState) -> Iterator[Note]:
-    """What has changed since the checkpoint with this header was written."""
+    """Tell what has changed since the checkpoint with this header was written."""
     yield Note("info", f"resuming from step {header.get('step')}")
     for change in mutable_changes(header.get("config", {}), state.config):
         yield Note("info", change)
     dtype, threads, compiled = header.get("dtype"), header.get("threads"), header.get("compiled")
     if dtype != state.device.dtype_name:
         yield Note("warning", f"computing in {state.device.dtype_name} instead of {dtype}: losses will not be the same")
-    changed = []
+    rounding = "sums may round differently"
     if state.device.device.type == "cpu" and threads != torch.get_num_threads():
-        changed.append(f"{torch.get_num_threads()} threads instead of {threads}:")
+        yield Note("warning", f"{torch.get_num_threads()} threads instead of {threads}: {rounding}")
     if compiled != state.compiled:
         then = COMPILED.get(compiled, "programs of another version")
-        changed.append(f"computing with {COMPILED[state.compiled]} instead of {then}:")
+        yield Note("warning", f"computing with {COMPILED[state.compiled]} instead of {then}: {rounding}")
     processes, before = state.ranks.world_size, header.get("processes", 1)
     if processes != before:
-        changed.append(f"{processes} processes instead of {before}: the same rows;")
-    yield from (Note("warning", f"{what} sums may round differently") for what in changed)
+        yield Note("warning", f"{processes} processes instead of {before}: the same rows; {rounding}")
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""Keeps a run's checkpoints: which earlier ones stay, what a failed save means, what a resume takes or gives up.
+"""Keeps a run's checkpoints, two valid ones at every instant from the second save on, whatever fails.
 
-The last checkpoint gets a second name before a new one takes its place, and names are removed only after the new file
-is complete. So from the second save on two valid checkpoints exist at every instant, whatever fails.
+The last gets a second name before a new one takes its place, and names are removed once the new file is complete.
 """
 
 import contextlib
@@ -16,18 +15,14 @@ from nima_cli.engine.checkpoint.files import BEST, LAST, checkpoint_files, step_
 from nima_cli.engine.checkpoint.header import step_of
 from nima_cli.errors import CheckpointError, ResourceError
 from nima_cli.events import Note, Saved
-from nima_cli.files import explain, free_bytes, fsync_folder, link_or_copy
+from nima_cli.files import explaining, free_bytes, fsync_folder, link_or_copy
 
 
 class Saver:
-    """Writes the checkpoints of one run; for its only writer.
-
-    Attributes:
-        newest_step: of the newest checkpoint that this run has on disk.
-    """
+    """Writes the checkpoints of one run, as its only writer; `newest_step` is on disk."""
 
     def __init__(self, run_dir: Path, *, keep: int, step: int) -> None:
-        """Begin with `step` on disk; `keep` last checkpoints stay, the newest included, and the best."""
+        """Begin with `step` on disk; the newest `keep` checkpoints stay, and the best."""
         assert keep >= 2, "while one is being replaced, another must be there"
         self._run_dir, self._keep = run_dir, keep
         self.newest_step = step
@@ -36,10 +31,7 @@ class Saver:
         self._best: Saved | None = None
 
     def save(self, name: str, checkpoint: Checkpoint) -> Saved | Note:
-        """Write `checkpoint_best.pt` or `checkpoint_last.pt`, or return a warning where the disk or permissions refuse.
-
-        Then every earlier checkpoint is as it was, and a later save may succeed.
-        """
+        """Write `checkpoint_best.pt` or `checkpoint_last.pt`; a failure is a warning and leaves the earlier ones."""
         write = checkpoints.save_best if name == BEST else checkpoints.save
         step, needed = int(checkpoint.header["step"]), checkpoint.nbytes()
         told = self._put(name, step, needed, lambda path: write(path, checkpoint))
@@ -48,7 +40,7 @@ class Saver:
         return told
 
     def best_is_last(self) -> Saved | Note:
-        """Let `checkpoint_last.pt` be the best that was just saved, without writing it again; returns as `save`."""
+        """Let `checkpoint_last.pt` be the best that was just saved, without writing it again."""
         best = self._best
         assert best is not None, "it was just saved"
 
@@ -90,7 +82,7 @@ class Saver:
             )
 
     def _remove_old(self, step: int) -> None:
-        """Remove earlier checkpoints beyond those to keep; a failure is retried at the next save."""
+        """Remove earlier checkpoints beyond those to keep; the next save retries what fails."""
         earlier = [path for found, path in step_files(self._run_dir).items() if found < step]
         for path in earlier[self._keep - 1 :]:
             with contextlib.suppress(OSError):
@@ -98,12 +90,7 @@ class Saver:
 
 
 def adopt(run_dir: Path, resumed: Path, *, best_step: int) -> None:
-    """Give a new run the checkpoint of another run that it goes on from, and the best that its header names.
-
-    Args:
-        resumed: a checkpoint in another folder, which stays as it is.
-        best_step: of that best; 0 where there is none yet.
-    """
+    """Give a new run the checkpoint of another that it goes on from, and its best if that is still of `best_step`."""
     best = resumed.with_name(BEST)
     if best_step and step_of(best) == best_step:
         link_or_copy(best, run_dir / BEST)
@@ -111,7 +98,7 @@ def adopt(run_dir: Path, resumed: Path, *, best_step: int) -> None:
 
 
 def supersede_later_checkpoints(run_dir: Path, *, resumed: Path, step: int) -> list[Note]:
-    """Rename the checkpoints of steps after that of `resumed`: no later resume takes up a future that was given up."""
+    """Rename the checkpoints of steps after `resumed`, so that no later resume takes them up."""
     named = {path: step for step, path in step_files(run_dir).items()}
     steps = {path: named.get(path) or step_of(path) for path in checkpoint_files(run_dir)}
     stays = resumed.resolve()
@@ -122,10 +109,8 @@ def supersede_later_checkpoints(run_dir: Path, *, resumed: Path, step: int) -> l
     for path in later:
         endings = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
         free = next(name for end in endings if not (name := path.with_name(f"{path.name}.superseded{end}")).exists())
-        try:
+        with explaining(path, "rename"):
             path.rename(free)
-        except OSError as error:
-            raise explain(error, path, "rename") from error
         names.append(free.name)
     fsync_folder(run_dir)
     return [Note("warning", f"steps {step + 1}-{max(later.values())} are discarded; kept as {', '.join(names)}")]

@@ -1,4 +1,4 @@
-"""Proves on this machine and with this config that a resumed run is the run: N steps and N more against 2N at once."""
+"""Proves with this config on this machine that a resumed run is exact: N steps and N more against 2N at once."""
 
 import multiprocessing
 import tempfile
@@ -27,7 +27,6 @@ from nima_cli.events import EvalDone, StepDone
 
 HALF = 3  # steps in each of the two parts: with evaluations every 2 steps, the break lies between two of them
 _MOST_WINDOWS = 2
-# What may differ between two runs that are the same: clocks.
 _TIMES = {"train_seconds", "elapsed_seconds", "open_window.seconds"}
 
 _Facts = dict[str, str]
@@ -38,10 +37,8 @@ class Verdict:
     """Whether a resumed run equals an undisturbed one.
 
     Attributes:
-        difference: the first fact in which they differ, with both values; None if they are equal bit for bit.
-        steps: of the undisturbed run.
-        threads: that computed.
-        deterministic: whether torch was told to add up in a fixed order, which the run itself does not tell it.
+        difference: the first one, with both values; None if they are equal bit for bit.
+        deterministic: whether torch had to add up in a fixed order, which a run itself does not ask for.
     """
 
     difference: str | None
@@ -54,7 +51,7 @@ class Verdict:
 
     @property
     def identical(self) -> bool:
-        """Whether every loss, every tensor and every counter was the same."""
+        """Whether all losses, tensors and counters are the same."""
         return self.difference is None
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,15 +62,10 @@ class Verdict:
 def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) -> Verdict:
     """Train a few steps at once, and again with a break, after which a fresh process goes on.
 
-    Model, optimizer, batch, precision and device are the config's own; only how long, and how often to evaluate and
-    save, is changed, and gradients are accumulated at least twice, so that all of it lies inside. On a CUDA GPU, whose
-    attention adds its gradients up in any order, torch is told to keep to one: else two runs differ that are the same.
+    Model, optimizer, batch, precision and device are the config's own; see `shortened` for the rest.
 
     Args:
-        compiled: where compiled programs are kept; None trains without.
-
-    Raises:
-        NimaError: the config cannot be trained here.
+        compiled: the folder of compiled programs; None trains without.
     """
     began, threads = time.perf_counter(), torch.get_num_threads()
     device, (kernels, _) = training_device(config, SINGLE, compiled)
@@ -93,12 +85,12 @@ def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) 
 
 
 def any_order(device: Device) -> bool:
-    """Whether the device adds up in any order unless torch is told otherwise; two equal runs then differ in bits."""
+    """Whether two equal runs differ in bits: attention on CUDA adds gradients up in any order unless told otherwise."""
     return device.device.type == "cuda"
 
 
 def shortened(config: Config, *, samples: bool = True) -> Config:
-    """The config with a length of `2 * HALF` steps, and with everything that could disturb a run inside it.
+    """The config with `2 * HALF` steps and all that could disturb a run: accumulation, evaluations, saves, samples.
 
     Args:
         samples: whether to draw text, which torch cannot do in a fixed order everywhere.
@@ -121,7 +113,7 @@ def shortened(config: Config, *, samples: bool = True) -> Config:
 
 
 def _run(session: Session, stop_at: int | None, threads: int, fixed: bool) -> _Facts:
-    """Train up to step `stop_at`; returns what the steps and evaluations said, exactly."""
+    """Train up to step `stop_at` and return the exact figures of steps and evaluations."""
     torch.set_num_threads(threads)
     steps, facts = [0], _Facts()
     with _fixed_order() if fixed else nullcontext():
@@ -137,7 +129,7 @@ def _run(session: Session, stop_at: int | None, threads: int, fixed: bool) -> _F
 
 @contextmanager
 def _fixed_order() -> Iterator[None]:
-    """Inside the block torch adds up in one order, or fails where it has no such way."""
+    """Let torch add up in a fixed order for the block, or fail where it cannot."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
@@ -160,7 +152,7 @@ def _first_difference(expected: _Facts, found: _Facts) -> str | None:
 
 
 def _tensor_difference(whole: Path, halves: Path) -> str | None:
-    """The first tensor or counter in which the last checkpoints differ."""
+    """Find the first tensor or counter in which the last checkpoints differ."""
     one, two = checkpoints.load(whole / LAST), checkpoints.load(halves / LAST)
     expected, found = _tensors(one), _tensors(two)
     for name, tensor in expected.items():

@@ -2,8 +2,8 @@
 
 import pytest
 
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.ingest.formats.code import code_to_markdown
-from nima_cli.engine.data.ingest.formats.errors import FormatError
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,6 @@ def test_code_is_kept_byte_for_byte() -> None:
 
 
 def test_minified_code_is_refused() -> None:
-    with pytest.raises(FormatError, match="minified"):
+    with pytest.raises(UnusableError, match="minified"):
         code_to_markdown("var a=1;" * 1000, "a.js")
     code_to_markdown("var a = 1;\n" * 1000, "a.js")

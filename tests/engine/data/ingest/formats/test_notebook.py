@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nima_cli.engine.data.ingest.formats.errors import FormatError
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.ingest.formats.notebook import notebook_to_markdown
 
 
@@ -73,6 +73,6 @@ def test_raw_cells() -> None:
     ],
 )
 def test_broken_notebooks(text: str, message: str) -> None:
-    with pytest.raises(FormatError) as caught:
+    with pytest.raises(UnusableError) as caught:
         notebook_to_markdown(text)
     assert f"{caught.value.place} {caught.value.what}" == message

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nima_cli.engine.data.ingest.formats.errors import FormatError
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.ingest.formats.office import docx_to_markdown, pdf_to_text
 from tests.engine.data.ingest.formats.office import docx, pdf
 
@@ -22,7 +22,7 @@ def test_pages_without_running_heads_and_numbers() -> None:
 
 
 def test_pictures_alone() -> None:
-    with pytest.raises(FormatError, match="holds no text") as caught:
+    with pytest.raises(UnusableError, match="holds no text") as caught:
         pdf_to_text(io.BytesIO(pdf([])))
     assert caught.value.reason == "no_text"
 
@@ -32,13 +32,13 @@ def test_encrypted() -> None:
     writer.encrypt("word", algorithm="RC4-128")
     data = io.BytesIO()
     writer.write(data)
-    with pytest.raises(FormatError, match="encrypted"):
+    with pytest.raises(UnusableError, match="encrypted"):
         pdf_to_text(data)
 
 
 @pytest.mark.parametrize("data", [b"", b"%PDF-1.4\nnothing", pdf(["x"])[:200]])
 def test_damaged_pdf(data: bytes) -> None:
-    with pytest.raises(FormatError) as caught:
+    with pytest.raises(UnusableError) as caught:
         pdf_to_text(io.BytesIO(data))
     assert "\n" not in caught.value.what
 
@@ -66,6 +66,6 @@ def _zip(name: str) -> bytes:
     ],
 )
 def test_what_is_no_word_document(data: bytes, what: str) -> None:
-    with pytest.raises(FormatError) as caught:
+    with pytest.raises(UnusableError) as caught:
         docx_to_markdown(data)
     assert caught.value.what == what

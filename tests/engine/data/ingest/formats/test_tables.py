@@ -41,6 +41,7 @@ def test_tabs_by_the_suffix() -> None:
         ("a,a\n1,2\n", "x.csv:1: two columns are called `a`"),
         ("a,b\n\n1,\0\n", "x.csv: looks binary (NUL at byte 7)"),
         ("a,b\nx\ry,2\n", "x.csv:2: a carriage return inside of a field that is not quoted"),
+        ("a,b\rx,2\r", "x.csv:1: a carriage return inside of a field that is not quoted"),
     ],
 )
 def test_faults_have_their_line(text: str, problem: str) -> None:

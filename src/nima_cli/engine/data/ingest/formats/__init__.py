@@ -1,1 +1,1 @@
-"""One module a format of files that are no plain text: from its text or bytes to Markdown, text or records."""
+"""Converters of file formats to Markdown, text or records, one module for each format."""

@@ -1,5 +1,6 @@
-"""What the converters of lightweight markup share: blocks within blocks, lists, and the lines that belong together."""
+"""What the converters of lightweight markup share: nested blocks, lists, and runs of lines."""
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -13,27 +14,24 @@ class Converter(ABC):
     Attributes:
         inline: turns the text of a paragraph into Markdown.
         language: of code that does not name its own.
-        titled: whether titles may stand among the blocks at hand.
-        depth: how many blocks the one at hand is in.
-        gap: blank lines that there are at least between the block at hand and the one before it.
+        titled: whether titles may stand among the current blocks.
+        gap: the least number of blank lines between the current block and the one before it.
     """
 
-    # Blocks nested deeper than anyone writes stay as they are, so that the time stays linear.
+    # Deeper blocks stay as they are, so that the time stays linear.
     DEEPEST = 24
 
     def __init__(self, inline: Callable[[str], str]) -> None:
         self.inline = inline
-        self.language = ""
-        self.titled = True
-        self.gap = 1
-        self.depth = 0
+        self.language, self.titled = "", True
+        self.gap, self.depth = 1, 0
 
     @abstractmethod
     def block(self, lines: Sequence[str], index: int) -> Block:
         """Convert the block that begins at a line."""
 
     def blocks(self, lines: Sequence[str]) -> list[str]:
-        """The blocks of `lines` in Markdown, with the blank lines that were between them."""
+        """Convert all blocks of `lines`, and keep the blank lines between them."""
         written: list[str] = []
         index = blank = 0
         while index < len(lines):
@@ -50,20 +48,19 @@ class Converter(ABC):
         return written
 
     def nested(self, lines: Sequence[str], titled: bool = False) -> list[str]:
-        """The blocks within another; only those of a container (`titled`) may hold titles."""
+        """Convert the blocks within another; only those of a container (`titled`) may hold titles."""
         if self.depth >= self.DEEPEST:
             return list(lines)
         outside, self.titled = self.titled, self.titled and titled
         self.depth += 1
-        try:
-            return self.blocks(lines)
-        finally:
-            self.depth -= 1
-            self.titled = outside
+        made = self.blocks(lines)
+        self.depth -= 1
+        self.titled = outside
+        return made
 
 
 def markdown_text(lines: Sequence[str], source: str) -> str:
-    """`lines` as the text of a document; it ends as `source` does."""
+    """Join `lines` into a text that ends as `source` does."""
     written = "\n".join(lines)
     return written + "\n" if written and source.endswith("\n") else written
 
@@ -71,12 +68,7 @@ def markdown_text(lines: Sequence[str], source: str) -> str:
 def list_items(
     item: Callable[[int], Block | None], lines: Sequence[str], index: int, *, tight: bool = False
 ) -> Block | None:
-    """The items that follow each other, with the blank lines between them; None if there is no item.
-
-    Args:
-        item: converts the item that begins at a line; None ends the list.
-        tight: without the blank lines.
-    """
+    """Convert items until `item` gives None, and keep the blank lines between them unless `tight`."""
     written: list[str] = []
     begin = end = index
     while index < len(lines) and (found := item(index)) is not None:
@@ -87,25 +79,22 @@ def list_items(
 
 
 def next_text(lines: Sequence[str], index: int) -> int:
-    """The first line from `index` on that is not blank."""
-    while index < len(lines) and not lines[index]:
-        index += 1
-    return index
+    """Skip blank lines."""
+    return run_end(lines, index, operator.not_)
 
 
 def run_end(lines: Sequence[str], index: int, belongs: Callable[[str], object]) -> int:
-    """The first line from `index` on that does not belong to the ones before it."""
+    """Find the first line from `index` on that does not belong to the run."""
     while index < len(lines) and belongs(lines[index]):
         index += 1
     return index
 
 
 def indented_end(lines: Sequence[str], index: int) -> int:
-    """The line after the indented block that begins at `index`, without the blank lines after it."""
+    """Find the line after the indented block that begins at `index`, without the blank lines after it."""
     end = index
     for place in range(index, len(lines)):
-        line = lines[place]
-        if line:
+        if line := lines[place]:
             if line[0] != " ":
                 break
             end = place + 1

@@ -1,11 +1,11 @@
-"""A file of source code to Markdown: its name as the heading, the code in a fence, byte for byte."""
+"""Turns source code into Markdown: the file's name as the heading, the code in a fence, byte for byte."""
 
 import re
 
-from nima_cli.engine.data.ingest.formats.errors import FormatError
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.ingest.formats.writing import code_block
 
-# Suffix -> the language as fences name it.
+# Suffix -> language of a fence.
 LANGUAGES = {
     ".bash": "bash", ".c": "c", ".cc": "cpp", ".cjs": "javascript", ".clj": "clojure", ".cmake": "cmake",
     ".cpp": "cpp", ".cs": "csharp", ".cts": "typescript", ".cu": "cuda", ".cxx": "cpp", ".dart": "dart",
@@ -18,36 +18,23 @@ LANGUAGES = {
     ".rs": "rust", ".scala": "scala", ".scm": "scheme", ".sh": "bash", ".sql": "sql", ".svelte": "svelte",
     ".swift": "swift", ".tf": "hcl", ".ts": "typescript", ".tsx": "tsx", ".vue": "vue", ".zig": "zig", ".zsh": "zsh",
 }  # fmt: skip
-# Files that need no suffix.
+# Names of files without a suffix.
 NAMES = {"dockerfile": "dockerfile", "containerfile": "dockerfile", "makefile": "makefile", "gnumakefile": "makefile",
          "rakefile": "ruby", "gemfile": "ruby", "justfile": "just", "jenkinsfile": "groovy"}  # fmt: skip
 _SHEBANG = re.compile(r"#!\s*\S*?(?:/env\s+(?:-S\s+)?(?:\w+=\S*\s+)*)?([A-Za-z]+)[\d.]*(?:\s|$)")
-_INTERPRETERS = {
-    "sh": "bash",
-    "dash": "bash",
-    "ksh": "bash",
-    "node": "javascript",
-    "Rscript": "r",
-    "pwsh": "powershell",
-}
-# Nobody writes lines of so many characters on average.
+_INTERPRETERS = {"sh": "bash", "dash": "bash", "ksh": "bash", "node": "javascript", "Rscript": "r",
+                 "pwsh": "powershell"}  # fmt: skip
+# Minified code has more characters a line on average; short files are not judged.
 _MINIFIED = 400
 _SHORT = 2000
 
 
 def code_to_markdown(text: str, file_name: str) -> str:
-    """The code under its name.
-
-    Args:
-        file_name: without its folder.
-
-    Raises:
-        FormatError: it was not written by hand but minified.
-    """
+    """Fence the code under the file's name; raises `UnusableError` for minified code."""
     text = text.replace("\r\n", "\n")
     code = text.strip("\n")
     if len(code) > _SHORT and len(code) > _MINIFIED * (code.count("\n") + 1):
-        raise FormatError("is minified code", "minified", hint="to learn its text as it is, use `format: text`")
+        raise UnusableError("is minified code", "minified", hint="to learn its text as it is, use `format: text`")
     if not code.strip():
         return ""
     return f"# {file_name}\n\n{code_block(code, _language(file_name, code))}\n"
@@ -55,8 +42,6 @@ def code_to_markdown(text: str, file_name: str) -> str:
 
 def _language(file_name: str, code: str) -> str:
     stem, dot, suffix = file_name.lower().rpartition(".")
-    named = LANGUAGES.get(dot + suffix) if stem else None
-    if named or (named := NAMES.get(file_name.lower())):
-        return named
     shebang = _SHEBANG.match(code[:200])
-    return _INTERPRETERS.get(shebang[1], shebang[1].lower()) if shebang else ""
+    named = (LANGUAGES.get(dot + suffix) if stem else None) or NAMES.get(file_name.lower())
+    return named or (_INTERPRETERS.get(shebang[1], shebang[1].lower()) if shebang else "")

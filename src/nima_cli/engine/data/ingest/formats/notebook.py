@@ -1,15 +1,15 @@
-"""Jupyter notebooks, versions 3 and 4, to Markdown: text and code in their order, without what the code put out."""
+"""Turns Jupyter notebooks, versions 3 and 4, into Markdown, without the outputs of their code."""
 
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from nima_cli.engine.data.ingest.formats.errors import FormatError
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.ingest.formats.html.html import html_to_markdown
 from nima_cli.engine.data.ingest.formats.writing import code_block
 
-# A cell in another language than the kernel's says so in its first line.
+# Names the language of a cell where it is not the kernel's.
 _MAGIC = re.compile(r"%%(?:script +)?(bash|sh|zsh|html|javascript|js|latex|sql|perl|ruby|R|cython|markdown)\b")
 _ATTACHED = re.compile(r"!\[([^\[\]]*)\]\(attachment:[^()\s]*\)")
 _LANGUAGE = re.compile(r"[A-Za-z0-9+#._-]{1,20}")
@@ -17,13 +17,11 @@ _SPELLED = {"ipython": "python", "ipython3": "python", "python3": "python", "js"
 
 
 def notebook_to_markdown(text: str) -> str:
-    """The Markdown cells as they are, and the code cells as fences in the language of the kernel.
-
-    Raises:
-        FormatError: this is no notebook.
-    """
+    """Keep Markdown cells as they are and fence code cells; raises `UnusableError` for what is not a notebook."""
     notebook = _parsed(text) if text.strip() else {"cells": []}
-    language = _language(notebook)
+    metadata = _object(notebook.get("metadata"))
+    info, kernel = _object(metadata.get("language_info")), _object(metadata.get("kernelspec"))
+    language = _name(info.get("name") or kernel.get("language") or metadata.get("language")) or "python"
     parts = [_cell(cell, language).strip("\n") for cell in _cells(notebook)]
     return "\n\n".join(part for part in parts if part.strip()) + "\n"
 
@@ -34,11 +32,11 @@ def _parsed(text: str) -> dict[str, Any]:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         what = error.msg[:1].lower() + error.msg[1:]
-        raise FormatError(f"broken notebook: {what}", place=f":{error.lineno}:{error.colno}", hint=hint) from error
+        raise UnusableError(f"broken notebook: {what}", place=f":{error.lineno}:{error.colno}", hint=hint) from error
     except (RecursionError, ValueError) as error:
-        raise FormatError("broken notebook: nested too deeply, or a number too long", hint=hint) from error
+        raise UnusableError("broken notebook: nested too deeply, or a number too long", hint=hint) from error
     if not isinstance(value, dict) or not ("cells" in value or "worksheets" in value):
-        raise FormatError("is no notebook: it holds no `cells`", hint=hint)
+        raise UnusableError("is no notebook: it holds no `cells`", hint=hint)
     return value
 
 
@@ -47,14 +45,8 @@ def _cells(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for sheet in sheets if isinstance(sheets, list) else [sheets]:
         cells = sheet.get("cells") if isinstance(sheet, dict) else None
         if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
-            raise FormatError("broken notebook: `cells` is no list of cells")
+            raise UnusableError("broken notebook: `cells` is no list of cells")
         yield from cells
-
-
-def _language(notebook: dict[str, Any]) -> str:
-    metadata = _object(notebook.get("metadata"))
-    info, kernel = _object(metadata.get("language_info")), _object(metadata.get("kernelspec"))
-    return _name(info.get("name") or kernel.get("language") or metadata.get("language")) or "python"
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -62,7 +54,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _name(value: Any) -> str:
-    """A language as fences name it; empty if it cannot be one."""
+    """Spell a language as fences do; empty if it cannot be one."""
     name = value.lower() if isinstance(value, str) and _LANGUAGE.fullmatch(value) else ""
     return _SPELLED.get(name, name)
 
@@ -80,23 +72,21 @@ def _cell(cell: dict[str, Any], language: str) -> str:
         level = cell.get("level")
         return f"{'#' * (level if isinstance(level, int) and 0 < level < 7 else 1)} {' '.join(source.split())}"
     metadata = _object(cell.get("metadata"))
-    mime = "text/html" if kind == "html" else metadata.get("raw_mimetype") or metadata.get("format") or "text/plain"
-    if kind not in ("raw", "html", "plaintext"):
-        return ""
-    # Words are kept, what is meant for one kind of export is not.
-    return (
-        html_to_markdown(source) if mime == "text/html" else source if mime in ("text/markdown", "text/plain") else ""
-    )
+    mime = metadata.get("raw_mimetype") or metadata.get("format") or "text/plain"
+    if kind == "html" or (kind in ("raw", "plaintext") and mime == "text/html"):
+        return html_to_markdown(source)
+    # Cells for one kind of export go.
+    return source if kind in ("raw", "plaintext") and mime in ("text/markdown", "text/plain") else ""
 
 
 def _source(cell: dict[str, Any]) -> str:
     source = cell.get("source", cell.get("input", ""))
     lines = source if isinstance(source, list) else [source]
     if not all(isinstance(line, str) for line in lines):
-        raise FormatError("broken notebook: the source of a cell is no text")
+        raise UnusableError("broken notebook: the source of a cell is no text")
     text = "".join(lines)
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise FormatError("broken notebook: a cell holds half a character", "surrogate") from error
+        raise UnusableError("broken notebook: a cell holds half a character", "surrogate") from error
     return text

@@ -1,4 +1,4 @@
-"""Turns Org into Markdown: one pass over the lines; nothing in a file makes it fail, what is no markup is text."""
+"""Turns Org into Markdown in one pass; no file makes it fail, since whatever is not markup is text."""
 
 import re
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _ITEM = re.compile(r"(?P<margin>[ \t]*)(?P<mark>[-+]|\*(?<=[ \t]\*)|\d{1,9}[.)])
 _COUNTER = re.compile(r"\[@\d{1,9}\][ \t]*")
 _FOOTNOTE = re.compile(r"\[fn:(?P<name>[\w-]{1,60})\][ \t]*(?P<text>.*)$")
 _TERM = re.compile(r"(?P<term>\S.{0,300}?)[ \t]+::(?:[ \t]+(?P<text>.*))?$")
-# What no table shows: rows that align its columns.
+# Rows that align columns are not shown.
 _ALIGNMENT = re.compile(r"[ \t]*(?:<[lrc]?\d{0,3}>[ \t]*)?")
 _ESCAPED = re.compile(r"^(\s*),(?=\*|#\+)")
 _TABLE_RULE = re.compile(r"\|-[-+|]*$")
@@ -50,35 +50,31 @@ _FORMS = {"bold": "**{}**", "italic": "*{}*", "under": "{}", "struck": "~~{}~~"}
 
 
 def org_to_markdown(text: str) -> str:
-    """`text`, Org with LF line ends, as Markdown; a text without markup comes back as it was."""
+    """Convert Org with LF line ends; text without markup stays as it is."""
     lines = [*map(str.rstrip, text.split("\n"))]
     return markdown_text(_Org(lines).blocks(lines), text)
 
 
 class _Org(Converter):
-    """Converts one file."""
-
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__(lambda text: _INLINE.sub(self._mark, text) if _MIGHT_HOLD.search(text) else text)
         self._with_title = False
         self._states = set(_STATES)
         self._links: dict[str, str] = {}
-        # How far the list at hand is indented; None outside of lists.
+        # The indentation of the current list; None outside of lists.
         self._margin: int | None = None
         self._in_text = False
         self._ends = _block_ends(lines)
+        # Keywords hold for the whole file.
         for match in filter(None, map(_KEYWORD.match, lines)):
-            self._keyword(match["name"].upper(), match["value"])
-
-    def _keyword(self, name: str, value: str) -> None:
-        """Settings that hold for the whole file."""
-        if name in ("TODO", "SEQ_TODO", "TYP_TODO"):
-            self._states.update(filter(None, re.split(r"[\s|]+|\([^)]*\)", value)))
-        elif name == "LINK" and " " in value:
-            short, _, address = value.partition(" ")
-            self._links[short] = address.strip()
-        elif name == "TITLE" and value:
-            self._with_title = True
+            name, value = match["name"].upper(), match["value"]
+            if name in ("TODO", "SEQ_TODO", "TYP_TODO"):
+                self._states.update(filter(None, re.split(r"[\s|]+|\([^)]*\)", value)))
+            elif name == "LINK" and " " in value:
+                short, _, address = value.partition(" ")
+                self._links[short] = address.strip()
+            elif name == "TITLE" and value:
+                self._with_title = True
 
     def nested(self, lines: Sequence[str], titled: bool = False) -> list[str]:
         outside = self._margin, self._in_text, self._ends
@@ -97,7 +93,7 @@ class _Org(Converter):
         return made, after
 
     def _apart(self, lines: Sequence[str], index: int) -> Block | None:
-        """What stands apart from its neighbours, or shows nothing; None for text."""
+        """Convert a block that is not text: what stands apart from its neighbours, or shows nothing."""
         line, end = lines[index], self._ends.get(index)
         stripped = line.lstrip(" \t")
         if (headline := _HEADLINE.match(line)) is not None:
@@ -128,7 +124,7 @@ class _Org(Converter):
         return [f"{'#' * level} {self.inline(_PRIORITY.sub('', text, count=1))}"]
 
     def _block(self, kind: str, rest: str, body: Sequence[str]) -> list[str]:
-        """What stands between `#+begin_KIND` and its end."""
+        """Convert the block from `#+begin_KIND` to its end."""
         words = rest.lower().split()
         if kind == "COMMENT":
             return []
@@ -153,7 +149,7 @@ class _Org(Converter):
         return table(rows if headed or not rows else [[], *rows]), end
 
     def _text(self, lines: Sequence[str], index: int) -> Block:
-        """A paragraph or an item of a list, which keeps its margin."""
+        """Convert a paragraph, or an item of a list with its margin."""
         first = lines[index]
         if (note := _FOOTNOTE.match(first)) is not None:
             return [f"[^{note['name']}]: {self.inline(note['text'])}"], index + 1
@@ -174,9 +170,9 @@ class _Org(Converter):
         return [margin + line for line in indented(mark, made)], end
 
     def _unindented(self, lines: Sequence[str]) -> list[str]:
-        """The lines of a paragraph: at the margin, or under the list item that it belongs to."""
+        """Move the lines of a paragraph to the margin, or under their list item."""
         indent = len(lines[0]) - len(lines[0].lstrip(" "))
-        if self._margin is None or indent <= self._margin:
+        if self._margin is not None and indent <= self._margin:
             self._margin = None
         under = " " * (indent - self._margin) if self._margin is not None else ""
         return [under + line.lstrip(" \t") for line in lines]
@@ -205,20 +201,19 @@ class _Org(Converter):
 
 
 def _is_fixed(line: str) -> bool:
-    """Whether a line is code after a colon."""
-    return line.lstrip(" \t").startswith(": ") or line.lstrip(" \t") == ":"
+    """Tell whether a line is code after a colon."""
+    return line.lstrip(" \t")[:2] in (": ", ":")
 
 
 def _goes_on(line: str) -> bool:
-    """Whether a line goes on with the paragraph above it."""
-    stripped = line.lstrip(" \t")
-    if not stripped or stripped[0] in "|:#":
+    """Tell whether a line continues the paragraph above it."""
+    if line.lstrip(" \t")[:1] in ("", "|", ":", "#"):
         return False
     return not any(begin.match(line) for begin in (_ITEM, _FOOTNOTE, _HEADLINE, _RULE, _PLANNING))
 
 
 def _block_ends(lines: Sequence[str]) -> dict[int, int]:
-    """The last line of each block and drawer, by its first; what is never closed is none."""
+    """Find the last line of each block and drawer by its first, unless it is never closed."""
     ends: dict[int, int] = {}
     waiting: dict[str, int] = {}
     for index, line in enumerate(lines):

@@ -1,15 +1,15 @@
-"""Which formats there are and what converts each, by the suffixes of their files or by their first bytes."""
+"""The formats that nima reads: their suffixes, their first bytes and their converters."""
 
 import pkgutil
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, cast
 
 from nima_cli.engine.data.document import Kind
 from nima_cli.engine.data.ingest.formats.code import LANGUAGES
 
-# Bytes of a file by which its kind is recognised.
+# Bytes in which a file shows what it is.
 HEAD = 4096
 
 
@@ -18,13 +18,12 @@ class Format:
     """A format of documents that are converted.
 
     Attributes:
-        name: for messages.
         suffixes: lower-case with the dot.
-        converter: `module:function` in this package, which is loaded when it is needed.
-        takes: what the function is given: the text, the text and the name of the file, the bytes, or an open file.
+        converter: `module:function` in this package, loaded on first use.
+        takes: the arguments of the converter: the text, the text and the file's name, the bytes, or an open file.
         kind: of the documents that it makes.
-        lightweight: markup that is read as it is written, too.
-        sign: what a file holds near its start; others with such a suffix are of another kind.
+        lightweight: markup that can also be read as it is written.
+        sign: what every file of this format holds near its start.
     """
 
     name: str
@@ -36,12 +35,11 @@ class Format:
     sign: re.Pattern[str] | None = None
 
     def function(self) -> Callable[..., str]:
-        """What converts it."""
-        function: Any = pkgutil.resolve_name(f"{__package__}.{self.converter}")
-        return function  # type: ignore[no-any-return]
+        """Load the converter."""
+        return cast(Callable[..., str], pkgutil.resolve_name(f"{__package__}.{self.converter}"))
 
 
-# Any file may end in a number; a manual page begins with requests of roff.
+# Any file may end in a number; manual pages begin with requests of roff.
 MAN = Format(
     "man page",
     frozenset({*(f".{section}" for section in range(1, 9)), ".man"}),
@@ -61,29 +59,24 @@ FORMATS = (
     CODE,
 )
 _BY_SUFFIX = {suffix: form for form in FORMATS for suffix in form.suffixes}
-# Converted wherever they are met in a folder; code only when it is asked for.
+# Code is converted only on request.
 CONVERTED_SUFFIXES = frozenset(_BY_SUFFIX) - CODE.suffixes
 LIGHTWEIGHT_SUFFIXES = frozenset(suffix for suffix, form in _BY_SUFFIX.items() if form.lightweight)
 
 
 def format_of(suffix: str, *, as_written: bool = False) -> Format | None:
-    """The format of files with this suffix; None for plain text, Markdown and records.
-
-    Args:
-        as_written: lightweight markup is not converted.
-    """
-    found = _BY_SUFFIX.get(suffix)
-    return None if found is not None and found.lightweight and as_written else found
+    """Return the format to convert from; None for plain text, records and, if `as_written`, lightweight markup."""
+    return None if as_written and suffix in LIGHTWEIGHT_SUFFIXES else _BY_SUFFIX.get(suffix)
 
 
 @dataclass(frozen=True, slots=True)
 class BinaryKind:
-    """What a file is that is no plain text.
+    """What the first bytes of a file say that it is.
 
     Attributes:
         what: with its article.
-        suffix: of the format that reads it; empty if none does.
-        readable: its bytes are a text all the same.
+        suffix: of the format that reads it, or empty.
+        readable: can be read as text all the same.
     """
 
     what: str
@@ -91,37 +84,34 @@ class BinaryKind:
     readable: bool = False
 
 
-_MARKS = {
+_UNREADABLE = {
+    b"PK\x03\x04": "a ZIP archive", b"PK\x05\x06": "a ZIP archive", b"\x89PNG\r\n": "a PNG picture",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Office document", b"\xff\xd8\xff": "a JPEG picture",
+    b"GIF8": "a GIF picture", b"\x7fELF": "a program", b"SQLite format 3\0": "an SQLite database",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"\xfd7zXZ\0": "an XZ archive", b"BZh9": "a bzip2 archive",
+    b"\x28\xb5\x2f\xfd": "a Zstandard archive", b"Rar!\x1a\x07": "a RAR archive", b"ARROW1\0\0": "an Arrow file",
+    b"\x89HDF\r\n": "an HDF5 file", b"\x93NUMPY": "a NumPy array",
+}  # fmt: skip
+_MARKS = {mark: BinaryKind(what) for mark, what in _UNREADABLE.items()} | {
     b"%PDF-": BinaryKind("a PDF document", ".pdf"),
     b"PAR1": BinaryKind("a Parquet file", ".parquet"),
     b"{\\rtf": BinaryKind("an RTF document", readable=True),
     b"%!PS": BinaryKind("a PostScript document", readable=True),
-    **{
-        mark: BinaryKind(what)
-        for mark, what in {
-            b"PK\x03\x04": "a ZIP archive", b"PK\x05\x06": "a ZIP archive", b"\x89PNG\r\n": "a PNG picture",
-            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Office document", b"\xff\xd8\xff": "a JPEG picture",
-            b"GIF8": "a GIF picture", b"\x7fELF": "a program", b"SQLite format 3\0": "an SQLite database",
-            b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"\xfd7zXZ\0": "an XZ archive", b"BZh9": "a bzip2 archive",
-            b"\x28\xb5\x2f\xfd": "a Zstandard archive", b"Rar!\x1a\x07": "a RAR archive",
-            b"ARROW1\0\0": "an Arrow file", b"\x89HDF\r\n": "an HDF5 file", b"\x93NUMPY": "a NumPy array",
-        }.items()
-    },
-}  # fmt: skip
+}
 _BEFORE_HTML = rb"\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--[^<]{0,2000}?-->\s*)?"
 _HTML = re.compile(_BEFORE_HTML + rb"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 _NOTEBOOK = re.compile(rb'\s*\{\s*"(?:cells|metadata|nbformat|worksheets)"\s*:')
 
 
 def binary_kind(head: bytes) -> BinaryKind | None:
-    """What a file that begins with `head` is, whatever its name says; None if it may be a text."""
+    """Recognise a binary file by its first bytes; None if it may be text."""
     if head[257:262] == b"ustar":
         return BinaryKind("a tar archive")
     return next((kind for mark, kind in _MARKS.items() if head.startswith(mark)), None)
 
 
 def text_kind(head: bytes) -> str:
-    """The suffix of the format that a text is in though its name does not say so; empty for plain text."""
+    """Recognise HTML and notebooks by their first bytes; returns their suffix, empty for plain text."""
     head = head.removeprefix(b"\xef\xbb\xbf")
     if _HTML.match(head):
         return ".html"

@@ -1,4 +1,4 @@
-"""How the converters write Markdown: one form for each kind of block."""
+"""Writes blocks and phrases of Markdown for the converters."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,12 +7,12 @@ _TICKS = re.compile(r"`{3,}")
 _RUNS = re.compile(r"`+")
 # In an address without angle brackets.
 _UNFIT = re.compile(r"[\s()]")
-# What a block begins with that is no plain paragraph: nothing can be written before it on its line.
+# Begins a block before which nothing can be written on its line.
 _NO_PARAGRAPH = re.compile(r"```|>|#{1,6} |[-*+] |\d{1,9}[.)] |\||\$\$")
 
 
 def dedented(lines: Sequence[str]) -> list[str]:
-    """`lines` without the blank ones at both ends and without the indentation they share."""
+    """Remove blank lines at both ends and the shared indentation."""
     start, end = 0, len(lines)
     while start < end and not lines[start].strip():
         start += 1
@@ -28,19 +28,19 @@ def dedented(lines: Sequence[str]) -> list[str]:
 
 
 def code_block(code: str, language: str) -> str:
-    """`code`, which neither begins nor ends with a line end, in a fence that is longer than any inside of it."""
+    """Fence `code`, which neither begins nor ends with a line end, with more ticks than any fence inside it."""
     ticks = "`" * max([3, *(len(run) + 1 for run in _TICKS.findall(code))])
     return f"{ticks}{language}\n{code}\n{ticks}"
 
 
 def fence(code: Sequence[str], language: str = "") -> list[str]:
-    """The lines of a code block, without the indentation that they share; empty for no code."""
+    """Fence lines of code without their shared indentation; no code gives no lines."""
     lines = dedented(code)
     return code_block("\n".join(lines), language).split("\n") if lines else []
 
 
 def code_span(text: str) -> str:
-    """`text` as a code span on one line, with as many marks as it takes."""
+    """Write `text` as a code span on one line, with as many ticks as it takes."""
     text = text.replace("\n", " ")
     if "`" not in text:
         return f"`{text}`" if text.strip() else text
@@ -50,14 +50,14 @@ def code_span(text: str) -> str:
 
 
 def link(text: str, target: str) -> str:
-    """A link; one that shows its own address is the address."""
+    """Write a link; a link that shows its own address is the address."""
     if text == target:
         return text
     return f"[{text}](<{target}>)" if _UNFIT.search(target) else f"[{text}]({target})"
 
 
 def joined(*parts: Sequence[str]) -> list[str]:
-    """The blocks that are not empty, with a blank line between them."""
+    """Join the blocks that are not empty with blank lines."""
     lines: list[str] = []
     for part in filter(None, parts):
         lines += ["", *part] if lines else part
@@ -65,12 +65,12 @@ def joined(*parts: Sequence[str]) -> list[str]:
 
 
 def bold(title: str) -> list[str]:
-    """A title that is no heading, as a block; empty for an empty one."""
+    """Write a title that is not a heading."""
     return [title if "**" in title else f"**{title}**"] if title else []
 
 
 def indented(marker: str, body: Sequence[str]) -> list[str]:
-    """A list item: `marker`, then the lines of `body` under its text."""
+    """Write a list item, with its body aligned after `marker`."""
     if not body:
         return [marker]
     margin = " " * (len(marker) + 1)
@@ -78,37 +78,33 @@ def indented(marker: str, body: Sequence[str]) -> list[str]:
 
 
 def quoted(lines: Iterable[str]) -> list[str]:
-    """A block quote."""
+    """Write a block quote."""
     return [f"> {line}" if line else ">" for line in lines]
 
 
 def labelled(label: str, body: Sequence[str]) -> list[str]:
-    """`body` after words that say what it is: on its first line if that is a paragraph's."""
+    """Put a label before `body`: on its first line if that is a paragraph's."""
     if not body:
         return [label]
-    if _NO_PARAGRAPH.match(body[0]) or not body[0]:
-        return [label, "", *body]
-    return [f"{label} {body[0]}", *body[1:]]
+    return [label, "", *body] if not body[0] or _NO_PARAGRAPH.match(body[0]) else [f"{label} {body[0]}", *body[1:]]
 
 
 def admonition(label: str, body: Sequence[str]) -> list[str]:
-    """A note, a warning and their like: a quote that begins with its label."""
+    """Write a note, a warning or the like as a quote that begins with its label."""
     return quoted(labelled(f"**{label}:**" if body else f"**{label}.**", body))
 
 
 def term(text: str, body: Sequence[str]) -> list[str]:
-    """An entry of a description list: an item that begins with its term."""
+    """Write an entry of a description list as an item that begins with its term."""
     marked = text if "*" in text or "`" in text or not text else f"**{text}**"
     return indented("-", labelled(f"{marked}:", body) if body else [marked])
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table whose first row is its head; short rows are filled up."""
-    width = max((len(row) for row in rows), default=0)
+    """Write a table whose first row is its head; short rows are filled up."""
+    width = max(map(len, rows), default=0)
     if not width:
         return []
-    written = []
-    for row in rows:
-        cells = [" ".join(cell.split()).replace("|", "\\|") for cell in row]
-        written.append("| " + " | ".join(cells + [""] * (width - len(cells))) + " |")
-    return [written[0], "|" + " --- |" * width, *written[1:]]
+    padded = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] + [""] * (width - len(row)) for row in rows]
+    head, *body = (f"| {' | '.join(row)} |" for row in padded)
+    return [head, "|" + " --- |" * width, *body]

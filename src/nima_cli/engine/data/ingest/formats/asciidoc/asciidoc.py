@@ -1,15 +1,12 @@
-"""Turns AsciiDoc into Markdown: one pass over the lines, blocks within blocks in turn.
+"""Turns AsciiDoc into Markdown; no file makes it fail, since whatever is not markup is text."""
 
-It reads what a page would show. Nothing in a file makes it fail: what is no markup is text.
-"""
-
+import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from nima_cli.engine.data.ingest.formats.asciidoc.inline import Inline
-from nima_cli.engine.data.ingest.formats.asciidoc.tables import table_rows
 from nima_cli.engine.data.ingest.formats.blocks import Block, Converter, list_items, markdown_text, next_text, run_end
 from nima_cli.engine.data.ingest.formats.writing import admonition, bold, fence, indented, joined, quoted, table, term
 
@@ -22,7 +19,7 @@ _DELIMITER = re.compile(r"(?:-{4,}|\.{4,}|={4,}|\*{4,}|_{4,}|\+{4,}|/{4,}|--|```
 _STYLE = re.compile(r"\[(?P<style>[^\[\]]{0,500}|[^\"]{0,500}\"[^\"]{0,500}\".{0,500})\]$")
 _ANCHOR = re.compile(r"\[\[[^\],]{1,300}(?:,[^\]]{0,300})?\]\]$")
 _CONDITION = re.compile(r"ifn?def::[^\[\s]{0,300}\[(?P<text>.+)\]$")
-# Lines that show nothing.
+# Lines that are not shown.
 _GONE = re.compile(
     r"(?:(?:ifn?def|ifeval)::[^\[\s]{0,300}\[.*\]|endif::.*|include::.*\[.*\]|toc::\[.*\]|<<<|comment::.*|//(?!//).*)$"
 )
@@ -39,11 +36,14 @@ _ITEM = re.compile(
     r"[ \t]+(?P<text>\S.*)$"
 )
 _TERM = re.compile(r"[ \t]*(?P<term>\S(?:.{0,300}?\S)??)(?P<marks>:{2,4}|;;)(?:[ \t]+(?P<text>\S.*))?$")
+# What begins a cell of a table, and how many columns a table has.
+_CELL = re.compile(r"(?<!\\)(?:(?P<times>\d{1,3})\*)?(?:[\d.]{0,7}\+)?[<^>.]{0,4}[aehlmsdv]?(?<!\\)\|")
+_COLUMNS = re.compile(r'cols="([^"]*)"|cols=([^",]*)')
 
 
 @dataclass(slots=True)
 class _Attributes:
-    """What stands over a block: its style and what comes after, its title."""
+    """What stands over a block."""
 
     style: str = ""
     more: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class _Attributes:
 
 
 def asciidoc_to_markdown(text: str) -> str:
-    """`text`, AsciiDoc with LF line ends, as Markdown; a text without markup comes back as it was."""
+    """Convert AsciiDoc with LF line ends; text without markup stays as it is."""
     lines = [*map(str.rstrip, text.split("\n"))]
     return markdown_text(_AsciiDoc(lines).blocks(lines), text)
 
@@ -63,15 +63,11 @@ class _AsciiDoc(Converter):
         self._marks = Inline()
         super().__init__(self._marks.convert)
         self._over = _Attributes()
-        # By delimiter, for the lines at hand.
+        # By delimiter, for each of the current lines with it, the next one.
         self._closings: dict[str, dict[int, int]] = {}
-        self._find_titles(lines)
-
-    def _find_titles(self, lines: Sequence[str]) -> None:
         anchor = ""
         for line in filter(None, lines):
-            title = _TITLE.match(line)
-            if title is not None:
+            if (title := _TITLE.match(line)) is not None:
                 text = title["text"]
                 for name in ("_" + re.sub(r"[^\w]+", "_", text.lower()).strip("_"), anchor):
                     self._marks.titles.setdefault(name, text)
@@ -107,10 +103,8 @@ class _AsciiDoc(Converter):
             made, after = self._list(lines, index) or self._paragraph(lines, index, over)
         return (joined(bold(self.inline(over.title)), made) if made else []), after
 
-    # What stands over a block, and titles.
-
     def _says_of_next(self, line: str) -> bool:
-        """Take in a line that only says something of the block after it."""
+        """Take in a line that only describes the block after it."""
         if _ANCHOR.match(line):
             return True
         if (style := _STYLE.match(line)) is not None:
@@ -125,7 +119,7 @@ class _AsciiDoc(Converter):
         return False
 
     def _set(self, entry: re.Match[str], lines: Sequence[str], index: int) -> int:
-        """Set an attribute, whose value may go on over several lines; returns the line after it."""
+        """Set an attribute, whose value may have several lines; returns the line after it."""
         after = index + 1
         while after < len(lines) and _CONTINUED.search(lines[after - 1]):
             after += 1
@@ -138,7 +132,7 @@ class _AsciiDoc(Converter):
         return after
 
     def _heading(self, lines: Sequence[str], index: int) -> Block | None:
-        """A title of one line, or of two, the second as long as the first give or take one."""
+        """Convert a title of one line, or of two whose lengths differ by one at most."""
         line, under = lines[index], lines[index + 1] if index + 1 < len(lines) else ""
         if (title := _TITLE.match(line)) is not None:
             level, text, after = len(title["marks"]), title["text"].removesuffix(f" {title['marks']}"), index + 1
@@ -151,16 +145,18 @@ class _AsciiDoc(Converter):
             after += after < len(lines) and _REVISION.match(lines[after]) is not None
         return [f"{'#' * level} {self.inline(text)}"], after
 
-    # Blocks between delimiters.
-
     def _delimited(self, lines: Sequence[str], index: int, over: _Attributes) -> Block:
         mark = lines[index]
-        end = self._closing(lines, "```" if mark.startswith("```") else mark).get(index, len(lines))
+        delimiter = "```" if mark.startswith("```") else mark
+        if delimiter not in self._closings:
+            places = [place for place, line in enumerate(lines) if line == delimiter or line[:3] == delimiter == "```"]
+            self._closings[delimiter] = dict(pairwise(places))
+        end = self._closings[delimiter].get(index, len(lines))
         inner, after = lines[index + 1 : end], end + 1
         if mark[0] == "/":
             return [], after
         if mark[-3:] == "===" and mark[0] in "|,:!":
-            rows = table_rows(inner, mark[0], ",".join([over.style, *over.more]))
+            rows = _table_rows(inner, mark[0], ",".join([over.style, *over.more]))
             return table([[" ".join(self._text(cell.split("\n"))) for cell in row] for row in rows]), after
         if mark[0] == "+":
             return (fence(inner, "latex") if over.style in ("stem", "latexmath") else list(inner)), after
@@ -168,13 +164,6 @@ class _AsciiDoc(Converter):
             return self._code(inner, over, mark), after
         style = over.style if over.style in _BODY_STYLES else {"_": "quote", "*": "sidebar"}.get(mark[0], "")
         return _styled(style, self.nested(inner, titled=True), over), after
-
-    def _closing(self, lines: Sequence[str], mark: str) -> dict[int, int]:
-        """For each line with this delimiter, the next one; found once for the lines at hand."""
-        if mark not in self._closings:
-            places = [place for place, line in enumerate(lines) if line == mark or (mark == "```" and line[:3] == mark)]
-            self._closings[mark] = dict(pairwise(places))
-        return self._closings[mark]
 
     def _code(self, inner: Sequence[str], over: _Attributes, mark: str = "") -> list[str]:
         language = mark[3:].strip() if mark.startswith("```") else ""
@@ -188,8 +177,6 @@ class _AsciiDoc(Converter):
         lines = [self._marks.resolved(line) if attributes and "{" in line else line for line in inner]
         return fence(lines, language.strip('"%').lower())
 
-    # Paragraphs and lists.
-
     def _paragraph(self, lines: Sequence[str], index: int, over: _Attributes) -> Block:
         end = run_end(lines, index + 1, _goes_on)
         text = lines[index:end]
@@ -200,13 +187,13 @@ class _AsciiDoc(Converter):
         return _styled(over.style, self._text(text), over), end
 
     def _text(self, lines: Sequence[str]) -> list[str]:
-        """The lines of a paragraph in Markdown."""
+        """Convert the lines of a paragraph."""
         shown = [line.removesuffix(" +") for line in lines if not line.startswith("//")]
         return self.inline("\n".join(shown)).split("\n") if shown else []
 
     def _list(self, lines: Sequence[str], index: int) -> Block | None:
-        """A list with all that its items hold; marks that are new go a level deeper."""
-        # The items so far, by the marks of the levels that are open.
+        """Convert a list and the blocks in its items; new marks go a level deeper."""
+        # Items by the marks of the open levels.
         counts: dict[str, int] = {}
 
         def item(place: int) -> Block | None:
@@ -229,7 +216,7 @@ class _AsciiDoc(Converter):
         return list_items(item, lines, index)
 
     def _item_body(self, lines: Sequence[str], index: int, text: str | None) -> Block:
-        """What an item holds, with the blocks that `+` adds to it, and the line after it."""
+        """Convert the text of an item, and the blocks that `+` adds to it."""
         paragraph = [text] if text else []
         index += 1
         if not text:
@@ -254,20 +241,56 @@ class _AsciiDoc(Converter):
 
 
 def _goes_on(line: str) -> bool:
-    """Whether a line belongs to the paragraph above it."""
+    """Tell whether a line continues the paragraph above it."""
     return bool(line) and _INTERRUPTS.match(line) is None
 
 
 def _item_of(line: str) -> re.Match[str] | None:
-    """A line that begins an item of a list."""
     return _ITEM.match(line) or _TERM.match(line)
 
 
 def _styled(style: str, body: list[str], over: _Attributes) -> list[str]:
-    """A block as its style shows it."""
+    """Show a block in its style."""
     if style in _LABELS:
         return admonition(style.capitalize(), body)
     if style not in _BODY_STYLES:
         return quoted(body) if style == "sidebar" else body
     said_by = ", ".join(word.strip('"') for word in over.more if word and "=" not in word)
     return quoted([*body, "", f"— {said_by}"] if said_by and body else body)
+
+
+def _table_rows(lines: Sequence[str], mark: str, attributes: str) -> list[list[str]]:
+    """Read a table, its head first (empty if it has none); `mark` is the first character of its delimiter."""
+    if mark in ",:" or "format=csv" in attributes.replace('"', ""):
+        try:
+            rows = [row for row in csv.reader(lines, delimiter=":" if mark == ":" else ",") if row]
+        except csv.Error:
+            rows = [[line] for line in lines if line]
+        headed = len(lines) > 1 and not lines[1]
+    else:
+        rows, headed = _barred(lines, attributes)
+    if "header" in attributes:
+        headed = "noheader" not in attributes
+    return rows if headed or not rows else [[], *rows]
+
+
+def _barred(lines: Sequence[str], attributes: str) -> tuple[list[list[str]], bool]:
+    cells: list[str] = []
+    first_width = 0
+    headed = False
+    for index, line in enumerate(lines):
+        matches = list(_CELL.finditer(line)) if "|" in line else []
+        before = line[: matches[0].start()].strip() if matches else line
+        if cells and before:
+            cells[-1] = f"{cells[-1]}\n{before}" if cells[-1] else before
+        elif not line and not headed and first_width and lines[index - 1][:1] == "|":
+            # A blank line after the first row makes it the head.
+            headed = len(cells) == first_width
+        for match, end in zip(matches, [*(match.start() for match in matches[1:]), len(line)], strict=False):
+            cells += [line[match.end() : end].strip().replace("\\|", "|")] * min(int(match["times"] or 1), 50)
+        first_width = first_width or len(cells)
+    width = first_width
+    if (named := _COLUMNS.search(attributes)) is not None:
+        times = (re.match(r"\s*(\d{1,2})\*", part) for part in re.split(r"[,;]", named[1] or named[2] or ""))
+        width = sum(int(match[1]) if match is not None else 1 for match in times) or first_width
+    return [cells[start : start + width] for start in range(0, len(cells), width)] if width else [], headed

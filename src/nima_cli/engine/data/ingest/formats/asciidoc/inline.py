@@ -1,10 +1,10 @@
-"""Inline markup of AsciiDoc as Markdown: formatting, links, cross references, attributes, macros."""
+"""Turns inline markup of AsciiDoc into Markdown."""
 
 import re
+from collections import ChainMap
 
 from nima_cli.engine.data.ingest.formats.writing import code_span, link
 
-_TARGET = r"[^\s\[\]]{1,1000}"
 _MARK = re.compile(
     r"""\+\+\+(?P<passed>[^+]{1,2000})\+\+\+
     |`(?<![\w`]`)\+(?P<literal>[^`\n]{1,500}?)\+`(?![\w`])
@@ -27,13 +27,13 @@ _MARK = re.compile(
     |\\(?P<escaped>[*_`\#{<\[^~+])""",
     re.VERBOSE,
 )
-# Macros begin with a word: they are looked for by their bracket, which is rare.
+# Macros begin with a word, and are found by their bracket, which is rare.
 _MACRO = re.compile(
-    rf"(?<!\\)\b(?P<macro>link|xref|image|icon|kbd|btn|menu|footnote|footnoteref|stem|latexmath|asciimath|pass|mailto|anchor"
-    rf"|indexterm2?|https?|ftp|irc)(?P<colon>::?)(?P<target>(?:{_TARGET})?)"
+    r"(?<!\\)\b(?P<macro>link|xref|image|icon|kbd|btn|menu|footnote|footnoteref|stem|latexmath|asciimath|pass|mailto|anchor"
+    r"|indexterm2?|https?|ftp|irc)(?P<colon>::?)(?P<target>[^\s\[\]]{0,1000})"
     r"\[(?P<text>(?:[^\[\]\\\n]|\\.|\[[^\[\]\n]{0,100}\]|\n(?!\n)){0,1000})\]"
 )
-# A link whose address begins with an attribute that is set elsewhere.
+# A link whose address begins with an attribute of another file.
 _UNKNOWN_LINK = re.compile(r"\{[a-z][\w-]{0,60}\}[^\s\[\]{}]{0,300}\[([^\[\]\n]{1,300})\]")
 _ATTRIBUTE = re.compile(r"(?<!\\)\{([A-Za-z0-9_][\w-]{0,60})\}")
 _NO_MARK = re.compile(r"[*_`#^<\[({\\+]")
@@ -51,11 +51,11 @@ _FORMS = {
 
 
 class Inline:
-    """Turns the text of paragraphs into Markdown.
+    """Converts the text of paragraphs.
 
     Attributes:
-        attributes: what `{name}` stands for in this file.
-        titles: of the file's sections and blocks, by their anchors.
+        attributes: the values of `{name}`.
+        titles: of sections and blocks, by their anchors.
     """
 
     def __init__(self) -> None:
@@ -64,23 +64,20 @@ class Inline:
         self._depth = 0
 
     def convert(self, text: str) -> str:
-        """`text`, which may be of several lines, in Markdown."""
+        """Convert text of one or several lines."""
         if "{" in text:
             text = _UNKNOWN_LINK.sub(lambda match: match[1].rstrip("^"), self.resolved(text))
         return self._around_macros(text) if "[" in text and ":" in text else self._marks(text)
 
     def resolved(self, text: str) -> str:
-        """`text` with the attributes that are known; a value may hold others."""
+        """Replace the known attributes, whose values may hold others."""
+        known = ChainMap(self.attributes, _BUILT_IN)
         for _ in range(4):
             before = text
-            text = _ATTRIBUTE.sub(self._attribute, text)
+            text = _ATTRIBUTE.sub(lambda match: known.get(match[1].lower(), match[0]), text)
             if text == before or len(text) > 10 * len(before) + 1000:
                 break
         return text
-
-    def _attribute(self, match: re.Match[str]) -> str:
-        name = match[1].lower()
-        return self.attributes.get(name, _BUILT_IN.get(name, match[0]))
 
     def _around_macros(self, text: str) -> str:
         kept: list[str] = []
@@ -90,7 +87,7 @@ class Inline:
             return f"\x02{len(kept) - 1}\x03"
 
         rest = _MACRO.sub(put_away, text) if "\x02" not in text else text
-        # Marks may stand around a macro, so they are looked for with the macros out of the way.
+        # Marks may stand around a macro.
         return re.sub(r"\x02(\d{1,6})\x03", lambda held: kept[int(held[1])] if kept else held[0], self._marks(rest))
 
     def _marks(self, text: str) -> str:
@@ -116,13 +113,12 @@ class Inline:
         if self._depth > 3:
             return text
         self._depth += 1
-        try:
-            return self._marks(text)
-        finally:
-            self._depth -= 1
+        shown = self._marks(text)
+        self._depth -= 1
+        return shown
 
     def _titled(self, anchor: str) -> str:
-        """What a cross reference without a text shows: the title it leads to, else its name."""
+        """Find the title that a cross reference leads to, else its name."""
         name = anchor.rpartition("#")[2] or anchor
         return self.titles.get(name, name)
 
@@ -151,7 +147,7 @@ class Inline:
 
 
 def _first(text: str) -> str:
-    """The text among a macro's attributes."""
+    """Find the text among the attributes of a macro."""
     if text[:1] == '"' and (end := text.find('"', 1)) > 0:
         return text[1:end]
     return re.split(r",\s*(?:[a-z-]+=|$)", text, maxsplit=1)[0] if "=" in text else text

@@ -1,20 +1,16 @@
-"""HTML pages to Markdown: what a page says, by its headings, lists, tables and code, without the frame around it.
-
-The parser is Lexbor, which reads broken pages as browsers do. `*` and `_` in text are not escaped: what is learnt is
-read by eyes and not by a renderer.
-"""
+"""Turns HTML pages into Markdown without their frame; the parser, Lexbor, reads broken pages as browsers do."""
 
 import codecs
 import json
 import re
 import textwrap
+from itertools import dropwhile
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from nima_cli.engine.data.cleaning.front_matter import read_front_matter
 from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.ingest.decoded_value import decode
-from nima_cli.engine.data.ingest.formats.errors import FormatError
 from nima_cli.engine.data.ingest.formats.html.nodes import BLOCKS, children, classes, flow, language, raw_text
 from nima_cli.engine.data.ingest.formats.html.phrases import holds_template, paragraph, phrase, span
 from nima_cli.engine.data.ingest.formats.writing import code_block, indented, quoted, table
@@ -23,25 +19,25 @@ _DECLARED = re.compile(
     rb"""(?:\bcharset\s*=\s*|<\?xml[^>]{0,100}\bencoding\s*=\s*)["']?\s*([A-Za-z0-9._:-]{1,40})""", re.IGNORECASE
 )
 _HINT = "name the encoding it is really in: `data.encoding`"
-# Where a page says what it is in.
+# Bytes in which a page declares its encoding.
 _HEAD = 4096
-# Browsers read these as their supersets.
+# Browsers read these encodings as their supersets.
 _SUPERSETS = {
     "iso-8859-1": "cp1252", "latin1": "cp1252", "latin-1": "cp1252", "ascii": "cp1252", "us-ascii": "cp1252",
     "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "x-sjis": "cp932", "euc-kr": "cp949",
     "iso-8859-9": "cp1254", "tis-620": "cp874",
 }  # fmt: skip
-# Blocks inside blocks; what is nested deeper is text alone.
+# Deeper blocks are plain text.
 _MAX_DEPTH = 24
 # The parser walks up the open elements at every tag; browsers stop at 512 too.
 _MAX_OPEN = 512
 _TAGS = re.compile(r"<(?:(/)|(?=[A-Za-z]))([A-Za-z][A-Za-z0-9]*)[^<>]*>")
-# Need no end, or none of their own.
+# Elements that nobody has to close.
 _ENDLESS = frozenset({
     "p", "li", "td", "th", "tr", "dt", "dd", "option", "thead", "tbody", "tfoot", "colgroup", "area", "base", "br",
     "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"
 })  # fmt: skip
-# Characters of a term; what is longer is no name of something.
+# Characters of a term; longer ones are sentences.
 _LONG = 100
 _MAX_SPAN = 100
 _JSON_COMMENT = re.compile(r"\s*<!--(\{.{0,5000}?\})-->", re.DOTALL)
@@ -49,7 +45,7 @@ _LIST_LIKE = re.compile(r"(?:-|\d+\.) ")
 
 
 def html_bytes_to_markdown(data: bytes, encoding: str | None) -> str:
-    """The page in UTF-8 where it is that, whatever it says; else in the encoding that it declares, else in `encoding`.
+    """Convert a page in UTF-8, whatever it declares, else in the encoding that it declares, else in `encoding`.
 
     Raises:
         UnusableError: it is in none of them.
@@ -63,7 +59,7 @@ def html_bytes_to_markdown(data: bytes, encoding: str | None) -> str:
             raise
         other = _declared(data) or encoding
         if other is None:
-            raise FormatError(error.what, error.reason, hint=_HINT) from error
+            raise UnusableError(error.what, error.reason, hint=_HINT) from error
         text = _decoded(data, other)
     return html_to_markdown(text)
 
@@ -81,26 +77,25 @@ def _declared(data: bytes) -> str | None:
 
 def _decoded(data: bytes, encoding: str) -> str:
     try:
-        # Five bytes of this one mean nothing; browsers show nothing for them.
+        # Browsers show nothing for the five bytes that cp1252 leaves undefined.
         return data.decode(encoding, "ignore" if encoding == "cp1252" else "strict")
     except UnicodeDecodeError as error:
         line = 1 + data.count(b"\n", 0, error.start)
         what = f"byte 0x{data[error.start]:02x} at offset {error.start} (line {line}) is not {encoding.upper()}"
-        raise FormatError(what, "not_utf8", hint=_HINT) from error
+        raise UnusableError(what, "not_utf8", hint=_HINT) from error
 
 
 def html_to_markdown(html: str) -> str:
-    """The content of a page as Markdown, empty if it says nothing.
+    """Convert the content of a page.
 
-    Its title becomes a level-1 heading when it has none of its own; so does that of front matter before the page.
+    A page without a level-1 heading gets the title of its front matter or its `<title>` as one. `*` and `_` are not
+    escaped: models learn what people read, not what renderers need.
     """
     html = html.replace("\r\n", "\n").replace("\r", "\n")
     title, html = _metadata(html)
     page = LexborHTMLParser(_shallow(html))
     root = _content(page)
-    blocks = _blocks(root, 0) if root is not None else []
-    while blocks and blocks[0] == "---":
-        del blocks[0]
+    blocks = [*dropwhile("---".__eq__, _blocks(root, 0))] if root is not None else []
     head = page.css_first("head > title")
     title = title or (" ".join(raw_text(head).split()) if head is not None else "")
     if blocks and title and not holds_template(title) and not any(block.startswith("# ") for block in blocks):
@@ -109,7 +104,7 @@ def html_to_markdown(html: str) -> str:
 
 
 def _metadata(html: str) -> tuple[str, str]:
-    """The title in YAML, TOML or a comment of JSON before the page, and the page itself."""
+    """Split a page from the title in YAML, TOML or a comment of JSON before it."""
     front = read_front_matter(html)
     if front is not None:
         return front.title, "\n".join(html.split("\n")[front.lines :])
@@ -124,7 +119,7 @@ def _metadata(html: str) -> tuple[str, str]:
 
 
 def _shallow(html: str) -> str:
-    """`html` without the tags that are nested too deeply; what is between them stays."""
+    """Remove the tags that are nested too deeply, and keep what is between them."""
     if html.count("<") <= _MAX_OPEN:
         return html
     opened, last = 0, 0
@@ -141,7 +136,7 @@ def _shallow(html: str) -> str:
 
 
 def _content(page: LexborHTMLParser) -> LexborNode | None:
-    """The element that holds what a page says: the main one, a single article, or all of it."""
+    """Find the element that holds the content: the main one, a single article, or the body."""
     for chosen in (page.css("main, [role=main]")[:1], page.css("article")):
         if len(chosen) == 1 and raw_text(chosen[0]).strip():
             return chosen[0]
@@ -149,9 +144,8 @@ def _content(page: LexborHTMLParser) -> LexborNode | None:
 
 
 def _blocks(parent: LexborNode, depth: int) -> list[str]:
-    """The Markdown of what `parent` holds, block by block."""
     if depth > _MAX_DEPTH:
-        return [text for text in [paragraph(phrase(parent))] if text]
+        return [*filter(None, [paragraph(phrase(parent))])]
     found: list[str] = []
     run: list[str] = []
     for node in (*flow(parent), None):
@@ -169,7 +163,10 @@ def _blocks(parent: LexborNode, depth: int) -> list[str]:
 def _block(node: LexborNode, depth: int) -> list[str]:
     tag = node.tag or ""
     if tag[0] == "h" and tag[1:].isdigit():
-        return _heading(node, int(tag[1]))
+        text = " ".join(phrase(node).split())
+        if text.startswith("**") and text.endswith("**") and text.count("**") == 2:
+            text = text[2:-2]
+        return [f"{'#' * int(tag[1])} {text}"] if paragraph(text) else []
     if tag in ("pre", "listing", "xmp"):
         code = raw_text(node).strip("\n").rstrip()
         return [code_block(code, language(node))] if code else []
@@ -180,32 +177,26 @@ def _block(node: LexborNode, depth: int) -> list[str]:
         return ["\n".join(quoted(lines))] if any(lines) else []
     if tag == "table":
         return _table(node, depth)
-    return _term(node) if tag in ("dt", "summary") else ["---"]
-
-
-def _heading(node: LexborNode, level: int) -> list[str]:
-    text = " ".join(phrase(node).split())
-    if text.startswith("**") and text.endswith("**") and text.count("**") == 2:
-        text = text[2:-2]
-    return [f"{'#' * level} {text}"] if paragraph(text) else []
-
-
-def _term(node: LexborNode) -> list[str]:
-    """What a definition or a fold is about, in bold; code, links and sentences speak for themselves."""
+    if tag not in ("dt", "summary"):
+        return ["---"]
+    # Terms and summaries are bold unless they are code, links or sentences.
     text = " ".join(phrase(node).split())
     plain = len(text) > _LONG or any(mark in text for mark in ("**", "`", "]("))
     return [text if plain else f"**{text}**"] if text else []
 
 
 def _list(node: LexborNode, depth: int) -> list[str]:
-    number = _number(node, "start", 1)
+    number = _number(node, "start")
     mark = "-"
     items: list[str] = []
     for child in children(node):
         if child.tag == "li":
             mark = f"{number + len(items)}." if node.tag == "ol" else "-"
             if held := _blocks(child, depth + 1):
-                items.append(_item(mark, held))
+                text = held[0]
+                for block in held[1:]:
+                    text += ("\n" if _LIST_LIKE.match(block) and "\n\n" not in block else "\n\n") + block
+                items.append("\n".join(indented(mark, text.split("\n"))))
         elif child.tag in ("ul", "ol") and (held := _list(child, depth + 1)):
             margin = " " * (len(mark) + 1) if items else ""
             items[-1:] = ["\n".join([*items[-1:], textwrap.indent(held[0], margin)])]
@@ -213,17 +204,15 @@ def _list(node: LexborNode, depth: int) -> list[str]:
     return [("\n\n" if loose else "\n").join(items)] if items else []
 
 
-def _item(mark: str, held: list[str]) -> str:
-    text = held[0]
-    for block in held[1:]:
-        text += ("\n" if _LIST_LIKE.match(block) and "\n\n" not in block else "\n\n") + block
-    return "\n".join(indented(mark, text.split("\n")))
-
-
 def _table(node: LexborNode, depth: int) -> list[str]:
-    """The blocks that a table becomes: its caption and one table, or what the cells of a layout hold."""
-    captions, rows = _rows(node)
+    """Convert a table to its caption and one table, or to the blocks of its cells if it only lays out a page."""
+    parts, hanging = children(node), dict[int, int]()
+    rows: list[list[LexborNode | None]] = []
+    for part in parts:
+        found = children(part) if part.tag in ("thead", "tbody", "tfoot") else [part]
+        rows += [cells for row in found if row.tag == "tr" and (cells := _cells(row, hanging))]
     filled = [[[] if cell is None else _blocks(cell, depth + 1) for cell in row] for row in rows]
+    captions = [part for part in parts if part.tag == "caption"]
     above = [block for caption in captions[-1:] for block in _blocks(caption, depth + 1)]
     held = [block for row in filled for cell in row for block in cell]
     layout = node.attributes.get("role") in ("presentation", "none") or len(rows) < 2 or max(map(len, rows)) < 2
@@ -232,28 +221,18 @@ def _table(node: LexborNode, depth: int) -> list[str]:
     return [*above, "\n".join(table([[" ".join(cell) for cell in row] for row in filled]))]
 
 
-def _rows(node: LexborNode) -> tuple[list[LexborNode], list[list[LexborNode | None]]]:
-    """The captions, and the cells row by row; None where a cell reaches in from the left or from above."""
-    rows: list[list[LexborNode | None]] = []
-    hanging: dict[int, int] = {}
-    parts = children(node)
-    for part in parts:
-        found = children(part) if part.tag in ("thead", "tbody", "tfoot") else [part]
-        rows += [cells for row in found if row.tag == "tr" and (cells := _cells(row, hanging))]
-    return [part for part in parts if part.tag == "caption"], rows
-
-
-def _span(cell: LexborNode, name: str) -> int:
-    return min(max(_number(cell, name, 1), 1), _MAX_SPAN)
-
-
-def _number(node: LexborNode, name: str, default: int) -> int:
+def _number(node: LexborNode, name: str) -> int:
+    """Read a numeric attribute; 1 if there is none."""
     value = node.attributes.get(name) or ""
-    return int(value) if value.isascii() and value.isdigit() and len(value) < 9 else default
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 9 else 1
 
 
 def _cells(row: LexborNode, hanging: dict[int, int]) -> list[LexborNode | None]:
-    """The cells of a row; `hanging` says by column how many rows more a cell above takes."""
+    """List the cells of a row, None where one reaches in from the left or from above.
+
+    Args:
+        hanging: how many more rows a cell above takes, by column.
+    """
     cells: list[LexborNode | None] = []
     # None: what hangs behind the last cell.
     for cell in (*children(row), None):
@@ -262,9 +241,11 @@ def _cells(row: LexborNode, hanging: dict[int, int]) -> list[LexborNode | None]:
         while hanging.get(len(cells), 0) > 0:
             hanging[len(cells)] -= 1
             cells.append(None)
-        down = _span(cell, "rowspan") - 1 if cell is not None else 0
-        for place in range(_span(cell, "colspan") if cell is not None else 0):
-            if down > 0:
-                hanging[len(cells)] = down
+        if cell is None:
+            break
+        down, across = (min(max(_number(cell, name), 1), _MAX_SPAN) for name in ("rowspan", "colspan"))
+        for place in range(across):
+            if down > 1:
+                hanging[len(cells)] = down - 1
             cells.append(None if place else cell)
     return cells

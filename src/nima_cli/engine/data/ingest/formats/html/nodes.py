@@ -1,4 +1,4 @@
-"""What elements of a parsed HTML page are for: content, code, or the frame around it."""
+"""Sorts the elements of a parsed HTML page into content, code, and the frame around it."""
 
 import re
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ from selectolax.lexbor import LexborNode
 
 from nima_cli.engine.data.ingest.formats.code import LANGUAGES
 
-# No content, whatever it holds.
+# Never content.
 _DROPPED = frozenset({
     "script", "style", "noscript", "template", "svg", "nav", "footer", "button", "input", "select", "textarea",
     "option", "label", "iframe", "object", "embed", "canvas", "dialog", "audio", "video", "source", "track", "map",
     "area", "head", "title", "meta", "link", "base", "rp", "rt", "noframes", "frameset", "progress", "meter"
 })  # fmt: skip
-# Stand on lines of their own, and say nothing by themselves.
+# Only group what they hold.
 CONTAINERS = frozenset({
     "div", "p", "section", "article", "main", "body", "html", "form", "center", "address", "figure", "figcaption",
     "details", "fieldset", "legend", "hgroup", "search", "dl", "dd", "li", "td", "th", "tr", "tbody", "thead",
@@ -24,7 +24,7 @@ BLOCKS = frozenset({
     "h1", "h2", "h3", "h4", "h5", "h6", "pre", "ul", "ol", "menu", "dir", "blockquote", "table", "dt", "summary",
     "hr", "listing", "xmp"
 })  # fmt: skip
-# Say something about the words that they hold.
+# Mark up words.
 PHRASES = frozenset({
     "a", "b", "strong", "i", "em", "cite", "var", "dfn", "code", "kbd", "samp", "tt", "img", "br", "q", "sup", "math"
 })  # fmt: skip
@@ -48,12 +48,12 @@ _SPELLED = {
     **dict.fromkeys(("python3", "ipython3", "ipython"), "python"),
     "shell-session": "console",
 }
-# So many elements below are looked at to see whether a phrase holds blocks.
+# Elements that are searched for blocks in a phrase.
 _LOOK = 200
 
 
 def children(node: LexborNode) -> list[LexborNode]:
-    """The nodes directly below, in order."""
+    """List the nodes directly below."""
     found = []
     child = node.child
     while child is not None:
@@ -63,9 +63,9 @@ def children(node: LexborNode) -> list[LexborNode]:
 
 
 def flow(parent: LexborNode) -> Iterator[LexborNode | None]:
-    """Text, phrases and blocks below `parent` in order; None where a container begins or ends.
+    """Yield the text, phrases and blocks below `parent`, and None where a container begins or ends.
 
-    What holds nothing but others is looked through, however deeply it is nested, and the frame of a page is left out.
+    Containers are opened, however deeply they are nested, and the frame of the page is left out.
     """
     waiting: list[LexborNode | None] = [*reversed(children(parent))]
     while waiting:
@@ -86,12 +86,12 @@ def flow(parent: LexborNode) -> Iterator[LexborNode | None]:
 
 
 def classes(node: LexborNode) -> list[str]:
-    """The words of the class attribute."""
+    """List the words of the class attribute."""
     return (node.attributes.get("class") or "").split()
 
 
 def _is_chrome(node: LexborNode, tag: str) -> bool:
-    """Whether an element belongs to the frame of a page and not to what it says."""
+    """Tell whether an element belongs to the frame of a page."""
     attributes = node.attributes
     if not attributes:
         return tag == "aside"
@@ -103,21 +103,19 @@ def _is_chrome(node: LexborNode, tag: str) -> bool:
 
 
 def _holds_block(node: LexborNode) -> bool:
-    """Whether one of the first elements below is a block or a container."""
+    """Tell whether one of the first elements below is a block or a container."""
     waiting, seen = [node.child], 0
     while waiting and seen < _LOOK:
-        inner = waiting.pop()
-        if inner is None:
-            continue
-        seen += 1
-        if inner.tag in BLOCKS or inner.tag in CONTAINERS:
-            return True
-        waiting += [inner.next, inner.child]
+        if (inner := waiting.pop()) is not None:
+            seen += 1
+            if inner.tag in BLOCKS or inner.tag in CONTAINERS:
+                return True
+            waiting += [inner.next, inner.child]
     return False
 
 
 def raw_text(node: LexborNode) -> str:
-    """The text of code as it is written, without numbers of lines."""
+    """Return text as it is written, without line numbers."""
     parts: list[str] = []
     waiting = children(node)[::-1]
     while waiting:
@@ -127,9 +125,7 @@ def raw_text(node: LexborNode) -> str:
             parts.append(inner.text_content or "")
         elif tag == "br":
             parts.append("\n")
-        elif tag in _DROPPED or not _LINE_NUMBERS.isdisjoint(classes(inner)):
-            continue
-        else:
+        elif tag not in _DROPPED and _LINE_NUMBERS.isdisjoint(classes(inner)):
             if tag in ("div", "p", "li", "tr") and parts and not parts[-1].endswith("\n"):
                 parts.append("\n")
             waiting += reversed(children(inner))
@@ -137,7 +133,7 @@ def raw_text(node: LexborNode) -> str:
 
 
 def language(pre: LexborNode) -> str:
-    """The language of a block of code, from its classes, those of the `code` in it or of the two elements around it."""
+    """Find the language of code in the attributes of `pre`, the `code` in it or the two elements around it."""
     inner = pre.child if pre.child is not None and pre.child.tag == "code" else None
     for node in (pre, inner, pre.parent, pre.parent.parent if pre.parent is not None else None):
         if node is None or node.tag in ("body", "html"):

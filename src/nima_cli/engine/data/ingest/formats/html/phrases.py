@@ -1,4 +1,4 @@
-"""The words of an HTML page as Markdown: text, emphasis, code, links, pictures."""
+"""Turns the words of an HTML page into Markdown: text, emphasis, code, links, pictures."""
 
 import re
 
@@ -7,13 +7,13 @@ from selectolax.lexbor import LexborNode
 from nima_cli.engine.data.ingest.formats.html.nodes import classes, flow, raw_text
 from nima_cli.engine.data.ingest.formats.writing import code_span, link
 
-# Phrases inside phrases; what is nested deeper is text alone.
+# Deeper phrases are plain text.
 _MAX_DEPTH = 12
 _SPACE = re.compile(r"[ \t\r\n\f\u00a0]+")
 _UNSEEN = str.maketrans("", "", "\u00ad\u200b\ufeff")
 # Text that spells a tag or a comment would be taken for one.
 _TAG_LIKE = re.compile(r"(?<![\w`])(?:</?[A-Za-z][^<>`]{0,200}>|<!--[^`]{0,200}-->)(?!`)")
-# No brace inside of a mark keeps the pattern linear.
+# A mark holds no brace, which keeps the search linear.
 _TEMPLATE = re.compile(r"\{(?:\{[^{}]*\}|%[^{}]*%|#[^{}]*#)\}")
 _HEADING_LIKE = re.compile(r"#{1,6}(?=\s|$)")
 _PERMALINK = frozenset({"", "¶", "#", "§", "🔗", "ⓘ", "permalink"})
@@ -26,21 +26,21 @@ _NO_TARGET = ("#", "javascript:", "data:")
 
 
 def phrase(parent: LexborNode, depth: int = 0) -> str:
-    """What `parent` says, on one line but for `<br>`, with its white space joined."""
+    """Write the words of `parent` on one line but for `<br>`, with their white space collapsed."""
     if depth > _MAX_DEPTH:
-        return _joined(raw_text(parent))
+        return _collapsed(raw_text(parent))
     return "".join(" " if node is None else span(node, depth) for node in flow(parent))
 
 
 def span(node: LexborNode, depth: int = 0) -> str:
-    """Text, or an element among text."""
+    """Write text, or an element among text."""
     tag = node.tag or ""
     if tag == "-text":
         return _plain(node.text_content or "")
     if tag == "br":
         return "\n"
     if tag in ("code", "kbd", "samp", "tt"):
-        text = _joined(raw_text(node))
+        text = _collapsed(raw_text(node))
         return code_span(text.strip()) or text
     if tag == "img":
         return _image(node)
@@ -55,7 +55,7 @@ def span(node: LexborNode, depth: int = 0) -> str:
 
 
 def paragraph(text: str) -> str:
-    """What `span` made of a run of text, as a paragraph; empty if it is mostly marks of a template."""
+    """Tidy a run of spans into a paragraph; empty if it is mostly marks of a template."""
     lines = [" ".join(line.split()) for line in text.split("\n")]
     joined = "\n".join(f"\\{line}" if line[0] == "#" and _HEADING_LIKE.match(line) else line for line in lines if line)
     if "{" in joined and 2 * len(_TEMPLATE.sub("", joined).strip()) < len(joined):
@@ -64,21 +64,21 @@ def paragraph(text: str) -> str:
 
 
 def holds_template(text: str) -> bool:
-    """Whether a template has still to fill in something."""
+    """Tell whether a text holds marks of a template."""
     return "{" in text and _TEMPLATE.search(text) is not None
 
 
-def _joined(text: str) -> str:
+def _collapsed(text: str) -> str:
     return _SPACE.sub(" ", text)
 
 
 def _plain(text: str) -> str:
-    text = _joined(text.translate(_UNSEEN))
+    text = _collapsed(text.translate(_UNSEEN))
     return _TAG_LIKE.sub(r"`\g<0>`", text) if "<" in text else text
 
 
 def _within(text: str, inner: str) -> str:
-    """`inner` with the white space around `text`."""
+    """Put the white space around `text` around `inner`."""
     return f"{text[: len(text) - len(text.lstrip())]}{inner}{text[len(text.rstrip()) :]}"
 
 
@@ -100,7 +100,7 @@ def _link(node: LexborNode, text: str) -> str:
 
 
 def _image(node: LexborNode) -> str:
-    """A picture by its words; one without words says nothing."""
+    """Write a picture that has words."""
     attributes = node.attributes
     words = _plain(" ".join((attributes.get("alt") or "").split()))
     source = (attributes.get("src") or "").strip()
@@ -109,8 +109,8 @@ def _image(node: LexborNode) -> str:
 
 
 def _math(node: LexborNode) -> str:
-    """A formula as TeX where the page gives it, else its signs."""
+    """Write a formula as TeX where the page has it, else its signs."""
     for note in node.css("annotation"):
         if "tex" in (note.attributes.get("encoding") or ""):
-            return f"${_joined(raw_text(note)).strip()}$"
-    return _joined(raw_text(node))
+            return f"${_collapsed(raw_text(note)).strip()}$"
+    return _collapsed(raw_text(node))

@@ -1,7 +1,8 @@
-"""Turns manual pages, in the macros man(7) or mdoc(7), into Markdown; nothing in a page makes it fail."""
+"""Turns manual pages in the macros man(7) or mdoc(7) into Markdown; no page makes it fail."""
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from nima_cli.engine.data.ingest.formats.roff.mdoc import MACROS, Mdoc
 from nima_cli.engine.data.ingest.formats.roff.page import Page
@@ -12,7 +13,7 @@ _REQUEST = re.compile(r"[.'][ \t]*(?P<name>[^\s\\\"]{0,60})(?P<rest>.*)$")
 _CONTINUED = re.compile(r"\\\n(?<=[^\\\n]\\\n)")
 _CONDITION = re.compile(r"[ \t]*(?P<not>!?)(?P<what>'[^']*'[^']*'|\([^ ]*|[a-z](?=[ \t\\])|[^ \t]+)[ \t]*(?P<then>.*)$")
 _BULLETS = frozenset("•-*o+·–—□○")
-# Requests that show nothing: they lay out the page, define or measure.
+# Requests that are not shown: they lay out the page, define or measure.
 _SILENT = (
     *("ad", "na", "hy", "nh", "ne", "ta", "ps", "ll", "in", "ti", "nr", "rm", "rr", "tr", "fam", "lf", "pl", "po"),
     *("ss", "cs", "ce", "IX", "DT", "PD", "UC", "AT", "pc", "bd", "ec", "eo", "it", "ls", "mk", "rt", "wh", "ch"),
@@ -26,13 +27,13 @@ _FONTS = {
 
 
 def man_to_markdown(text: str) -> str:
-    """`text`, the source of a manual page with LF line ends, as Markdown."""
+    """Convert the source of a manual page with LF line ends."""
     lines = _Man(_effective(text)).written()
     return "\n".join(lines) + "\n" if lines else ""
 
 
 def _effective(text: str) -> Iterator[str]:
-    """The lines that count: without comments, definitions of macros, and branches that are not for a terminal."""
+    """Yield lines without comments, definitions of macros, and branches that are not for a terminal."""
     lines = iter(_CONTINUED.sub("", text).split("\n"))
     branch = True
     for line in lines:
@@ -59,7 +60,7 @@ def _braces(line: str) -> int:
 
 
 def _branch(name: str, rest: str, before: bool, depth: int = 0) -> tuple[str | None, bool]:
-    """What a condition leaves of its line (None: nothing, its branch is not for a terminal), and whether it held."""
+    """Return what a condition leaves of its line (None: the branch is not for a terminal), and whether it held."""
     if name == "el":
         return (None if before else rest.replace("\\{", "").strip()), before
     condition = _CONDITION.match(rest)
@@ -68,14 +69,14 @@ def _branch(name: str, rest: str, before: bool, depth: int = 0) -> tuple[str | N
         return None, False
     then = condition["then"].replace("\\{", "").strip()
     nested = _REQUEST.match(then)
-    # As deep as pages go; what is left of more is shown.
+    # No page nests conditions deeper.
     if nested is not None and nested["name"] in ("if", "ie") and depth < 4:
         return _branch(nested["name"], nested["rest"], True, depth + 1)[0], True
     return then, True
 
 
 class _Man:
-    """Reads the lines of one page; what is of mdoc goes to its own reader."""
+    """Reads the lines of one page; macros of mdoc go to their own reader."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
@@ -86,11 +87,11 @@ class _Man:
         self._mdoc = Mdoc(self._text, self._page)
 
     def written(self) -> list[str]:
-        """The lines of the page in Markdown."""
+        """Convert the whole page."""
         for line in self._lines:
-            match = _REQUEST.match(line) if line[:1] in (".", "'") else None
+            match = _REQUEST.match(line)
             if match is None:
-                self._shown(self._text.plain(line) if self._page.in_code else self._text.markdown(line))
+                self._shown(self._text.markdown(line) if self._page.code is None else self._text.plain(line))
             else:
                 self._request(match["name"], match["rest"])
         return self._page.close()
@@ -98,9 +99,10 @@ class _Man:
     def _request(self, name: str, rest: str) -> None:
         if name in _FONTS:
             self._in_fonts(_FONTS[name], arguments(rest))
+        elif name == "ft":
+            self._text.set_font((arguments(rest) or ["P"])[0])
         elif name in _REQUESTS:
-            if name != "ft":
-                self._text.set_font("R")
+            self._text.set_font("R")
             _REQUESTS[name](self, arguments(rest))
         elif name in MACROS:
             self._mdoc.macro(name, arguments(rest))
@@ -111,14 +113,14 @@ class _Man:
             self._shown(self._text.markdown(" ".join(arguments(rest))))
 
     def _shown(self, line: str) -> None:
-        """A line of text: what was awaited (a heading, a tag), or a part of the paragraph."""
+        """Take a line of text as the awaited heading or tag, or as a part of the paragraph."""
         if not line.strip():
             self._page.paragraph()
         elif self._awaited is not None:
             awaited, self._awaited = self._awaited, None
             awaited(line.strip())
         else:
-            if line[0] == " " and not self._page.in_code:
+            if line[0] == " " and self._page.code is None:
                 self._page.paragraph()
             self._page.text(line)
 
@@ -126,15 +128,11 @@ class _Man:
         if not words:
             self._text.set_font(fonts[0])
             return
-        joined = [" ".join(words)] if len(fonts) == 1 else words
-        if self._page.in_code:
-            self._page.text(self._text.plain("".join(joined)))
+        if self._page.code is None:
+            self._shown(self._text.fonts(words, fonts))
         else:
-            self._shown(self._text.fonts(joined, fonts))
+            self._page.text(self._text.plain((" " if len(fonts) == 1 else "").join(words)))
         self._text.set_font("R")
-
-    def _title(self, words: list[str]) -> None:
-        self._page.title(*(self._text.plain(word) for word in words[:2]))
 
     def _section(self, words: list[str], level: int) -> None:
         self._page.close()
@@ -144,14 +142,14 @@ class _Man:
             self._awaited = lambda line: self._page.heading(level, line.replace("*", ""))
 
     def _tagged(self, words: list[str]) -> None:
-        self._page.close_item()
-        self._awaited = lambda line: self._page.open("item", line)
+        self._page.close_last("item")
+        self._awaited = partial(self._page.open, "item")
 
     def _indented(self, words: list[str]) -> None:
         if not words or not words[0].strip():
             self._page.paragraph()
             return
-        self._page.close_item()
+        self._page.close_last("item")
         mark = self._text.markdown(words[0]).strip()
         number = mark.strip("()[].")
         if mark in _BULLETS:
@@ -173,10 +171,10 @@ class _Man:
             self._shown(f"{self._text.fonts(words[:1], 'B')}({''.join(words[1:2])}){''.join(words[2:3])}")
 
     def _paragraph(self, words: list[str]) -> None:
-        if self._page.in_code:
-            self._page.paragraph()
+        if self._page.code is None:
+            self._page.close_last("item")
         else:
-            self._page.close_item()
+            self._page.paragraph()
 
     def _open_link(self, words: list[str]) -> None:
         self._link = (self._text.plain(words[0]) if words else "", len(self._page.words))
@@ -190,11 +188,11 @@ class _Man:
         self._shown((link(shown, target) if shown else target) + self._text.markdown("".join(words[:1])))
 
     def _table(self, words: list[str]) -> None:
-        """A table of tbl(1): options, formats up to a full stop, rows with tabs between the cells."""
+        """Read a table of tbl(1): options, formats up to a full stop, rows with tabs between the cells."""
         separator = "\t"
         in_format = True
         rows: list[list[str]] = []
-        # The lines of a cell that has several, while it is open.
+        # The lines of an open cell of several lines.
         block: list[str] | None = None
         for line in self._lines:
             if line.startswith(".TE"):
@@ -217,23 +215,23 @@ class _Man:
         self._page.table([[self._text.markdown(cell).strip() for cell in row] for row in rows])
 
     def _cell_line(self, line: str) -> str:
-        """A line of a cell that has several: macros for fonts may stand in it."""
-        match = _REQUEST.match(line) if line[:1] in (".", "'") else None
+        """Convert a line of a cell of several lines, where macros for fonts may stand."""
+        match = _REQUEST.match(line)
         if match is None:
             return line
-        fonts, words = _FONTS.get(match["name"]), arguments(match["rest"])
-        return self._text.fonts([" ".join(words)] if len(fonts) == 1 else words, fonts) if fonts is not None else ""
+        fonts = _FONTS.get(match["name"], "")
+        return self._text.fonts(arguments(match["rest"]), fonts) if fonts else ""
 
 
 _REQUESTS: dict[str, Callable[[_Man, list[str]], None]] = {
-    "TH": _Man._title, "IP": _Man._indented, "SY": _Man._synopsis, "OP": _Man._option, "MR": _Man._reference,
-    "UR": _Man._open_link, "MT": _Man._open_link, "UE": _Man._close_link, "ME": _Man._close_link, "TS": _Man._table,
+    "IP": _Man._indented, "SY": _Man._synopsis, "OP": _Man._option, "MR": _Man._reference, "TS": _Man._table,
+    "UR": _Man._open_link, "MT": _Man._open_link, "UE": _Man._close_link, "ME": _Man._close_link,
+    "TH": lambda man, words: man._page.title(*map(man._text.plain, words[:2])),
     "SH": lambda man, words: man._section(words, 2),
     "SS": lambda man, words: man._section(words, 3),
     "RS": lambda man, _: man._page.open_part(),
     "RE": lambda man, _: man._page.close_part(),
     "br": lambda man, _: man._page.line_break(),
-    "ft": lambda man, words: man._text.set_font((words or ["P"])[0]),
     **dict.fromkeys(("TP", "TQ"), _Man._tagged),
     **dict.fromkeys(("PP", "P", "LP", "HP"), _Man._paragraph),
     **dict.fromkeys(("sp", "Sp", "YS"), lambda man, _: man._page.paragraph()),

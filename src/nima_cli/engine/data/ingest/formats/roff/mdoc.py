@@ -1,7 +1,9 @@
-"""The macros of mdoc(7), which name what words are; what they look like is decided here."""
+"""Turns the macros of mdoc(7), which say what words are, into Markdown."""
 
 from collections.abc import Callable
+from itertools import takewhile
 
+from nima_cli.engine.data.ingest.formats.blocks import run_end
 from nima_cli.engine.data.ingest.formats.roff.page import Page
 from nima_cli.engine.data.ingest.formats.roff.text import RoffText
 from nima_cli.engine.data.ingest.formats.writing import code_span, link
@@ -24,7 +26,7 @@ _OPENING = {f"{name[:-1]}o": marks[0] for name, marks in _AROUND.items()} | {"Xo
 _CLOSING = {f"{name[:-1]}c": marks[1] for name, marks in _AROUND.items()} | {"Xc": "", "Fc": ")"}
 _SYSTEMS = {"At": "AT&T UNIX", "Bx": "BSD", "Bsx": "BSD/OS", "Nx": "NetBSD", "Fx": "FreeBSD", "Ox": "OpenBSD",
             "Dx": "DragonFly"}  # fmt: skip
-# What macros make of their words and of the name of the page.
+# Functions of the words after a macro and the name of the page.
 _SPECIAL: dict[str, Callable[[list[str], str], list[str]]] = {
     "Fl": lambda words, _: [word if word == "|" else f"**-{word}**" for word in words] or ["**-**", _GLUE],
     "Nm": lambda words, name: [f"**{' '.join(words) or name}**"],
@@ -44,7 +46,7 @@ _SPECIAL: dict[str, Callable[[list[str], str], list[str]]] = {
     "Rv": lambda *_: ["The function returns the value 0 if successful; otherwise it returns -1 and sets `errno`."],
     **dict.fromkeys(("Lk", "Mt"), lambda words, _: [link(" ".join(words[1:]) or words[0], words[0])] if words else []),
 }
-# Known inside of a line, too.
+# Macros that may stand inside a line.
 _CALLABLE = {*_FORMS, *_AROUND, *_OPENING, *_CLOSING, *_SYSTEMS, *_SPECIAL} - {"Nd", "Ex", "Rv", "In", "Fd", "Cd", "Sm"}
 _SILENT = ("Dd", "Os", "Rs", "Re", "Bk", "Ek", "Db", "Hf", "Ud")
 
@@ -53,16 +55,15 @@ class Mdoc:
     """Reads the macros of a page in mdoc(7)."""
 
     def __init__(self, text: RoffText, page: Page) -> None:
-        self._text = text
-        self._page = page
+        self._text, self._page = text, page
         self._name = ""
         self._synopsis = False
-        # The kinds of the lists that are open, with how many items each has.
+        # The kinds of the open lists, with their numbers of items.
         self._lists: list[tuple[str, int]] = []
         self._rows: list[list[str]] = []
 
     def macro(self, name: str, words: list[str]) -> None:
-        """One line of the page that begins with a macro."""
+        """Convert a line that begins with a macro."""
         if name in _BLOCKS:
             _BLOCKS[name](self, words)
         elif name[0] == "%":
@@ -78,20 +79,13 @@ class Mdoc:
             self._name = words[0]
         self._page.text(self._line(["Nm", *words]))
 
-    def _title(self, words: list[str]) -> None:
-        self._page.title(*words[:2])
-
     def _section(self, words: list[str]) -> None:
         title = self._line(words)
         self._synopsis = title == "SYNOPSIS"
         self._page.heading(2, title)
 
     def _line(self, words: list[str], begins: bool = False) -> str:
-        """Words and the macros between them, in Markdown, with the spaces that roff would set.
-
-        Args:
-            begins: the first word is a macro.
-        """
+        """Convert words and the macros between them; with `begins`, the first word is a macro."""
         line = ""
         glued = True
         for piece in self._pieces(words, begins):
@@ -100,11 +94,11 @@ class Mdoc:
                 continue
             line += piece if glued or piece in _PUNCTUATION else f" {piece}"
             glued = piece in ("(", "[")
-        return line.replace("**", "").replace("`", "") if self._page.in_code else line.replace("****", "")
+        return line.replace("****", "") if self._page.code is None else line.replace("**", "").replace("`", "")
 
     def _pieces(self, words: list[str], begins: bool) -> list[str]:
         pieces: list[str] = []
-        # Closing marks of macros that go to the end of the line, with where they are to stand.
+        # Closing marks of macros that reach to the end of the line.
         ends: list[str] = []
         index = 0
         while index < len(words):
@@ -118,21 +112,17 @@ class Mdoc:
                 pieces += [opening, _GLUE]
                 ends.append(closing)
                 continue
-            stop = index
-            while stop < len(words) and words[stop] not in _CALLABLE:
-                stop += 1
+            stop = run_end(words, index, lambda own: own not in _CALLABLE)
             tail = _trailing(words[index:stop])
             pieces += self._own(word, [self._text.plain(own) for own in words[index : stop - len(tail)]])
             pieces += tail
             index = stop
         tail = _trailing(pieces) if ends else []
-        pieces = pieces[: len(pieces) - len(tail)]
-        for closing in reversed(ends):
-            pieces += [_GLUE, closing]
-        return pieces + tail
+        marks = [mark for closing in reversed(ends) for mark in (_GLUE, closing)]
+        return [*pieces[: len(pieces) - len(tail)], *marks, *tail]
 
     def _own(self, name: str, words: list[str]) -> list[str]:
-        """What one macro makes of the words up to the next."""
+        """Convert one macro and the words up to the next."""
         if name in _SPECIAL:
             return _SPECIAL[name](words, self._name)
         if name in _OPENING:
@@ -159,7 +149,7 @@ class Mdoc:
         if kind == "column":
             self._rows.append([cell.strip() for cell in self._line(words).split("\t")])
             return
-        self._page.close_item()
+        self._page.close_last("item")
         mark = f"{count + 1}." if kind == "enum" else "-"
         if kind not in ("enum", "bullet", "dash", "hyphen", "item", ""):
             mark = self._line(words) or "-"
@@ -179,10 +169,10 @@ class Mdoc:
             self._page.open("part")
 
     def _end_display(self, words: list[str]) -> None:
-        if self._page.in_code:
-            self._page.end_code()
-        else:
+        if self._page.code is None:
             self._page.close_part()
+        else:
+            self._page.end_code()
 
     def _one_line(self, words: list[str]) -> None:
         self._page.begin_code()
@@ -191,16 +181,14 @@ class Mdoc:
 
 
 def _trailing(words: list[str]) -> list[str]:
-    """The punctuation at the end, which stands outside what a macro marks."""
-    start = len(words)
-    while start and words[start - 1] in _PUNCTUATION:
-        start -= 1
-    return words[start:]
+    """Find the punctuation at the end, which stands outside the marks of a macro."""
+    return [*takewhile(_PUNCTUATION.__contains__, reversed(words))][::-1]
 
 
 _BLOCKS: dict[str, Callable[[Mdoc, list[str]], None]] = {
-    "Nm": Mdoc._utility, "Dt": Mdoc._title, "Sh": Mdoc._section, "Bl": Mdoc._list, "It": Mdoc._item,
-    "El": Mdoc._end_list, "Bd": Mdoc._display, "Ed": Mdoc._end_display, "D1": Mdoc._one_line, "Dl": Mdoc._one_line,
+    "Nm": Mdoc._utility, "Sh": Mdoc._section, "Bl": Mdoc._list, "It": Mdoc._item, "El": Mdoc._end_list,
+    "Bd": Mdoc._display, "Ed": Mdoc._end_display, "D1": Mdoc._one_line, "Dl": Mdoc._one_line,
+    "Dt": lambda mdoc, words: mdoc._page.title(*words[:2]),
     "Ss": lambda mdoc, words: mdoc._page.heading(3, mdoc._line(words)),
     **dict.fromkeys(("Pp", "Lp"), lambda mdoc, _: mdoc._page.paragraph()),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The text of roff: escapes, fonts and arguments as Markdown; knows no macros."""
+"""Turns the text of roff into Markdown: escapes, fonts, arguments of macros."""
 
 import re
 import unicodedata
@@ -39,48 +39,44 @@ _STRINGS = {"R": "®", "Tm": "™", "lq": "“", "rq": "”", "Aq": "'", "S": ""
 
 
 def arguments(text: str) -> list[str]:
-    """The arguments of a macro: words, or what stands between double quotes."""
+    """Split the arguments of a macro: words, or what stands between double quotes."""
     return [
         match[1].replace('""', '"') if match[1] is not None else match[2] for match in _ARGUMENT.finditer(text.strip())
     ]
 
 
 class RoffText:
-    """Turns lines of roff's text into Markdown; a font lasts until the next, over the ends of lines."""
+    """Converts lines of text; a font lasts over the ends of lines."""
 
     def __init__(self) -> None:
         self.strings = dict(_STRINGS)
         self.font = self._before = "R"
 
     def set_font(self, name: str) -> None:
-        """Change the font as `\\f` does; `P` is the one before."""
+        """Change the font as `\\f` does; `P` is the font before."""
         name = self._before if name in ("P", "") else _FONTS.get(name, name)
         self._before, self.font = self.font, name
 
     def markdown(self, text: str) -> str:
-        """One line, with marks for its fonts."""
-        fonts: list[str] = []
-        parts: list[list[str]] = []
+        """Convert one line, with marks for its fonts."""
+        runs: list[tuple[str, list[str]]] = []
         for font, words in self._runs(text):
-            if not fonts or (fonts[-1] != font and words.strip()):
-                fonts.append(font)
-                parts.append([])
-            parts[-1].append(words)
-        return "".join(_marked(font, "".join(words)) for font, words in zip(fonts, parts, strict=True))
+            if not runs or (runs[-1][0] != font and words.strip()):
+                runs.append((font, []))
+            runs[-1][1].append(words)
+        return "".join(_marked(font, "".join(words)) for font, words in runs)
 
     def plain(self, text: str) -> str:
-        """One line without marks, as it stands in code."""
+        """Convert one line of code, without marks."""
         return "".join(words for _, words in self._runs(text))
 
     def fonts(self, words: list[str], fonts: str) -> str:
-        """`words` joined, each in the next of `fonts`, given by their letters."""
-        shown = (
-            f"\\f{font}{word}\\fR" if font != "R" else word for font, word in zip(cycle(fonts), words, strict=False)
-        )
-        return self.markdown("".join(shown))
+        """Join `words`, each in the next of `fonts`; one font holds for all of them, with spaces."""
+        pairs = zip(cycle(fonts), [" ".join(words)] if len(fonts) == 1 else words, strict=False)
+        return self.markdown("".join(f"\\f{font}{word}\\fR" if font != "R" else word for font, word in pairs))
 
     def _runs(self, text: str) -> Iterator[tuple[str, str]]:
-        """The parts of a line, some of them empty, with their fonts."""
+        """Yield the parts of a line, some of them empty, with their fonts."""
         last = 0
         for match in _ESCAPE.finditer(text) if "\\" in text else ():
             yield self.font, text[last : match.start()]

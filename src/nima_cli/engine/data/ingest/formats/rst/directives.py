@@ -1,25 +1,16 @@
-"""What directives of reStructuredText, docutils' and Sphinx's, look like in Markdown."""
+"""Turns directives of reStructuredText, docutils' and Sphinx's, into Markdown."""
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from nima_cli.engine.data.ingest.formats import writing
 from nima_cli.engine.data.ingest.formats.blocks import Converter
 from nima_cli.engine.data.ingest.formats.rst import tables
 from nima_cli.engine.data.ingest.formats.rst.lists import glossary
-from nima_cli.engine.data.ingest.formats.writing import (
-    admonition,
-    bold,
-    code_span,
-    dedented,
-    fence,
-    joined,
-    quoted,
-    table,
-)
+from nima_cli.engine.data.ingest.formats.writing import admonition, bold, code_span, dedented, fence, joined, quoted
 
 _OPTION = re.compile(r":(?P<name>[A-Za-z][\w -]{0,40}):(?: +(?P<value>.*))?$")
-# Show nothing, whatever stands in them; of those that are unknown the body is shown.
+# Show nothing; unknown directives show their body.
 _GONE = (
     *("toctree", "index", "meta", "header", "footer", "testsetup", "testcleanup", "automodule", "autosummary"),
     *("module", "currentmodule", "program", "namespace", "namespace-push", "namespace-pop"),
@@ -44,7 +35,7 @@ _CODE = {
     "uml": "plantuml", "grammar-snippet": "text", "terminal": "console",
 }  # fmt: skip
 _LANGUAGES = {"none": "", "python3": "python", "default": "", "c++": "cpp"}
-# Descriptions: the words a page shows before the signature.
+# The words before the signature of a description.
 _PREFIXES = {
     "class": "class ", "exception": "exception ", "property": "property ", "staticmethod": "static ",
     "classmethod": "classmethod ", "abstractmethod": "abstractmethod ", "coroutinefunction": "coroutine ",
@@ -62,69 +53,50 @@ _DESCRIPTIONS = (
 _FLAGS = ("async", "classmethod", "staticmethod", "abstractmethod", "final")
 
 
-@dataclass(frozen=True, slots=True)
 class _Directive:
     """One directive.
 
     Attributes:
-        name: in lower case, without its domain.
-        argument: what stands on its line.
-        more: the lines that follow up to a blank one or an option.
-        body: dedented.
+        more: the lines after the argument, up to a blank one or an option.
+        head: the argument and those lines.
+        text: all but the options.
     """
 
-    name: str
-    argument: str
-    more: list[str]
-    options: dict[str, str]
-    body: list[str]
-
-    @property
-    def head(self) -> list[str]:
-        """The argument with the lines that go on with it."""
-        return [self.argument, *self.more] if self.argument else self.more
-
-    @property
-    def title(self) -> str:
-        return " ".join(self.head).strip()
-
-    @property
-    def text(self) -> list[str]:
-        """Argument and body as one text."""
-        return joined(self.head, self.body)
-
-
-def _parsed(name: str, argument: str, content: Sequence[str]) -> _Directive:
-    lines = dedented(content)
-    more: list[str] = []
-    options: dict[str, str] = {}
-    last = ""
-    index = 0
-    while content and content[0] and index < len(lines) and (line := lines[index]):
-        match = _OPTION.match(line)
-        if match is not None:
-            last = match["name"]
-            options[last] = match["value"] or ""
-        elif options and line[0] == " ":
-            options[last] += f" {line.strip()}"
-        elif options:
-            break
-        else:
-            more.append(line)
-        index += 1
-    return _Directive(name, argument, more, options, dedented(lines[index:]))
+    def __init__(self, name: str, argument: str, content: Sequence[str]) -> None:
+        self.name, self.argument = name, argument
+        self.more: list[str] = []
+        self.options: dict[str, str] = {}
+        lines = dedented(content)
+        last = ""
+        index = 0
+        while content and content[0] and index < len(lines) and (line := lines[index]):
+            match = _OPTION.match(line)
+            if match is not None:
+                last = match["name"]
+                self.options[last] = match["value"] or ""
+            elif self.options and line[0] == " ":
+                self.options[last] += f" {line.strip()}"
+            elif self.options:
+                break
+            else:
+                self.more.append(line)
+            index += 1
+        self.body = dedented(lines[index:])
+        self.head = [argument, *self.more] if argument else self.more
+        self.title = " ".join(self.head).strip()
+        self.text = joined(self.head, self.body)
 
 
 def directive_lines(name: str, argument: str, content: Sequence[str], blocks: Converter) -> list[str]:
-    """A directive in Markdown; empty for those a page does not show.
+    """Convert a directive.
 
     Args:
         name: in lower case, with its domain.
-        content: the lines under its own, indented as in the file.
+        content: the lines under the first, indented as in the file.
     """
     own_name = name.rpartition(":")[2]
     handler = _HANDLERS.get(own_name, _description if ":" in name else _container)
-    return handler(_parsed(own_name, argument, content), blocks)
+    return handler(_Directive(own_name, argument, content), blocks)
 
 
 def _highlight(directive: _Directive, blocks: Converter) -> list[str]:
@@ -165,18 +137,13 @@ def _titled(directive: _Directive, blocks: Converter) -> list[str]:
     return joined(bold(blocks.inline(directive.title)), blocks.nested(directive.body))
 
 
-def _picture(directive: _Directive, blocks: Converter) -> list[str]:
-    alt = directive.options.get("alt", "").strip()
-    return joined([alt] if alt else [], blocks.nested(directive.body))
-
-
 def _table(directive: _Directive, blocks: Converter) -> list[str]:
     body = directive.body
     title = blocks.inline(directive.title)
     read = {"list-table": tables.listed_rows, "csv-table": tables.csv_rows}.get(directive.name)
     rows = read(body, directive.options) if read is not None else None
     if rows is not None:
-        lines = table([[blocks.inline(cell) for cell in row] for row in rows])
+        lines = writing.table([[blocks.inline(cell) for cell in row] for row in rows])
     else:
         lines = fence(body) if directive.name == "csv-table" else blocks.nested(body)
     return joined(bold(title), lines) if lines else []
@@ -200,7 +167,7 @@ def _description(directive: _Directive, blocks: Converter) -> list[str]:
 
 
 def _container(directive: _Directive, blocks: Converter) -> list[str]:
-    # A container's argument is its name, class or condition; its lines that go on are text.
+    # The argument is a name, a class or a condition; the lines after it are text.
     body = [*directive.more, "", *directive.body] if directive.more else directive.body
     return blocks.nested(body, titled=True)
 
@@ -221,7 +188,10 @@ _HANDLERS: dict[str, Callable[[_Directive, Converter], list[str]]] = {
     **dict.fromkeys(_CODE, _code),
     **dict.fromkeys(("rubric", "dropdown", "tab", "tab-item", "tab-set-item", "card"), _titled),
     **dict.fromkeys(("topic", "sidebar"), lambda one, blocks: quoted(_titled(one, blocks))),
-    **dict.fromkeys(("image", "figure"), _picture),
+    **dict.fromkeys(
+        ("image", "figure"),
+        lambda one, blocks: joined([*filter(None, [one.options.get("alt", "").strip()])], blocks.nested(one.body)),
+    ),
     **dict.fromkeys(("table", "list-table", "csv-table"), _table),
     **dict.fromkeys(("highlight", "highlightlang"), _highlight),
     **dict.fromkeys(("epigraph", "highlights", "pull-quote"), lambda one, blocks: quoted(blocks.nested(one.text))),

@@ -1,4 +1,4 @@
-"""Inline markup of reStructuredText as Markdown: roles, literals, references, substitutions, escapes."""
+"""Turns inline markup of reStructuredText into Markdown."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -7,8 +7,8 @@ from nima_cli.engine.data.ingest.formats.rst.references import References, norma
 from nima_cli.engine.data.ingest.formats.writing import code_span, link
 
 _ROLE = r"[A-Za-z][\w.+-]{0,60}(?::[A-Za-z][\w.+-]{0,60}){0,3}"
-# Every alternative begins with a character of its own: that is what makes the search fast. No part can begin inside
-# itself, which keeps it linear.
+# Each alternative begins with its own character, which makes the search fast; no part can begin inside itself, which
+# keeps it linear.
 _MARK = re.compile(
     rf"""``(?=[^\s`])(?P<literal>(?:[^`]|`(?!`)){{1,2000}}(?<!\s)`?)``(?!`)
     |`(?<![\w`]`)(?P<text>(?:[^`\\]|\\.){{1,2000}}(?<!\s))`(?:(?P<link>__?)(?!\w)|:(?P<after>{_ROLE}):)?(?!`)
@@ -26,7 +26,7 @@ _ESCAPE = re.compile(r"\\(\s|.)", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z0-9](?:[\w.+:-]{0,80}[A-Za-z0-9])?\Z")
 _BRACES = re.compile(r"(?<!\\)[{}]")
 
-# Roles whose words a page shows as they are; those of Sphinx's domains and all others show code.
+# Roles that show text; all others show code.
 _PLAIN = (
     *("abbr", "abbreviation", "ac", "any", "cite", "dfn", "doc", "download", "eq", "guilabel", "menuselection"),
     *("numref", "ref", "source", "sub", "subscript", "sup", "superscript", "term", "ticket", "title", "user"),
@@ -37,7 +37,7 @@ _NUMBERED = {"pep": "PEP ", "rfc": "RFC ", "issue": "bpo-", "gh": "gh-", "bpo": 
 
 
 class Inline:
-    """Turns the text of paragraphs into Markdown, in the order in which they stand in the file."""
+    """Converts the text of paragraphs, in their order in the file."""
 
     def __init__(self, references: References) -> None:
         self._references = references
@@ -52,7 +52,7 @@ class Inline:
         }
 
     def convert(self, text: str) -> str:
-        """`text`, which may be of several lines, in Markdown."""
+        """Convert text of one or several lines."""
         if not _MIGHT_HOLD.search(text):
             return text
         parts: list[str] = []
@@ -65,11 +65,10 @@ class Inline:
                 written = self._by_first[match[0][0]](match)
             parts += (before, match[0] if written is None else written)
             last = match.end()
-        parts.append(text[last:])
-        return "".join(parts)
+        return "".join([*parts, text[last:]])
 
     def defined(self, mark: str) -> str:
-        """The mark of a footnote or citation where its text stands, numbered as on the page."""
+        """Write the mark before the text of a footnote or citation, numbered as on the page."""
         return self._note(mark, self._defined)
 
     def _note(self, mark: str, numbers: Iterator[str]) -> str:
@@ -91,7 +90,8 @@ class Inline:
         embedded = _EMBEDDED.match(text)
         shown = self._words(embedded["text"].rstrip() if embedded is not None else text)
         if embedded is None:
-            target = self._anonymous() if mark == "__" else self._references.target(text)
+            names = self._references
+            target = (names.anonymous.pop() if names.anonymous else None) if mark == "__" else names.target(text)
         elif (target := embedded["target"]).endswith("_") and "/" not in target:
             target = self._references.target(target[:-1])
         else:
@@ -102,26 +102,23 @@ class Inline:
         return link(shown, target) if target else shown
 
     def _words(self, text: str) -> str:
-        """The text of a link: substitutions and escapes may stand in it."""
+        """Resolve substitutions and escapes in the text of a link."""
         text = _unescaped(text)
         for name, value in self._references.substitutions.items() if "|" in text else ():
             if f"|{name}|" in text:
                 text = text.replace(f"|{name}|", self._nested_convert(value))
         return text
 
-    def _anonymous(self) -> str | None:
-        return self._references.anonymous.pop() if self._references.anonymous else None
-
     def _underscore(self, before: str, match: re.Match[str]) -> tuple[str, str | None]:
-        """`word_` and ``_`target` ``; the word stands in what came before."""
+        """Convert `word_`, whose word is the end of `before`, and ``_`target` ``."""
         if match["target"] is not None:
             return before, match["target"]
-        word = _WORD.search(before[-82:])
-        if word is None or (match["anonymous"] and not self._references.anonymous):
+        word, names = _WORD.search(before[-82:]), self._references
+        if word is None or (match["anonymous"] and not names.anonymous):
             return before, None
-        target = self._anonymous() if match["anonymous"] else self._references.target(word[0])
+        target = names.anonymous.pop() if match["anonymous"] else names.target(word[0])
         if target is None:
-            return before, "" if normal(word[0]) in self._references.titles else None
+            return before, "" if normal(word[0]) in names.titles else None
         return before[: len(before) - len(word[0])], link(word[0], target)
 
     def _substitution(self, match: re.Match[str]) -> str | None:
@@ -133,17 +130,15 @@ class Inline:
         return link(shown, target) if target else shown
 
     def _nested_convert(self, text: str) -> str:
-        # A substitution may hold another, and two of them each other.
+        # Two substitutions may hold each other.
         if self._nested > 3:
             return text
         self._nested += 1
-        try:
-            return self.convert(text)
-        finally:
-            self._nested -= 1
+        shown = self.convert(text)
+        self._nested -= 1
+        return shown
 
     def _role(self, role: str, content: str) -> str:
-        """What a page shows for a role and its content."""
         name = role.rpartition(":")[2].lower()
         if name == "math":
             return f"${content}$"
@@ -164,7 +159,7 @@ class Inline:
 
 
 def _object_name(role: str, name: str) -> str:
-    """The name of something in a program: `~` leaves its last part, functions have parentheses."""
+    """Show the name of an object: only its last part after `~`, functions with parentheses."""
     if name.startswith("~") and name[1:2].isalpha():
         name = name[1:].rpartition(".")[2]
     return f"{name}()" if role in ("func", "meth") and name.isascii() and not name.endswith(")") else name

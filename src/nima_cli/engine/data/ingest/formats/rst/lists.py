@@ -1,4 +1,4 @@
-"""Lists of reStructuredText: bullets, numbers, definitions, fields, options."""
+"""Turns lists of reStructuredText into Markdown: bullets, numbers, definitions, fields, options."""
 
 import itertools
 import re
@@ -12,7 +12,7 @@ _FIELD = re.compile(r":(?![: ])(?P<name>(?:[^:\\]|\\.|:(?![ `]|$)){1,200})(?<! )
 _ONE_OPTION = r"(?:--?[A-Za-z0-9?][\w-]{0,60}|/[A-Z])(?:[ =]<?[\w.-]{1,60}>?)?"
 _OPTION = re.compile(rf"(?P<name>{_ONE_OPTION}(?:, {_ONE_OPTION}){{0,8}})(?:  +|$)")
 _FILE_OPTIONS = frozenset({"orphan", "tocdepth", "nocomments", "nosearch", "no-search"})
-# Marks of other blocks: what begins with one is no term.
+# A term does not begin with the mark of another block.
 _MARKS = frozenset(" ._:|>+-*•=/0123456789(#")
 _FIELDS = {
     **dict.fromkeys(("param", "parameter", "arg", "argument", "key", "keyword"), "**Parameter** {}"),
@@ -37,25 +37,25 @@ def definition_list(blocks: Converter, lines: Sequence[str], index: int) -> Bloc
 
 
 def _defines(lines: Sequence[str], index: int) -> bool:
-    """Whether the line is the term of one more definition."""
+    """Tell whether a line is the term of another definition."""
     if index + 1 >= len(lines) or lines[index + 1][:1] != " " or lines[index].endswith("::"):
         return False
     return lines[index][0] not in _MARKS and lines[index][1:2] not in (".", ")")
 
 
 def _under(blocks: Converter, lines: Sequence[str], index: int, text: str) -> Block:
-    """The blocks of `text`, the rest of a line, and of what is indented under it."""
-    end = max(indented_end(lines, index + 1), index + 1)
+    """Convert `text`, the rest of a line, and what is indented under it."""
+    end = indented_end(lines, index + 1)
     return blocks.nested([*([text] if text else []), *dedented(lines[index + 1 : end])]), end
 
 
 def glossary(blocks: Converter, lines: Sequence[str]) -> list[str]:
-    """The entries of a glossary: several terms may share what is said of them."""
+    """Convert the entries of a glossary, where several terms may share a definition."""
     written: list[str] = []
     index = next_text(lines, 0)
     while index < len(lines):
         end = run_end(lines, index, lambda line: line[:1] not in ("", " "))
-        stop = max(indented_end(lines, end), end)
+        stop = indented_end(lines, end)
         terms = [name for name in lines[index:end] if not name.startswith(".. ")]
         if terms or stop > end:
             name = ", ".join(blocks.inline(name.split(" : ")[0]) for name in terms)
@@ -65,8 +65,8 @@ def glossary(blocks: Converter, lines: Sequence[str]) -> list[str]:
 
 
 def _item(blocks: Converter, lines: Sequence[str], index: int, mark: str, width: int) -> Block:
-    """A list item whose mark takes `width` columns in the file."""
-    end = max(indented_end(lines, index + 1), index + 1)
+    """Convert a list item whose mark takes `width` columns in the file."""
+    end = indented_end(lines, index + 1)
     margin = " " * width
     rest = (line[width:] if line.startswith(margin) else line.lstrip(" ") for line in lines[index + 1 : end])
     return indented(mark, blocks.nested([lines[index][width:], *rest])), end
@@ -90,7 +90,7 @@ def numbers(blocks: Converter, lines: Sequence[str], index: int) -> Block | None
         return None
     following = lines[index + 1] if index + 1 < len(lines) else ""
     if following[:1] not in ("", " ") and not _NUMBER.match(following):
-        # A paragraph: its text goes on at the margin.
+        # The text of a paragraph goes on at the margin.
         return None
     counts = itertools.count(int(first["number"]) if first["number"].isdigit() else 1)
 
@@ -119,7 +119,7 @@ def fields(blocks: Converter, lines: Sequence[str], index: int) -> Block | None:
 
 
 def _field_label(blocks: Converter, name: str) -> str:
-    """The name of a field, with words of our own for those that describe parameters."""
+    """Write the name of a field; those that describe parameters have words of their own."""
     words = name.split()
     known = _FIELDS.get(words[0]) if words else None
     if known is None or (len(words) == 1 and known.endswith("{}")):

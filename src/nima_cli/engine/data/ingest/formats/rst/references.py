@@ -1,4 +1,4 @@
-"""What names stand for in a reStructuredText file: link targets, substitutions, labels of sections, notes."""
+"""Collects what names stand for in a reStructuredText file: targets, substitutions, labels, notes."""
 
 import itertools
 import re
@@ -18,7 +18,7 @@ _CODE_POINT = re.compile(r"(?:0x|x|\\x|U\+|u|\\u|&#x)?([0-9A-Fa-f]{2,6});?")
 
 
 def normal(name: str) -> str:
-    """A reference's name as it is compared: white space and case do not count."""
+    """Make names equal that differ only in white space and case."""
     return " ".join(name.split()).lower()
 
 
@@ -27,11 +27,11 @@ class References:
 
     Attributes:
         targets: address by normal name.
-        anonymous: addresses in the order in which they are referred to, the last first.
+        anonymous: addresses in reverse order of their references.
         substitutions: text in markup by name.
-        titles: by the normal name of the label that stands over them.
-        labels: number of each labelled footnote that is numbered by itself.
-        unlabelled: numbers of the footnotes without a label, in order.
+        titles: by the normal name of the label over them.
+        labels: numbers of the footnotes that have a label and no number.
+        unlabelled: numbers of the footnotes that have neither, in order.
     """
 
     def __init__(self, lines: Sequence[str]) -> None:
@@ -63,23 +63,6 @@ class References:
             elif (match := _FOOTNOTE.match(mark)) is not None:
                 notes.append(match["mark"])
         self.anonymous.reverse()
-        self._number(notes)
-
-    def target(self, name: str) -> str | None:
-        """The address a name leads to, through one other name at most."""
-        found = self.targets.get(normal(name))
-        if found is not None and found.endswith("_") and "/" not in found:
-            return self.targets.get(normal(found[:-1].strip("`")))
-        return found
-
-    def _label(self, names: Sequence[str], lines: Sequence[str]) -> None:
-        """Labels lead to the title under them, with or without an overline."""
-        title, under = lines[1:3] if _is_run(lines[0]) and len(lines) > 2 else [*lines, ""][:2]
-        if _is_run(under):
-            for name in names:
-                self.titles.setdefault(name, title.strip())
-
-    def _number(self, notes: Sequence[str]) -> None:
         taken = {mark for mark in notes if mark.isdigit()}
         free = (number for number in map(str, itertools.count(1)) if number not in taken)
         for mark in notes:
@@ -89,9 +72,23 @@ class References:
                 number = next(free)
                 self.labels.setdefault(mark[1:].lower(), number)
 
+    def target(self, name: str) -> str | None:
+        """Find the address for a name, through one other name at most."""
+        found = self.targets.get(normal(name))
+        if found is not None and found.endswith("_") and "/" not in found:
+            return self.targets.get(normal(found[:-1].strip("`")))
+        return found
+
+    def _label(self, names: Sequence[str], lines: Sequence[str]) -> None:
+        """Let labels lead to the title under them, with or without an overline."""
+        title, under = lines[1:3] if _is_run(lines[0]) and len(lines) > 2 else [*lines, ""][:2]
+        if _is_run(under):
+            for name in names:
+                self.titles.setdefault(name, title.strip())
+
 
 def _continuation(lines: Sequence[str], index: int) -> list[str]:
-    """The lines that go on with the definition at `index`: those that are indented further, up to a blank one."""
+    """List the lines that continue the definition at `index`: they are indented further."""
     margin = len(lines[index]) - len(lines[index].lstrip(" "))
     end = run_end(lines, index + 1, lambda line: line[: margin + 1].isspace())
     return [line.strip() for line in lines[index + 1 : end]]
@@ -107,7 +104,7 @@ def _substitute(match: re.Match[str], lines: Sequence[str], index: int) -> str:
     if match["kind"] == "image":
         return next((line[5:].strip() for line in _continuation(lines, index) if line.startswith(":alt:")), "")
     if match["kind"] == "unicode":
-        return "".join(_character(part) for part in text.split(" .. ")[0].split())
+        return "".join(map(_character, text.split(" .. ")[0].split()))
     return match["name"] if match["kind"] == "date" else " ".join([text, *_continuation(lines, index)]).strip()
 
 

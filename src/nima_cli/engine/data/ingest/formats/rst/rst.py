@@ -1,7 +1,4 @@
-"""Turns reStructuredText, docutils' and Sphinx's, into Markdown: one pass over the lines, nested blocks in turn.
-
-It reads what a page would show. Nothing in a file makes it fail: what is no markup is text.
-"""
+"""Turns reStructuredText, docutils' and Sphinx's, into Markdown; no file makes it fail, since other lines are text."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,7 +10,7 @@ from nima_cli.engine.data.ingest.formats.rst.inline import Inline
 from nima_cli.engine.data.ingest.formats.rst.references import References
 from nima_cli.engine.data.ingest.formats.writing import dedented, fence, joined, labelled, quoted, table
 
-# Tabs before the text are columns of eight; those inside it are its own.
+# Tabs before the text are eight spaces each; tabs inside it stay.
 _TABS = re.compile(r"^\t+", re.MULTILINE)
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 _DIRECTIVE = re.compile(r"\.\. +(?P<name>[A-Za-z0-9][\w.+-]{0,60}(?::[\w.+-]{1,60}){0,3}) ?::(?: +(?P<argument>.*))?$")
@@ -21,12 +18,12 @@ _NOTE = re.compile(r"\.\. \[(?P<mark>#?[A-Za-z0-9][\w.-]{0,60}|#|\*)\](?: +(?P<t
 _PEP = re.compile(r"PEP: *(?P<number>\d{1,9})\nTitle: *(?P<title>[^\n]*(?:\n[ \t]+[^\n]*)*)\n")
 _HEADER = re.compile(r"[A-Z][A-Za-z-]{1,40}:(?: +|$)")
 _NO_QUOTE = re.compile(r"[-*+] |\d{1,9}[.)] |```|>|\||`[^`]*`$|\$\$")
-# What begins a block of its own rather than code whose lines are quoted.
+# Begin a block rather than code whose lines are quoted.
 _BLOCK_MARKS = (".. ", "* ", "- ", "__ ", ":", "``", "`")
 
 
 def rst_to_markdown(text: str) -> str:
-    """`text`, reStructuredText with LF line ends, as Markdown; a text without markup comes back as it was."""
+    """Convert reStructuredText with LF line ends; text without markup stays as it is."""
     untabbed = _TABS.sub(lambda tabs: " " * (8 * len(tabs[0])), text) if "\t" in text else text
     lines = [*map(str.rstrip, untabbed.split("\n"))]
     converter = _Rst(lines)
@@ -37,8 +34,6 @@ def rst_to_markdown(text: str) -> str:
 
 
 class _Rst(Converter):
-    """Converts the blocks of one file; what is in force at a place is kept between them."""
-
     def __init__(self, lines: Sequence[str]) -> None:
         self._marks = Inline(References(lines))
         super().__init__(self._marks.convert)
@@ -46,7 +41,7 @@ class _Rst(Converter):
         self._first_level = 1
 
     def pep_header(self, match: re.Match[str], lines: Sequence[str]) -> list[str]:
-        """The head of a Python Enhancement Proposal: a title and a list; the titles below it are of level 2 and on."""
+        """Convert the header of a Python Enhancement Proposal to a title and a list; other titles begin at level 2."""
         self._first_level = 2
         fields: list[str] = []
         for line in lines:
@@ -69,10 +64,8 @@ class _Rst(Converter):
         found = handler(self, lines, index) if handler is not None else None
         return found or self._paragraph(lines, index)
 
-    # Titles and paragraphs.
-
     def _ruled(self, lines: Sequence[str], index: int) -> Block | None:
-        """A title with an overline, or a transition."""
+        """Convert a title with an overline, or a transition."""
         line = lines[index]
         if index + 2 < len(lines) and len(line) > 2 and lines[index + 2] == line and self.titled:
             title = lines[index + 1].strip()
@@ -95,7 +88,7 @@ class _Rst(Converter):
         end = index + 1
         while end < len(lines) and lines[end] and lines[end][0] != " ":
             end += 1
-        text = lines[index] if end == index + 1 else "\n".join(lines[index:end])
+        text = "\n".join(lines[index:end])
         if text.endswith("::"):
             return self._literal(text, lines, end)
         if end == index + 1 and end < len(lines) and lines[end] and text[0] != ".":
@@ -103,7 +96,7 @@ class _Rst(Converter):
         return self.inline(text).split("\n"), end
 
     def _literal(self, text: str, lines: Sequence[str], end: int) -> Block:
-        """A paragraph that ends in `::`, and the code that it announces."""
+        """Convert a paragraph that ends in `::`, and the code after it."""
         place = next_text(lines, end)
         text = text[:-2].rstrip() if text[-3:-2].isspace() or text == "::" else text[:-1]
         written = self.inline(text).split("\n") if text else []
@@ -117,12 +110,10 @@ class _Rst(Converter):
         code = dedented(lines[place:stop])
         return joined(written, fence(code, self.language or ("pycon" if code[0].startswith(">>> ") else ""))), stop
 
-    # Blocks with a mark of their own.
-
     def _quote(self, lines: Sequence[str], index: int) -> Block:
         end = indented_end(lines, index)
         body = self.nested(dedented(lines[index:end]))
-        # Lists and code are often indented for their looks alone.
+        # Lists and code are often indented for looks alone.
         return (body if body and _NO_QUOTE.match(body[0]) else quoted(body)), end
 
     def _line_block(self, lines: Sequence[str], index: int) -> Block | None:
@@ -147,17 +138,14 @@ class _Rst(Converter):
             return fence(lines[index:end]), end
         return table([[self.inline(cell) for cell in row] for row in rows]), end
 
-    def _anonymous(self, lines: Sequence[str], index: int) -> Block | None:
-        return ([], index + 1) if lines[index].startswith("__ ") else None
-
     def _explicit(self, lines: Sequence[str], index: int) -> Block | None:
-        """Directives, notes, targets, substitutions, comments: what begins with two dots."""
+        """Convert what begins with two dots: directives, notes, targets, substitutions, comments."""
         line = lines[index]
         if line[1:3] not in (". ", "."):
             return None
         if line == ".." and lines[index + 1 : index + 2] in ([], [""]):
             return [], index + 1
-        end = max(indented_end(lines, index + 1), index + 1)
+        end = indented_end(lines, index + 1)
         content = lines[index + 1 : end]
         if (match := _DIRECTIVE.match(line)) is not None:
             return directive_lines(match["name"].lower(), (match["argument"] or "").strip(), content, self), end
@@ -167,17 +155,12 @@ class _Rst(Converter):
         return [], end
 
 
-_Handler = Callable[[_Rst, Sequence[str], int], Block | None]
-# By the first character of a block; a handler that finds none of its own leaves a paragraph.
-_HANDLERS: dict[str, _Handler] = {
-    " ": _Rst._quote,
-    ".": _Rst._explicit,
-    "_": _Rst._anonymous,
-    "|": _Rst._line_block,
-    ">": _Rst._doctest,
-    ":": lists.fields,
+# By the first character of a block; None leaves a paragraph.
+_HANDLERS: dict[str, Callable[[_Rst, Sequence[str], int], Block | None]] = {
+    " ": _Rst._quote, ".": _Rst._explicit, "|": _Rst._line_block, ">": _Rst._doctest, ":": lists.fields,
     "/": lists.options,
+    "_": lambda _, lines, index: ([], index + 1) if lines[index].startswith("__ ") else None,
     **dict.fromkeys("+=", _Rst._table),
     **dict.fromkeys("-*•", lists.bullets),
     **dict.fromkeys("0123456789(#", lists.numbers),
-}
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tables of reStructuredText as rows of cells, the head first; None for what is too rich for rows."""
+"""Reads tables of reStructuredText as rows of cells, the head first; None for what is too rich for rows."""
 
 import csv
 import re
@@ -11,13 +11,13 @@ Rows = list[list[str]]
 _RULE = re.compile(r"=+(?: +=+)+ *")
 _SPAN_RULE = re.compile(r"-+(?: +-+)* *")
 _BORDER = re.compile(r"\+(?:[-=]+\+)+")
-# Cells that hold blocks of code or directives are no cells of a Markdown table.
+# Cells of a Markdown table cannot hold code blocks and directives.
 _RICH = re.compile(r"^(?:\.\. |>>> |[^\n]*::$)", re.MULTILINE)
 _ITEM = re.compile(r"(?:[*-]|\|) +|[*|-]$")
 
 
 def table_end(lines: Sequence[str], index: int) -> int:
-    """The line after the grid or the simple table that begins at `index`; `index` if there is none."""
+    """Find the line after the grid or simple table that begins at `index`; `index` if there is none."""
     if _BORDER.fullmatch(lines[index]):
         end = run_end(lines, index, lambda line: line[:1] in ("+", "|"))
         return end if end > index + 2 and _BORDER.fullmatch(lines[end - 1]) else index
@@ -32,11 +32,9 @@ def table_end(lines: Sequence[str], index: int) -> int:
 
 
 def table_rows(lines: Sequence[str]) -> Rows | None:
-    """The rows of a grid or a simple table."""
-    return _grid_rows(lines) if lines[0][0] == "+" else _simple_rows(lines)
-
-
-def _simple_rows(lines: Sequence[str]) -> Rows | None:
+    """Read a grid or a simple table."""
+    if lines[0][0] == "+":
+        return _grid_rows(lines)
     starts = [match.start() for match in re.finditer("=+", lines[0])]
     head_end = next((index for index, line in enumerate(lines[1:-1], 1) if _RULE.fullmatch(line)), 0)
     groups: list[Rows] = []
@@ -52,7 +50,7 @@ def _simple_rows(lines: Sequence[str]) -> Rows | None:
 
 
 def _grid_rows(lines: Sequence[str]) -> Rows | None:
-    """The rows of a grid; a cell that spans columns stands in its first, one that spans rows in all of them."""
+    """Read a grid; a cell that spans columns stands in the first, one that spans rows in all of them."""
     width = len(lines[0])
     starts = sorted({match.end() for line in lines if _BORDER.fullmatch(line) for match in re.finditer(r"\+", line)})
     groups: list[Rows] = []
@@ -66,13 +64,13 @@ def _grid_rows(lines: Sequence[str]) -> Rows | None:
             headed = headed or ("=" in line and len(groups) == 1)
             group = []
         else:
-            # The border of a cell next to one that spans rows is no text.
+            # A cell next to one that spans rows may hold a border.
             group.append([cell if cell.strip("-+=") else "" for cell in _cut(line, starts, "+|")[:-1]])
     return _finished(groups, headed)
 
 
 def _cut(line: str, starts: Sequence[int], between: str) -> list[str]:
-    """The cells of a line; text that crosses into the next column stays in the one where it begins."""
+    """Cut a line into cells; text that crosses into the next column stays where it begins."""
     cells = [""] * len(starts)
     column = 0
     for place, start in enumerate(starts[1:], 1):
@@ -84,11 +82,7 @@ def _cut(line: str, starts: Sequence[int], between: str) -> list[str]:
 
 
 def listed_rows(lines: Sequence[str], options: Mapping[str, str]) -> Rows | None:
-    """The rows of a `list-table`: a list of lists, each item of the inner ones a cell.
-
-    Args:
-        lines: without a shared indentation.
-    """
+    """Read a `list-table`, a list of lists of cells, without shared indentation."""
     rows: list[Rows] = []
     margin = 0
     for line in filter(None, lines):
@@ -109,7 +103,7 @@ def listed_rows(lines: Sequence[str], options: Mapping[str, str]) -> Rows | None
 
 
 def csv_rows(lines: Sequence[str], options: Mapping[str, str]) -> Rows | None:
-    """The rows of a `csv-table`."""
+    """Read a `csv-table`."""
     delimiter = {"tab": "\t", "space": " "}.get(options.get("delim", ","), options.get("delim", ","))
     try:
         rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
@@ -120,16 +114,16 @@ def csv_rows(lines: Sequence[str], options: Mapping[str, str]) -> Rows | None:
 
 
 def _finished(groups: Iterable[Iterable[Sequence[str]]], headed: bool) -> Rows | None:
-    """Rows from the lines of each, which are cut into cells."""
+    """Join the lines of each row, which are cut into cells."""
     rows = [["\n".join(filter(None, cell)) for cell in zip_longest(*group, fillvalue="")] for group in groups]
     if not rows or any(_RICH.search(cell) for row in rows for cell in row):
         return None
-    plain = [[_plain(cell) for cell in row] for row in rows]
+    plain = [[*map(_plain, row)] for row in rows]
     return plain if headed else [[], *plain]
 
 
 def _plain(cell: str) -> str:
-    """A cell without the marks of line blocks and of a list of one item."""
+    """Remove the marks of line blocks from a cell."""
     if cell[:1] == "\\" and not cell.strip("\\ "):
         return ""
     return "\n".join(_ITEM.sub("", line, count=1) for line in cell.split("\n")) if cell.startswith("|") else cell

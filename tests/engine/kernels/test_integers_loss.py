@@ -6,9 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.kernels.integers import Layout, PackedMatrix
+from nima_cli.engine.kernels.integers import Layout, OutputMatrix, PackedMatrix
 from nima_cli.engine.kernels.kernels import Kernels
-from nima_cli.engine.kernels.losses import OutputMatrix
 from tests.engine.kernels.near import IGNORE, numbers
 from tests.engine.kernels.whole import factor, integers, numbers_of
 

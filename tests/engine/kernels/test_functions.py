@@ -1,12 +1,77 @@
-"""The kernels for heads against the same functions in float64."""
+"""The differentiable functions of the kernels against the same functions in float64."""
+
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from nima_cli.engine.kernels.heads import HeadTransform
+from nima_cli.engine.kernels.functions import AddNorm, Drop, HeadTransform, NativeAttention, SwiGLU
 from nima_cli.engine.kernels.kernels import Kernels
-from tests.engine.kernels.near import EPSILON, assert_near, dtypes, exact, numbers
+from tests.engine.kernels.near import EPSILON, assert_near, dtypes, exact, gradients_of, numbers
+
+
+def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    return function.apply(*arguments)  # type: ignore[no-untyped-call]
+
+
+@dtypes
+@pytest.mark.parametrize("width", [1, 16, 50])
+@pytest.mark.parametrize("residual", [True, False])
+def test_add_norm(compiled_kernels: Kernels, width: int, residual: bool, dtype: torch.dtype) -> None:
+    x, branch, grad_normed, grad_total = (numbers(130, width, dtype=dtype, seed=seed) for seed in range(4))
+    gain = numbers(width, dtype=torch.float32, seed=5)
+    given = x, branch if residual else None, gain, EPSILON, compiled_kernels
+    found = apply(AddNorm, *given)
+    total, normed = found if residual else (x, found)
+    assert torch.equal(total, x + branch if residual else x)
+    wide, wide_gain = exact(total), exact(gain)
+    expected = F.rms_norm(wide, (width,), wide_gain, EPSILON)
+    assert_near(normed, expected)
+    torch.autograd.backward([expected, wide * 1], [grad_normed.double(), grad_total.double() * residual])
+    grad_x, *grad_branch, grad_gain = gradients_of(AddNorm, [grad_total, grad_normed][not residual :], *given)
+    assert all(torch.equal(grad_x, each) for each in grad_branch)
+    assert wide.grad is not None
+    assert wide_gain.grad is not None
+    assert_near(grad_x, wide.grad, factor=2)
+    assert_near(grad_gain, wide_gain.grad, factor=4)
+
+
+@dtypes
+@pytest.mark.parametrize("width", [1, 16, 67, 480])
+def test_swiglu(compiled_kernels: Kernels, width: int, dtype: torch.dtype) -> None:
+    x, grad = numbers(2, 5, 2 * width, dtype=dtype) * 3, numbers(2, 5, width, dtype=dtype, seed=1)
+    wide = exact(x)
+    gate, up = wide.chunk(2, dim=-1)
+    expected = F.silu(gate) * up
+    assert_near(apply(SwiGLU, x, compiled_kernels), expected)
+    torch.autograd.backward(expected, grad.double())
+    assert wide.grad is not None
+    (found,) = gradients_of(SwiGLU, [grad], x, compiled_kernels)
+    assert_near(found, wide.grad)
+
+
+def test_swiglu_of_what_is_far_from_zero(compiled_kernels: Kernels) -> None:
+    gate = torch.tensor([[-1e30], [-200.0], [-90.0], [90.0], [200.0], [1e30]])
+    found = apply(SwiGLU, torch.cat((gate, torch.ones_like(gate)), dim=1), compiled_kernels)
+    torch.testing.assert_close(found, F.silu(gate), rtol=1e-6, atol=1e-6)
+
+
+@dtypes
+def test_drop(compiled_kernels: Kernels, dtype: torch.dtype) -> None:
+    x, keep = numbers(50, 21, dtype=dtype), numbers(50, 21, dtype=torch.float32, seed=1) > 0
+    expected = x * keep * (1 / 0.7)
+    assert torch.equal(apply(Drop, x, keep, 1 / 0.7, compiled_kernels), expected)
+    (found,) = gradients_of(Drop, [x], x, keep, 1 / 0.7, compiled_kernels)
+    assert torch.equal(found, expected)
+
+
+def test_bfloat16_is_rounded_to_the_nearest_and_of_two_to_the_even_one(compiled_kernels: Kernels) -> None:
+    """By way of a residual sum, whose result lies between two numbers of 8 bits or in their middle."""
+    x = torch.tensor([1.0, 1.0 + 2.0**-7, 1.0, 1.0, -1.0, float("inf"), float("nan"), 3e38]).bfloat16()
+    branch = torch.tensor([2.0**-8, 2.0**-8, 3.0 * 2.0**-10, 2.0**-8 + 2.0**-12, -(2.0**-8), 1.0, 1.0, 3e38]).bfloat16()
+    total, _ = apply(AddNorm, x, branch, torch.ones(8), EPSILON, compiled_kernels)
+    torch.testing.assert_close(total, x + branch, rtol=0, atol=0, equal_nan=True)
 
 
 @dtypes
@@ -27,12 +92,12 @@ def test_split_heads(compiled_kernels: Kernels, width: int, normalised: bool, tu
         first, second = y.chunk(2, dim=-1)
         cos, sin = angles.double().cos(), angles.double().sin()
         y = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1) * 0.25
-    assert_near(compiled_kernels.split_heads(x, heads, form), y)
+    assert_near(form.split(compiled_kernels, x, heads), y)
     grad = numbers(batch, heads, time, width, dtype=dtype, seed=2)
     torch.autograd.backward(y, grad.double())
     whole = torch.full((batch, time, heads * width + 9), 7.0, dtype=dtype)
     grad_x = whole[:, :, 4:-5]
-    grad_gain = compiled_kernels.split_heads_gradient(x if normalised else None, grad, form, grad_x)
+    grad_gain = form.split_gradient(compiled_kernels, x if normalised else None, grad, grad_x)
     assert (whole[:, :, :4] == 7.0).all()
     assert (whole[:, :, -5:] == 7.0).all()
     assert wide.grad is not None
@@ -65,9 +130,8 @@ def test_attention(compiled_kernels: Kernels, batch: int, heads: int, kv_heads: 
     wide = [exact(each) for each in (q, k, v)]
     expected = causal_attention(*wide)
     expected.backward(grad.double())  # type: ignore[no-untyped-call]
-    out, *kept = compiled_kernels.attention(q, k, v)
-    grads = compiled_kernels.attention_gradient(q, k, v, (kept[0], kept[1]), grad)
-    assert relative(out, expected) < 0.004
+    grads = gradients_of(NativeAttention, [grad], q, k, v, compiled_kernels)
+    assert relative(apply(NativeAttention, q, k, v, compiled_kernels), expected) < 0.004
     for found, of in zip(grads, wide, strict=True):
         assert of.grad is not None
         assert relative(found, of.grad) < 0.01
@@ -75,10 +139,10 @@ def test_attention(compiled_kernels: Kernels, batch: int, heads: int, kv_heads: 
 
 def test_attention_bears_great_scores_and_keeps_what_is_not_finite(compiled_kernels: Kernels) -> None:
     q, k, v = (numbers(1, 2, 40, 16, dtype=torch.bfloat16, seed=seed) for seed in range(3))
-    out, *_ = compiled_kernels.attention(q * 1000, k, v)
+    out = apply(NativeAttention, q * 1000, k, v, compiled_kernels)
     assert out.isfinite().all()
     v[0, 1, 7, 3] = float("nan")
-    out, *_ = compiled_kernels.attention(q, k, v)
+    out = apply(NativeAttention, q, k, v, compiled_kernels)
     spoilt = out.view(40, 2, 16).isnan().any(dim=2)
     assert not spoilt[:, 0].any()
     assert spoilt[7:, 1].all()
@@ -86,9 +150,9 @@ def test_attention_bears_great_scores_and_keeps_what_is_not_finite(compiled_kern
 
 def test_attention_sees_nothing_that_comes_later(compiled_kernels: Kernels) -> None:
     q, k, v = (numbers(1, 1, 70, 32, dtype=torch.bfloat16, seed=seed) for seed in range(3))
-    before, *_ = compiled_kernels.attention(q, k, v)
+    before = apply(NativeAttention, q, k, v, compiled_kernels)
     k[:, :, 40:], v[:, :, 40:] = 7.0, -7.0
-    after, *_ = compiled_kernels.attention(q, k, v)
+    after = apply(NativeAttention, q, k, v, compiled_kernels)
     assert torch.equal(before[:, :40], after[:, :40])
     assert not torch.equal(before[:, 40:], after[:, 40:])
 
@@ -98,8 +162,8 @@ def test_threads_change_no_bit_of_attention(compiled_kernels: Kernels) -> None:
     alone = compiled_kernels.alone()
 
     def learn(kernels: Kernels) -> list[torch.Tensor]:
-        out, *kept = kernels.attention(q, k, v)
-        return [out, *kernels.attention_gradient(q, k, v, (kept[0], kept[1]), out)]
+        out = apply(NativeAttention, q, k, v, kernels)
+        return [out, *gradients_of(NativeAttention, [out], q, k, v, kernels)]
 
     assert all(map(torch.equal, learn(alone), learn(compiled_kernels)))
 
