@@ -20,7 +20,7 @@ from nima_cli.files import write_text
 
 _COMPILERS = ("c++", "g++", "clang++")
 # The C++ reads rows of 16-bit numbers as words, hence no strict aliasing.
-_ALWAYS = ("-std=c++17", "-O3", "-fPIC", "-fno-strict-aliasing")
+_ALWAYS: tuple[str, ...] = ("-std=c++17", "-O3", "-fPIC", "-fno-strict-aliasing")
 _PATIENCE = 60.0  # seconds for the compiler, which takes ten
 _ONE_AT_A_TIME: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 _REASON = 200  # characters of the compiler's message that are shown

@@ -48,7 +48,13 @@ def draw_samples(state: RunState, *, should_stop: Callable[[], bool]) -> Iterato
     """Continue each configured prompt with a generator of its own; `should_stop`, polled between tokens, ends it."""
     config, was_training = state.config.evaluation.generation, state.model.training
     generator = TextGenerator(state.model, state.dataset.tokenizer)
-    sampling = SamplingParams(config.temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty)
+    sampling = SamplingParams(
+        temperature=config.temperature,
+        top_k=config.top_k,
+        top_p=config.top_p,
+        min_p=config.min_p,
+        repetition_penalty=config.repetition_penalty,
+    )
     try:
         for prompt in config.prompts:
             ids = generator.encode_prompt(prompt)
