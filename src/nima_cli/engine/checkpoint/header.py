@@ -34,7 +34,10 @@ _KINDS: dict[str, Any] = {
     "loss_scale": {"value": _NUMBER, "calm_steps": int},
     "train_seconds": _NUMBER,
     "elapsed_seconds": _NUMBER,
+    "dtype": str,
     "threads": int,
+    "compiled": str,
+    "processes": int,
     "dataset_sha256": str,
     "tokenizer_sha256": str,
     "conversations": int,
@@ -43,7 +46,7 @@ _KINDS: dict[str, Any] = {
         "splits": {name: {"documents": int, "tokens": int, "bytes": int} for name in ("train", "val", "test")},
     },
 }
-_MAY_BE_NULL = {"loss_scale"}
+_MAY_BE_NULL = {"loss_scale", "compiled"}
 
 
 def read_header(path: Path) -> Facts:

@@ -9,6 +9,7 @@ from nima_cli.config.record_keys import MESSAGE_KEYS
 from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.document import Turn, with_line_feeds
 from nima_cli.engine.data.ingest.records.conversations import read_messages
+from nima_cli.engine.data.tokenizer.chat_format import turn_ids
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import InputError, NimaError
@@ -177,10 +178,10 @@ class Conversation:
     def _ids(self, turn: Turn) -> list[int]:
         """One turn between its symbols, as in training, or a text whose answers end paragraphs."""
         tokenizer = self.generator.tokenizer
-        content = tokenizer.encode(with_line_feeds(turn.content))
+        text = with_line_feeds(turn.content)
         if self.in_turns:
-            return [tokenizer.role_ids[turn.role], *content, tokenizer.end_id]
-        return content + tokenizer.encode("" if turn.role == "user" else "\n\n")
+            return turn_ids(Turn(turn.role, text), tokenizer)
+        return tokenizer.encode(text) + tokenizer.encode("" if turn.role == "user" else "\n\n")
 
 
 def _read(path: Path) -> list[Turn]:

@@ -46,6 +46,11 @@ def render_prose(content: Iterable[int], tokenizer: Tokenizer, *, last: bool) ->
     return Sample(ids, [False] + [True] * (len(ids) - 1))
 
 
+def turn_ids(turn: Turn, tokenizer: Tokenizer, encode: Callable[[str], list[int]] | None = None) -> list[int]:
+    """A turn between the symbol of its role and the end symbol; `encode` is a faster `tokenizer.encode`."""
+    return [tokenizer.role_ids[turn.role], *(encode or tokenizer.encode)(turn.content), tokenizer.end_id]
+
+
 def render_conversation(
     turns: Iterable[Turn],
     tokenizer: Tokenizer,
@@ -54,15 +59,14 @@ def render_conversation(
     loss: Loss = "assistant",
 ) -> Sample:
     """A whole conversation as a sample; `encode` is a faster `tokenizer.encode`."""
-    encode = encode or tokenizer.encode
     ids, mask = [tokenizer.bos_id], [False]
     learnt = True
     for turn in turns:
         learnt = turn.weight != 0
-        content = [*encode(turn.content), tokenizer.end_id]
-        ids += [tokenizer.role_ids[turn.role], *content]
+        framed = turn_ids(turn, tokenizer, encode)
+        ids += framed
         mask.append(learnt and loss == "all")
-        mask += [learnt and (loss == "all" or turn.role == "assistant")] * len(content)
+        mask += [learnt and (loss == "all" or turn.role == "assistant")] * (len(framed) - 1)
     return Sample([*ids, tokenizer.eos_id], [*mask, learnt])
 
 
