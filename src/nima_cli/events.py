@@ -203,7 +203,7 @@ Event = (
 
 
 class EventHandler(Protocol):
-    """A view on the terminal, or a logger to a file or a service."""
+    """Whatever shows or keeps events: the terminal, a file, a service."""
 
     def __call__(self, event: Event, /) -> None: ...
 

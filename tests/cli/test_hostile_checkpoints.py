@@ -176,7 +176,7 @@ def test_a_missing_file_and_weights_without_an_optimizer(
     changed(lambda payload: None)(tmp_path / "weights.pt", checkpoint)
     ran = nima("train", "--data", tiny_run.data, "--resume", tmp_path / "weights.pt")
     assert "has no optimizer state" in refused(ran, 3)
-    assert "hint: use --init-from to start from it" in ran.stderr
+    assert "hint: use `--init-from` to start from it" in ran.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes and permissions")

@@ -62,7 +62,7 @@ def run_event_handlers(
         path = run_dir / name
         return JsonlLogger(path, keep_until_step=resumed_step, history=history / name, to_row=to_row, tell=tell)
 
-    views: list[EventHandler] = [
+    handlers: list[EventHandler] = [
         Guarded(train_view(quiet=quiet), "the display", tell),  # a closed terminal must not end the run
         rows("metrics.jsonl", metrics_row),
         rows("samples.jsonl", samples_row),
@@ -72,19 +72,19 @@ def run_event_handlers(
         from nima_cli.loggers.tensorboard import TensorboardLogger
 
         logger = TensorboardLogger(run_dir / "tensorboard", keep_until_step=resumed_step)
-        views.append(Guarded(logger, "TensorBoard", tell))
+        handlers.append(Guarded(logger, "TensorBoard", tell))
     if monitoring.plots:
         from nima_cli.loggers.figures import FiguresLogger
 
         metrics, earlier = history / "metrics.jsonl", []
         if resumed_step is not None and metrics.is_file():
             earlier = until_step(read_metrics(metrics), resumed_step)
-        views.append(Guarded(FiguresLogger(run_dir / "plots", rows=earlier), "plots", tell))
+        handlers.append(Guarded(FiguresLogger(run_dir / "plots", rows=earlier), "plots", tell))
     if monitoring.wandb.enabled:
         from nima_cli.loggers.wandb import WandbLogger
 
-        views.append(Guarded(WandbLogger(monitoring.wandb, tell=tell), "Weights & Biases", tell))
-    return views
+        handlers.append(Guarded(WandbLogger(monitoring.wandb, tell=tell), "Weights & Biases", tell))
+    return handlers
 
 
 def print_json(value: object) -> None:

@@ -28,7 +28,8 @@ def in_flags(text: str, flags: Mapping[str, str]) -> str:
         name = flags.get(match["name"])
         if name is None:
             return match[0]
-        return f"`{name}`" if match["value"] in ("", "True") else f"`{name} {match['value']}`"
+        value = match["value"]
+        return f"`{name}`" if value in ("", "True") else f"`{name} {shlex.quote(value)}`"
 
     return _NAMED.sub(flag, text)
 

@@ -20,7 +20,7 @@ _FLAGS = {
     "model.preset": "--preset", "data.dir": "--data", "data.dedupe": "--dedup", "data.sources": "command line",
     "data.fields": "--field",
 }  # fmt: skip
-# Keys whose null says `as below`: what a preset gives, or what the recipe chose when the run began.
+# Keys whose null says `as below`: what a preset gives, or what was chosen when the run began.
 _LEFT_OPEN: set[KeyPath] = {("model", key) for preset in PRESETS.values() for key in preset["model"]} | {
     ("training", key) for key in ("epochs", "batch_size", "learning_rate", "weight_decay", "embedding_weight_decay")
 }

@@ -89,7 +89,7 @@ def _run_rank(env: "DistEnv", program: Program, *, quiet: bool, json: bool, ours
 
 @contextmanager
 def _rank0_errors(env: "DistEnv", *, ours: bool) -> Iterator[None]:
-    """Let one process report an error that all have met; the others end silently with the same exit code."""
+    """Let only one process report an error that all have met; the others end silently with the same exit code."""
     from nima_cli.engine.training.distributed.launch import PEER_LOST, leave_quietly
     from nima_cli.engine.training.distributed.ranks import FailedElsewhereError, PeerLostError
 

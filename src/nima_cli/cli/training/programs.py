@@ -58,7 +58,7 @@ def _rows(found: "Estimate", folder: str) -> list[tuple[str, str, str]]:
         ("data", folder, f"{found.train_tokens:,} tokens to train on, {per_parameter:.2f} per parameter"),
         ("batch", f"{plan.tokens_per_step:,} tokens a step", ""),
         ("steps", f"{plan.total_steps:,}", f"{plan.total_epochs:.2f} epochs, {plan.schedule.warmup_steps} of warm-up"),
-        ("recipe", f"learning rate {rate(plan.schedule.peak)}", decay),
+        ("optimizer", f"learning rate {rate(plan.schedule.peak)}", decay),
         ("evaluation", f"every {plan.eval_steps} steps", ""),
         ("time", time, speed),
     ]

@@ -22,7 +22,7 @@ _Tokens = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Memorized:
-    """What of some texts stands in the training set, in tokens.
+    """How many tokens of some texts also occur in the training set.
 
     Attributes:
         copied: in runs of at least `RUN_TOKENS`.

@@ -83,7 +83,7 @@ def _config(source: Source) -> dict[str, Any]:
 
 
 def _generation_config(source: Source) -> dict[str, Any]:
-    """nima's defaults; each special symbol ends a text but the pad, with which programs fill rows."""
+    """nima's defaults; every special symbol except padding ends generation."""
     sampling, tokenizer = SamplingParams(), source.tokenizer
     return {
         "bos_token_id": tokenizer.bos_id,

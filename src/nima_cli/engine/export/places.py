@@ -16,7 +16,7 @@ _HINT = "choose another `output=`, or move it away"
 
 
 def check_file(path: Path) -> None:
-    """Raise `InputError` if something else than an earlier export of one file is at `path`."""
+    """Raise `InputError` if `path` holds anything but an earlier single-file export."""
     if path.is_dir():
         hint = f"for example `output={path / 'model'}`"
         raise InputError(f"{path}: is a folder; this format is one file", hint=hint)

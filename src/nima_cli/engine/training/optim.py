@@ -37,7 +37,7 @@ Named = list[tuple[str, nn.Parameter]]
 
 
 class Muon:
-    """Muon over matrices, those of one shape in a few large products; `momenta` holds this process's share."""
+    """Muon, which updates all matrices of one shape in a few large products; `momenta` holds this process's share."""
 
     def __init__(
         self, named: Named, decay: float, dtype: torch.dtype, kernels: Kernels | None = None, ranks: Ranks = SINGLE

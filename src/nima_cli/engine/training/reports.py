@@ -1,4 +1,4 @@
-"""What a run tells, made from its state: how it begins, its text samples, how it diverged."""
+"""Builds what a run reports from its state: how it begins, its text samples, how it diverged."""
 
 import json
 from collections.abc import Callable, Iterator

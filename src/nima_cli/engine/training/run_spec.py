@@ -108,7 +108,7 @@ def make_plan(training: TrainingConfig, context_length: int, sequences_per_epoch
 
 
 def _warmup(training: TrainingConfig, total_steps: int) -> tuple[int, tuple[str, ...]]:
-    """The warm-up that fits: one past half of the run would leave little to train with, so it becomes a tenth."""
+    """The warm-up to use; one longer than half the run is cut to a tenth."""
     wanted, tenth = training.warmup_steps, total_steps // 10
     if wanted is None:
         return min(_DEFAULT_WARMUP, tenth, math.ceil(total_steps / _WARMUP_SHARE[training.optimizer])), ()

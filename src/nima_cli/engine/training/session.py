@@ -71,7 +71,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """A session whose files are read and fit each other."""
+    """A session whose files have been read and found consistent."""
 
     session: Session
     spec: RunSpec
@@ -237,7 +237,7 @@ def _take_over(session: Session, trainer: Trainer) -> list[Note]:
 
 
 def _check_resumable(session: Session, config: Config, checkpoint: Checkpoint, dataset: PreparedDataset) -> None:
-    """Refuse a checkpoint of other settings or data, or without an optimizer."""
+    """Refuse a checkpoint made with other settings or data, or without optimizer state."""
     if checkpoint.optimizer is None:
         raise CheckpointError(f"{session.resume}: has no optimizer state", hint="use `init_from=` to start from it")
     check_same_run(checkpoint.header.get("config", {}), config)

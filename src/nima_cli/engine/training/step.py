@@ -18,7 +18,7 @@ from nima_cli.engine.training.planning.out_of_memory import is_out_of_memory, re
 
 @dataclass(slots=True)
 class LossScale:
-    """Dynamic loss scale for float16 (1710.03740): halve on overflow, double after a calm while."""
+    """Dynamic loss scale for float16 (1710.03740): halve on overflow, double after a stretch without overflow."""
 
     value: float = 65536.0
     calm_steps: int = 0

@@ -1,6 +1,6 @@
 """Lossless tokenizers: SentencePiece (Kudo and Richardson, EMNLP 2018) with byte fallback, without normalisation.
 
-Special symbols are CONTROL symbols, which text never produces, whatever it spells; only `chat_format.py` inserts them.
+Special symbols are CONTROL symbols, which text never produces, whatever it spells.
 """
 
 import codecs

@@ -52,7 +52,7 @@ def process_count(hardware: HardwareConfig) -> int:
 
 
 def unused_settings(hardware: HardwareConfig, device: torch.device, *, processes: int) -> Iterator[Note]:
-    """Tell settings of `hardware` that this run does not use, as in files written for other machines too."""
+    """Note the `hardware` settings that this run ignores, as in a config shared between machines."""
     if processes == 1 and hardware.backend != "auto":
         yield Note("info", f"`hardware.backend: {hardware.backend}` is not used: one process trains alone")
     if processes == 1 and hardware.gpu_ids and device.type != "cuda":
@@ -114,7 +114,7 @@ def leave_quietly(exit_code: int) -> NoReturn:
 
 
 def end_with_parent() -> None:
-    """Take the death of the launcher for SIGTERM."""
+    """Send this process SIGTERM when its launcher dies."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""How processes that train together add up numbers and agree; a single process does without."""
+"""Sums and agreement between training processes; a single one does without."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -91,7 +91,7 @@ def memory(shape: ModelShape, config: Config, means: Means, *, sequences: int) -
 
 
 def _pass_bytes(shape: ModelShape, config: Config, means: Means, positions: int) -> int:
-    """The most of both passes, which is when the forward ends or the backward begins."""
+    """The peak of both passes, reached as the forward ends or the backward begins."""
     layer = positions * _kept_bytes(shape, config, means)
     casts = 0
     if not means.int8 and (means.kernels or means.bytes_per_number < 4):

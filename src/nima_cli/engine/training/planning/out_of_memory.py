@@ -21,7 +21,7 @@ _SAYINGS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a failure on any device is one of memory."""
+    """Whether an error, on any device, means out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     said = str(error).lower()

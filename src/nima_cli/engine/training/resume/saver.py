@@ -1,4 +1,4 @@
-"""Keeps a run's checkpoints, two valid ones at every instant from the second save on, whatever fails.
+"""Manages a run's checkpoints so that, from the second save on, two valid ones always exist.
 
 The last gets a second name before a new one takes its place, and names are removed once the new file is complete.
 """
