@@ -77,7 +77,7 @@ class RunState:
             self.meter.forget_skipped()
 
     def _start_model(self, model: GPT, resume: Checkpoint | None, init_from: Checkpoint | None) -> GPT:
-        """Load the checkpoint's weights to resume, its inference weights to start a new run, or initialise at random."""
+        """Load the weights to resume with, the inference weights to start a new run from, or initialise at random."""
         if resume is not None:
             model.load_state_dict(resume.model, strict=True)
         elif init_from is not None:

@@ -42,7 +42,7 @@ def check_same_run(saved: Mapping[str, Any], wanted: Config) -> None:
 
 
 def mutable_changes(saved: Mapping[str, Any], wanted: Config) -> list[str]:
-    """Permitted changes of keys that both configs have, with old and new values; data is compared by its hash instead."""
+    """Permitted changes of keys that both configs have, with both values; data is compared by its hash instead."""
     known = flatten(saved).keys() & flatten(wanted.model_dump(mode="json")).keys()
     allowed = {key for key in known if key.startswith(MUTABLE) and not key.startswith("data.")}
     return [change for key, change in _changes(saved, wanted) if key in allowed]
