@@ -17,17 +17,19 @@ from nima_cli.engine.data.prepare import prepare
 from nima_cli.events import DatasetReady
 from tests.imports import loads
 
-# Programs that the tests run in processes of their own, and that import torch there.
-_RUN_TORCH = {"nima", "tiny_run", "run_cli"}
+# Fixtures that train, or run the program where torch is imported; tests that run it elsewhere carry the mark.
+_RUN_TORCH = {"nima", "tiny_run"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests for which torch is imported, which takes seconds: `make unit` leaves them out."""
+    """Mark the tests for which torch is imported, and those that run the whole program: `make unit` leaves them out."""
     for item in items:
         module = item.module.__name__  # type: ignore[attr-defined]
         fixtures: Sequence[str] = getattr(item, "fixturenames", ())
         if loads(module, "torch") or not _RUN_TORCH.isdisjoint(fixtures):
             item.add_marker("torch")
+        if "run_cli" in fixtures:
+            item.add_marker("program")
 
 
 # Machines are shared: how long an example takes says nothing.

@@ -65,6 +65,7 @@ for program in json.load(sys.stdin):
 """
 
 
+@pytest.mark.torch
 def test_they_run_one_after_the_other(folder: Path) -> None:
     """Each needs what the one before it wrote; last, strangers cannot steer a conversation made as `export.md` says."""
     found = programs("python.md")

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
+@pytest.mark.torch
 def test_a_model_is_trained_saved_loaded_and_writes(tiny_corpus: Path, tmp_path: Path) -> None:
     program = EXAMPLES / "minimal_train.py"
     assert len(program.read_text("utf-8").splitlines()) <= 100

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.torch
 def test_the_tables_of_the_page_are_those_of_the_script() -> None:
     script = ROOT / "benchmarks" / "cluster.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120)

@@ -76,6 +76,7 @@ def test_debug_shows_the_traceback_and_nothing_else_does(nima: Nima, tmp_path: P
     assert (quiet.code, loud.code) == (2, 2)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("command", ["plot", "help", "inspect", "generate"])
 def test_a_reader_that_goes_away_is_no_error(command: str, tiny_run: TinyRun, tmp_path: Path) -> None:
     """`nima ... | head -1`: the other end of the pipe is closed before anything is written."""

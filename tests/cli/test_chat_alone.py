@@ -37,6 +37,7 @@ def cut_off() -> tuple[str, ...]:
     return command if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0 else ()
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("arguments", COMMANDS, ids=["once", "pipe", "generate"])
 def test_one_file_is_enough(arguments: tuple[str, ...], tiny_run: TinyRun, tmp_path: Path) -> None:
     folder, home = tmp_path / "empty", tmp_path / "home"

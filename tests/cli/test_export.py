@@ -72,7 +72,7 @@ def test_the_card_has_data_and_licence(tiny_run: TinyRun, nima: Nima, tmp_path: 
     [
         (("--format", "onnx"), 2, "--format onnx"),
         (("--dtype", "int8"), 2, "--dtype int8"),
-        (("--license", "my own"), 2, "--license my own"),
+        (("--license", "my own"), 2, "--license 'my own'"),
         (("--output", "/"), 2, "/"),
         (("--checkpoint", "nowhere"), 3, "nowhere"),
     ],

@@ -41,6 +41,7 @@ def one_line(done: Done, code: int) -> str:
     return errors[0]
 
 
+@pytest.mark.torch
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("command", ["generate", "plot", "help", "json"])
 def test_a_full_disk_behind_stdout(command: str, tiny_run: TinyRun, tmp_path: Path) -> None:
@@ -53,6 +54,7 @@ def test_a_full_disk_behind_stdout(command: str, tiny_run: TinyRun, tmp_path: Pa
     assert "no space left" in one_line(in_a_shell(arguments[command], ">/dev/full", tmp_path), 4)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("command", ["plot", "generate", "inspect"])
 def test_a_closed_stdout(command: str, tiny_run: TinyRun, tmp_path: Path) -> None:
     arguments: dict[str, tuple[str | Path, ...]] = {

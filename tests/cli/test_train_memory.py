@@ -25,6 +25,7 @@ def limited(home: Path, kilobytes: int, *args: str | Path) -> Ran:
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+@pytest.mark.torch
 def test_a_dry_run_of_what_cannot_fit_is_a_plan_with_a_verdict(tiny_run: TinyRun, home: Path) -> None:
     arguments = ("train", "--preset", "gpt-medium", "--device", "cpu", "--data", tiny_run.data, "--dry-run")
     shown = limited(home, 2_000_000, *arguments)
@@ -51,6 +52,7 @@ def test_the_settings_that_are_offered_fit(tiny_run: TinyRun, home: Path) -> Non
     assert again["not_measured"] == ""
 
 
+@pytest.mark.torch
 def test_training_what_cannot_fit_is_refused_before_anything_is_made(
     tiny_run: TinyRun, home: Path, tmp_path: Path
 ) -> None:

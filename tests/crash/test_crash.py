@@ -14,6 +14,7 @@ if sys.platform == "win32":
     pytest.skip("needs fork", allow_module_level=True)
 
 
+@pytest.mark.torch
 def test_a_fault_at_some_moments(tiny_dataset: Path, tmp_path: Path) -> None:
     found = sweep(
         tiny_dataset, tmp_path, "faults:kill:31", "faults:torn:67:30", "faults:full:67:20", "faults:EIO:67:40"
@@ -25,6 +26,7 @@ def test_a_fault_at_some_moments(tiny_dataset: Path, tmp_path: Path) -> None:
     assert any(key.startswith("exit 4") for key in found["faults:full:67:20"])
 
 
+@pytest.mark.torch
 def test_kills_signals_and_many_starts(tiny_dataset: Path, tmp_path: Path) -> None:
     found = sweep(tiny_dataset, tmp_path, "kills:2", "chain:3", "signals:4", "starts:6")
     assert len(found["chain:3"]["reached"]) == 3

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
@@ -262,7 +261,7 @@ def _check_initial_weights(
     if hashlib.sha256(checkpoint.tokenizer_proto).hexdigest() != dataset.tokenizer.sha256:
         raise DataError(
             f"{session.data_dir}: its tokenizer is not the one of {path}",
-            hint=f"prepare the data again with `tokenizer_from={shlex.quote(str(path))}`",
+            hint=f"prepare the data again with `tokenizer_from={path}`",
         )
     if checkpoint.shape != shape:
         old, new = checkpoint.shape.to_dict(), shape.to_dict()

@@ -65,6 +65,7 @@ def test_questions_name_what_they_ask_about(documents: list[Document]) -> None:
             assert len(answer.content) >= 30
 
 
+@pytest.mark.torch
 def test_another_process_with_another_hash_seed_builds_the_same(documents: list[Document], tmp_path: Path) -> None:
     code = (
         "import hashlib, sys\n"
