@@ -138,6 +138,8 @@ def test_the_engine_neither_prints_nor_reads_the_environment() -> None:
         ("nima_cli.engine.model.gpt", "from nima_cli.engine import checkpoint"),
         ("nima_cli.engine.model.gpt", "if TYPE_CHECKING:\n from nima_cli.engine.kernels.forward import NativeForward"),
         ("nima_cli.engine.kernels.functions", "from nima_cli.engine.model.gpt import GPT"),
+        ("nima_cli.engine.kernels.build", "from nima_cli.engine.kernels.convert import convert"),
+        ("nima_cli.engine.checkpoint.files", "from nima_cli.engine.checkpoint.file import load"),
         ("nima_cli.engine.inference.text", "from nima_cli.engine.training.loss import IGNORE"),
         ("nima_cli.engine.data.prepare", "from nima_cli.engine import Trainer"),
         ("nima_cli.engine.checkpoint.file", "if TYPE_CHECKING:\n from nima_cli.engine.training.step import TrainStep"),

@@ -59,7 +59,7 @@ def test_what_has_no_weight_is_no_target(tmp_path: Path, loss: str) -> None:
 def test_rows_to_train_on_leave_it_out_too(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, [talk(number) for number in range(10)])
     split = dataset.split("train")
-    batch = split.batch(range(split.rows_per_epoch(8)), context_length=8, seed=1)
+    batch = split.batch(range(split.sequences_per_epoch(8)), context_length=8, seed=1)
     wrong = dataset.tokenizer.encode("Wrong")
     inputs = batch.inputs_BT.flatten().tolist()
     assert wrong[-1] in inputs

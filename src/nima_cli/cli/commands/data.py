@@ -14,6 +14,7 @@ from nima_cli.config.data_help import DATA_HELP
 from nima_cli.errors import DataError, InputError
 
 if TYPE_CHECKING:
+    from nima_cli.config.data_schema import DataConfig
     from nima_cli.events import Event
 
 app = typer.Typer(
@@ -114,28 +115,10 @@ def prepare(
     json: Json = False,
 ) -> None:
     """Turn documents into a dataset and its tokenizer."""
-    from nima_cli.config.load import load_config
-
     sources = named_sources(text_files or [], json_files or [], jsonl_files or [], record_format, source or [])
-    overrides = {f"data.{key}": value for key, value in context.params.items() if key in DATA_HELP}
-    overrides |= {"data.sources": sources or None, "data.exclude": exclude or None, "data.fields": fields(field or [])}
-    if tokenizer_from is not None:
-        from nima_cli.cli.initial import tokenizer_path
-
-        overrides["data.tokenizer_from"] = tokenizer_path(Path(tokenizer_from))
-    resolved = load_config(config, overrides=overrides)
-    if verbose:
-        from nima_cli.ui.console import say
-
-        for key in (key for key in resolved.origins if key.startswith("data.")):
-            say(f"{key}: from {resolved.origins[key]}")
-    data = resolved.config.data
-    if not data.sources:
-        raise InputError(
-            "nothing to prepare from",
-            hint="name documents with `--text-files`, `--json-files` or `--jsonl-files`, "
-            "or take the embedded ones with `--source builtin:python-docs`",
-        )
+    given = {key: value for key, value in context.params.items() if key in DATA_HELP}
+    given |= {"sources": sources or None, "exclude": exclude or None, "fields": fields(field or [])}
+    data = _data_config(config, given, verbose=verbose)
     folder = output_dir or (Path(data.dir) if data.dir else None)
     if folder is None:
         raise InputError("no place for the dataset", hint="give `--output-dir`")
@@ -149,6 +132,29 @@ def prepare(
     except DataError as error:
         error.hint = error.hint and in_field_flags(error.hint)
         raise
+
+
+def _data_config(path: Path | None, given: dict[str, Any], *, verbose: bool) -> "DataConfig":
+    """The settings of `data`: those of the file with the `given` ones over them."""
+    from nima_cli.config.load import load_config
+
+    if given["tokenizer_from"] is not None:
+        from nima_cli.cli.initial import tokenizer_path
+
+        given["tokenizer_from"] = tokenizer_path(Path(given["tokenizer_from"]))
+    resolved = load_config(path, overrides={f"data.{key}": value for key, value in given.items()})
+    if verbose:
+        from nima_cli.ui.console import say
+
+        for key in (key for key in resolved.origins if key.startswith("data.")):
+            say(f"{key}: from {resolved.origins[key]}")
+    if not resolved.config.data.sources:
+        raise InputError(
+            "nothing to prepare from",
+            hint="name documents with `--text-files`, `--json-files` or `--jsonl-files`, "
+            "or take the embedded ones with `--source builtin:python-docs`",
+        )
+    return resolved.config.data
 
 
 def _show(events: Iterator["Event"], folder: Path, report: Path | None, *, quiet: bool, as_json: bool) -> None:

@@ -74,7 +74,7 @@ def make_run_spec(
     shape = resolve(config.model, dataset.tokenizer.vocab_size if dataset is not None else vocab_size)
     split = dataset.split("train") if dataset is not None else None
     config = resolve_defaults(config, shape, train_tokens=split.tokens if split is not None else 0)
-    sequences = split.rows_per_epoch(shape.context_length) if split is not None else 1
+    sequences = split.sequences_per_epoch(shape.context_length) if split is not None else 1
     return RunSpec(config, shape, make_plan(config.training, shape.context_length, sequences, world_size))
 
 

@@ -49,7 +49,7 @@ def test_targets_are_the_next_inputs_and_bos_is_never_one(train: TokenDataset, t
 
 
 def test_a_row_depends_on_its_number_alone(train: TokenDataset, tiny_dataset: Path) -> None:
-    rows = list(range(3 * train.rows_per_epoch(T)))
+    rows = list(range(3 * train.sequences_per_epoch(T)))
     together = full_rows(train.batch(rows, context_length=T, seed=5))
     other = open_dataset(tiny_dataset).split("train")
     backwards = [full_rows(other.batch([row], context_length=T, seed=5)) for row in reversed(rows)]
@@ -58,7 +58,7 @@ def test_a_row_depends_on_its_number_alone(train: TokenDataset, tiny_dataset: Pa
 
 def test_every_token_is_an_input_in_every_epoch(train: TokenDataset, tiny_dataset: Path) -> None:
     wanted = Counter(file_tokens(tiny_dataset, "train"))
-    per_epoch = train.rows_per_epoch(T)
+    per_epoch = train.sequences_per_epoch(T)
     assert per_epoch == -(-train.tokens // T)
     for epoch in (0, 7):
         rows = range(epoch * per_epoch, (epoch + 1) * per_epoch)
@@ -83,7 +83,7 @@ def test_few_bytes_are_held_for_each_sample(tiny_dataset: Path) -> None:
 
 
 def test_epochs_and_seeds_differ_in_order(train: TokenDataset) -> None:
-    per_epoch = train.rows_per_epoch(T)
+    per_epoch = train.sequences_per_epoch(T)
     first = train.batch(range(per_epoch), context_length=T, seed=3).inputs_BT
     again = train.batch(range(per_epoch), context_length=T, seed=3).inputs_BT
     second = train.batch(range(per_epoch, 2 * per_epoch), context_length=T, seed=3).inputs_BT
@@ -135,7 +135,7 @@ def test_a_weight_is_the_share_of_a_source_in_the_train_split_only(
     for number, entry in enumerate(index):
         own[int(entry["source"])].update(tokens[bounds[number] : bounds[number + 1]])
     letters = [set(prepared.tokenizer.encode(letters)) for letters in ("ft", "cn")]  # in one source's name only
-    per_epoch = train.rows_per_epoch(32)
+    per_epoch = train.sequences_per_epoch(32)
     epochs = 8
     expected_rows = sum(weight * own[source].total() for source, weight in enumerate(weights)) / 32
     assert per_epoch == pytest.approx(expected_rows, abs=1)
@@ -143,12 +143,12 @@ def test_a_weight_is_the_share_of_a_source_in_the_train_split_only(
     for source, weight in enumerate(weights):
         share = sum(seen[letter] for letter in letters[source]) / sum(own[source][letter] for letter in letters[source])
         assert share / epochs == pytest.approx(weight, rel=0.1)
-    assert prepared.split("val").rows_per_epoch(32) == -(-prepared.split("val").tokens // 32)
+    assert prepared.split("val").sequences_per_epoch(32) == -(-prepared.split("val").tokens // 32)
 
 
 def test_a_fraction_draws_every_sample_in_turn(tmp_path: Path) -> None:
     train = weighted(tmp_path, tmp_path / "out", (0.5, 0.5))
-    per_epoch = train.rows_per_epoch(8)
+    per_epoch = train.sequences_per_epoch(8)
     bos = open_dataset(tmp_path / "out").tokenizer.bos_id
     seen = [
         int((train.batch(range(e * per_epoch, (e + 1) * per_epoch), context_length=8, seed=1).inputs_BT == bos).sum())

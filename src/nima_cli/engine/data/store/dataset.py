@@ -67,7 +67,7 @@ class TokenDataset:
         tokens = np.bincount(arrays.index["source"], weights=arrays.lengths(), minlength=len(weights))
         self._weighted_tokens = round(math.fsum(self._weights * tokens), 6)
 
-    def rows_per_epoch(self, context_length: int) -> int:
+    def sequences_per_epoch(self, context_length: int) -> int:
         """Rows of `context_length` targets that cover the weighted split once."""
         return max(1, math.ceil(self._weighted_tokens / context_length))
 
@@ -76,7 +76,7 @@ class TokenDataset:
 
         A row depends on its number, `context_length` and `seed` alone, not on the batch or the number of processes.
         """
-        per_epoch = self.rows_per_epoch(context_length)
+        per_epoch = self.sequences_per_epoch(context_length)
         epochs, numbers = np.divmod(np.asarray(rows, dtype=np.int64), per_epoch)
         places = np.empty((len(numbers), context_length + 1), dtype=np.int64)
         for epoch in np.unique(epochs):
@@ -91,7 +91,7 @@ class TokenDataset:
         """The numbers of the samples, in file order, of which these rows hold tokens."""
         found: set[int] = set()
         for row in rows:
-            epoch, number = divmod(row, self.rows_per_epoch(context_length))
+            epoch, number = divmod(row, self.sequences_per_epoch(context_length))
             plan = self._plan(seed, epoch, context_length)
             _, order = self._join(plan, np.array([number]), context_length)
             found.update(plan.order_S[order[0]].tolist())
@@ -157,7 +157,7 @@ class TokenDataset:
             starts_S=starts_S,
             tokens=tokens,
             phase=int(generator.integers(tokens)),
-            rows=generator.permutation(_numbers(self.rows_per_epoch(context_length))),
+            rows=generator.permutation(_numbers(self.sequences_per_epoch(context_length))),
         )
 
     def _draws(self, seed: int, epoch: int) -> _Ints:
