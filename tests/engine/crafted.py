@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from nima_cli.engine.checkpoint.file import Checkpoint, load_for_inference
+from nima_cli.engine.checkpoint.header import FORMAT
 from nima_cli.errors import CheckpointError
 
 
@@ -108,7 +109,7 @@ def payload_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """What `save` would put into the file, to be changed before it is written."""
     header = {**checkpoint.header, "nima_version": "0.1.0", "model_shape": checkpoint.shape.to_dict()}
     return {
-        "nima_format": 1,
+        "nima_format": FORMAT,
         "header": json.dumps(header),
         "tokenizer": torch.frombuffer(bytearray(checkpoint.tokenizer_proto), dtype=torch.uint8),
         "model": {name: tensor.clone() for name, tensor in checkpoint.model.items()},

@@ -17,7 +17,8 @@ SMALL: dict[str, Any] = {
 
 def small_shape(**changes: Any) -> ModelShape:
     """A shape of two narrow layers, with changes."""
-    return ModelShape(**{**SMALL, **changes})
+    values = {**SMALL, **changes}
+    return ModelShape(**{"head_dim": values["d_model"] // values["n_heads"], **values})
 
 
 def random_model(

@@ -11,11 +11,12 @@ from pydantic import AfterValidator, Field, model_validator
 from nima_cli.config.data_schema import DataConfig
 from nima_cli.config.section import Float, Int, Name, Section, optional, setting
 
+Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 PresetName = Literal["gpt-tiny", "gpt-small", "gpt-medium"]
 
 
 class ModelConfig(Section):
-    """The shape of the network: a preset, numbers of your own, or a preset with some numbers changed."""
+    """The shape of the network: a preset, numbers of your own, a preset with some changed, or a pretrained model's."""
 
     preset: PresetName | None = setting(
         "gpt-tiny", "A ready-made shape; `null` means that the sizes below are all given by hand."
@@ -25,18 +26,29 @@ class ModelConfig(Section):
     n_heads: Int | None = optional("Attention heads; must divide `d_model`.", ge=1, le=256)
     n_kv_heads: Int | None = optional("Key/value heads (grouped-query attention); must divide `n_heads`.", ge=1, le=256)
     d_ff: Int | None = optional("Hidden width of the SwiGLU MLP. From the preset.", ge=8, le=65536)
-    context_length: Int | None = optional("Tokens the model can look back on. From the preset.", ge=8, le=131072)
+    head_dim: Int | None = optional("Width of one head; by default `d_model` / `n_heads`.", ge=2, le=4096)
+    context_length: Int | None = optional("Tokens the model can look back on. From the preset.", ge=8, le=1 << 20)
+    vocab_size: Int | None = optional(
+        "Rows of the embedding; by default the tokens of the tokenizer.", ge=1, le=1 << 20
+    )
     dropout: Float = setting(0.0, "Dropout on the residual branches while training.", ge=0.0, lt=1.0)
     qk_norm: bool = setting(True, "RMS-normalise queries and keys per head (Qwen3); off gives Llama's layout.")
     rope_theta: Float = setting(10000.0, "Base of the rotary position frequencies.", gt=1.0)
+    rope_scaling: dict[str, str | int | float] | None = optional(
+        "How rotary positions were stretched over a longer context: `kind` (linear, llama3 or yarn) and its numbers."
+    )
+    norm_epsilon: Float = setting(1e-6, "What RMSNorm adds to the mean square.", gt=0.0, lt=1.0)
+    qkv_bias: bool = setting(False, "Biases at queries, keys and values (Qwen2).")
     tie_embeddings: bool = setting(True, "Use the token embedding as the output head too.")
+    pretrained: Name | None = optional("The pretrained model that the weights came from; nima writes it.")
 
     @model_validator(mode="after")
     def _check_sizes(self) -> "ModelConfig":
         missing = [key for key in ("n_layers", "d_model", "n_heads") if getattr(self, key) is None]
         if self.preset is None and missing:
             raise ValueError(f"without a preset, {', '.join(f'`{key}`' for key in missing)} must be given")
-        if self.d_model and self.n_heads and (self.d_model % self.n_heads or self.d_model // self.n_heads % 2):
+        uneven = self.d_model and self.n_heads and (self.d_model % self.n_heads or self.d_model // self.n_heads % 2)
+        if uneven and self.head_dim is None:
             raise ValueError(
                 f"`d_model` {self.d_model} must be an even multiple of `n_heads` {self.n_heads}, "
                 "so that every head has the same even width"
@@ -74,6 +86,18 @@ class EarlyStoppingConfig(Section):
         return self
 
 
+class LoraConfig(Section):
+    """Low-rank adapters (Hu et al., 2106.09685): train small matrices beside frozen ones of a pretrained model."""
+
+    enabled: bool = setting(False, "Train adapters instead of all weights: less memory, nearly the same quality.")
+    rank: Int = setting(16, "Inner width of an adapter.", ge=1, le=1024)
+    alpha: Float = setting(32.0, "Scale of the adapters: what they add is multiplied by `alpha` / `rank`.", gt=0.0)
+    dropout: Float = setting(0.0, "Dropout on the input of the adapters while training.", ge=0.0, lt=1.0)
+    targets: list[Projection] = setting(
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], "The matrices that get one."
+    )
+
+
 class TrainingConfig(Section):
     """How long, how fast and with which optimizer."""
 
@@ -98,6 +122,12 @@ class TrainingConfig(Section):
         "longer the run.",
         gt=0.0,
         le=10.0,
+    )
+    sequence_length: Int | None = optional(
+        "Tokens of a sequence to learn from; by default all that the model can look back on, of a pretrained model "
+        "at most 512.",
+        ge=8,
+        le=1 << 20,
     )
     warmup_steps: Int | None = optional(
         "Steps of linear warm-up; by default a fiftieth of the run, with adamw a tenth, at most 100.", ge=0
@@ -154,6 +184,12 @@ class TrainingConfig(Section):
         le=100,
     )
     seed: Int = setting(42, "Seed of initial weights, data order and dropout.", ge=0, lt=2**63)
+    recompute: Literal["auto", "on", "off"] = setting(
+        "auto",
+        "Keep only the inputs of the layers for the backward pass and compute them twice: a third slower, in far less "
+        "memory. `auto` does it where the run would not fit otherwise.",
+    )
+    lora: LoraConfig = setting(LoraConfig, "Low-rank adapters.")
     early_stopping: EarlyStoppingConfig = setting(EarlyStoppingConfig, "Early stopping.")
 
     @model_validator(mode="after")

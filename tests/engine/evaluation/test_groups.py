@@ -57,7 +57,7 @@ def model(dataset: PreparedDataset) -> GPT:
 
 def sums_of(dataset: PreparedDataset, groups: Groups, batch_tokens: int) -> MetricSums:
     lengths = dataset.tokenizer.byte_lengths()
-    return result_of(score(model(dataset), dataset.split("train"), groups, lengths, batch_tokens=batch_tokens))
+    return result_of(score(model(dataset), dataset.split("train"), groups, lengths, 24, batch_tokens=batch_tokens))
 
 
 def test_each_token_is_of_the_source_and_the_kind_of_its_text(dataset: PreparedDataset, groups: Groups) -> None:
@@ -118,4 +118,4 @@ def test_a_model_that_diverged_is_named_not_added_up(dataset: PreparedDataset, g
     with torch.no_grad():
         broken.embed_tokens.weight[7] = float("nan")
     with pytest.raises(DivergedError, match="not finite"):
-        result_of(score(broken, dataset.split("train"), groups, dataset.tokenizer.byte_lengths()))
+        result_of(score(broken, dataset.split("train"), groups, dataset.tokenizer.byte_lengths(), 24))

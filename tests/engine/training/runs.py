@@ -33,7 +33,7 @@ def make_config(*, model: dict[str, Any] | None = None, samples: bool = False, *
     return Config.model_validate(
         {
             "model": {**MODEL, **(model or {})},
-            "training": {**TRAINING, **training},
+            "training": {"sequence_length": {**MODEL, **(model or {})}["context_length"], **TRAINING, **training},
             "evaluation": {"generation": generation},
         }
     )

@@ -21,8 +21,8 @@ from nima_cli.errors import DataError
 
 def make_model(context_length: int = 16) -> GPT:
     shape = ModelShape(
-        vocab_size=512, n_layers=1, d_model=16, n_heads=2, n_kv_heads=2, d_ff=16, context_length=context_length,
-        qk_norm=True, tie_embeddings=True, rope_theta=10000.0,
+        vocab_size=512, n_layers=1, d_model=16, n_heads=2, n_kv_heads=2, head_dim=8, d_ff=16,
+        context_length=context_length, qk_norm=True, tie_embeddings=True, rope_theta=10000.0,
     )  # fmt: skip
     model = GPT(shape, dropout=0.5)
     model.init_weights(3)

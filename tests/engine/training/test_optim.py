@@ -15,7 +15,7 @@ from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.optim import ADAM_BETAS, ADAM_EPSILON, EMBEDDING_LR_FACTOR, AdamW, Muon, Optimizer
 
 SHAPE = ModelShape(
-    vocab_size=50, n_layers=2, d_model=16, n_heads=2, n_kv_heads=1, d_ff=24, context_length=8,
+    vocab_size=50, n_layers=2, d_model=16, n_heads=2, n_kv_heads=1, head_dim=8, d_ff=24, context_length=8,
     qk_norm=True, tie_embeddings=True, rope_theta=10000.0,
 )  # fmt: skip
 GO, REFUSE = torch.tensor(0.0), torch.tensor(1.0)

@@ -15,7 +15,7 @@ from nima_cli.engine.training.optim import Optimizer
 from nima_cli.engine.training.step import LossScale, TrainStep
 
 SHAPE = ModelShape(
-    vocab_size=61, n_layers=2, d_model=32, n_heads=2, n_kv_heads=2, d_ff=48, context_length=16,
+    vocab_size=61, n_layers=2, d_model=32, n_heads=2, n_kv_heads=2, head_dim=16, d_ff=48, context_length=16,
     qk_norm=True, tie_embeddings=True, rope_theta=10000.0,
 )  # fmt: skip
 CPU = Device(torch.device("cpu"), torch.float32)

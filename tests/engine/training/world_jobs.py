@@ -27,7 +27,7 @@ def measure_splits(dataset: str, out: str) -> None:
     """Evaluate 1 to 9 windows of the validation split."""
     data = open_dataset(Path(dataset))
     shape = ModelShape(
-        vocab_size=data.tokenizer.vocab_size, n_layers=1, d_model=16, n_heads=2, n_kv_heads=1, d_ff=24,
+        vocab_size=data.tokenizer.vocab_size, n_layers=1, d_model=16, n_heads=2, n_kv_heads=1, head_dim=8, d_ff=24,
         context_length=16, qk_norm=True, tie_embeddings=True, rope_theta=10000.0,
     )  # fmt: skip
     model = GPT(shape)

@@ -86,7 +86,9 @@ def evaluate_checkpoint(
             hint="give the dataset it was trained on, or prepare this one with --tokenizer-from",
         )
     backend = loaded.backend() if wanted.get("samples") or wanted.get("questions") else None
-    found = run(evaluate_split(loaded.model, dataset, split, backend=backend, **wanted), [PhaseView(quiet=quiet)])
+    length = loaded.checkpoint.sequence_length
+    work = evaluate_split(loaded.model, dataset, split, backend=backend, context_length=length, **wanted)
+    found = run(work, [PhaseView(quiet=quiet)])
     dataset.verification.require()
     result: dict[str, Any] = {
         "checkpoint": str(loaded.path),

@@ -48,6 +48,12 @@ class Checkpoint:
         """The weights for inference: their moving average if the run found that it predicts better."""
         return self.ema if self.ema is not None and self.header.get("inference_weights") == "ema" else self.model
 
+    @property
+    def sequence_length(self) -> int:
+        """Tokens of the sequences that it learnt from, in which it is evaluated."""
+        trained = self.header.get("config", {}).get("training", {}).get("sequence_length")
+        return min(self.shape.context_length, trained) if isinstance(trained, int) else self.shape.context_length
+
     def nbytes(self) -> int:
         """Bytes of all tensors; the file is a little larger."""
         groups = [self.model, *(self.optimizer or {}).values(), self.ema or {}]

@@ -10,9 +10,39 @@ from nima_cli.engine.checkpoint.archive import open_archive, shown
 from nima_cli.errors import CheckpointError, ResourceError
 
 Facts = dict[str, Any]
+
+
+def _from_format_1(values: Facts, header: Facts) -> tuple[Facts, Facts]:
+    """Format 1 held models of nima's own shape only, which learnt from sequences of their whole context."""
+    shape, config = header.get("model_shape"), header.get("config")
+    if isinstance(shape, dict):
+        width, heads = shape.get("d_model"), shape.get("n_heads")
+        head_dim = width // heads if isinstance(width, int) and isinstance(heads, int) and heads > 0 else None
+        shape = {**shape, "head_dim": head_dim, "qkv_bias": False, "norm_epsilon": 1e-6, "rope_scaling": None}
+        header = {**header, "model_shape": shape}
+    if isinstance(shape, dict) and isinstance(config, dict) and "training" in config:
+        config = {name: {**_NEW_IN_2.get(name, {}), **section} for name, section in config.items()}
+        config["training"]["sequence_length"] = shape.get("context_length")
+        header = {**header, "config": config}
+    return values, header
+
+
+_NEW_IN_2: Facts = {
+    "model": {
+        "head_dim": None, "vocab_size": None, "rope_scaling": None, "norm_epsilon": 1e-6, "qkv_bias": False,
+        "pretrained": None,
+    },
+    "training": {
+        "recompute": "auto",
+        "lora": {
+            "enabled": False, "rank": 16, "alpha": 32.0, "dropout": 0.0,
+            "targets": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        },
+    },
+}  # fmt: skip
 # MIGRATIONS[n - 1] turns the payload and header of format n into those of format n + 1. Each format that was released
 # has a golden file in `tests/golden/`.
-MIGRATIONS: tuple[Callable[[Facts, Facts], tuple[Facts, Facts]], ...] = ()
+MIGRATIONS: tuple[Callable[[Facts, Facts], tuple[Facts, Facts]], ...] = (_from_format_1,)
 FORMAT = 1 + len(MIGRATIONS)
 _NUMBER = (int, float)
 # The type of each optional key that nima reads; a dict stands for an object with all of these keys, a list for a list

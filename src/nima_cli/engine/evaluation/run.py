@@ -46,6 +46,7 @@ def evaluate_split(
     questions: int = 0,
     seed: int = 0,
     backend: DecodeBackend | None = None,
+    context_length: int | None = None,
 ) -> Generator[Progress, None, Evaluation]:
     """Evaluate `model` on a split of the dataset whose tokenizer it has.
 
@@ -55,6 +56,7 @@ def evaluate_split(
         samples: documents to continue, drawn with `seed`.
         questions: questions to ask.
         backend: what decodes; None is torch.
+        context_length: tokens of a window; by default the model's whole context.
 
     Raises:
         InputError: baselines on the split that they learn from.
@@ -66,7 +68,8 @@ def evaluate_split(
     tokenizer, arrays = dataset.tokenizer, dataset.arrays(split)
     sources = tuple(str(source["name"]) for source in dataset.metadata["sources"])
     groups = yield from find_groups(arrays, tokenizer, sources, kinds="kind" in by)
-    sums = yield from score(model, dataset.split(split), groups, tokenizer.byte_lengths().astype(np.int32))
+    bytes_V, context = tokenizer.byte_lengths().astype(np.int32), context_length or model.shape.context_length
+    sums = yield from score(model, dataset.split(split), groups, bytes_V, context)
     measured: list[Baseline] = []
     if baselines:
         measured = yield from measure_baselines(dataset.arrays("train"), arrays, groups, tokenizer)
@@ -83,10 +86,15 @@ def evaluate_split(
 
 @torch.no_grad()
 def score(
-    model: GPT, split: TokenDataset, groups: Groups, bytes_V: npt.NDArray[np.int32], *, batch_tokens: int = 8192
+    model: GPT,
+    split: TokenDataset,
+    groups: Groups,
+    bytes_V: npt.NDArray[np.int32],
+    context: int,
+    *,
+    batch_tokens: int = 8192,
 ) -> Generator[Progress, None, MetricSums]:
-    """Score every token of the split once, in windows of one context; raises DivergedError if a loss is not finite."""
-    context = model.shape.context_length
+    """Score every token of the split once, in windows of `context`; raises DivergedError if a loss is not finite."""
     windows, size = split.windows(context), max(1, batch_tokens // context)
     device = model.embed_tokens.weight.device
     sums = MetricSums(groups)

@@ -20,7 +20,6 @@ from nima_cli.engine.data.tokenizer.sentencepiece_file import (
 )
 from nima_cli.engine.export import places, verify
 from nima_cli.engine.export.source import Source, needed
-from nima_cli.engine.model.gpt import NORM_EPSILON
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import CheckpointError
 
@@ -103,7 +102,7 @@ def _sizes(shape: ModelShape) -> dict[str, Any]:
         "value_length": shape.head_dim,
         "rope_dimension_count": shape.head_dim,
         "rope_freq_base": shape.rope_theta,
-        "layer_norm_rms_eps": NORM_EPSILON,
+        "layer_norm_rms_eps": shape.norm_epsilon,
     }
 
 

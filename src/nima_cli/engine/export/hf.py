@@ -18,7 +18,6 @@ from nima_cli.engine.data.tokenizer.sentencepiece_file import BOS, CONTROL_SYMBO
 from nima_cli.engine.export import places, safetensors_file, verify
 from nima_cli.engine.export.source import Source
 from nima_cli.engine.inference.sampling import SamplingParams
-from nima_cli.engine.model.gpt import NORM_EPSILON
 from nima_cli.errors import CheckpointError
 from nima_cli.files import atomic_write, write_json, write_text
 
@@ -70,7 +69,7 @@ def _config(source: Source) -> dict[str, Any]:
         "head_dim": shape.head_dim,
         "hidden_act": "silu",
         "max_position_embeddings": shape.context_length,
-        "rms_norm_eps": NORM_EPSILON,
+        "rms_norm_eps": shape.norm_epsilon,
         "rope_theta": shape.rope_theta,
         "attention_bias": False,
         "tie_word_embeddings": shape.tie_embeddings,

@@ -16,7 +16,7 @@ from nima_cli.engine.kernels.build import DECODER, NoProgramError, library
 from nima_cli.engine.kernels.convert import Int8Rows
 from nima_cli.engine.kernels.native import check_sizes
 from nima_cli.engine.model.cache import KVCache
-from nima_cli.engine.model.gpt import GPT, NORM_EPSILON
+from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import DivergedError
 
 _KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
@@ -139,7 +139,7 @@ class NativeBackend(DecodeBackend):
         return _Decoder(
             *(shape.n_layers, shape.d_model, shape.n_heads, shape.n_kv_heads, shape.head_dim, shape.d_ff),
             *(shape.vocab_size, cache.capacity, _KINDS[kind]),
-            epsilon=NORM_EPSILON,
+            epsilon=shape.norm_epsilon,
             layer=(_Layer * shape.n_layers)(*(self._layer(index, cache) for index in range(shape.n_layers))),
             head=self._matrix("embed_tokens" if self.model.lm_head is None else "lm_head"),
             embedding=ctypes.pointer(self._matrix("embed_tokens")),

@@ -25,7 +25,7 @@ from nima_cli.engine.kernels.functions import (
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.kernels.quantized import Int8WeightCache, QuantizedLinear, QuantizedMLP
 from nima_cli.engine.model.cache import KVCache
-from nima_cli.engine.model.gpt import GPT, MLP, NORM_EPSILON, Attention, Block, Linear
+from nima_cli.engine.model.gpt import GPT, MLP, Attention, Block, Linear
 
 
 class NativeForward:
@@ -57,8 +57,8 @@ class NativeForward:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The residual stream with the branch added, and its norm."""
         if branch_BTC is None:
-            return x_BTC, _call(AddNorm, x_BTC, None, gain_C, NORM_EPSILON, self._kernels)
-        total_BTC, normed_BTC = _call(AddNorm, x_BTC, branch_BTC, gain_C, NORM_EPSILON, self._kernels)
+            return x_BTC, _call(AddNorm, x_BTC, None, gain_C, self._model.shape.norm_epsilon, self._kernels)
+        total_BTC, normed_BTC = _call(AddNorm, x_BTC, branch_BTC, gain_C, self._model.shape.norm_epsilon, self._kernels)
         return total_BTC, normed_BTC
 
     def _attend(
@@ -67,8 +67,8 @@ class NativeForward:
         kernels = self._kernels
         gains = [getattr(norm, "weight", None) for norm in (attention.q_norm, attention.k_norm)]
         forms = (
-            HeadTransform(gains[0], angles_TE, attention.head_dim**-0.5, NORM_EPSILON),
-            HeadTransform(gains[1], angles_TE, 1.0, NORM_EPSILON),
+            HeadTransform(gains[0], angles_TE, attention.head_dim**-0.5, self._model.shape.norm_epsilon),
+            HeadTransform(gains[1], angles_TE, 1.0, self._model.shape.norm_epsilon),
             HeadTransform(),
         )
         heads = (attention.n_heads, attention.n_kv_heads, attention.n_kv_heads)

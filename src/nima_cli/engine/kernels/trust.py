@@ -20,7 +20,7 @@ from nima_cli.events import Note
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Kernels | None], torch.Tensor]
 
 _SHAPE = ModelShape(
-    vocab_size=67, n_layers=2, d_model=48, n_heads=4, n_kv_heads=2, d_ff=72, context_length=40,
+    vocab_size=67, n_layers=2, d_model=48, n_heads=4, n_kv_heads=2, head_dim=12, d_ff=72, context_length=40,
     qk_norm=True, rope_theta=10000.0, tie_embeddings=True,
 )  # fmt: skip
 _NO_TARGET = -100

@@ -1,8 +1,9 @@
-"""The decoder: token ids in, logits out, in the public Qwen3 dense layout.
+"""The decoder: token ids in, logits out, in the public layouts of Llama, Mistral, Qwen2 and Qwen3 (dense).
 
-Pre-norm RMSNorm (1910.07467), rotary positions (2104.09864), grouped-query attention (2305.13245) with per-head
-QK-norm (2302.05442), SwiGLU (2002.05202), no biases, tied embeddings. Parameters have the names of Hugging Face's
-`Qwen3Model`; without `qk_norm` they are Llama's. Master weights are float32 and are cast where they are used.
+Pre-norm RMSNorm (1910.07467), rotary positions (2104.09864), grouped-query attention (2305.13245), SwiGLU (2002.05202).
+Qwen3, which nima makes from random weights, has per-head QK-norm (2302.05442), Qwen2 has biases at queries, keys and
+values, Llama and Mistral have neither. Parameters have the names of Hugging Face's models. Weights are float32, or
+what they were loaded in where they are not trained, and are cast where they are used.
 
 Axis letters: B batch · T time · C width · H query heads · G key and value heads · D head width · E half of it ·
 F hidden width of the MLP · V vocabulary
@@ -18,19 +19,20 @@ from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.dropout import RowDropout
 from nima_cli.engine.model.shape import ModelShape
 
-NORM_EPSILON = 1e-6
 EMBEDDING_STD = 0.02
 
 
 class Linear(nn.Linear):
-    """A linear layer without bias that computes in the type of its input."""
+    """A linear layer that computes in the type of its input."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, bias=False)
+    bias: torch.Tensor | None  # type: ignore[assignment]  # torch says that it is always there
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
+        super().__init__(inputs, outputs, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[..., inputs]` to `[..., outputs]`."""
-        return F.linear(x, self.weight.to(x.dtype))
+        return F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype) if self.bias is not None else None)
 
 
 class Embedding(nn.Embedding):
@@ -43,13 +45,14 @@ class Embedding(nn.Embedding):
 class RMSNorm(nn.Module):
     """RMSNorm over the last axis with a learned gain."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, epsilon: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Same shape out as in."""
-        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), NORM_EPSILON)
+        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.epsilon)
 
 
 class Rotary(nn.Module):
@@ -68,9 +71,13 @@ class Rotary(nn.Module):
     def table(shape: ModelShape) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute both `[context, E]` on the CPU: on the meta device torch would import a compiler for it."""
         exponents = torch.arange(0, shape.head_dim, 2, dtype=torch.float32, device="cpu") / shape.head_dim
+        frequencies_E, scaling = shape.rope_theta**-exponents, shape.rope_scaling
+        if scaling is not None:
+            frequencies_E = torch.tensor(scaling.scaled(frequencies_E.tolist(), shape.rope_theta), device="cpu")
         positions = torch.arange(shape.context_length, dtype=torch.float32, device="cpu")
-        angles_TE = torch.outer(positions, shape.rope_theta**-exponents)
-        return angles_TE.cos(), angles_TE.sin()
+        angles_TE = torch.outer(positions, frequencies_E)
+        factor = scaling.attention_factor if scaling is not None else 1.0
+        return angles_TE.cos() * factor, angles_TE.sin() * factor
 
     def slice(self, start: int, length: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines `[length, E]` from position `start` on."""
@@ -110,12 +117,12 @@ class Attention(nn.Module):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.n_heads, self.n_kv_heads, self.head_dim = shape.n_heads, shape.n_kv_heads, shape.head_dim
-        self.q_proj = Linear(shape.d_model, shape.n_heads * shape.head_dim)
-        self.k_proj = Linear(shape.d_model, shape.n_kv_heads * shape.head_dim)
-        self.v_proj = Linear(shape.d_model, shape.n_kv_heads * shape.head_dim)
+        self.q_proj = Linear(shape.d_model, shape.n_heads * shape.head_dim, bias=shape.qkv_bias)
+        self.k_proj = Linear(shape.d_model, shape.n_kv_heads * shape.head_dim, bias=shape.qkv_bias)
+        self.v_proj = Linear(shape.d_model, shape.n_kv_heads * shape.head_dim, bias=shape.qkv_bias)
         self.o_proj = Linear(shape.n_heads * shape.head_dim, shape.d_model)
-        self.q_norm: nn.Module = RMSNorm(shape.head_dim) if shape.qk_norm else nn.Identity()
-        self.k_norm: nn.Module = RMSNorm(shape.head_dim) if shape.qk_norm else nn.Identity()
+        self.q_norm: nn.Module = RMSNorm(shape.head_dim, shape.norm_epsilon) if shape.qk_norm else nn.Identity()
+        self.k_norm: nn.Module = RMSNorm(shape.head_dim, shape.norm_epsilon) if shape.qk_norm else nn.Identity()
         self.inner_attention: nn.Module = InnerAttention()
 
     def forward(
@@ -154,9 +161,9 @@ class Block(nn.Module):
 
     def __init__(self, shape: ModelShape, drop: RowDropout) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(shape.d_model)
+        self.input_layernorm = RMSNorm(shape.d_model, shape.norm_epsilon)
         self.self_attn = Attention(shape)
-        self.post_attention_layernorm = RMSNorm(shape.d_model)
+        self.post_attention_layernorm = RMSNorm(shape.d_model, shape.norm_epsilon)
         self.mlp = MLP(shape)
         self.drop = drop
 
@@ -179,7 +186,7 @@ class GPT(nn.Module):
         self.compute_dtype = compute_dtype
         self.embed_tokens = Embedding(shape.vocab_size, shape.d_model)
         self.layers = nn.ModuleList(Block(shape, self.drop) for _ in range(shape.n_layers))
-        self.norm = RMSNorm(shape.d_model)
+        self.norm = RMSNorm(shape.d_model, shape.norm_epsilon)
         self.lm_head = None if shape.tie_embeddings else Linear(shape.d_model, shape.vocab_size)
         self.rotary = Rotary(shape)
 
@@ -193,13 +200,14 @@ class GPT(nn.Module):
         | q, k, v, gate, up projections | uniform with variance 1 / inputs         |
         | o and down projections        | zero, so that each block starts as a copy |
         | norm gains                    | one                                      |
+        | biases                        | zero                                     |
         """
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
             values = torch.empty(parameter.shape)
             if name.endswith("norm.weight"):
                 values.fill_(1.0)
-            elif name.endswith(("o_proj.weight", "down_proj.weight")):
+            elif name.endswith(("o_proj.weight", "down_proj.weight", "bias")):
                 values.zero_()
             elif name.startswith(("embed_tokens", "lm_head")):
                 values.normal_(0.0, EMBEDDING_STD, generator=generator)

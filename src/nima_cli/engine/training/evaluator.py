@@ -53,6 +53,7 @@ def evaluate(
     split: TokenDataset,
     byte_lengths_V: npt.ArrayLike,
     *,
+    context_length: int | None = None,
     max_tokens: int | None = None,
     ranks: Ranks = SINGLE,
     progress: Callable[[int, int], None] | None = None,
@@ -61,13 +62,14 @@ def evaluate(
 
     Args:
         byte_lengths_V: UTF-8 bytes of each token id.
+        context_length: tokens of a window; by default the model's whole context.
         max_tokens: take about so many, in windows spread evenly over the split, instead of all.
         progress: called with (windows done, windows in all) after each batch, equally often in every process.
 
     Raises:
         DataError: no token of the split carries loss.
     """
-    context = model.shape.context_length
+    context = context_length or model.shape.context_length
     with ranks.raise_together():
         carrying = split.windows_with_loss(context)
         if not carrying:

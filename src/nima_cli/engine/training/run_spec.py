@@ -1,7 +1,7 @@
 """The settings of a run, made once before it starts: complete configuration, model shape, plan of the steps."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nima_cli.config.schema import Config, TrainingConfig
 from nima_cli.engine.data.store.dataset import PreparedDataset
@@ -58,6 +58,11 @@ class RunSpec:
     shape: ModelShape
     plan: RunPlan
 
+    @property
+    def sequence_shape(self) -> ModelShape:
+        """The shape as far as training uses it: with the length of its sequences as context."""
+        return replace(self.shape, context_length=self.plan.context_length)
+
 
 def make_run_spec(
     config: Config, dataset: PreparedDataset | None, world_size: int = 1, *, vocab_size: int = 0
@@ -74,8 +79,10 @@ def make_run_spec(
     shape = resolve(config.model, dataset.tokenizer.vocab_size if dataset is not None else vocab_size)
     split = dataset.split("train") if dataset is not None else None
     config = resolve_defaults(config, shape, train_tokens=split.tokens if split is not None else 0)
-    sequences = split.sequences_per_epoch(shape.context_length) if split is not None else 1
-    return RunSpec(config, shape, make_plan(config.training, shape.context_length, sequences, world_size))
+    length = config.training.sequence_length
+    assert length is not None
+    sequences = split.sequences_per_epoch(length) if split is not None else 1
+    return RunSpec(config, shape, make_plan(config.training, length, sequences, world_size))
 
 
 def make_plan(training: TrainingConfig, context_length: int, sequences_per_epoch: int, world_size: int = 1) -> RunPlan:

@@ -210,7 +210,7 @@ def _fit(opened: OpenSession, device: Device, kernels: Kernels | None, ranks: Ra
     available = available_memory(device.device, processes=ranks.local_world_size)
     if available is not None and device.device.type == "cpu":
         available -= sum(one.nbytes() for one in (opened.resume, opened.init_from) if one is not None)  # stay loaded
-    found = fit(config, spec.shape, means_of(device, kernels, processes=ranks.world_size), available)
+    found = fit(config, spec.sequence_shape, means_of(device, kernels, processes=ranks.world_size), available)
     check_fit(found, config)
     return first_micro_batches(found, config), list(fit_notes(found, config, spec.plan, processes=ranks.world_size))
 

@@ -57,7 +57,7 @@ class RunState:
         header = resume.header if resume is not None else {}
         training = spec.config.training
         self.model = self._start_model(build_model(spec, device), resume, init_from)
-        self.compiled = convert(self.model, self._conversion())
+        self.compiled = convert(self.model, self._conversion(spec))
         micro_batches = max(micro_batches, int(header.get("parts", 1)))
         self.train_step = TrainStep(
             self.model, training, device, kernels=kernels, ranks=ranks, micro_batches=micro_batches
@@ -95,13 +95,13 @@ class RunState:
         if scale is not None and saved:
             scale.value, scale.calm_steps = float(saved["value"]), int(saved["calm_steps"])
 
-    def _conversion(self) -> Kernels | Literal["torch"] | None:
+    def _conversion(self, spec: RunSpec) -> Kernels | Literal["torch"] | None:
         """Choose what makes the model faster by the run alone, so that a resumed one computes as before."""
         if self.kernels is not None:
             return self.kernels
         wanted = self.config.hardware.compiler
         tokens = self.plan.total_steps * self.plan.tokens_per_step / self.ranks.world_size
-        worth_it = worth_compiling(self.device.device, tokens * self.shape.flops_per_token())
+        worth_it = worth_compiling(self.device.device, tokens * spec.sequence_shape.flops_per_token())
         return "torch" if wanted == "torch" or (wanted == "auto" and worth_it) else None
 
     @property

@@ -217,6 +217,7 @@ class Trainer:
                 self.model,
                 self._val_split,
                 self.dataset.tokenizer.byte_lengths(),
+                context_length=self.plan.context_length,
                 max_tokens=self.config.evaluation.max_tokens,
                 ranks=self.ranks,
                 progress=self._stop_evaluation,

@@ -49,7 +49,7 @@ def test_what_is_said_is_kept_and_the_rest_is_chosen() -> None:
     assert resolve_defaults(found, shape_of(config), train_tokens=10) == found, "a filled config comes back as it is"
     assert found.training.batch_size is not None
     assert found.model == config.model
-    open_keys = {"epochs", "batch_size", "learning_rate", "weight_decay", "embedding_weight_decay"}
+    open_keys = {"sequence_length", "epochs", "batch_size", "learning_rate", "weight_decay", "embedding_weight_decay"}
     assert found.training.model_dump(exclude=open_keys) == config.training.model_dump(exclude=open_keys)
 
 

@@ -5,6 +5,7 @@ import math
 from nima_cli.config.schema import Config, TrainingConfig
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.optim import EMBEDDING_LR_FACTOR
+from nima_cli.errors import ConfigError
 
 # Tokens for each parameter beyond which a larger model makes better use of the same work (Hoffmann, 2203.15556).
 _COMPUTE_OPTIMAL = 20.0
@@ -19,18 +20,21 @@ _TOTAL_DECAY = 1.5
 _LARGEST_DECAY, _ADAMW_DECAY = 1.0, 0.1
 # The same of embeddings in an epoch, for each that the run makes beyond the first; and the fewest steps that may take.
 _EMBEDDING_DECAY, _EMBEDDING_STEPS = 0.9, 90
+_PRETRAINED_LENGTH = 512  # documents are cut to samples of this length; longer sequences only join more of them
 
 
 def resolve_defaults(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
     """The config with epochs, batch, learning rate and weight decay chosen where they are open."""
-    training = config.training
+    training = config.training.model_copy(update={"sequence_length": sequence_length_for(config, shape)})
+    length = training.sequence_length
+    assert length is not None
     epochs = training.epochs if training.epochs is not None else epochs_for(train_tokens, shape.parameters())
     wanted = epochs * train_tokens
-    batch = training.batch_size or batch_for(training, shape.context_length, wanted)
-    tokens = _tokens(training, batch, shape.context_length, wanted)
+    batch = training.batch_size or batch_for(training, length, wanted)
+    tokens = _tokens(training, batch, length, wanted)
     rate = training.learning_rate or max(training.min_lr, rate_for(training.optimizer, shape.d_model, tokens))
     decay, embedding_decay = training.weight_decay, training.embedding_weight_decay
-    steps = tokens / (batch * training.gradient_accumulation_steps * shape.context_length)
+    steps = tokens / (batch * training.gradient_accumulation_steps * length)
     passes, muon = tokens / max(1, train_tokens), training.optimizer == "muon"
     if decay is None:
         decay = decay_for(rate * steps, passes) if muon else _ADAMW_DECAY
@@ -44,6 +48,21 @@ def resolve_defaults(config: Config, shape: ModelShape, *, train_tokens: int) ->
         "embedding_weight_decay": embedding_decay,
     }
     return config.model_copy(update={"training": training.model_copy(update=chosen)})
+
+
+def sequence_length_for(config: Config, shape: ModelShape) -> int:
+    """Tokens of a sequence: the model's whole context, of a pretrained model `_PRETRAINED_LENGTH` of it.
+
+    Raises:
+        ConfigError: the wanted length is beyond the model's context.
+    """
+    wanted = config.training.sequence_length
+    if wanted is not None and wanted > shape.context_length:
+        raise ConfigError(
+            f"`training.sequence_length` {wanted} is more than the {shape.context_length} tokens of the model's context"
+        )
+    pretrained = config.model.pretrained is not None
+    return wanted or (min(shape.context_length, _PRETRAINED_LENGTH) if pretrained else shape.context_length)
 
 
 def epochs_for(train_tokens: int, parameters: int) -> float:

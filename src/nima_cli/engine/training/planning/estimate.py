@@ -116,14 +116,16 @@ def estimate(
     spec = make_run_spec(config, dataset, processes, vocab_size=vocab_size)
     device, (kernels, kernel_notes) = training_device(spec.config, SINGLE, compiled)
     means = means_of(device, kernels, processes=processes)
-    found = fit(spec.config, spec.shape, means, available_memory(device.device, processes=processes))
+    found = fit(spec.config, spec.sequence_shape, means, available_memory(device.device, processes=processes))
     tokens, rate, why_not = None, 0.0, "there is no data yet"
     notes = [note.message for note in (*device.notes, *kernel_notes)]
     if dataset is not None:
         tokens = dataset.split("train").tokens
         rate, why_not = _measure(found, spec, device, kernels, processes)
         if why_not == _RAN_OUT:  # in spite of what was counted
-            found = fit(spec.config, spec.shape, means, (found.needed.peak if found.fits else found.smallest) - 1)
+            found = fit(
+                spec.config, spec.sequence_shape, means, (found.needed.peak if found.fits else found.smallest) - 1
+            )
         notes += spec.plan.notes
         read, parameters = tokens * spec.plan.total_epochs, spec.shape.parameters()
         if read < _FEW_TOKENS_PER_PARAMETER * parameters:
@@ -140,7 +142,7 @@ def _measure(found: Fit, spec: RunSpec, device: Device, kernels: Kernels | None,
         return 0.0, "it does not fit into memory"
     sequences = -(-found.sequences // micro_batches)
     if device.device.type == "cpu":
-        sequences = min(sequences, max(1, _CPU_TOKENS // spec.shape.context_length))
+        sequences = min(sequences, max(1, _CPU_TOKENS // spec.plan.context_length))
     try:
         one, update = _seconds(spec, device, kernels, sequences)
     except (RuntimeError, MemoryError) as error:
@@ -160,7 +162,7 @@ def _seconds(spec: RunSpec, device: Device, kernels: Kernels | None, sequences: 
     convert(model.to(device.device), kernels)
     step = TrainStep(model, spec.config.training, device, kernels=kernels)
     step.auto_batch = False  # what is measured are so many sequences at once
-    size = (sequences, spec.shape.context_length)
+    size = (sequences, spec.plan.context_length)
     ids_BT = torch.randint(0, spec.shape.vocab_size, size, generator=torch.Generator().manual_seed(0))
 
     def seconds(work: Callable[[], object]) -> float:

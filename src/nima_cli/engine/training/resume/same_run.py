@@ -17,12 +17,12 @@ FROZEN = (
     "training.batch_size", "training.gradient_accumulation_steps", "training.seed", "training.use_mixed_precision",
     "training.learning_rate", "training.warmup_steps", "training.lr_scheduler", "training.min_lr",
     "training.optimizer", "training.weight_decay", "training.embedding_weight_decay", "training.max_grad_norm",
-    "training.ema_decay",
+    "training.ema_decay", "training.sequence_length", "training.lora.",
 )  # fmt: skip
 MUTABLE = (
     "training.epochs", "training.max_steps", "training.early_stopping.", "training.max_rollbacks",
     "training.eval_steps", "training.log_steps", "training.save_steps", "training.save_total_limit",
-    "training.auto_batch",
+    "training.auto_batch", "training.recompute",
     "data.",  # what was made of it is compared by its hash
     "evaluation.", "monitoring.", "hardware.",
 )  # fmt: skip

@@ -99,7 +99,7 @@ def shortened(config: Config, *, samples: bool = True) -> Config:
     training = values["training"]
     if training["gradient_accumulation_steps"] == 1 and training["batch_size"] % 2 == 0:
         training["batch_size"] //= 2
-    context = config.model.context_length or 1024
+    context = config.training.sequence_length or 1024
     training |= {
         "gradient_accumulation_steps": 2, "epochs": 10000.0, "max_steps": 2 * HALF, "eval_steps": 2,
         "save_steps": 2 * HALF, "log_steps": 1,
