@@ -114,8 +114,11 @@ def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path, *, tensors: bool = True) -> Checkpoint:
     """Read and validate a checkpoint file; each byte is read once.
+
+    Args:
+        tensors: False leaves weights and optimizer unread: their names, sizes and types are on torch's `meta` device.
 
     Raises:
         CheckpointError: missing, foreign, damaged, hostile, or of a newer format.
@@ -127,7 +130,7 @@ def load(path: Path) -> Checkpoint:
             shape = ModelShape.from_dict(header.get("model_shape", {}))
         except ValueError as error:
             raise CheckpointError(f"{path}: unusable: {error}") from error
-        read = _Reader(path, archive, shape.tensors())
+        read = _Reader(path, archive, shape.tensors(), tensors=tensors)
         return Checkpoint(
             shape=shape,
             model=read.weights(values.get("model")),
@@ -141,9 +144,9 @@ def load(path: Path) -> Checkpoint:
 class _Reader:
     """Reads tensors of an archive after checking them against the names and sizes of the model's."""
 
-    def __init__(self, path: Path, archive: Archive, sizes: dict[str, tuple[int, ...]]) -> None:
-        self._path, self._archive, self._sizes = path, archive, sizes
-        self._read: dict[Storage, torch.UntypedStorage] = {}
+    def __init__(self, path: Path, archive: Archive, sizes: dict[str, tuple[int, ...]], *, tensors: bool) -> None:
+        self._path, self._archive, self._sizes, self._tensors = path, archive, sizes, tensors
+        self._storages: dict[Storage, torch.UntypedStorage] = {}
 
     def weights(self, found: Any) -> dict[str, torch.Tensor]:
         """One tensor for each parameter of the model: of its shape, floating, finite."""
@@ -185,7 +188,7 @@ class _Reader:
         """The SentencePiece model, compared with its hash in the header."""
         if not isinstance(stored, StoredTensor) or stored.storage.dtype != "uint8" or len(stored.size) != 1:
             raise CheckpointError(f"{self._path}: holds no tokenizer")
-        proto: bytes = self._tensor(stored).numpy().tobytes()
+        proto: bytes = self._read(stored).numpy().tobytes()
         found = hashlib.sha256(proto).hexdigest()
         if sha256 not in (None, found):
             hashes = f"its hash is {found[:12]}, was {shown(sha256[:12])}"
@@ -193,13 +196,18 @@ class _Reader:
         return proto
 
     def _tensor(self, stored: StoredTensor) -> torch.Tensor:
+        if self._tensors:
+            return self._read(stored)
+        return torch.empty(stored.size, dtype=getattr(torch, stored.storage.dtype), device="meta")
+
+    def _read(self, stored: StoredTensor) -> torch.Tensor:
         storage = stored.storage
-        if storage not in self._read:
+        if storage not in self._storages:
             buffer = torch.empty(storage.nbytes, dtype=torch.uint8)
             self._archive.read_into(storage, buffer.numpy().data)
-            self._read[storage] = buffer.untyped_storage()
+            self._storages[storage] = buffer.untyped_storage()
         tensor = torch.empty(0, dtype=getattr(torch, stored.storage.dtype))
-        return tensor.set_(self._read[storage], stored.offset, stored.size, stored.stride)
+        return tensor.set_(self._storages[storage], stored.offset, stored.size, stored.stride)
 
 
 def _is_floating(stored: Any) -> TypeGuard[StoredTensor]:
@@ -207,13 +215,13 @@ def _is_floating(stored: Any) -> TypeGuard[StoredTensor]:
 
 
 def _finite(tensor: torch.Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())
+    return tensor.is_meta or bool(torch.isfinite(tensor).all())
 
 
-def newest_valid(run_dir: Path) -> tuple[Path, Checkpoint, list[str]]:
+def newest_valid(run_dir: Path, *, tensors: bool = True) -> tuple[Path, Checkpoint, list[str]]:
     """The checkpoint with the highest step that loads, and a message for each one that does not.
 
-    The headers decide the order; tensors are read until one file loads.
+    The headers decide the order; files are loaded, as `tensors` says, until one can be.
 
     Raises:
         CheckpointError: no checkpoint loads.
@@ -229,7 +237,7 @@ def newest_valid(run_dir: Path) -> tuple[Path, Checkpoint, list[str]]:
             refused.append(error.message)
     for path in sorted(filter(steps.__contains__, files), key=steps.__getitem__, reverse=True):
         try:
-            checkpoint = load(path)
+            checkpoint = load(path, tensors=tensors)
         except (CheckpointError, ResourceError) as error:
             refused.append(error.message)
             continue
@@ -247,13 +255,15 @@ def build_model(checkpoint: Checkpoint, *, compute_dtype: torch.dtype = torch.fl
     return model.eval()
 
 
-def load_for_inference(path: Path, *, compute_dtype: torch.dtype = torch.float32) -> tuple[GPT, Tokenizer, Checkpoint]:
-    """A model ready to generate, its tokenizer, and the whole checkpoint.
+def load_for_inference(
+    path: Path, *, compute_dtype: torch.dtype = torch.float32, checkpoint: Checkpoint | None = None
+) -> tuple[GPT, Tokenizer, Checkpoint]:
+    """A model ready to generate, its tokenizer, and the whole checkpoint, unless it has been loaded already.
 
     Raises:
         CheckpointError: see `load`; or the tokenizer is unusable or does not fit the model.
     """
-    checkpoint = load(find(path))
+    checkpoint = checkpoint or load(find(path))
     tokenizer = Tokenizer.from_bytes(checkpoint.tokenizer_proto, where=str(path))
     found, expected = tokenizer.vocab_size, checkpoint.shape.vocab_size
     if found != expected:
