@@ -113,6 +113,8 @@ def open_session(
     dataset = open_dataset(session.data_dir, check=check_data)
     spec = make_run_spec(session.config, dataset, world_size)
     init_from = None
+    if spec.config.training.lora.enabled and session.resume is None and session.init_from is None:
+        raise ConfigError("`training.lora`: adapters need a model to adapt", hint="name one with `init_from=`")
     if session.resume is not None:
         resume = resume or checkpoints.load(session.resume)
         _check_resumable(session, spec.config, resume, dataset)
