@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.dedup.words import words
+from nima_cli.engine.data.dedup.near_duplicates import words
 from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import Document
 

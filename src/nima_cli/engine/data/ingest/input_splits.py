@@ -16,15 +16,15 @@ from typing import IO
 from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import Document, Kind
 from nima_cli.engine.data.ingest.contents import TABLE_SUFFIXES, InputFile
-from nima_cli.engine.data.ingest.decoded_value import DecodedValue
-from nima_cli.engine.data.ingest.encoding import buffered
+from nima_cli.engine.data.ingest.encoding import DecodedValue, stream_of
 from nima_cli.engine.data.ingest.readers import holds_lines, read_file, read_jsonl
-from nima_cli.engine.data.ingest.records.record_values import RecordNotes
 from nima_cli.engine.data.ingest.records.records import RecordReader, Shape
+from nima_cli.engine.data.ingest.records.strict_json import RecordNotes
 from nima_cli.files import explain
 
 # Bytes of a split: small enough to share evenly, large enough that passing it on is cheap.
 SPLIT_BYTES = 2**20
+_READ_BYTES = 2**18
 # gzip makes text 3 to 8 times smaller.
 _UNPACKED = 8
 # Characters of documents, or dropped records, in one batch.
@@ -165,8 +165,8 @@ def read_stream(file: InputFile, stream: IO[bytes], lines: LineRange | None = No
         items, kind = read_file(file, stream)
     else:
         stream.seek(lines.begin)
-        part = buffered(lambda size: stream.read(min(size, lines.end - stream.tell())))
-        items = read_jsonl(part, file.name, lines.begin, lines.number)
+        blocks = iter(lambda: stream.read(min(_READ_BYTES, lines.end - stream.tell())), b"")
+        items = read_jsonl(stream_of(blocks), file.name, lines.begin, lines.number)
     records = _reader(file, lines.shape if lines else None)
     table = kind is None and file.suffix in TABLE_SUFFIXES
     before, found = lines.begin if lines else 0, False

@@ -9,8 +9,17 @@ from typing import IO
 from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError
 from nima_cli.engine.data.document import Kind
 from nima_cli.engine.data.ingest.contents import InputFile, prose_in
-from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, decode
-from nima_cli.engine.data.ingest.encoding import GZIP_ERRORS, GZIP_SUFFIX, is_plain, open_utf8, unpacked
+from nima_cli.engine.data.ingest.encoding import (
+    GZIP_ERRORS,
+    GZIP_SUFFIX,
+    MAX_RECORD_BYTES,
+    TOO_LARGE,
+    DecodedValue,
+    decode,
+    is_plain,
+    open_utf8,
+    unpacked,
+)
 from nima_cli.engine.data.ingest.formats.registry import HEAD, Format
 from nima_cli.engine.data.ingest.formats.tables import read_delimited, read_parquet
 from nima_cli.engine.data.ingest.records import strict_json

@@ -79,7 +79,6 @@ def list_items(
 
 
 def next_text(lines: Sequence[str], index: int) -> int:
-    """Skip blank lines."""
     return run_end(lines, index, operator.not_)
 
 
@@ -92,10 +91,7 @@ def run_end(lines: Sequence[str], index: int, belongs: Callable[[str], object]) 
 
 def indented_end(lines: Sequence[str], index: int) -> int:
     """Find the line after the indented block that begins at `index`, without the blank lines after it."""
-    end = index
-    for place in range(index, len(lines)):
-        if line := lines[place]:
-            if line[0] != " ":
-                break
-            end = place + 1
+    end = run_end(lines, index, lambda line: line[:1] in ("", " "))
+    while end > index and not lines[end - 1]:
+        end -= 1
     return end

@@ -9,8 +9,8 @@ from collections import Counter
 from typing import IO
 
 from nima_cli.engine.data.diagnostics import UnusableError
-from nima_cli.engine.data.ingest.formats.extras import first_line, library
 from nima_cli.engine.data.ingest.formats.html.html import html_to_markdown
+from nima_cli.engine.data.ingest.formats.registry import first_line, library
 
 _PAGE_NUMBER = re.compile(r"(?:page\s+)?\d{1,4}(?:\s*(?:/|of)\s*\d{1,4})?", re.IGNORECASE)
 _HYPHENATED = re.compile(r"(?<=[a-zà-ÿ])-\n(?=[a-zà-ÿ])")

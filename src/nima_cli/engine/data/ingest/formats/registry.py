@@ -1,11 +1,13 @@
 """The formats that nima reads: their suffixes, their first bytes and their converters."""
 
+import importlib
 import pkgutil
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.document import Kind
 from nima_cli.engine.data.ingest.formats.code import LANGUAGES
 
@@ -116,3 +118,18 @@ def text_kind(head: bytes) -> str:
     if _HTML.match(head):
         return ".html"
     return ".ipynb" if _NOTEBOOK.match(head) and b'"cell_type"' in head else ""
+
+
+def library(name: str, format_: str) -> Any:
+    """Import a module of the extra `docs`; raises `UnusableError` if it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        what = f"{format_} is read with `{name.partition('.')[0]}`, which is not installed"
+        raise UnusableError(what, "needs_extra", hint="install it: `pip install 'nima[docs]'`") from error
+
+
+def first_line(error: Exception) -> str:
+    """Turn a library's message about a damaged file into a part of our own."""
+    said = (str(error).strip().split("\n")[0] or type(error).__name__)[:200].rstrip(".")
+    return said[:1].lower() + said[1:]

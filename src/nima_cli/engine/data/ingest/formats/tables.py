@@ -8,8 +8,8 @@ from itertools import chain, zip_longest
 from typing import IO, Any
 
 from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError, printable
-from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, text_blocks
-from nima_cli.engine.data.ingest.formats.extras import first_line, library
+from nima_cli.engine.data.ingest.encoding import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, text_blocks
+from nima_cli.engine.data.ingest.formats.registry import first_line, library
 
 _DELIMITERS = ",;\t|"
 # Part of the message of `csv` -> what is wrong, the reason, a hint.

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from nima_cli.engine.data.diagnostics import UnusableError, printable
 from nima_cli.engine.data.document import TOOL_RESPONSE, Role, Turn
 from nima_cli.engine.data.ingest.records import strict_json
-from nima_cli.engine.data.ingest.records.record_values import RecordNotes, keys_found, text, type_name
+from nima_cli.engine.data.ingest.records.strict_json import RecordNotes, keys_found, text, type_name
 
 _Speaker = Role | Literal["tool", "call"]
 _NAMES: dict[_Speaker, tuple[str, ...]] = {

@@ -20,7 +20,7 @@ from nima_cli.config.strict_yaml import inline
 from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError, printable
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.ingest.records.conversations import read_turns
-from nima_cli.engine.data.ingest.records.record_values import RecordNotes, filled, keys_found, text, type_name
+from nima_cli.engine.data.ingest.records.strict_json import RecordNotes, filled, keys_found, text, type_name
 
 _ABSENT = object()
 _KNOWN = "known are `question` and `answer`, `messages`, `title` and `content`, or `text`"

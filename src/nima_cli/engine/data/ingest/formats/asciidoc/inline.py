@@ -64,7 +64,6 @@ class Inline:
         self._depth = 0
 
     def convert(self, text: str) -> str:
-        """Convert text of one or several lines."""
         if "{" in text:
             text = _UNKNOWN_LINK.sub(lambda match: match[1].rstrip("^"), self.resolved(text))
         return self._around_macros(text) if "[" in text and ":" in text else self._marks(text)

@@ -10,9 +10,19 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from nima_cli.engine.data.cleaning.front_matter import read_front_matter
 from nima_cli.engine.data.diagnostics import UnusableError
-from nima_cli.engine.data.ingest.decoded_value import decode
-from nima_cli.engine.data.ingest.formats.html.nodes import BLOCKS, children, classes, flow, language, raw_text
-from nima_cli.engine.data.ingest.formats.html.phrases import holds_template, paragraph, phrase, span
+from nima_cli.engine.data.ingest.encoding import decode
+from nima_cli.engine.data.ingest.formats.html.nodes import (
+    BLOCKS,
+    children,
+    classes,
+    flow,
+    holds_template,
+    language,
+    paragraph,
+    phrase,
+    raw_text,
+    span,
+)
 from nima_cli.engine.data.ingest.formats.writing import code_block, indented, quoted, table
 
 _DECLARED = re.compile(

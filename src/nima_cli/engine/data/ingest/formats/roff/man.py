@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from nima_cli.engine.data.ingest.formats.roff.mdoc import MACROS, Mdoc
-from nima_cli.engine.data.ingest.formats.roff.page import Page
-from nima_cli.engine.data.ingest.formats.roff.text import RoffText, arguments
+from nima_cli.engine.data.ingest.formats.roff.page import Page, RoffText, arguments
 from nima_cli.engine.data.ingest.formats.writing import link
 
 _REQUEST = re.compile(r"[.'][ \t]*(?P<name>[^\s\\\"]{0,60})(?P<rest>.*)$")

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from itertools import takewhile
 
 from nima_cli.engine.data.ingest.formats.blocks import run_end
-from nima_cli.engine.data.ingest.formats.roff.page import Page
-from nima_cli.engine.data.ingest.formats.roff.text import RoffText
+from nima_cli.engine.data.ingest.formats.roff.page import Page, RoffText
 from nima_cli.engine.data.ingest.formats.writing import code_span, link
 
 _PUNCTUATION = tuple(".,:;)]?!")

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from nima_cli.engine.data.ingest.formats.blocks import Block, Converter, indented_end, markdown_text, next_text, run_end
 from nima_cli.engine.data.ingest.formats.rst import lists, tables
 from nima_cli.engine.data.ingest.formats.rst.directives import directive_lines
-from nima_cli.engine.data.ingest.formats.rst.inline import Inline
-from nima_cli.engine.data.ingest.formats.rst.references import References
+from nima_cli.engine.data.ingest.formats.rst.inline import Inline, References
 from nima_cli.engine.data.ingest.formats.writing import dedented, fence, joined, labelled, quoted, table
 
 # Tabs before the text are eight spaces each; tabs inside it stay.
