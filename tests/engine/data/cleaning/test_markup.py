@@ -245,8 +245,8 @@ def test_remarks_expressions_and_components_go(text: str, expected: str) -> None
 
 
 STATEMENT_UNITS = [
-    "export const a = {\n", "export const a = '\n", "import {\n", "import a,", "export default (", "/*", "`", "\"'", "{/*",
-    "{", "}", "import a from 'b'\n", "export const a = b ?\n", "<Ab\n", "<Ab=", "AbAb", "\n  .",
+    "export const a = {\n", "export const a = '\n", "import {\n", "import a,", "export default (", "/*", "`", "\"'",
+    "{/*", "{", "}", "import a from 'b'\n", "export const a = b ?\n", "<Ab\n", "<Ab=", "AbAb", "\n  .",
 ]  # fmt: skip
 
 

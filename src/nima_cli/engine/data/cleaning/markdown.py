@@ -30,18 +30,13 @@ _UNDERLINE = re.compile(r"([=\-~^\"'*+#`.:_])\1{2,}\s*")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block of lines [start, end), without the blank lines after it.
-
-    Attributes:
-        level: 1 to 6 for a heading, else 0.
-        depth: 0 at the top, more inside lists and quotes.
-    """
+    """One block of lines [start, end), without the blank lines after it."""
 
     kind: BlockKind
     start: int
     end: int
-    level: int = 0
-    depth: int = 0
+    level: int = 0  # 1 to 6 for a heading
+    depth: int = 0  # more inside lists and quotes
 
 
 @functools.cache
@@ -86,6 +81,14 @@ def verbatim_lines(text: str, lines: list[str], *, only_code: bool = False) -> I
             end = _end_of_pre(text, lines, block)
         yield max(block.start, last), end, block.kind
         last = end
+
+
+def verbatim_flags(text: str, lines: list[str], *, only_code: bool = False) -> bytearray:
+    """1 for each line of `verbatim_lines`, 0 for the others."""
+    flags = bytearray(len(lines))
+    for start, end, _ in verbatim_lines(text, lines, only_code=only_code):
+        flags[start:end] = b"\1" * (end - start)
+    return flags
 
 
 def _end_of_pre(text: str, lines: list[str], block: Block) -> int:

@@ -8,15 +8,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 
+from nima_cli.engine.data.cleaning import shortcodes
 from nima_cli.engine.data.cleaning.front_matter import read_front_matter
 from nima_cli.engine.data.cleaning.markdown import blocks, verbatim_lines, without
-from nima_cli.engine.data.cleaning.shortcodes import (
-    OPTION,
-    SHORTCODE,
-    fence_code_shortcodes,
-    plain_directive,
-    plain_shortcode,
-)
 from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from nima_cli.engine.data.document import with_line_feeds
 
@@ -34,7 +28,8 @@ _COMPONENT = (
     r"(?:(?:[ \t][^<>\n]{0,2000})?/?|\s[^<>=]{0,500}=[^<>]{0,4000})>[ \t]*+$)"
 )
 _MARKS = re.compile(
-    "|".join((_CODE_SPAN, _CODE_TAG, _COMMENT, _MDX_COMMENT, SHORTCODE, _TAG, _COMPONENT)), re.IGNORECASE | re.MULTILINE
+    "|".join((_CODE_SPAN, _CODE_TAG, _COMMENT, _MDX_COMMENT, shortcodes.SHORTCODE, _TAG, _COMPONENT)),
+    re.IGNORECASE | re.MULTILINE,
 )
 _ALT = re.compile(r"""\balt\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 # MDX fills these in when a page is built.
@@ -62,7 +57,7 @@ def strip_markup(text: str, counts: CleaningCounts) -> str:
         counts.front_matter += 1
         title, text = front.title, "\n".join(text.split("\n")[front.lines :])
     if _MIGHT_HOLD.search(text):
-        text = fence_code_shortcodes(without_statements(text, counts), counts)
+        text = shortcodes.fence_code_shortcodes(without_statements(text, counts), counts)
         text = _outside_code(text, lambda part: _without_marks(part, counts))
     if title and not (_MIGHT_BE_TITLED.search(text) and any(block.level == 1 for block in blocks(text))):
         text = f"# {title}\n\n{text.lstrip()}" if text.strip() else f"# {title}"
@@ -102,10 +97,10 @@ def _block_marks(lines: list[str], counts: CleaningCounts) -> Iterator[str]:
     """The lines without those that only open or close a block or hold what MDX fills in."""
     options = False
     for line in lines:
-        title = plain_directive(line)
+        title = shortcodes.plain_directive(line)
         mark = title is not None or _EXPRESSION.fullmatch(line) is not None
         counts.shortcodes += mark
-        option = options and OPTION.fullmatch(line) is not None
+        option = options and shortcodes.OPTION.fullmatch(line) is not None
         if title or not (mark or option):
             yield title or line
         # As in MyST, options may follow a mark with braces.
@@ -118,7 +113,7 @@ def _replacement(match: re.Match[str], hole: str, counts: CleaningCounts) -> str
         return hole
     if match["short"]:
         counts.shortcodes += 1
-        return plain_shortcode(match[0]) or hole
+        return shortcodes.plain_shortcode(match[0]) or hole
     if match["component"]:
         line_start = match.string.rfind("\n", 0, match.start()) + 1
         if not match.string[line_start : match.start()].strip(" \t"):

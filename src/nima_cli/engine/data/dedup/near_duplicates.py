@@ -86,15 +86,10 @@ def jaccard(one: U64, other: U64) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """MinHash signatures of n documents.
+    """MinHash signatures of n documents."""
 
-    Attributes:
-        bands: [n, BANDS], equal where documents may be alike.
-        minima: [n, BANDS * ROWS], one byte of each minimum.
-    """
-
-    bands: npt.NDArray[np.uint32]
-    minima: npt.NDArray[np.uint8]
+    bands: npt.NDArray[np.uint32]  # [n, BANDS], equal where documents may be alike
+    minima: npt.NDArray[np.uint8]  # [n, BANDS * ROWS], one byte of each minimum
 
 
 def minhash(documents: Sequence[Document]) -> Signatures:
@@ -161,11 +156,10 @@ class MinHashStore:
                     stream.write(column.tobytes())
 
     def candidates(self, numbers: Numbers) -> Numbers:
-        """Pairs worth comparing of the documents with these increasing `numbers`.
+        """Pairs worth comparing of the documents with these increasing `numbers`: [pairs, 2], sorted, (earlier, later).
 
-        Returns:
-            [pairs, 2], sorted, each (earlier, later). A document that shares a band with others is paired with the
-            first of them and with the one before it, so the number of pairs is linear in that of documents.
+        A document that shares a band with others is paired with the first of them and with the one before it, so the
+        number of pairs is linear in that of documents.
         """
         self._write()
         found = np.zeros(0, dtype=np.uint64)
@@ -205,14 +199,8 @@ def cluster_duplicates(
 ) -> tuple[dict[int, int], Numbers]:
     """Choose the documents that repeat an earlier one that stays, and join those that are alike into clusters.
 
-    Args:
-        documents: how many there are.
-        pairs: [pairs, 2], each (earlier, later).
-        similarity: exact Jaccard similarity of each pair.
-
-    Returns:
-        Removed document -> the earlier one that it repeats, in order; and [documents], the smallest number in the
-        cluster of each.
+    `pairs` [pairs, 2] are (earlier, later), with the exact Jaccard `similarity` of each. Returns removed document ->
+    the earlier one that it repeats, in order; and [documents], the smallest number in the cluster of each.
     """
     parent: dict[int, int] = {}  # of those that are not alone
 

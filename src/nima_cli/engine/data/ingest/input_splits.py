@@ -18,8 +18,8 @@ from nima_cli.engine.data.document import Document, Kind
 from nima_cli.engine.data.ingest.contents import TABLE_SUFFIXES, InputFile
 from nima_cli.engine.data.ingest.encoding import DecodedValue, stream_of
 from nima_cli.engine.data.ingest.readers import holds_lines, read_file, read_jsonl
+from nima_cli.engine.data.ingest.records.conversations import RecordNotes
 from nima_cli.engine.data.ingest.records.records import RecordReader, Shape
-from nima_cli.engine.data.ingest.records.strict_json import RecordNotes
 from nima_cli.files import explain
 
 # Bytes of a split: small enough to share evenly, large enough that passing it on is cheap.
@@ -44,17 +44,12 @@ class LineRange:
 
 @dataclass(frozen=True, slots=True)
 class InputSplit:
-    """A file, or some lines of it.
-
-    Attributes:
-        size: bytes of text to expect.
-        stamp: size in bytes and modification time in ns when the file was found.
-    """
+    """A file, or some lines of it."""
 
     file: InputFile
     path: Path
-    size: int
-    stamp: tuple[int, int]
+    size: int  # bytes of text to expect
+    stamp: tuple[int, int]  # size in bytes and modification time in ns when the file was found
     lines: LineRange | None = None
 
 
@@ -79,7 +74,6 @@ class DocumentBatch:
     size: int = 0
 
     def add(self, result: Document | Diagnostic) -> None:
-        """Add a document, or the diagnostic in its place."""
         if isinstance(result, Diagnostic):
             self.counts.drops.append(result)
             return
@@ -89,7 +83,6 @@ class DocumentBatch:
 
     @property
     def full(self) -> bool:
-        """Whether it is time for the next batch."""
         return self.size >= _BATCH_CHARACTERS or len(self.counts.drops) >= _BATCH_DROPS
 
 

@@ -26,23 +26,16 @@ STDIN = "-"
 
 @dataclass(slots=True)
 class Source:
-    """One source, opened by `open_sources`.
-
-    Attributes:
-        files: sorted by name.
-        skipped: paths that a walk met and did not take.
-        notes: remarks on finding the files.
-        stdin: standard input, copied to a file.
-    """
+    """One source, opened by `open_sources`."""
 
     name: str
     config: SourceConfig
     index: int
     options: ReadOptions
-    files: Sequence[SourceFile] = ()
+    files: Sequence[SourceFile] = ()  # sorted by name
     skipped: list[SkippedPath] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    stdin: IO[bytes] | None = None
+    notes: list[str] = field(default_factory=list)  # remarks on finding the files
+    stdin: IO[bytes] | None = None  # copied to a file
 
     @property
     def size(self) -> int:
@@ -156,10 +149,7 @@ def _keep_stdin() -> IO[bytes]:
 def fingerprint(sources: Sequence[Source]) -> str:
     """Return the hex SHA-256 of all that would be read: names, formats, weights, relative file names and contents.
 
-    For the embedded source it covers the versions of Python and the packages instead of contents.
-
-    Raises:
-        ResourceError: a file cannot be read.
+    For the embedded source it covers the versions of Python and the packages instead of contents. Raises ResourceError.
     """
     digest = hashlib.sha256()
     for word in itertools.chain.from_iterable(map(_identity, sources)):

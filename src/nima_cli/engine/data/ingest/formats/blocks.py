@@ -9,22 +9,17 @@ Block = tuple[list[str], int]
 
 
 class Converter(ABC):
-    """Converts the blocks of one file, and in turn the blocks within them.
-
-    Attributes:
-        inline: turns the text of a paragraph into Markdown.
-        language: of code that does not name its own.
-        titled: whether titles may stand among the current blocks.
-        gap: the least number of blank lines between the current block and the one before it.
-    """
+    """Converts the blocks of one file, and in turn the blocks within them."""
 
     # Deeper blocks stay as they are, so that the time stays linear.
     DEEPEST = 24
 
     def __init__(self, inline: Callable[[str], str]) -> None:
-        self.inline = inline
-        self.language, self.titled = "", True
-        self.gap, self.depth = 1, 0
+        self.inline = inline  # turns the text of a paragraph into Markdown
+        self.language = ""  # of code that does not name its own
+        self.titled = True  # titles may stand among the current blocks
+        self.gap = 1  # at least so many blank lines before the current block
+        self.depth = 0
 
     @abstractmethod
     def block(self, lines: Sequence[str], index: int) -> Block:

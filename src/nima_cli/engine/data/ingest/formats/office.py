@@ -23,8 +23,7 @@ _MAX_UNPACKED_BYTES = 256 * 2**20
 def pdf_to_text(stream: IO[bytes]) -> str:
     """Extract the text of all pages from a seekable stream, without page numbers and running heads.
 
-    Raises:
-        UnusableError: `pypdf` is not installed, or the file is encrypted, damaged, or holds pictures alone.
+    Raises UnusableError if the file is encrypted, damaged, or holds pictures alone, or `pypdf` is not installed.
     """
     pypdf = library("pypdf", "PDF")
     # It logs every oddity that it repairs; what matters is raised.
@@ -70,8 +69,7 @@ def _key(line: str) -> str:
 def docx_to_markdown(data: bytes, encoding: str | None = None) -> str:
     """Convert a Word document, whose encoding is its own, with headings, lists, tables, links and words for pictures.
 
-    Raises:
-        UnusableError: `mammoth` is not installed, or the file is encrypted, damaged, or not DOCX.
+    Raises UnusableError if the file is encrypted, damaged, or not DOCX, or `mammoth` is not installed.
     """
     mammoth = library("mammoth", "DOCX")
     if data.startswith(b"\xd0\xcf\x11\xe0"):

@@ -17,27 +17,18 @@ HEAD = 4096
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format of documents that are converted.
-
-    Attributes:
-        suffixes: lower-case with the dot.
-        converter: `module:function` in this package, loaded on first use.
-        takes: the arguments of the converter: the text, the text and the file's name, the bytes, or an open file.
-        kind: of the documents that it makes.
-        lightweight: markup that can also be read as it is written.
-        sign: what every file of this format holds near its start.
-    """
+    """A format of documents that are converted."""
 
     name: str
-    suffixes: frozenset[str]
-    converter: str
+    suffixes: frozenset[str]  # lower-case with the dot
+    converter: str  # `module:function` in this package, loaded on first use
+    # The arguments of the converter: the text, the text and the file's name, the bytes, or an open file.
     takes: Literal["text", "named text", "bytes", "stream"] = "text"
     kind: Kind = "markdown"
-    lightweight: bool = False
-    sign: re.Pattern[str] | None = None
+    lightweight: bool = False  # can also be read as it is written
+    sign: re.Pattern[str] | None = None  # what every file holds near its start
 
     def function(self) -> Callable[..., str]:
-        """Load the converter."""
         return cast(Callable[..., str], pkgutil.resolve_name(f"{__package__}.{self.converter}"))
 
 
@@ -73,17 +64,11 @@ def format_of(suffix: str, *, as_written: bool = False) -> Format | None:
 
 @dataclass(frozen=True, slots=True)
 class BinaryKind:
-    """What the first bytes of a file say that it is.
+    """What the first bytes of a file say that it is."""
 
-    Attributes:
-        what: with its article.
-        suffix: of the format that reads it, or empty.
-        readable: can be read as text all the same.
-    """
-
-    what: str
-    suffix: str = ""
-    readable: bool = False
+    what: str  # with its article
+    suffix: str = ""  # of the format that reads it
+    readable: bool = False  # as text all the same
 
 
 _UNREADABLE = {

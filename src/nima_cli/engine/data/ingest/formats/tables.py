@@ -26,12 +26,9 @@ _BATCH = 1024
 
 
 def read_delimited(stream: io.BufferedIOBase, name: str, suffix: str) -> Iterator[DecodedValue | Diagnostic]:
-    """Yield a record, column name -> text, for every row but the first, which names the columns.
+    """Yield a record, column name -> text, for every row of UTF-8 but the first, which names the columns.
 
-    Args:
-        stream: UTF-8, at its start.
-        name: the file, for messages.
-        suffix: `.tsv` means tabs; else the delimiter is the one that splits the first row into most columns.
+    After the suffix `.tsv` tabs divide them, else the delimiter that splits the first row into most columns.
     """
     csv.field_size_limit(MAX_RECORD_BYTES)
     lines = _lines(stream)

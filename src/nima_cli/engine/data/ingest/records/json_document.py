@@ -11,14 +11,9 @@ from nima_cli.engine.data.ingest.records.strict_json import JsonError, JsonStrea
 
 
 def read_json(opened: Callable[[], io.BufferedIOBase], name: str) -> Iterator[DecodedValue | Diagnostic]:
-    """Yield the records one by one. An object is read twice, because its end decides which list holds records.
+    """Yield the records one by one; raises UnusableError where it is not JSON, or holds no records.
 
-    Args:
-        opened: gives the stream from its start, each time that it is called.
-        name: the file, for messages.
-
-    Raises:
-        UnusableError: what follows is not JSON, or there are no records.
+    An object is opened twice, because its end decides which list holds records.
     """
 
     def start() -> JsonStream:

@@ -1,11 +1,9 @@
-"""Parses strict JSON (no duplicate keys, no NaN), at once or value by value from a stream."""
+"""Parses strict JSON (no duplicate keys, no NaN), at once or value by value from a stream, and checks texts in it."""
 
 import contextlib
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from nima_cli.engine.data.diagnostics import UnusableError, printable
@@ -116,15 +114,10 @@ class JsonStream:
         return self._line
 
     def error(self, what: str, hint: str | None = None) -> UnusableError:
-        """Make the error for the next character."""
         return UnusableError(what, place=f":{self.line()}:{self._at - self._line_start + 1}", hint=hint)
 
     def value(self) -> Any:
-        """Take the next value; valid JSON that we refuse comes as its `JsonError`.
-
-        Raises:
-            UnusableError: not JSON, so that nothing after it can be read.
-        """
+        """Take the next value; valid JSON that we refuse comes as its `JsonError`, what is not JSON is raised."""
         self.peek()
         while True:
             text, start = self._text, self._at
@@ -194,37 +187,11 @@ def _value_or_refusal(text: str, start: int) -> tuple[Any, int]:
         return error, _decode(_LENIENT, text, start)[1]
 
 
-@dataclass(slots=True)
-class RecordNotes:
-    """What records held that is worth a note.
-
-    Attributes:
-        unused_keys: those of messages as `messages[].name`.
-        other_parts: parts of messages that are not text, by type.
-        fields: entries of the mapping that a record had, as (our key, their key).
-        keys: all keys of records, if these are mapped.
-    """
-
-    unused_keys: set[str] = field(default_factory=set)
-    other_parts: Counter[str] = field(default_factory=Counter)
-    fields: set[tuple[str, str]] = field(default_factory=set)
-    keys: set[str] = field(default_factory=set)
-
-    def add(self, other: "RecordNotes") -> None:
-        """Add the notes on other records."""
-        self.unused_keys |= other.unused_keys
-        self.other_parts.update(other.other_parts)
-        self.fields |= other.fields
-        self.keys |= other.keys
-
-
 def type_name(value: Any) -> str:
-    """Name the type of a JSON value."""
     return _TYPE_NAMES[type(value)]
 
 
 def keys_found(record: dict[str, Any]) -> str:
-    """List the keys of a record for a message."""
     return "keys found: " + (", ".join(f"`{printable(key)}`" for key in record) or "none")
 
 

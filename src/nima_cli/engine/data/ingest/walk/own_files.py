@@ -33,7 +33,6 @@ def kinds_of(folder: Path, names: Set[str]) -> list[str]:
 
 
 def is_own(kind: str, name: str) -> bool:
-    """Whether an entry of this name belongs to a dataset or run directory."""
     if _WORKING.fullmatch(name):
         return True
     if kind == "dataset":

@@ -21,20 +21,15 @@ _SUFFIX = re.compile(r"(\.[\w+~-]{1,12}){1,2}")
 class SkippedPath:
     """Something that a walk met and did not take.
 
-    Attributes:
-        where: its path, safe to print.
-        reason: `kind` (a suffix that is not read here), `excluded`, `gitignore`, `hidden`, `dependencies`, `build`,
-            `generated`, `dataset`, `run`, `output`, `report`, `broken_link`, `not_regular` or `unreadable`.
-        size: bytes of a file, if known.
-        suffix: for the reason `kind`.
-        inode: (device, inode) of a file, if known.
+    Its reason is `kind` (a suffix that is not read here), `excluded`, `gitignore`, `hidden`, `dependencies`, `build`,
+    `generated`, `dataset`, `run`, `output`, `report`, `broken_link`, `not_regular` or `unreadable`.
     """
 
-    where: str
+    where: str  # safe to print
     reason: str
     size: int = 0
-    suffix: str = ""
-    inode: tuple[int, int] | None = None
+    suffix: str = ""  # for the reason `kind`
+    inode: tuple[int, int] | None = None  # after the device
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,16 +51,11 @@ _FORMS = {
 
 
 class Inline:
-    """Converts the text of paragraphs.
-
-    Attributes:
-        attributes: the values of `{name}`.
-        titles: of sections and blocks, by their anchors.
-    """
+    """Converts the text of paragraphs."""
 
     def __init__(self) -> None:
-        self.attributes: dict[str, str] = {}
-        self.titles: dict[str, str] = {}
+        self.attributes: dict[str, str] = {}  # the values of `{name}`
+        self.titles: dict[str, str] = {}  # of sections and blocks, by their anchors
         self._depth = 0
 
     def convert(self, text: str) -> str:

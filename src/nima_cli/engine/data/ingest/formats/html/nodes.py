@@ -54,7 +54,6 @@ _LOOK = 200
 
 
 def children(node: LexborNode) -> list[LexborNode]:
-    """List the nodes directly below."""
     found = []
     child = node.child
     while child is not None:
@@ -87,7 +86,6 @@ def flow(parent: LexborNode) -> Iterator[LexborNode | None]:
 
 
 def classes(node: LexborNode) -> list[str]:
-    """List the words of the class attribute."""
     return (node.attributes.get("class") or "").split()
 
 
@@ -206,7 +204,6 @@ def paragraph(text: str) -> str:
 
 
 def holds_template(text: str) -> bool:
-    """Tell whether a text holds marks of a template."""
     return "{" in text and _TEMPLATE.search(text) is not None
 
 
@@ -220,7 +217,6 @@ def _plain(text: str) -> str:
 
 
 def _within(text: str, inner: str) -> str:
-    """Put the white space around `text` around `inner`."""
     return f"{text[: len(text) - len(text.lstrip())]}{inner}{text[len(text.rstrip()) :]}"
 
 

@@ -23,27 +23,20 @@ class _Frame:
 
 
 class Page:
-    """A page that is being written.
-
-    Attributes:
-        words: of the current paragraph; an empty one breaks the line.
-        code: the lines of the current code block; None outside of code.
-    """
+    """A page that is being written."""
 
     def __init__(self) -> None:
-        self.words: list[str] = []
-        self.code: list[str] | None = None
+        self.words: list[str] = []  # of the current paragraph; an empty one breaks the line
+        self.code: list[str] | None = None  # the lines of the current code block
         self._stack = [_Frame("page")]
 
     def text(self, line: str) -> None:
-        """Add a line to the paragraph or the code."""
         if self.code is not None:
             self.code.append(line)
         elif line.strip():
             self.words.append(line.strip())
 
     def line_break(self) -> None:
-        """Begin a new line in the paragraph."""
         if self.words:
             self.words.append("")
 
@@ -74,7 +67,6 @@ class Page:
             self._add([f"{'#' * level} {text.strip()}"])
 
     def title(self, name: str = "", section: str = "") -> None:
-        """Add the heading of the page."""
         self.heading(1, f"{name}({section})" if name and section else name)
 
     def begin_code(self) -> None:
@@ -84,7 +76,6 @@ class Page:
             self.code = []
 
     def end_code(self) -> None:
-        """End the code, if any."""
         if self.code is not None:
             lines, self.code = self.code, None
             self._add(fence(lines))

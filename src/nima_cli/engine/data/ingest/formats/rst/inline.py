@@ -52,24 +52,15 @@ def normal(name: str) -> str:
 
 
 class References:
-    """The names of one file, wherever they are defined in it.
-
-    Attributes:
-        targets: address by normal name.
-        anonymous: addresses in reverse order of their references.
-        substitutions: text in markup by name.
-        titles: by the normal name of the label over them.
-        labels: numbers of the footnotes that have a label and no number.
-        unlabelled: numbers of the footnotes that have neither, in order.
-    """
+    """The names of one file, wherever they are defined in it."""
 
     def __init__(self, lines: Sequence[str]) -> None:
-        self.targets: dict[str, str] = {}
-        self.anonymous: list[str] = []
-        self.substitutions: dict[str, str] = {}
-        self.titles: dict[str, str] = {}
-        self.labels: dict[str, str] = {}
-        self.unlabelled: list[str] = []
+        self.targets: dict[str, str] = {}  # addresses by normal name
+        self.anonymous: list[str] = []  # addresses in reverse order of their references
+        self.substitutions: dict[str, str] = {}  # text in markup by name
+        self.titles: dict[str, str] = {}  # by the normal name of the label over them
+        self.labels: dict[str, str] = {}  # numbers of the footnotes that have a label and no number
+        self.unlabelled: list[str] = []  # numbers of the footnotes that have neither, in order
         notes: list[str] = []
         waiting: list[str] = []
         for index, line in enumerate(lines):
@@ -162,7 +153,6 @@ class Inline:
         }
 
     def convert(self, text: str) -> str:
-        """Convert text of one or several lines."""
         if not _MIGHT_HOLD.search(text):
             return text
         parts: list[str] = []
