@@ -5,7 +5,7 @@ Only known marks go, because a placeholder such as `<name>` looks like a tag.
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import accumulate
 
 from nima_cli.engine.data.cleaning import shortcodes
@@ -58,39 +58,34 @@ def strip_markup(text: str, counts: CleaningCounts) -> str:
         title, text = front.title, "\n".join(text.split("\n")[front.lines :])
     if _MIGHT_HOLD.search(text):
         text = shortcodes.fence_code_shortcodes(without_statements(text, counts), counts)
-        text = _outside_code(text, lambda part: _without_marks(part, counts))
+        text = _without_marks(text, counts)
     if title and not (_MIGHT_BE_TITLED.search(text) and any(block.level == 1 for block in blocks(text))):
         text = f"# {title}\n\n{text.lstrip()}" if text.strip() else f"# {title}"
     return text
 
 
-def _outside_code(text: str, change: Callable[[str], str | None]) -> str:
-    """Apply `change` to every run of lines outside code; where it returns None, the run goes."""
+def _without_marks(text: str, counts: CleaningCounts) -> str:
     lines = text.split("\n")
-    parts: list[str | None] = []
+    kept: list[str] = []
     last = 0
-    for start, end, _ in verbatim_lines(text, lines, only_code=True):
+    code = [(start, end) for start, end, _ in verbatim_lines(text, lines, only_code=True)]
+    for start, end in [*code, (len(lines), len(lines))]:
         if start > last:
-            parts.append(change("\n".join(lines[last:start])))
-        parts.append("\n".join(lines[start:end]))
+            kept += _run_without_marks("\n".join(lines[last:start]), counts)
+        kept += lines[start:end]
         last = end
-    if last < len(lines):
-        parts.append(change("\n".join(lines[last:])))
-    return "\n".join(part for part in parts if part is not None)
+    return "\n".join(kept)
 
 
-def _without_marks(part: str, counts: CleaningCounts) -> str | None:
+def _run_without_marks(part: str, counts: CleaningCounts) -> list[str]:
+    """What is left of a run of lines outside code."""
     # Marks leave a character that no text holds, so that lines which held nothing else can be told from blank ones.
     hole = next((chr(code) for code in range(0xFDD0, 0xFDF0) if chr(code) not in part), None)
     if hole is None:
-        return part
-    lines = []
-    for line in _block_marks(_MARKS.sub(lambda match: _replacement(match, hole, counts), part).split("\n"), counts):
-        if hole not in line:
-            lines.append(line)
-        elif (rest := line.replace(hole, "")).strip():
-            lines.append(rest)
-    return "\n".join(lines) if lines else None
+        return [part]
+    lines = _MARKS.sub(lambda match: _replacement(match, hole, counts), part).split("\n")
+    rests = ((line, line.replace(hole, "")) for line in _block_marks(lines, counts))
+    return [rest for line, rest in rests if hole not in line or rest.strip()]
 
 
 def _block_marks(lines: list[str], counts: CleaningCounts) -> Iterator[str]:

@@ -76,6 +76,15 @@ def split_suffix(file: Path) -> tuple[str, bool]:
     return file.suffix.lower(), False
 
 
+def head_of(file: Path, size: int) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(size)
+    except OSError:
+        return b""
+
+
 def prose_in(file: InputFile, begin: bytes) -> tuple[Kind, registry.Format | None]:
     """Return the kind of document in a text file with these first bytes, and the format to convert it from."""
     suffix, auto = file.suffix, file.options.format == "auto"
@@ -118,13 +127,7 @@ class FileFilter:
         stem = file.stem if gzipped else file.name
         if stem.lower() in self.names:
             return True
-        if gzipped or not self.scripts:
-            return False
-        try:
-            with file.open("rb") as stream:
-                return stream.read(2) == b"#!"
-        except OSError:
-            return False
+        return self.scripts and not gzipped and head_of(file, 2) == b"#!"
 
     def __str__(self) -> str:
         return " ".join(sorted(self.suffixes))

@@ -5,7 +5,6 @@ its first line and the shape that the first record fixed, so that the splits tog
 Other large files can only be read from their start; the calling process does that, in batches.
 """
 
-import contextlib
 import io
 import os
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from nima_cli.engine.data.ingest.encoding import DecodedValue, stream_of
 from nima_cli.engine.data.ingest.readers import holds_lines, read_file, read_jsonl
 from nima_cli.engine.data.ingest.records.conversations import RecordNotes
 from nima_cli.engine.data.ingest.records.records import RecordReader, Shape
-from nima_cli.files import explain
+from nima_cli.files import explaining
 
 # Bytes of a split: small enough to share evenly, large enough that passing it on is cheap.
 SPLIT_BYTES = 2**20
@@ -44,8 +43,6 @@ class LineRange:
 
 @dataclass(frozen=True, slots=True)
 class InputSplit:
-    """A file, or some lines of it."""
-
     file: InputFile
     path: Path
     size: int  # bytes of text to expect
@@ -88,7 +85,7 @@ class DocumentBatch:
 
 def split_file(file: InputFile, path: Path) -> Iterator[InputSplit | DocumentBatch]:
     """Yield the splits of a file, or its documents where it cannot be split; raises ResourceError if refused."""
-    with _explaining(file):
+    with explaining(Path(file.name), "read"):
         status = path.stat()
         size = status.st_size * (_UNPACKED if file.gzipped else 1)
         whole = InputSplit(file, path.absolute(), size, (status.st_size, status.st_mtime_ns))
@@ -141,7 +138,7 @@ def _ranges(whole: InputSplit, stream: io.BufferedReader, shape: Shape) -> Itera
 
 def read_split(split: InputSplit) -> Iterator[DocumentBatch]:
     """Yield the documents of a split in at least one batch; raises ResourceError if the system refuses to read."""
-    with _explaining(split.file), split.path.open("rb") as stream:
+    with explaining(Path(split.file.name), "read"), split.path.open("rb") as stream:
         yield from read_stream(split.file, stream, split.lines)
         status = os.fstat(stream.fileno())
     last = split.lines is None or split.lines.end == split.stamp[0]
@@ -192,11 +189,3 @@ def _result(item: DecodedValue | Diagnostic, kind: Kind | None, records: RecordR
     if not item.value.strip():
         return Diagnostic(item.where, "is empty", "empty")
     return Document(kind, records.source, item.where, text=item.value)
-
-
-@contextlib.contextmanager
-def _explaining(file: InputFile) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:  # a path is only made when it is needed: there may be very many small files
-        raise explain(error, Path(file.name), "read") from error

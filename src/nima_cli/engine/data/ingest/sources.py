@@ -19,15 +19,13 @@ from nima_cli.engine.data.ingest.walk.file_finder import GLOB_CHARACTERS, FileFi
 from nima_cli.engine.data.ingest.walk.ignoring import WalkOptions
 from nima_cli.engine.data.ingest.walk.walking import SkippedPath
 from nima_cli.errors import DataError, ResourceError
-from nima_cli.files import explain, sha256_file
+from nima_cli.files import explaining, sha256_file
 
 STDIN = "-"
 
 
 @dataclass(slots=True)
 class Source:
-    """One source, opened by `open_sources`."""
-
     name: str
     config: SourceConfig
     index: int
@@ -170,7 +168,5 @@ def _identity(source: Source) -> Iterator[str]:
         source.stdin.seek(0)
         yield from ("stdin", hashlib.file_digest(source.stdin, "sha256").hexdigest())  # type: ignore[arg-type]
     for file in source.files:
-        try:
+        with explaining(Path(printable(str(file.path))), "read"):
             yield from (file.name, sha256_file(file.path))
-        except OSError as error:
-            raise explain(error, Path(printable(str(file.path))), "read") from error

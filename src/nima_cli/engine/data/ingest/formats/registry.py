@@ -17,8 +17,6 @@ HEAD = 4096
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format of documents that are converted."""
-
     name: str
     suffixes: frozenset[str]  # lower-case with the dot
     converter: str  # `module:function` in this package, loaded on first use

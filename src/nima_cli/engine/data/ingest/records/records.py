@@ -179,7 +179,6 @@ def _at(record: dict[str, Any], key: str) -> Any:
 
 
 def _exchange(shape: Shape, record: dict[str, Any]) -> tuple[Turn, Turn]:
-    """A question, followed by its context, and its answer."""
     asked, answered = shape.required
     question, answer = filled(record, asked), filled(record, answered)
     for key in shape.optional:

@@ -62,7 +62,6 @@ class FileFinder:
         return found
 
     def _take_named(self, file: Path, found: FoundFiles) -> None:
-        """Take a file that the user named, whatever its suffix."""
         kind = own_files.kind_of_file(file)
         if kind:
             hint = "name the documents themselves; for the text of this very file, give a copy of it in another folder"

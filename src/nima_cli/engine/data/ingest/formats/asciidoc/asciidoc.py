@@ -43,8 +43,6 @@ _COLUMNS = re.compile(r'cols="([^"]*)"|cols=([^",]*)')
 
 @dataclass(slots=True)
 class _Attributes:
-    """What stands over a block."""
-
     style: str = ""
     more: list[str] = field(default_factory=list)
     title: str = ""

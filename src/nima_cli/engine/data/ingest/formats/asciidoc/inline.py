@@ -51,8 +51,6 @@ _FORMS = {
 
 
 class Inline:
-    """Converts the text of paragraphs."""
-
     def __init__(self) -> None:
         self.attributes: dict[str, str] = {}  # the values of `{name}`
         self.titles: dict[str, str] = {}  # of sections and blocks, by their anchors

@@ -238,7 +238,6 @@ def _link(node: LexborNode, text: str) -> str:
 
 
 def _image(node: LexborNode) -> str:
-    """Write a picture that has words."""
     attributes = node.attributes
     words = _plain(" ".join((attributes.get("alt") or "").split()))
     source = (attributes.get("src") or "").strip()

@@ -23,8 +23,6 @@ class _Frame:
 
 
 class Page:
-    """A page that is being written."""
-
     def __init__(self) -> None:
         self.words: list[str] = []  # of the current paragraph; an empty one breaks the line
         self.code: list[str] | None = None  # the lines of the current code block
@@ -70,7 +68,6 @@ class Page:
         self.heading(1, f"{name}({section})" if name and section else name)
 
     def begin_code(self) -> None:
-        """Take the lines that follow as code."""
         if self.code is None:
             self.paragraph()
             self.code = []
@@ -81,7 +78,6 @@ class Page:
             self._add(fence(lines))
 
     def table(self, rows: list[list[str]]) -> None:
-        """Add a table whose first row is its head."""
         self.paragraph()
         self._add(table(rows))
 

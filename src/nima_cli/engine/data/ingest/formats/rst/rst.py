@@ -84,9 +84,7 @@ class _Rst(Converter):
         long_enough = len(under) >= min(len(lines[index]), 4) > 1
         if long_enough and self.titled and mark in _PUNCTUATION and under == mark * len(under):
             return self._title(lines[index], mark), index + 2
-        end = index + 1
-        while end < len(lines) and lines[end] and lines[end][0] != " ":
-            end += 1
+        end = run_end(lines, index + 1, lambda line: line[:1] not in ("", " "))
         text = "\n".join(lines[index:end])
         if text.endswith("::"):
             return self._literal(text, lines, end)
