@@ -64,7 +64,6 @@ class _Parser(MarkdownIt):
         return True
 
     def normalizeLink(self, url: str) -> str:
-        """Keep the target as it is written."""
         return url
 
 

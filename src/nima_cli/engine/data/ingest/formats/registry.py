@@ -62,8 +62,6 @@ def format_of(suffix: str, *, as_written: bool = False) -> Format | None:
 
 @dataclass(frozen=True, slots=True)
 class BinaryKind:
-    """What the first bytes of a file say that it is."""
-
     what: str  # with its article
     suffix: str = ""  # of the format that reads it
     readable: bool = False  # as text all the same

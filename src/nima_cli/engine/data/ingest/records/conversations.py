@@ -35,8 +35,6 @@ _ORDER = "a conversation is `system` (at most one, first), then `user` and `assi
 
 @dataclass(slots=True)
 class RecordNotes:
-    """What records held that is worth a note."""
-
     unused_keys: set[str] = field(default_factory=set)  # those of messages as `messages[].name`
     other_parts: Counter[str] = field(default_factory=Counter)  # parts of messages that are not text, by type
     fields: set[tuple[str, str]] = field(default_factory=set)  # of the mapping, as (our key, their key)

@@ -100,7 +100,6 @@ class JsonStream:
             self._more()
 
     def take(self, mark: str) -> bool:
-        """Move past `mark` if it comes next."""
         found = self.peek() == mark
         self._at += found
         return found

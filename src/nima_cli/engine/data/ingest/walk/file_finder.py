@@ -73,7 +73,6 @@ class FileFinder:
     def _find_below(
         self, root: Path, pattern: tuple[str, ...], wanted: FileFilter, options: WalkOptions, found: FoundFiles
     ) -> None:
-        """Take what a walk finds in a folder or a pattern matches below it."""
         walk = Walk(root, wanted, options)
         paths = walk.files(pattern) if os.path.isdir(root) else ()
         candidates = {path.relative_to(root).as_posix(): path for path in paths}

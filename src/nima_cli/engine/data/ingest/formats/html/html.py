@@ -230,9 +230,7 @@ def _cells(row: LexborNode, hanging: dict[int, int]) -> list[LexborNode | None]:
     cells: list[LexborNode | None] = []
     # None: what hangs behind the last cell.
     for cell in (*nodes.children(row), None):
-        if cell is not None and (
-            cell.tag not in ("td", "th") or not {"linenos", "gutter"}.isdisjoint(nodes.classes(cell))
-        ):
+        if cell is not None and (cell.tag not in ("td", "th") or {"linenos", "gutter"} & set(nodes.classes(cell))):
             continue
         while hanging.get(len(cells), 0) > 0:
             hanging[len(cells)] -= 1

@@ -173,7 +173,6 @@ def phrase(parent: LexborNode, depth: int = 0) -> str:
 
 
 def span(node: LexborNode, depth: int = 0) -> str:
-    """Write text, or an element among text."""
     tag = node.tag or ""
     if tag == "-text":
         return _plain(node.text_content or "")

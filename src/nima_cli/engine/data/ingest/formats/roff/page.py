@@ -59,7 +59,6 @@ class Page:
         frame.after_item = tight if lines else frame.after_item
 
     def heading(self, level: int, text: str) -> None:
-        """Add a heading, which closes all blocks."""
         self.close()
         if text.strip():
             self._add([f"{'#' * level} {text.strip()}"])
@@ -97,7 +96,6 @@ class Page:
         self.open("part", self._joined()[0] if named else "")
 
     def close_part(self) -> None:
-        """Close the innermost part and the item in it."""
         self.close_last("item")
         self.close_last("part")
 
@@ -110,7 +108,6 @@ class Page:
         return self._stack[0].body
 
     def close_last(self, kind: str) -> None:
-        """Close the innermost block if it is of this kind."""
         self.end_code()
         self.paragraph()
         if self._stack[-1].kind != kind:
@@ -184,7 +181,6 @@ class RoffText:
         return "".join(_marked(font, "".join(words)) for font, words in runs)
 
     def plain(self, text: str) -> str:
-        """Convert one line of code, without marks."""
         return "".join(words for _, words in self._runs(text))
 
     def fonts(self, words: list[str], fonts: str) -> str:
