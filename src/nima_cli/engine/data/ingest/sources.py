@@ -75,15 +75,9 @@ def open_sources(
 ) -> list[Source]:
     """Find the files of every source; each file is read once, for the first source that reaches it.
 
-    Args:
-        encoding: of files that are not UTF-8; None refuses them.
-        walking: how to walk folders; each source's own `exclude` comes on top.
-        include_code: take source code from folders too.
-        as_written: do not convert lightweight markup.
-
-    Raises:
-        DataError: paths that do not exist, match nothing, or are not regular files; all of them at once.
-        ResourceError: files or folders that may not be read; all of them at once.
+    `encoding` and `as_written` are those of `ReadOptions`; each source's own `exclude` comes on top of `walking`.
+    Raises a DataError for all paths that do not exist, match nothing, or are not regular files, else a ResourceError
+    for all files and folders that may not be read.
     """
     walking, finder = walking or WalkOptions(), FileFinder()
     opened: list[Source] = []

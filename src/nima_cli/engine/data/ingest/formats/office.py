@@ -1,4 +1,4 @@
-"""Turns PDF into text and DOCX into Markdown, with the extra `docs`."""
+"""Turns PDF into text and DOCX into Markdown, with the extra `docs`; whatever is wrong comes as an `UnusableError`."""
 
 import io
 import logging
@@ -21,10 +21,7 @@ _MAX_UNPACKED_BYTES = 256 * 2**20
 
 
 def pdf_to_text(stream: IO[bytes]) -> str:
-    """Extract the text of all pages from a seekable stream, without page numbers and running heads.
-
-    Raises UnusableError if the file is encrypted, damaged, or holds pictures alone, or `pypdf` is not installed.
-    """
+    """Extract the text of all pages from a seekable stream, without page numbers and running heads."""
     pypdf = library("pypdf", "PDF")
     # It logs every oddity that it repairs; what matters is raised.
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
@@ -67,10 +64,7 @@ def _key(line: str) -> str:
 
 
 def docx_to_markdown(data: bytes, encoding: str | None = None) -> str:
-    """Convert a Word document, whose encoding is its own, with headings, lists, tables, links and words for pictures.
-
-    Raises UnusableError if the file is encrypted, damaged, or not DOCX, or `mammoth` is not installed.
-    """
+    """Convert a Word document, whose encoding is its own, with headings, lists, tables, links, words for pictures."""
     mammoth = library("mammoth", "DOCX")
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         hint = "save it again as DOCX without a password"
