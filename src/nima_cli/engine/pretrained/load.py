@@ -39,8 +39,10 @@ class PretrainedFacts:
     """What can be said of a model without reading its weights.
 
     Attributes:
+        name: that of its folder or file.
         format: hf or gguf.
         layout: what transformers calls such models: llama, mistral, qwen2 or qwen3.
+        tokenizer_proto: all of the tokenizer, as a checkpoint holds it.
         stored_types: how many numbers the file keeps in each type, the most first.
         file_bytes: of the files of the weights.
         memory_bytes: what loading it takes.
@@ -48,10 +50,12 @@ class PretrainedFacts:
     """
 
     path: Path
+    name: str
     format: str
     layout: str
     shape: ModelShape
     tokenizer: TokenizerFacts
+    tokenizer_proto: bytes
     stored_types: Mapping[str, int]
     file_bytes: int
     memory_bytes: int
@@ -101,10 +105,12 @@ def inspect(path: Path) -> PretrainedFacts:
         sizes = {tensor.file.name: tensor.file.seek(0, 2) for tensor in model.tensors.values()}
         return PretrainedFacts(
             path=path,
+            name=_name(path),
             format=model.format,
             layout=model.layout,
             shape=model.shape,
             tokenizer=_tokenizer_facts(model),
+            tokenizer_proto=bundle(model.tokenizer_files),
             stored_types=dict(types.most_common()),
             file_bytes=sum(sizes.values()),
             memory_bytes=loading_memory(model.shape, model.tensors),
