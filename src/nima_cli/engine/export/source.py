@@ -11,7 +11,7 @@ import torch
 
 from nima_cli import __version__
 from nima_cli.engine.checkpoint.file import for_inference
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.pretrained.model_file import load_model
 from nima_cli.errors import CheckpointError, ResourceError
@@ -36,7 +36,7 @@ class Source:
     shape: ModelShape
     tensors: dict[str, torch.Tensor]
     dtype: str
-    tokenizer: Tokenizer
+    tokenizer: SentencePieceTokenizer
     header: Mapping[str, Any]
     licence: str
 
@@ -49,6 +49,8 @@ def read_source(checkpoint: Path, *, name: str, dtype: str, licence: str, matric
     """Load a checkpoint and cast its weights to `dtype`; with `matrices_only` the norms stay in float32."""
     loaded = load_model(checkpoint)
     model, tokenizer = for_inference(loaded, where=checkpoint)
+    if not isinstance(tokenizer, SentencePieceTokenizer):
+        raise CheckpointError(f"{checkpoint}: its tokenizer is of a pretrained model, which cannot be exported")
     tensors = {}
     for key, tensor in model.state_dict().items():
         cast = tensor.to(torch.float32 if matrices_only and tensor.ndim == 1 else DTYPES[dtype]).contiguous()

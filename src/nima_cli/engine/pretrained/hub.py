@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from nima_cli.engine.packages import needed
 from nima_cli.engine.pretrained.download import bytes_in, run_download
 from nima_cli.engine.pretrained.hf.config import read_config
 from nima_cli.engine.pretrained.strict import parse_json, read_member
@@ -99,11 +100,7 @@ def _fetch_files(
 
 
 def _client() -> Any:
-    try:
-        return import_module("huggingface_hub")
-    except ImportError as error:
-        problem = "the package `huggingface_hub` is needed for models of the hub"
-        raise ResourceError(problem, hint="pip install 'nima[pretrained]'") from error
+    return needed("huggingface_hub", extra="pretrained", what="models of the hub")
 
 
 def _cache(chosen: Path | None) -> Path:

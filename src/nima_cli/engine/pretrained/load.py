@@ -1,7 +1,6 @@
 """Reads models that others trained into checkpoints in memory."""
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 
 from nima_cli.engine.checkpoint.archive import shown
 from nima_cli.engine.checkpoint.file import Checkpoint
+from nima_cli.engine.data.tokenizer.hf_file import bundle
 from nima_cli.engine.machine_memory import free_memory
 from nima_cli.engine.model.layout import rope_layout
 from nima_cli.engine.model.shape import ModelShape
@@ -159,9 +159,3 @@ def _has_template(files: Mapping[str, str]) -> bool:
         return True
     config: Any = parse_json(files.get("tokenizer_config.json", "{}").encode(), "tokenizer_config.json")
     return isinstance(config, dict) and bool(config.get("chat_template"))
-
-
-def bundle(files: Mapping[str, str]) -> bytes:
-    """A tokenizer's files as one: canonical JSON."""
-    content = {"nima_tokenizer": "hf", "files": dict(files)}
-    return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
