@@ -97,26 +97,33 @@ def load_to_write(options: Mapping[str, Any], seeds: range) -> "tuple[LoadedMode
     return loaded, sampling
 
 
-def load_model(named: str, *, device: str, dtype: str, batched: bool = False, quiet: bool = False) -> LoadedModel:
-    """Find and load a model and say what the user should know about that; `batched` is for many tokens at once."""
+def load_model(
+    named: str,
+    *,
+    device: str,
+    dtype: str,
+    batched: bool = False,
+    quiet: bool = False,
+    checkpoint: "Checkpoint | None" = None,
+) -> LoadedModel:
+    """Load a model, or take the loaded one, and say what the user should know; `batched`: many tokens at once."""
     require_choice("--device", device, ("auto", "cpu", "cuda", "mps"))
     require_choice("--dtype", dtype, ("auto", "float32", "bfloat16", "int8"))
     ref = find_model(named, quiet=quiet)
     from nima_cli.engine.checkpoint.file import for_inference
     from nima_cli.engine.device import pick_inference_device
     from nima_cli.engine.kernels.convert import quantize_
-    from nima_cli.engine.pretrained import model_file
+    from nima_cli.engine.pretrained.model_file import model_path, read_model
     from nima_cli.ui.console import say
 
     place = pick_inference_device(device, "auto" if dtype == "int8" else dtype, batched=batched)
     for note in () if quiet else place.notes:
         say(note.message, note.level)
-    checkpoint = model_file.load_model(ref.path, name=ref.name)
-    model, tokenizer = for_inference(checkpoint, where=ref.path, compute_dtype=place.dtype)
+    path = model_path(ref.path)
+    checkpoint = checkpoint or read_model(path, name=ref.name)
+    model, tokenizer = for_inference(checkpoint, where=path, compute_dtype=place.dtype)
     rows = quantize_(model) if dtype == "int8" else {}
-    return LoadedModel(
-        model_file.model_path(ref.path), model.to(place.device, place.dtype), tokenizer, checkpoint, rows, quiet
-    )
+    return LoadedModel(path, model.to(place.device, place.dtype), tokenizer, checkpoint, rows, quiet)
 
 
 def require_text(where: str, text: str) -> None:

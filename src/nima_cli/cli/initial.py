@@ -17,18 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InitialModel:
-    """What a new run starts from.
+    """What a new run starts from, without its weights, which are read when it begins.
 
     Attributes:
         header: the settings of its own run, if nima has trained it; else the name that it is known by.
-        checkpoint: all of it, where it has been read; the weights of others' models are read when the run begins.
     """
 
     ref: ModelRef
     shape: "ModelShape"
     tokenizer_proto: bytes
     header: dict[str, Any]
-    checkpoint: "Checkpoint | None"
 
     @property
     def pretrained(self) -> str | None:
@@ -48,15 +46,16 @@ class InitialModel:
 
 
 def read_initial(ref: ModelRef) -> InitialModel:
-    """Read as much of a model as it takes to plan a run that starts from it."""
+    """Read all of a model but its weights."""
+    from nima_cli.engine.checkpoint.file import load
+    from nima_cli.engine.checkpoint.files import find
     from nima_cli.engine.pretrained.load import inspect, is_pretrained
-    from nima_cli.engine.pretrained.model_file import load_model
 
     if is_pretrained(ref.path):
         found = inspect(ref.path)
-        return InitialModel(ref, found.shape, found.tokenizer_proto, {"pretrained": ref.name or found.name}, None)
-    checkpoint = load_model(ref.path)
-    return InitialModel(ref, checkpoint.shape, checkpoint.tokenizer_proto, checkpoint.header, checkpoint)
+        return InitialModel(ref, found.shape, found.tokenizer_proto, {"pretrained": ref.name or found.name})
+    checkpoint = load(find(ref.path), tensors=False)
+    return InitialModel(ref, checkpoint.shape, checkpoint.tokenizer_proto, checkpoint.header)
 
 
 def foundation(initial: InitialModel) -> dict[str, Any]:
@@ -85,15 +84,15 @@ def restore_tokenizer(config: "Config", checkpoint: "Checkpoint") -> None:
 
 def tokenizer_path(named: str, *, quiet: bool) -> str:
     """A path for `data.tokenizer_from`: a tokenizer or dataset that `named` is, or a copy of that of a model."""
-    from nima_cli.engine.checkpoint.files import checkpoint_files
+    from nima_cli.engine.checkpoint.file import load
+    from nima_cli.engine.checkpoint.files import checkpoint_files, find
     from nima_cli.engine.pretrained.load import inspect, is_pretrained
-    from nima_cli.engine.pretrained.model_file import load_model
 
     ref = find_model(named, quiet=quiet)
     if is_pretrained(ref.path):
         return str(_kept(inspect(ref.path).tokenizer_proto))
     if checkpoint_files(ref.path) if ref.path.is_dir() else ref.path.suffix == ".pt":
-        return str(_kept(load_model(ref.path).tokenizer_proto))
+        return str(_kept(load(find(ref.path), tensors=False).tokenizer_proto))
     return str(ref.path)
 
 

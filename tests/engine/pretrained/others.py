@@ -1,7 +1,7 @@
 """Small random models as others make them: by transformers in folders, by the `gguf` package in files."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nima_cli.engine.pretrained.load import load_pretrained
-from nima_cli.errors import CheckpointError
+from nima_cli.errors import CheckpointError, NimaError
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -120,28 +120,34 @@ def model_fields(model: Any) -> dict[str, Any]:
     }
 
 
-def model_tensors(model: Any) -> dict[str, torch.Tensor]:
-    """The tensors of a model of transformers by GGUF's names and in its order of rows."""
+def gguf_order(model: Any) -> Iterator[tuple[str, str, torch.Tensor]]:
+    """For each tensor of a model of transformers: its name, GGUF's name, and its rows in GGUF's order."""
     gguf = pytest.importorskip("gguf")
     config = model.config
     arch = "llama" if config.model_type == "mistral" else config.model_type
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[arch.upper()], config.num_hidden_layers)
-    tensors = {}
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
+        rows = torch.arange(len(tensor))
         if arch == "llama" and ("q_proj" in name or "k_proj" in name):
-            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
-            tensor = neighbours_together(tensor, heads)
-        tensors[names.get_name(name, try_suffixes=(".weight", ".bias"))] = tensor.detach()
-    return tensors
+            rows = neighbours_together(
+                rows, config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
+            )
+        yield name, names.get_name(name, try_suffixes=(".weight", ".bias")), rows
 
 
-def neighbours_together(tensor: torch.Tensor, heads: int) -> torch.Tensor:
+def neighbours_together(rows: torch.Tensor, heads: int) -> torch.Tensor:
     """Rows i and i + D/2 of each head next to each other, as GGUF has them for Llama."""
-    half = len(tensor) // heads // 2
-    rows = [head * 2 * half + i + second * half for head in range(heads) for i in range(half) for second in (0, 1)]
-    return tensor[rows]
+    half = len(rows) // heads // 2
+    order = [head * 2 * half + i + second * half for head in range(heads) for i in range(half) for second in (0, 1)]
+    return rows[order]
+
+
+def model_tensors(model: Any) -> dict[str, torch.Tensor]:
+    """The tensors of a model of transformers by GGUF's names and in its order of rows."""
+    tensors = model.state_dict()
+    return {theirs: tensors[name][rows] for name, theirs, rows in gguf_order(model)}
 
 
 def write_gguf(
@@ -167,10 +173,10 @@ def write_gguf(
     return path
 
 
-def save_gguf(model: Any, path: Path, *, matrices: str = "F32", **fields: Any) -> Path:
-    """A GGUF file of a model of transformers; `fields` are more metadata, with `__` for a full stop."""
-    more = {key.replace("__", "."): value for key, value in fields.items()}
-    return write_gguf(path, model_fields(model) | tokenizer_fields() | more, model_tensors(model), matrices=matrices)
+def save_gguf(model: Any, path: Path, *, matrices: str = "F32", more: Mapping[str, Any] | None = None) -> Path:
+    """A GGUF file of a model of transformers, with more metadata."""
+    fields = {**model_fields(model), **tokenizer_fields(), **(more or {})}
+    return write_gguf(path, fields, model_tensors(model), matrices=matrices)
 
 
 def refusal(path: Path) -> str:
@@ -183,3 +189,14 @@ def refusal(path: Path) -> str:
     assert len(error.message.splitlines()) == 1
     assert len(error.message) < len(str(path)) + 400
     return error.message.removeprefix(str(path)).removeprefix("/")
+
+
+def ends_in_one_line(path: Path) -> bool:
+    """Whether a model is refused; anything but a refusal in one line fails."""
+    refused = None
+    try:
+        load_pretrained(path)
+    except NimaError as error:
+        refused = error
+    assert refused is None or (refused.exit_code in (3, 4) and len(refused.message.splitlines()) == 1)
+    return refused is not None

@@ -50,17 +50,16 @@ class TrainOptions:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A session, and the checkpoints that were loaded to decide on it."""
+    """A session, and the checkpoint to go on from, which was loaded to find it."""
 
     session: "Session"
     resume: "Checkpoint | None"
-    init_from: "Checkpoint | None"
 
     def open(self, world_size: int = 1) -> "OpenSession":
         """Open it for so many processes; see `open_session`."""
         from nima_cli.engine.training.session import open_session
 
-        return open_session(self.session, world_size=world_size, resume=self.resume, init_from=self.init_from)
+        return open_session(self.session, world_size=world_size, resume=self.resume)
 
 
 def start_training(options: TrainOptions) -> Start:
@@ -77,13 +76,13 @@ def start_training(options: TrainOptions) -> Start:
     if data is None:
         prepare_data(settings, initial, quiet=options.quiet)
         data = data_dir(settings.data)
-    start_from = initial.ref.path if initial is not None else None
-    session = Session(settings, data, run_dir, path, start_from, options.allow_data_change, compiled())
-    return Start(session, resume, initial.checkpoint if initial is not None else None)
+    init_from = initial.ref.path if initial is not None else None
+    session = Session(settings, data, run_dir, path, init_from, options.allow_data_change, compiled())
+    return Start(session, resume)
 
 
-def find_resume(options: TrainOptions) -> "tuple[Path | None, Checkpoint | None]":
-    """Find and load the checkpoint to go on from; nothing for a new run."""
+def find_resume(options: TrainOptions, *, tensors: bool = True) -> "tuple[Path | None, Checkpoint | None]":
+    """Find and load the checkpoint to go on from; nothing for a new run. See `load` for `tensors`."""
     if options.resume is None:
         return None, None
     from nima_cli.engine.checkpoint import file as checkpoints
@@ -91,14 +90,14 @@ def find_resume(options: TrainOptions) -> "tuple[Path | None, Checkpoint | None]
 
     auto, named = options.resume == "auto", Path(options.resume)
     if not auto and not named.is_dir():
-        return named, checkpoints.load(named)
+        return named, checkpoints.load(named, tensors=tensors)
     run_dir = rundir.find_run_dir(options.output_dir, options.name) if auto else named
     if run_dir is None or (auto and not rundir.holds_checkpoint(run_dir)):
         if options.output_dir is None and options.name is None:
             raise InputError("--resume auto: there is no run under `experiments/`", hint="start one without --resume")
         say("nothing to resume yet: starting a new run")
         return None, None
-    path, checkpoint, problems = checkpoints.newest_valid(run_dir)
+    path, checkpoint, problems = checkpoints.newest_valid(run_dir, tensors=tensors)
     for problem in problems:
         say(f"{problem}; going on from {path.name}", "warning")
     return path, checkpoint

@@ -13,7 +13,7 @@ from nima_cli import __version__
 from nima_cli.engine.checkpoint.file import for_inference
 from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.model.shape import ModelShape
-from nima_cli.engine.pretrained.model_file import load_model
+from nima_cli.engine.pretrained.model_file import read_model
 from nima_cli.errors import CheckpointError, ResourceError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -47,7 +47,7 @@ class Source:
 
 def read_source(checkpoint: Path, *, name: str, dtype: str, licence: str, matrices_only: bool) -> Source:
     """Load a checkpoint and cast its weights to `dtype`; with `matrices_only` the norms stay in float32."""
-    loaded = load_model(checkpoint)
+    loaded = read_model(checkpoint)
     model, tokenizer = for_inference(loaded, where=checkpoint)
     if not isinstance(tokenizer, SentencePieceTokenizer):
         raise CheckpointError(f"{checkpoint}: its tokenizer is of a pretrained model, which cannot be exported")

@@ -18,7 +18,7 @@ def model_path(path: Path) -> Path:
     return path if is_pretrained(path) else find(path)
 
 
-def load_model(path: Path, *, name: str | None = None) -> Checkpoint:
+def read_model(path: Path, *, name: str | None = None) -> Checkpoint:
     """Read a model whole; `name` is for one that others trained, by default that of its file or folder.
 
     Raises:

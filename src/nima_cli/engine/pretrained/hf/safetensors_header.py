@@ -49,7 +49,7 @@ def _tensor(file: IO[bytes], name: str, entry: Any, data: int) -> StoredTensor:
         numbers = (*shape, start, end)
     except (TypeError, KeyError, ValueError) as error:
         raise damaged(file.name, f"`{shown(name)}` has no type, shape or place") from error
-    if dtype not in _ITEM_BYTES:
+    if not isinstance(dtype, str) or dtype not in _ITEM_BYTES:
         raise CheckpointError(
             f"{file.name}: `{shown(name)}` is of the type {shown(dtype)}, nima reads {', '.join(_ITEM_BYTES)}",
             hint="take the model as it was before it was quantised",
