@@ -1,7 +1,6 @@
 """nima's decoder: so many greedy tokens after a prompt, one stream."""
 
 import argparse
-from pathlib import Path
 
 from turns import Turns
 
@@ -13,7 +12,7 @@ from nima_cli.engine.inference.sampling import SamplingParams
 def main() -> None:
     """Decode until there are no more turns."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--torch", action="store_true", help="without the compiled program")
     parser.add_argument("--tokens", type=int, required=True)

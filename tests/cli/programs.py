@@ -94,12 +94,17 @@ def in_this_process(
 
 
 def start(
-    args: tuple[str | Path, ...], home: Path, *, cwd: Path | None = None, stdout: int = subprocess.PIPE
+    args: tuple[str | Path, ...],
+    home: Path,
+    *,
+    cwd: Path | None = None,
+    stdout: int = subprocess.PIPE,
+    env: Mapping[str, str] | None = None,
 ) -> "subprocess.Popen[bytes]":
     """A process of the program whose stderr is a pipe."""
     return subprocess.Popen(
         [sys.executable, "-m", "nima_cli", *map(str, args)],
-        env=environment(home),
+        env=environment(home, env),
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=stdout,

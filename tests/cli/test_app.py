@@ -11,7 +11,10 @@ from nima_cli.config.load import load_config
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import Nima, refused, start
 
-COMMANDS = ("data prepare", "data inspect", "train", "eval", "chat", "generate", "plot", "export")
+COMMANDS = (
+    "data prepare", "data inspect", "models list", "models get", "models show", "train", "eval", "chat", "generate",
+    "plot", "export",
+)  # fmt: skip
 
 
 def test_version(nima: Nima) -> None:
@@ -35,8 +38,9 @@ def test_commands_are_listed_in_the_order_of_the_work(nima: Nima) -> None:
         _, _, commands = nima(*words, "--help").stdout.partition("Commands:\n")
         return [line.split()[0] for line in commands.splitlines()]
 
-    assert listed() == ["data", "train", "eval", "chat", "generate", "plot", "export"]
+    assert listed() == ["data", "models", "train", "eval", "chat", "generate", "plot", "export"]
     assert listed("data") == ["prepare", "inspect"]
+    assert listed("models") == ["list", "get", "show"]
 
 
 @pytest.mark.parametrize("command", ["", "data", *COMMANDS])

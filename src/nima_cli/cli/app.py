@@ -9,14 +9,14 @@ import typer
 from typer.core import TyperGroup
 
 from nima_cli import __version__
-from nima_cli.cli.commands import chat, data, evaluate, export, generate, plot, train
+from nima_cli.cli.commands import chat, data, evaluate, export, generate, models, plot, train
 from nima_cli.cli.error_handler import error_handler
 from nima_cli.cli.flag_names import Command
 
 # Options that take many values.
 _VARIADIC = frozenset({"--text-files", "--json-files", "--jsonl-files", "--exclude", "--prompt", "--metric"})
 # In the order of the work.
-_COMMANDS = ("data", "train", "eval", "chat", "generate", "plot", "export")
+_COMMANDS = ("data", "models", "train", "eval", "chat", "generate", "plot", "export")
 
 
 class _InOrder(TyperGroup):
@@ -38,6 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
 app.command(cls=Command, epilog=train.EXAMPLES)(train.train)
 app.command("eval", cls=Command, epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(cls=Command, epilog=chat.EXAMPLES)(chat.chat)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nima_cli.cli.compiled import compile_meanwhile, compiled
 from nima_cli.cli.options import require_choice
+from nima_cli.cli.references import find_model
 from nima_cli.config.data_help import SAMPLING_HELP
 from nima_cli.errors import InputError
 
@@ -58,11 +59,11 @@ class LoadedModel:
         return TextGenerator(self.model, self.tokenizer, self.backend())
 
 
-def chosen_checkpoint(argument: Path | None, option: Path | None, *, quiet: bool) -> Path:
-    """The checkpoint that the command line names, or the newest run."""
+def chosen_model(argument: str | None, option: str | None, *, quiet: bool) -> str:
+    """What the command line names, or the newest run; `load_model` finds it."""
     if argument is not None and option is not None:
         raise InputError(f"the checkpoint is named twice: {argument} and {option}", hint="name it once")
-    return argument or option or newest_run("--checkpoint PATH", "checkpoint", quiet=quiet)
+    return argument or option or str(newest_run("--checkpoint MODEL", "checkpoint", quiet=quiet))
 
 
 def newest_run(option: str, what: str, *, quiet: bool) -> Path:
@@ -79,7 +80,7 @@ def newest_run(option: str, what: str, *, quiet: bool) -> Path:
 def load_to_write(options: Mapping[str, Any], seeds: range) -> "tuple[LoadedModel, SamplingParams]":
     """The model that the options of a command name, and how they say to choose tokens."""
     quiet = options["quiet"]
-    path = chosen_checkpoint(options["path"], options["checkpoint"], quiet=quiet)
+    named = chosen_model(options["path"], options["checkpoint"], quiet=quiet)
     from nima_cli.engine.kernels.build import DECODER
 
     compile_meanwhile(DECODER, options["device"])  # before torch is imported and a model is read
@@ -89,7 +90,7 @@ def load_to_write(options: Mapping[str, Any], seeds: range) -> "tuple[LoadedMode
     sampling = SamplingParams(**{name: options[name] for name in SAMPLING_HELP if options[name] is not None})
     check_seed(seeds[0])
     check_seed(seeds[-1])
-    loaded = load_model(path, device=options["device"], dtype=options["dtype"], quiet=quiet)
+    loaded = load_model(named, device=options["device"], dtype=options["dtype"], quiet=quiet)
     tokens = loaded.tokenizer.vocab_size
     if sampling.top_k > tokens and not quiet:
         say(f"`--top-k` {sampling.top_k} is more than the {tokens} tokens there are: all of them are kept", "warning")
@@ -97,7 +98,7 @@ def load_to_write(options: Mapping[str, Any], seeds: range) -> "tuple[LoadedMode
 
 
 def load_model(
-    path: Path,
+    named: str,
     *,
     device: str,
     dtype: str,
@@ -105,24 +106,24 @@ def load_model(
     quiet: bool = False,
     checkpoint: "Checkpoint | None" = None,
 ) -> LoadedModel:
-    """Load a checkpoint, or take the loaded one, and say what the user should know; `batched`: many tokens at once."""
+    """Load a model, or take the loaded one, and say what the user should know; `batched`: many tokens at once."""
     require_choice("--device", device, ("auto", "cpu", "cuda", "mps"))
     require_choice("--dtype", dtype, ("auto", "float32", "bfloat16", "int8"))
-    from nima_cli.engine.checkpoint import file as checkpoints
-    from nima_cli.engine.checkpoint.files import find
+    ref = find_model(named, quiet=quiet)
+    from nima_cli.engine.checkpoint.file import for_inference
     from nima_cli.engine.device import pick_inference_device
     from nima_cli.engine.kernels.convert import quantize_
+    from nima_cli.engine.pretrained.model_file import model_path, read_model
     from nima_cli.ui.console import say
 
     place = pick_inference_device(device, "auto" if dtype == "int8" else dtype, batched=batched)
     for note in () if quiet else place.notes:
         say(note.message, note.level)
-    file = find(path)
-    model, tokenizer, checkpoint = checkpoints.load_for_inference(
-        file, compute_dtype=place.dtype, checkpoint=checkpoint
-    )
+    path = model_path(ref.path)
+    checkpoint = checkpoint or read_model(path, name=ref.name)
+    model, tokenizer = for_inference(checkpoint, where=path, compute_dtype=place.dtype)
     rows = quantize_(model) if dtype == "int8" else {}
-    return LoadedModel(file, model.to(place.device, place.dtype), tokenizer, checkpoint, rows, quiet)
+    return LoadedModel(path, model.to(place.device, place.dtype), tokenizer, checkpoint, rows, quiet)
 
 
 def require_text(where: str, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nima_cli.cli.references import WAYS, complete_model, model_text
 from nima_cli.config.data_help import SAMPLING_HELP
 from nima_cli.config.synonyms import nearest
 from nima_cli.errors import InputError
@@ -42,14 +43,18 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went w
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more: where each setting comes from.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
 # Hidden, because Typer would show its type; the help of the option explains it.
-CheckpointArgument = Annotated[Path | None, typer.Argument(metavar="CHECKPOINT", parser=path_of, hidden=True)]
-CheckpointPath = Annotated[
-    Path | None,
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="MODEL", parser=model_text, autocompletion=complete_model, hidden=True),
+]
+ModelOption = Annotated[
+    str | None,
     typer.Option(
-        help="A checkpoint file, or a run directory (then its best); the flag itself may be left out. By default the "
-        "newest run.",
-        metavar="PATH",
-        parser=path_of,
+        "--checkpoint",
+        help=f"{WAYS[0].upper()}{WAYS[1:]}; the flag itself may be left out. By default the newest run.",
+        metavar="MODEL",
+        parser=model_text,
+        autocompletion=complete_model,
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="NAME")]

@@ -1,6 +1,8 @@
 """Turns signals into flags that the training loop polls: stop, or save and go on."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 EXIT_CODES = {"INT": 130, "TERM": 143, "HUP": 143}
@@ -37,6 +39,24 @@ def install_save() -> None:
 
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, remember)
+
+
+@contextmanager
+def unwinding() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: through everything that cleans up."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(EXIT_CODES[signal.Signals(number).name.removeprefix("SIG")])
+
+    numbers = [getattr(signal, f"SIG{name}") for name in EXIT_CODES if name != "INT" and hasattr(signal, f"SIG{name}")]
+    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def requested() -> str | None:

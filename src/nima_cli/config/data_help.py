@@ -10,7 +10,7 @@ DATA_HELP: dict[str, str] = {
     "respect_gitignore": "Leave out of folders what git ignores. [default: True]",
     "tokenizer": "Kind of SentencePiece tokenizer to train. [default: bpe]",
     "vocab_size": "Tokens in the vocabulary; by default chosen from the size of the corpus.",
-    "tokenizer_from": "Reuse this tokenizer (a `.model` file or a prepared dataset; on the command line also that of a checkpoint or run) instead of training one.",
+    "tokenizer_from": "Reuse this tokenizer (a `.model` file or a prepared dataset; on the command line also that of any model, named as for `nima train --init-from`) instead of training one.",
     "max_length": "Tokens in a sample; longer documents are split, not cut. [default: 512]",
     "min_length": "Characters; shorter documents are dropped and counted. [default: 32]",
     "train_ratio": "Share of the documents to train on. [default: 0.8]",

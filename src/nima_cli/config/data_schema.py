@@ -95,8 +95,8 @@ class DataConfig(Section):
         "Tokens in the vocabulary; by default chosen from the size of the corpus.", ge=300, le=65536
     )
     tokenizer_from: Name | None = optional(
-        "Reuse this tokenizer (a `.model` file or a prepared dataset; on the command line also that of a "
-        "checkpoint or run) instead of training one.",
+        "Reuse this tokenizer (a `.model` file or a prepared dataset; on the command line also that of any model, "
+        "named as for `nima train --init-from`) instead of training one.",
     )
     max_length: Int = setting(512, "Tokens in a sample; longer documents are split, not cut.", ge=16, le=131072)
     min_length: Int = setting(32, "Characters; shorter documents are dropped and counted.", ge=1)

@@ -2,7 +2,15 @@
 
 import time
 
-from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.progress import Progress as Bars
 
 from nima_cli.events import Event, EventHandler, InputsCounted, Note, Progress
@@ -44,6 +52,30 @@ class PhaseView:
     def close(self) -> None:
         if self._status is not None:
             self._status.stop()
+
+
+class DownloadView:
+    """Shows notes and, on a terminal, a bar of what has come."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        columns = (BarColumn(bar_width=30), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True))
+        self._bars = Bars(TextColumn("{task.description}"), *columns, console=err(), transient=True)
+        self._task: TaskID | None = None
+        if err().is_terminal and not quiet:
+            self._task = self._bars.add_task("")
+            self._bars.start()
+
+    def __call__(self, event: Event, /) -> None:
+        if isinstance(event, Note) and not (self._quiet and event.level == "info"):
+            say(event.message, event.level)
+        elif isinstance(event, Progress) and self._task is not None:
+            total = event.total or None
+            self._bars.update(self._task, description=event.phase, completed=event.done, total=total)
+
+    def close(self) -> None:
+        if self._task is not None:  # else Rich would print an empty line
+            self._bars.stop()
 
 
 def prepare_view(*, quiet: bool) -> EventHandler:

@@ -20,8 +20,8 @@ EXAMPLES = options.examples(
 
 def chat(
     context: typer.Context,
-    path: options.CheckpointArgument = None,
-    checkpoint: options.CheckpointPath = None,
+    path: options.ModelArgument = None,
+    checkpoint: options.ModelOption = None,
     system: str = option("", "TEXT", "A text that stays in front of every turn."),
     once: str | None = option(None, "TEXT", "Answer this one message and exit."),
     max_new_tokens: options.MaxNewTokens = 256,

@@ -10,6 +10,7 @@ import typer
 from nima_cli.cli.commands.data_flags import fields, in_field_flags, named_sources, ray_cluster
 from nima_cli.cli.flag_names import Command, notes_in_flags
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, option, path_of, path_option, switch
+from nima_cli.cli.references import complete_model, model_text
 from nima_cli.config.data_help import DATA_HELP
 from nima_cli.errors import DataError, InputError
 
@@ -25,9 +26,9 @@ app = typer.Typer(
 )
 
 
-def _setting(key: str, metavar: str, *flags: str) -> Any:
+def _setting(key: str, metavar: str, *flags: str, **more: Any) -> Any:
     """An option for one key of `data`, by default of the same name; its help and default are those of the schema."""
-    return option(None, metavar, DATA_HELP[key], *flags)
+    return option(None, metavar, DATA_HELP[key], *flags, **more)
 
 
 def _files(what: str) -> Any:
@@ -40,9 +41,10 @@ _PREPARE_EXAMPLES = examples(
     "nima data prepare --output-dir data/faq --jsonl-files faq.jsonl --field question=Q --field answer=A",
     "nima data prepare --output-dir data/mix --source docs,weight=2.0 --source builtin:python-docs",
     "nima data prepare --output-dir data/site --text-files . --exclude drafts/ '*.generated.md'",
+    "nima data prepare --output-dir data/docs-smollm2 --text-files docs --tokenizer-from smollm2-135m",
     "nima data prepare -c configs/technical.yaml --overwrite",
     note="docs and docs/k8s are folders of yours, qa.json a list of questions and answers; builtin:python-docs is what "
-    "came with your Python.",
+    "came with your Python, smollm2-135m a model of `nima models list`.",
 )
 
 
@@ -77,7 +79,7 @@ def prepare(
     respect_gitignore: str | None = _setting("respect_gitignore", "true|false"),
     tokenizer: str | None = _setting("tokenizer", "bpe|unigram|char"),
     vocab_size: str | None = _setting("vocab_size", "N"),
-    tokenizer_from: str | None = _setting("tokenizer_from", "PATH"),
+    tokenizer_from: str | None = _setting("tokenizer_from", "MODEL", parser=model_text, autocompletion=complete_model),
     max_length: str | None = _setting("max_length", "N"),
     min_length: str | None = _setting("min_length", "N"),
     train_ratio: str | None = _setting("train_ratio", "X"),
@@ -118,6 +120,10 @@ def prepare(
     sources = named_sources(text_files or [], json_files or [], jsonl_files or [], record_format, source or [])
     given = {key: value for key, value in context.params.items() if key in DATA_HELP}
     given |= {"sources": sources or None, "exclude": exclude or None, "fields": fields(field or [])}
+    if tokenizer_from is not None:
+        from nima_cli.cli.initial import tokenizer_path
+
+        given["tokenizer_from"] = tokenizer_path(tokenizer_from, quiet=quiet)
     data = _data_config(config, given, verbose=verbose)
     folder = output_dir or (Path(data.dir) if data.dir else None)
     if folder is None:
@@ -138,10 +144,6 @@ def _data_config(path: Path | None, given: dict[str, Any], *, verbose: bool) -> 
     """The settings of `data`: those of the file with the `given` ones over them."""
     from nima_cli.config.load import load_config
 
-    if given["tokenizer_from"] is not None:
-        from nima_cli.cli.initial import tokenizer_path
-
-        given["tokenizer_from"] = tokenizer_path(Path(given["tokenizer_from"]))
     resolved = load_config(path, overrides={f"data.{key}": value for key, value in given.items()})
     if verbose:
         from nima_cli.ui.console import say

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nima_cli.cli import options
 from nima_cli.cli.options import option, path_option, require_choice, switch
+from nima_cli.cli.prepare_again import prepare_again
 from nima_cli.errors import CheckpointError, DataError, InputError, ResourceError
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ EXAMPLES = options.examples(
 
 
 def evaluate(
-    path: options.CheckpointArgument = None,
-    checkpoint: options.CheckpointPath = None,
+    path: options.ModelArgument = None,
+    checkpoint: options.ModelOption = None,
     data: Path | None = path_option(None, "DIR", "A prepared dataset; by default the one it was trained on."),
     split: str = option("test", "NAME", "test, val or train."),
     by: str = option("", "NAMES", "Break the figures down: source, kind, or source,kind."),
@@ -40,7 +41,7 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Measure a checkpoint on a split: every token once, exactly."""
-    from nima_cli.cli.inference import chosen_checkpoint, load_model
+    from nima_cli.cli.inference import chosen_model, load_model
 
     dimensions = tuple(dict.fromkeys(name.strip() for name in by.split(","))) if by else ()
     for name in dimensions:
@@ -48,15 +49,15 @@ def evaluate(
     wanted = {"by": dimensions, "baselines": baselines, "samples": samples, "questions": questions, "seed": seed}
     if report is not None:
         _refuse_report(report)
-    where = chosen_checkpoint(path, checkpoint, quiet=quiet)
+    named = chosen_model(path, checkpoint, quiet=quiet)
     require_choice("--split", split, ("test", "val", "train"))
-    loaded = load_model(where, device=device, dtype=dtype, batched=True, quiet=quiet)
-    evaluate_model(loaded, where, data=data, split=split, json=json, report=report, **wanted)
+    loaded = load_model(named, device=device, dtype=dtype, batched=True, quiet=quiet)
+    evaluate_model(loaded, named, data=data, split=split, json=json, report=report, **wanted)
 
 
 def evaluate_model(
     loaded: "LoadedModel",
-    path: Path,
+    named: str,
     *,
     data: Path | None,
     split: str,
@@ -64,7 +65,7 @@ def evaluate_model(
     report: Path | None = None,
     **wanted: Any,
 ) -> None:
-    """Print the figures of a model, whose run or file is `path`, over one split; `wanted` goes to `evaluate_split`."""
+    """Print the figures of a model, which was named so, over one split; `wanted` goes to `evaluate_split`."""
     from nima_cli.cli.commands.eval_result import result_fields
     from nima_cli.cli.event_handlers import print_json, run
     from nima_cli.engine.data.store.dataset import open_dataset
@@ -76,9 +77,10 @@ def evaluate_model(
     header = loaded.checkpoint.header
     dataset = open_dataset(data if data is not None else _dataset_of(loaded))
     if dataset.tokenizer.sha256 != loaded.tokenizer.sha256:
+        again = prepare_again(dataset.folder, dataset.metadata, named)
         raise DataError(
-            f"{dataset.folder}: its tokenizer is not the one that {loaded.path} was trained with",
-            hint="give the dataset it was trained on, or prepare this one with --tokenizer-from",
+            f"{dataset.folder}: its tokenizer is not the one that {named} was trained with",
+            hint=f"give the dataset it was trained on, or prepare this one again: {again}",
         )
     backend = loaded.backend() if wanted.get("samples") or wanted.get("questions") else None
     length = loaded.checkpoint.sequence_length
@@ -103,23 +105,23 @@ def evaluate_model(
         return
     out().print(eval_view(result))
     if not loaded.quiet:
-        say(_what_next(result, path, config=header.get("config", {})), "hint")
+        say(_what_next(result, named, config=header.get("config", {})), "hint")
 
 
-def _what_next(result: dict[str, Any], path: Path, *, config: dict[str, Any]) -> str:
+def _what_next(result: dict[str, Any], named: str, *, config: dict[str, Any]) -> str:
     from nima_cli.ui.console import command
 
-    talk = f"talk to it with {command('nima', 'chat', path)}"
+    talk = f"talk to it with {command('nima', 'chat', named)}"
     if "behind" not in result:
-        compare = command("nima", "eval", "--checkpoint", path, "--baselines")
+        compare = command("nima", "eval", "--checkpoint", named, "--baselines")
         return f"compare it with simple predictors by {compare}, {talk}"
     if not result["behind"]:
         return talk
     longer = "more text or more epochs bring it ahead"
-    if not path.is_dir():
+    if not config or not Path(named).is_dir():
         return longer
     epochs = 2 * float(config.get("training", {}).get("epochs") or 1)
-    return f"{longer}: {command('nima', 'train', '--resume', path, '--epochs', f'{epochs:g}')}"
+    return f"{longer}: {command('nima', 'train', '--resume', named, '--epochs', f'{epochs:g}')}"
 
 
 def _refuse_report(path: Path) -> None:
@@ -140,6 +142,11 @@ def _dataset_of(loaded: "LoadedModel") -> Path:
     from nima_cli.config.schema import Config
 
     path, header = loaded.path, loaded.checkpoint.header
+    if "config" not in header and "pretrained" in header:
+        raise DataError(
+            f"{path}: others trained it, on data that is not here",
+            hint="name a dataset with --data, prepared with its tokenizer (--tokenizer-from)",
+        )
     try:
         config = Config.model_validate(header.get("config", {}))
     except ValueError as error:

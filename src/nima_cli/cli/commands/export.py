@@ -1,9 +1,9 @@
-"""`nima export`: writes a checkpoint in the formats of other programs."""
+"""`nima export`: writes a model in the formats of other programs."""
 
 from dataclasses import asdict
 from pathlib import Path
 
-from nima_cli.cli.options import CheckpointArgument, CheckpointPath, Debug, Json, Quiet, examples, option, path_option
+from nima_cli.cli.options import Debug, Json, ModelArgument, ModelOption, Quiet, examples, option, path_option
 
 EXAMPLES = examples(
     "nima export --format hf --output exports/technical",
@@ -14,8 +14,8 @@ EXAMPLES = examples(
 
 
 def export(
-    path: CheckpointArgument = None,
-    checkpoint: CheckpointPath = None,
+    path: ModelArgument = None,
+    checkpoint: ModelOption = None,
     format: str = option(..., "NAME", "hf (transformers), gguf (llama.cpp) or safetensors."),  # noqa: A002
     output: Path = path_option(..., "PATH", "A folder for hf, else a file; an earlier export is replaced."),
     dtype: str = option("float32", "TYPE", "Type of the weights: float32, bfloat16 or float16."),
@@ -29,15 +29,16 @@ def export(
     It is proved by reading it back.
     """
     from nima_cli.cli.event_handlers import dispatch, print_json
-    from nima_cli.cli.inference import chosen_checkpoint
+    from nima_cli.cli.inference import chosen_model
+    from nima_cli.cli.references import find_model
     from nima_cli.engine.export.run import export_checkpoint
     from nima_cli.events import Exported
     from nima_cli.ui import formatting
     from nima_cli.ui.console import command, out, safe_text, say
     from nima_cli.ui.progress_view import PhaseView
 
-    where = chosen_checkpoint(path, checkpoint, quiet=quiet)
-    events = export_checkpoint(where, output, format=format, dtype=dtype, licence=licence)
+    source = find_model(chosen_model(path, checkpoint, quiet=quiet), quiet=quiet)
+    events = export_checkpoint(source.path, output, format=format, dtype=dtype, licence=licence)
     exported = dispatch(events, [PhaseView(quiet=quiet)])
     assert isinstance(exported, Exported), "an export ends with it, or raises"
     if json:

@@ -29,8 +29,8 @@ EXAMPLES = options.examples(
 
 def generate(
     context: typer.Context,
-    path: options.CheckpointArgument = None,
-    checkpoint: options.CheckpointPath = None,
+    path: options.ModelArgument = None,
+    checkpoint: options.ModelOption = None,
     prompt: list[str] | None = option(None, "TEXT...", "Text to continue; takes several."),
     prompt_file: Path | None = path_option(None, "FILE", "A file with the prompt; - for stdin."),
     max_new_tokens: options.MaxNewTokens = 128,

@@ -6,16 +6,19 @@ from pathlib import Path
 
 from nima_cli.cli import rundir, stop
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, option, path_option, switch
+from nima_cli.cli.references import WAYS, complete_model, model_text
 from nima_cli.cli.training import processes, programs
 from nima_cli.cli.training.start import Start, TrainOptions, start_training
 
 EXAMPLES = examples(
     "nima train --data data/docs",
     "nima train --data data/docs --preset gpt-small --output-dir experiments/small --set model.dropout=0.1",
+    "nima train --data data/docs-smollm2 --init-from smollm2-135m",
     "nima train -c configs/technical.yaml --max-steps 300",
     "nima train --resume auto",
     "nima train --epochs 1",
-    note="data/docs is a folder that `nima data prepare` made; configs/technical.yaml comes with nima's source. The "
+    note="data/docs is a folder that `nima data prepare` made, data/docs-smollm2 one made with --tokenizer-from "
+    "smollm2-135m; configs/technical.yaml comes with nima's source. The "
     "last one needs no file: it learns the embedded documentation of Python.",
 )
 
@@ -32,8 +35,12 @@ def train(
     batch_size: int | None = option(None, "N", "Rows in one forward pass."),
     learning_rate: float | None = option(None, "X", "Peak learning rate."),
     resume: str | None = option(None, "auto|PATH", "`auto`, a checkpoint or a run directory to go on with."),
-    init_from: Path | None = path_option(
-        None, "PATH", "Start a new run from the weights, shape and tokenizer of this one."
+    init_from: str | None = option(
+        None,
+        "MODEL",
+        f"Start a new run from the weights, shape and tokenizer of this model: {WAYS}.",
+        parser=model_text,
+        autocompletion=complete_model,
     ),
     allow_data_change: bool = switch("--allow-data-change", "Resume although the dataset is another one."),
     eval_only: bool = switch("--eval-only", "Do not train: evaluate the run on the test split."),
@@ -51,7 +58,7 @@ def train(
     verbose: Verbose = False,
     json: Json = False,
 ) -> None:
-    """Train a GPT from random weights.
+    """Train a GPT from random weights, or go on from a trained one.
 
     Ctrl-C saves and stops; `--resume auto` goes on.
     """

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from nima_cli.cli import rundir
 from nima_cli.cli.compiled import compile_kernels_meanwhile, compiled
+from nima_cli.cli.initial import check_tokenizer
 from nima_cli.cli.training.start import TrainOptions, find_resume, load_settings, prepare_data
 from nima_cli.errors import DeviceError, InputError
 
@@ -23,9 +24,11 @@ def show_plan(options: TrainOptions) -> None:
     from nima_cli.ui.console import out
     from nima_cli.ui.tables import plan_table
 
-    config = load_settings(options, find_resume(options, tensors=False)[1])
+    config, initial = load_settings(options, find_resume(options, tensors=False)[1])
     folder = data_dir(config.data)
     ready = (folder / "dataset_metadata.json").is_file()
+    if ready and initial is not None:
+        check_tokenizer(folder, initial)
     vocab_size = PRESET_VOCAB_SIZES.get(config.model.preset or "", 8192)
     found = estimate(config, open_dataset(folder) if ready else None, vocab_size=vocab_size, compiled=compiled())
     if options.json:
@@ -89,12 +92,13 @@ def show_verdict(options: TrainOptions) -> None:
 
     if "WORLD_SIZE" in os.environ:
         raise InputError("--verify-resume: trains in one process", hint="run it without a launcher")
-    settings = load_settings(options, find_resume(options, tensors=False)[1])
+    settings, initial = load_settings(options, find_resume(options, tensors=False)[1])
     compile_kernels_meanwhile(settings.hardware.device)
-    prepare_data(settings, quiet=options.quiet)
+    prepare_data(settings, initial, quiet=options.quiet)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS has no fixed order of sums
     say(f"training {2 * HALF} steps at once, then {HALF} and {HALF} in two processes")
-    verdict = verify_resume(settings, data_dir(settings.data), compiled())
+    init_from = initial.ref.path if initial is not None else None
+    verdict = verify_resume(settings, data_dir(settings.data), compiled(), init_from=init_from)
     how = f"{verdict.device} {verdict.dtype}, {verdict.threads} threads, {verdict.seconds:g} s"
     if options.json:
         print_json(verdict.to_dict())
@@ -120,5 +124,7 @@ def evaluate_run(options: TrainOptions) -> None:
     if chosen is None:
         raise InputError("--eval-only: there is no run to evaluate", hint="name its checkpoint with --resume PATH")
     device = options.device or "auto"
-    loaded = load_model(chosen, device=device, dtype="auto", batched=True, quiet=options.quiet, checkpoint=checkpoint)
-    evaluate_model(loaded, chosen, data=options.data, split="test", json=options.json)
+    loaded = load_model(
+        str(chosen), device=device, dtype="auto", batched=True, quiet=options.quiet, checkpoint=checkpoint
+    )
+    evaluate_model(loaded, str(chosen), data=options.data, split="test", json=options.json)

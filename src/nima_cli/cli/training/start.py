@@ -4,8 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nima_cli.cli import initial, rundir
+from nima_cli.cli import rundir
 from nima_cli.cli.compiled import compile_kernels_meanwhile, compiled
+from nima_cli.cli.initial import (
+    InitialModel,
+    check_tokenizer,
+    foundation,
+    read_initial,
+    restore_tokenizer,
+    with_tokenizer,
+)
+from nima_cli.cli.references import find_model
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +36,7 @@ class TrainOptions:
     overrides: dict[str, Any]
     set_: list[str]
     resume: str | None
-    init_from: Path | None
+    init_from: str | None
     allow_data_change: bool
     quiet: bool
     verbose: bool
@@ -58,16 +67,16 @@ def start_training(options: TrainOptions) -> Start:
     from nima_cli.cli.datasets import data_dir, kept_dataset
 
     path, resume = find_resume(options)
-    settings = load_settings(options, resume)
+    settings, initial = load_settings(options, resume)
     from nima_cli.engine.training.session import Session  # loads torch, which a refusal need not wait for
 
     compile_kernels_meanwhile(settings.hardware.device)
     run_dir = _run_dir(options, settings, path)
     data = kept_dataset(settings, resume, path.parent) if resume is not None and path is not None else None
     if data is None:
-        prepare_data(settings, quiet=options.quiet)
+        prepare_data(settings, initial, quiet=options.quiet)
         data = data_dir(settings.data)
-    init_from = options.init_from if resume is None else None
+    init_from = initial.ref.path if initial is not None else None
     session = Session(settings, data, run_dir, path, init_from, options.allow_data_change, compiled())
     return Start(session, resume)
 
@@ -94,34 +103,33 @@ def find_resume(options: TrainOptions, *, tensors: bool = True) -> "tuple[Path |
     return path, checkpoint
 
 
-def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "Config":
-    """The user's settings over those of `resume`, or of what `--init-from` names."""
+def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[Config, InitialModel | None]":
+    """The user's settings over those of `resume`, or of what `--init-from` names, which is returned with them."""
     from nima_cli.cli.datasets import with_sources
     from nima_cli.config.load import load_config
 
-    init_from, base = None, resume.header.get("config") if resume is not None else None
+    initial, base = None, resume.header.get("config") if resume is not None else None
     if resume is None and options.init_from is not None:
-        from nima_cli.engine.checkpoint import file as checkpoints
-        from nima_cli.engine.checkpoint.files import find
-
-        init_from = checkpoints.load(find(options.init_from), tensors=False)
-        base = initial.foundation(init_from)
+        initial = read_initial(find_model(options.init_from, quiet=options.quiet))
+        base = foundation(initial)
     resolved = load_config(
         options.config, overrides=options.overrides, set_=options.set_, preset=options.preset, base=base
     )
     settings = with_sources(resolved.config)
     if settings is not resolved.config and not options.quiet:
         _say_what_is_learnt()
-    if init_from is not None:
-        settings = initial.with_tokenizer(settings, init_from)
+    if initial is not None:
+        settings = with_tokenizer(settings, initial.tokenizer_proto)
+    elif resume is not None:
+        restore_tokenizer(settings, resume)
     if options.verbose:
         _show_sources(resolved)
-    return settings
+    return settings, initial
 
 
-def prepare_data(settings: "Config", *, quiet: bool) -> None:
-    """Make the dataset when its sources changed."""
-    from nima_cli.cli.datasets import ensure_prepared
+def prepare_data(settings: "Config", initial: InitialModel | None, *, quiet: bool) -> None:
+    """Make the dataset when its sources changed; refuse one whose tokenizer is not the initial model's."""
+    from nima_cli.cli.datasets import data_dir, ensure_prepared
     from nima_cli.cli.event_handlers import dispatch
     from nima_cli.engine.cores import cpu_count
     from nima_cli.loggers import Guarded
@@ -130,6 +138,8 @@ def prepare_data(settings: "Config", *, quiet: bool) -> None:
 
     view = Guarded(prepare_view(quiet=quiet), "the display", say)
     dispatch(ensure_prepared(settings.data, workers=cpu_count()), [view])
+    if initial is not None:
+        check_tokenizer(data_dir(settings.data), initial)
 
 
 def _run_dir(options: TrainOptions, settings: "Config", resume: Path | None) -> Path:
@@ -137,8 +147,16 @@ def _run_dir(options: TrainOptions, settings: "Config", resume: Path | None) -> 
     output_dir = options.output_dir
     if resume is not None and (output_dir is None or output_dir.resolve() == resume.parent.resolve()):
         return resume.parent
-    name = options.name or settings.model.preset or "gpt-custom"
+    name = options.name or settings.model.preset or _plain_name(settings.model.pretrained) or "gpt-custom"
     return rundir.new_run_dir(output_dir, name, again=options.resume == "auto")
+
+
+def _plain_name(pretrained: str | None) -> str | None:
+    """The name of a pretrained model as that of a run directory: `hf:OWNER/NAME` without its owner."""
+    from nima_cli.config.schema import safe_name
+
+    name = (pretrained or "").rsplit("/", 1)[-1]
+    return name if safe_name(name) else None
 
 
 def _say_what_is_learnt() -> None:

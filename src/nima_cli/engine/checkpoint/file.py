@@ -282,18 +282,23 @@ def build_model(checkpoint: Checkpoint, *, compute_dtype: torch.dtype = torch.fl
     return model.eval()
 
 
-def load_for_inference(
-    path: Path, *, compute_dtype: torch.dtype = torch.float32, checkpoint: Checkpoint | None = None
-) -> tuple[GPT, Tokenizer, Checkpoint]:
-    """A model ready to generate, its tokenizer, and the whole checkpoint, unless it has been loaded already.
+def for_inference(
+    checkpoint: Checkpoint, *, where: Path, compute_dtype: torch.dtype = torch.float32
+) -> tuple[GPT, Tokenizer]:
+    """A model ready to generate, and its tokenizer; `where` is what was read.
 
     Raises:
-        CheckpointError: see `load`; or the tokenizer is unusable or does not fit the model.
+        CheckpointError: the tokenizer is unusable or does not fit the model.
     """
-    checkpoint = checkpoint or load(find(path))
-    tokenizer = tokenizer_from_bytes(checkpoint.tokenizer_proto, where=str(path))
+    tokenizer = tokenizer_from_bytes(checkpoint.tokenizer_proto, where=str(where))
     found, rows = tokenizer.vocab_size, checkpoint.shape.vocab_size
     # The embedding of a pretrained model may have more rows than there are tokens.
     if found > rows or (found != rows and tokenizer.kind != "hf"):
-        raise CheckpointError(f"{path}: its tokenizer has {found} tokens, its model {rows}")
-    return build_model(checkpoint, compute_dtype=compute_dtype), tokenizer, checkpoint
+        raise CheckpointError(f"{where}: its tokenizer has {found} tokens, its model {rows}")
+    return build_model(checkpoint, compute_dtype=compute_dtype), tokenizer
+
+
+def load_for_inference(path: Path, *, compute_dtype: torch.dtype = torch.float32) -> tuple[GPT, Tokenizer, Checkpoint]:
+    """A model ready to generate, its tokenizer, and the whole checkpoint; raises as `load` and `for_inference`."""
+    checkpoint = load(find(path))
+    return *for_inference(checkpoint, where=path, compute_dtype=compute_dtype), checkpoint

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from nima_cli import __version__
-from nima_cli.engine.checkpoint.file import load_for_inference
+from nima_cli.engine.checkpoint.file import for_inference
 from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.model.shape import ModelShape
+from nima_cli.engine.pretrained.model_file import read_model
 from nima_cli.errors import CheckpointError, ResourceError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -46,7 +47,8 @@ class Source:
 
 def read_source(checkpoint: Path, *, name: str, dtype: str, licence: str, matrices_only: bool) -> Source:
     """Load a checkpoint and cast its weights to `dtype`; with `matrices_only` the norms stay in float32."""
-    model, tokenizer, loaded = load_for_inference(checkpoint)
+    loaded = read_model(checkpoint)
+    model, tokenizer = for_inference(loaded, where=checkpoint)
     if not isinstance(tokenizer, SentencePieceTokenizer):
         raise CheckpointError(f"{checkpoint}: its tokenizer is of a pretrained model, which cannot be exported")
     tensors = {}

@@ -1,7 +1,6 @@
 """Reads models that others trained into checkpoints in memory."""
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 
 from nima_cli.engine.checkpoint.archive import shown
 from nima_cli.engine.checkpoint.file import Checkpoint
+from nima_cli.engine.data.tokenizer.hf_file import bundle
 from nima_cli.engine.machine_memory import free_memory
 from nima_cli.engine.model.layout import rope_layout
 from nima_cli.engine.model.shape import ModelShape
@@ -39,8 +39,10 @@ class PretrainedFacts:
     """What can be said of a model without reading its weights.
 
     Attributes:
+        name: that of its folder or file.
         format: hf or gguf.
         layout: what transformers calls such models: llama, mistral, qwen2 or qwen3.
+        tokenizer_proto: all of the tokenizer, as a checkpoint holds it.
         stored_types: how many numbers the file keeps in each type, the most first.
         file_bytes: of the files of the weights.
         memory_bytes: what loading it takes.
@@ -48,10 +50,12 @@ class PretrainedFacts:
     """
 
     path: Path
+    name: str
     format: str
     layout: str
     shape: ModelShape
     tokenizer: TokenizerFacts
+    tokenizer_proto: bytes
     stored_types: Mapping[str, int]
     file_bytes: int
     memory_bytes: int
@@ -101,10 +105,12 @@ def inspect(path: Path) -> PretrainedFacts:
         sizes = {tensor.file.name: tensor.file.seek(0, 2) for tensor in model.tensors.values()}
         return PretrainedFacts(
             path=path,
+            name=_name(path),
             format=model.format,
             layout=model.layout,
             shape=model.shape,
             tokenizer=_tokenizer_facts(model),
+            tokenizer_proto=bundle(model.tokenizer_files),
             stored_types=dict(types.most_common()),
             file_bytes=sum(sizes.values()),
             memory_bytes=loading_memory(model.shape, model.tensors),
@@ -153,9 +159,3 @@ def _has_template(files: Mapping[str, str]) -> bool:
         return True
     config: Any = parse_json(files.get("tokenizer_config.json", "{}").encode(), "tokenizer_config.json")
     return isinstance(config, dict) and bool(config.get("chat_template"))
-
-
-def bundle(files: Mapping[str, str]) -> bytes:
-    """A tokenizer's files as one: canonical JSON."""
-    content = {"nima_tokenizer": "hf", "files": dict(files)}
-    return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()

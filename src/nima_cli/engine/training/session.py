@@ -11,7 +11,7 @@ from nima_cli.config.load import dump_yaml
 from nima_cli.config.schema import Config
 from nima_cli.engine.checkpoint import file as checkpoints
 from nima_cli.engine.checkpoint.file import Checkpoint
-from nima_cli.engine.checkpoint.files import LAST, checkpoint_files, find
+from nima_cli.engine.checkpoint.files import LAST, checkpoint_files
 from nima_cli.engine.checkpoint.header import step_of
 from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset
 from nima_cli.engine.device import Device, keep_freed_memory, pick_device
@@ -20,6 +20,7 @@ from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.kernels.trust import Trusted, trusted_kernels
 from nima_cli.engine.machine_memory import available_memory
 from nima_cli.engine.model.shape import ModelShape
+from nima_cli.engine.pretrained.model_file import read_model
 from nima_cli.engine.training.distributed.launch import unused_settings
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.loss import linear_cross_entropy
@@ -41,7 +42,7 @@ class Session:
 
     Attributes:
         resume: the checkpoint to go on from, of this run or of one that it branches off from.
-        init_from: a checkpoint whose weights a new run starts with.
+        init_from: a checkpoint, or a model that others trained, whose weights a new run starts with.
         allow_data_change: resume with another dataset.
         compiled: the folder of compiled programs; None trains without.
     """
@@ -119,7 +120,7 @@ def open_session(
         resume = resume or checkpoints.load(session.resume)
         _check_resumable(session, spec.config, resume, dataset)
     if session.init_from is not None:
-        init_from = checkpoints.load(find(session.init_from))
+        init_from = read_model(session.init_from)
         _check_initial_weights(session, spec.shape, init_from, dataset)
     return OpenSession(session, spec, dataset, resume, init_from)
 

@@ -59,13 +59,16 @@ class Verdict:
         return {"identical": self.identical, **asdict(self)}
 
 
-def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) -> Verdict:
+def verify_resume(
+    config: Config, data_dir: Path, compiled: Path | None = None, *, init_from: Path | None = None
+) -> Verdict:
     """Train a few steps at once, and again with a break, after which a fresh process goes on.
 
     Model, optimizer, batch, precision and device are the config's own; see `shortened` for the rest.
 
     Args:
         compiled: the folder of compiled programs; None trains without.
+        init_from: the model whose weights a run of this config starts with.
     """
     began, threads = time.perf_counter(), torch.get_num_threads()
     device, (kernels, _) = training_device(config, SINGLE, compiled)
@@ -73,12 +76,13 @@ def verify_resume(config: Config, data_dir: Path, compiled: Path | None = None) 
     short = shortened(make_run_spec(config, open_dataset(data_dir)).config, samples=not fixed)
     with tempfile.TemporaryDirectory(prefix="nima-verify-") as name:
         whole, halves = Path(name) / "whole", Path(name) / "halves"
-        at_once = Session(short, data_dir, whole, compiled=compiled)
+        at_once = Session(short, data_dir, whole, init_from=init_from, compiled=compiled)
         begun = replace(at_once, run_dir=halves)
         undisturbed = _run(at_once, None, threads, fixed)
         first = _run(begun, HALF, threads, fixed)
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-            second = fresh.submit(_run, replace(begun, resume=halves / LAST), None, threads, fixed).result()
+            resumed = replace(begun, resume=halves / LAST, init_from=None)
+            second = fresh.submit(_run, resumed, None, threads, fixed).result()
         difference = _first_difference(undisturbed, {**first, **second}) or _tensor_difference(whole, halves)
     seconds = round(time.perf_counter() - began, 1)
     return Verdict(difference, 2 * HALF, device.name, precision(device.dtype_name, kernels), threads, seconds, fixed)
