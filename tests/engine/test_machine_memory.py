@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nima_cli.engine.machine_memory import available_memory, host_memory
+from nima_cli.engine.machine_memory import available_memory, free_memory, host_memory
 
 GB = 10**9
 PLAIN = {
@@ -30,6 +30,7 @@ def machine(folder: Path, **files: str) -> Path:
 
 def test_without_limits_it_is_what_is_free(tmp_path: Path) -> None:
     assert host_memory(machine(tmp_path)) == FREE
+    assert free_memory(machine(tmp_path)) == 20_000_000 * 1024
 
 
 @pytest.mark.parametrize(

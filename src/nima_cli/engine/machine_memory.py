@@ -42,6 +42,14 @@ def host_memory(root: Path = Path("/")) -> int | None:
     return None
 
 
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Bytes of main memory that this process may take beside those that it holds already; None if unknown."""
+    host = host_memory(root)
+    if host is None:
+        return None
+    return max(0, host - (_number(_text(root / "proc/self/status"), "VmRSS") or 0))
+
+
 def _group_room(root: Path) -> Iterator[int]:
     """What each memory control group of this process, and each of their parents, leaves it.
 

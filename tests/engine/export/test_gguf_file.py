@@ -13,12 +13,10 @@ from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.data.tokenizer.chat_format import CHAT_TEMPLATE
 from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, FIRST_NORMAL_ID
 from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
-from nima_cli.engine.export.gguf_file import check_tokenizer, rope_layout, tensor_names
+from nima_cli.engine.export.gguf_file import check_tokenizer, tensor_names
 from nima_cli.engine.export.source import read_source
-from nima_cli.engine.model.gpt import Rotary, rotate
 from nima_cli.errors import CheckpointError, ResourceError
 from tests.engine.export.conftest import LAYOUTS, export
-from tests.engine.small_models import small_shape
 
 gguf = pytest.importorskip("gguf")
 
@@ -67,23 +65,6 @@ def test_matrices_have_the_type_and_norms_stay_whole(dtype: str, saved: Saved, t
         expected = original if original.ndim == 1 else original.to(getattr(torch, dtype)).float()
         assert torch.equal(found.reshape(original.shape), expected), tensor.name
     assert names == {}
-
-
-def test_rotating_neighbours_after_the_layout_change_is_rotating_halves_before() -> None:
-    """For this architecture, llama.cpp rotates dimensions 2i and 2i+1 of a head as a pair."""
-    shape = small_shape(qk_norm=False, n_kv_heads=2)
-    weight = torch.randn(shape.n_kv_heads * shape.head_dim, shape.d_model, generator=torch.Generator().manual_seed(0))
-    x_TC = torch.randn(5, shape.d_model, generator=torch.Generator().manual_seed(1))
-    cos, sin = (part[:5] for part in Rotary.table(shape))
-    halves_HTD = rotate((x_TC @ weight.T).view(5, shape.n_kv_heads, -1).transpose(0, 1), cos, sin)
-    moved = rope_layout("layers.0.self_attn.k_proj.weight", weight, shape)
-    pairs_HTD2 = (x_TC @ moved.T).view(5, shape.n_kv_heads, -1, 2).transpose(0, 1)
-    first, second = pairs_HTD2.unbind(-1)
-    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-    torch.testing.assert_close(turned, halves_HTD)
-    assert torch.equal(rope_layout("layers.0.self_attn.k_proj.weight", moved, shape, back=True), weight)
-    assert rope_layout("layers.0.self_attn.v_proj.weight", weight, shape) is weight
-    assert rope_layout("layers.0.self_attn.q_proj.weight", weight, small_shape()) is weight
 
 
 def test_a_unigram_tokenizer_is_refused_by_name(saved: Saved, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ The architecture is `qwen3`, or `llama` for a model without normalised queries a
 SentencePiece's BPE with byte fallback `llama`, too.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from nima_cli.engine.data.tokenizer.sentencepiece_file import (
 )
 from nima_cli.engine.export import places, verify
 from nima_cli.engine.export.source import Source, needed
+from nima_cli.engine.model.layout import gguf_name, rope_layout
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import CheckpointError
 
@@ -42,27 +42,8 @@ def check_tokenizer(source: Source, where: str) -> None:
 
 
 def tensor_names(shape: ModelShape) -> dict[str, str]:
-    """GGUF's name of each tensor by nima's: `blk.0.ffn_up.weight` for `layers.0.mlp.up_proj.weight`."""
-    gguf = needed("gguf")
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, shape.n_layers)
-    return {
-        name: names.get_name(name if name.startswith("lm_head") else f"model.{name}", try_suffixes=(".weight",))
-        for name in shape.tensors()
-    }
-
-
-def rope_layout(name: str, tensor: torch.Tensor, shape: ModelShape, *, back: bool = False) -> torch.Tensor:
-    """Put the rows of the query and key matrices in the order in which the architecture rotates them.
-
-    `qwen3` pairs the halves of a head, as nima does. `llama` pairs neighbours, so row i of the first half goes to 2i
-    and row i of the second to 2i + 1; `back` is the inverse.
-    """
-    kind = re.search(r"self_attn\.([qk])_proj", name)
-    if shape.qk_norm or kind is None:
-        return tensor
-    heads = shape.n_heads if kind[1] == "q" else shape.n_kv_heads
-    split = (heads, shape.head_dim // 2, 2) if back else (heads, 2, shape.head_dim // 2)
-    return tensor.reshape(*split, -1).transpose(1, 2).reshape(tensor.shape).contiguous()
+    """GGUF's name of each tensor by nima's."""
+    return {name: gguf_name(name) for name in shape.tensors()}
 
 
 def write(path: Path, source: Source) -> None:

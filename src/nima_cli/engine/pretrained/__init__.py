@@ -1,0 +1,1 @@
+"""Models that others trained: known ones, fetching and reading them."""

@@ -1,0 +1,1 @@
+"""Reads GGUF files; the format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md."""

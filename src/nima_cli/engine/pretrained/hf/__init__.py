@@ -1,0 +1,1 @@
+"""Reads folders in the format of Hugging Face transformers."""

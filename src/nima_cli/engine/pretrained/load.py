@@ -1,0 +1,161 @@
+"""Reads models that others trained into checkpoints in memory."""
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nima_cli.engine.checkpoint.archive import shown
+from nima_cli.engine.checkpoint.file import Checkpoint
+from nima_cli.engine.machine_memory import free_memory
+from nima_cli.engine.model.layout import rope_layout
+from nima_cli.engine.model.shape import ModelShape
+from nima_cli.engine.pretrained.gguf.model import open_gguf
+from nima_cli.engine.pretrained.hf.folder import ADAPTER, CONFIG, INDEX, PICKLES, WEIGHTS, open_folder
+from nima_cli.engine.pretrained.strict import damaged, parse_json
+from nima_cli.engine.pretrained.weights import PretrainedModel, check_memory, loading_memory, read
+from nima_cli.errors import CheckpointError
+from nima_cli.files import explaining
+
+_GGUF = b"GGUF"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerFacts:
+    """The kind of a tokenizer, as `tokenizer.json` calls it; `size` is its highest id and one."""
+
+    kind: str
+    size: int
+    chat_template: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainedFacts:
+    """What can be said of a model without reading its weights.
+
+    Attributes:
+        format: hf or gguf.
+        layout: what transformers calls such models: llama, mistral, qwen2 or qwen3.
+        stored_types: how many numbers the file keeps in each type, the most first.
+        file_bytes: of the files of the weights.
+        memory_bytes: what loading it takes.
+        licence: None if the file does not say.
+    """
+
+    path: Path
+    format: str
+    layout: str
+    shape: ModelShape
+    tokenizer: TokenizerFacts
+    stored_types: Mapping[str, int]
+    file_bytes: int
+    memory_bytes: int
+    licence: str | None
+
+
+def is_pretrained(path: Path) -> bool:
+    """Whether a path looks like a model that others trained, readable or not."""
+    with explaining(path, "look for a model there"):
+        if path.is_dir():
+            return any((path / name).exists() for name in (CONFIG, WEIGHTS, INDEX, *PICKLES, ADAPTER))
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return path.suffix.lower() == ".gguf" or file.read(len(_GGUF)) == _GGUF
+
+
+def load_pretrained(path: Path, *, name: str | None = None) -> Checkpoint:
+    """A folder of Hugging Face transformers or a GGUF file as a checkpoint.
+
+    Its weights are those of the file: float32, bfloat16 or float16 as they are stored, float32 where they were
+    quantised. Its header has the model's `name` as `pretrained`, by default that of the path, and its `layout`.
+
+    Raises:
+        CheckpointError: it is no model that nima reads, is damaged or hostile, or its tokenizer does not fit.
+        ResourceError: the system refused to read it, a package is missing, or it does not fit into memory.
+    """
+    with _opened(path) as model:
+        proto = bundle(model.tokenizer_files)
+        check_memory(path, model.shape, model.tensors, free_memory())
+        tensors = {name: _weights(model, name) for name in model.tensors}
+        if model.tied_head is not None and not torch.equal(read(model.tied_head), tensors["embed_tokens.weight"]):
+            raise CheckpointError(
+                f"{path}: `tie_word_embeddings` is true, but `{model.tied_head.name}` is not the embedding",
+                hint=f"set it to false in `{CONFIG}`",
+            )
+        header = {"pretrained": name or _name(path), "layout": model.layout}
+        return Checkpoint(shape=model.shape, model=tensors, tokenizer_proto=proto, header=header)
+
+
+def inspect(path: Path) -> PretrainedFacts:
+    """What a folder or file holds, from its headers alone; raises as `load_pretrained`."""
+    with _opened(path) as model:
+        types: Counter[str] = Counter()
+        for tensor in model.tensors.values():
+            types[tensor.dtype] += tensor.numbers
+        sizes = {tensor.file.name: tensor.file.seek(0, 2) for tensor in model.tensors.values()}
+        return PretrainedFacts(
+            path=path,
+            format=model.format,
+            layout=model.layout,
+            shape=model.shape,
+            tokenizer=_tokenizer_facts(model),
+            stored_types=dict(types.most_common()),
+            file_bytes=sum(sizes.values()),
+            memory_bytes=loading_memory(model.shape, model.tensors),
+            licence=model.licence,
+        )
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[PretrainedModel]:
+    """A model whose tensors can be read within the block, and whose tokenizer fits."""
+    with explaining(path, "read"), contextlib.ExitStack() as files:
+        model = open_folder(path, files) if path.is_dir() else open_gguf(path, files)
+        tokens, rows = _tokenizer_facts(model).size, model.shape.vocab_size
+        if tokens > rows:
+            raise CheckpointError(f"{path}: its tokenizer has {tokens:,} tokens, its embedding only {rows:,} rows")
+        yield model
+
+
+def _weights(model: PretrainedModel, name: str) -> torch.Tensor:
+    values = read(model.tensors[name])
+    return rope_layout(name, values, model.shape, back=True) if model.format == "gguf" else values
+
+
+def _name(path: Path) -> str:
+    resolved = path.resolve()
+    name = resolved.name if resolved.is_dir() else resolved.stem
+    return "".join(character if character.isprintable() else "_" for character in name) or "pretrained"
+
+
+def _tokenizer_facts(model: PretrainedModel) -> TokenizerFacts:
+    where = model.path / "tokenizer.json" if model.format == "hf" else model.path
+    content = parse_json(model.tokenizer_files["tokenizer.json"].encode(), where)
+    try:
+        kind, vocabulary = content["model"].get("type", "BPE"), content["model"]["vocab"]
+        ids = [*(vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary)))]
+        ids += [added["id"] for added in content.get("added_tokens") or []]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise damaged(where, "it has no vocabulary") from error
+    if not ids or any(type(token_id) is not int for token_id in ids):
+        raise damaged(where, "it has no tokens, or one with an id that is no whole number")
+    return TokenizerFacts(shown(kind), max(ids) + 1, _has_template(model.tokenizer_files))
+
+
+def _has_template(files: Mapping[str, str]) -> bool:
+    if "chat_template.jinja" in files:
+        return True
+    config: Any = parse_json(files.get("tokenizer_config.json", "{}").encode(), "tokenizer_config.json")
+    return isinstance(config, dict) and bool(config.get("chat_template"))
+
+
+def bundle(files: Mapping[str, str]) -> bytes:
+    """A tokenizer's files as one: canonical JSON."""
+    content = {"nima_tokenizer": "hf", "files": dict(files)}
+    return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
