@@ -165,6 +165,7 @@ def train(
             if ranks.is_first:
                 check_room(session.run_dir, checkpoint_bytes(spec.shape, config), config)
                 held.enter_context(folder_lock(session.run_dir))
+                held.callback(sweep_temporary, session.run_dir)  # what the system would not remove while it ran
                 notes = [*_take_over(session, trainer), *notes]
                 write_text(session.run_dir / "config.yaml", dump_yaml(config))
         yield from notes
