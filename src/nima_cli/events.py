@@ -164,7 +164,8 @@ class DatasetReady:
 class Exported:
     """An exported model is complete on disk, the model card last in `files`.
 
-    `verified` says what was compared after reading the files back, `unverified` what could not be checked and why.
+    `verified` says what was compared after reading the files back, `unverified` what could not be checked and why,
+    `notes` what else is to be known about the files.
     """
 
     path: Path
@@ -173,6 +174,7 @@ class Exported:
     parameters: int
     verified: tuple[str, ...]
     unverified: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`nima export`: writes a model in the formats of other programs."""
+"""`nima export`: writes a checkpoint in the formats of other programs."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +8,7 @@ from nima_cli.cli.options import Debug, Json, ModelArgument, ModelOption, Quiet,
 EXAMPLES = examples(
     "nima export --format hf --output exports/technical",
     "nima export --checkpoint experiments/technical --format gguf --output technical.gguf --dtype float16",
+    "nima export --checkpoint experiments/tuned --format gguf --output tuned.gguf --dtype q8_0",
     "nima export --checkpoint best.pt --format safetensors --output technical.safetensors --license mit",
     note="best.pt is a checkpoint file; without --checkpoint it is the newest run's.",
 )
@@ -16,9 +17,11 @@ EXAMPLES = examples(
 def export(
     path: ModelArgument = None,
     checkpoint: ModelOption = None,
-    format: str = option(..., "NAME", "hf (transformers), gguf (llama.cpp) or safetensors."),  # noqa: A002
-    output: Path = path_option(..., "PATH", "A folder for hf, else a file; an earlier export is replaced."),
-    dtype: str = option("float32", "TYPE", "Type of the weights: float32, bfloat16 or float16."),
+    format: str = option(..., "NAME", "hf (transformers), gguf (llama.cpp), safetensors, or peft (adapters alone)."),  # noqa: A002
+    output: Path = path_option(..., "PATH", "A folder for hf and peft, else a file; an earlier export is replaced."),
+    dtype: str = option(
+        "float32", "TYPE", "Type of the weights: float32, bfloat16 or float16; for gguf q8_0 or q4_0, too."
+    ),
     licence: str = option("unknown", "ID", "For the model card, such as mit or cc-by-4.0.", "--license"),
     debug: Debug = False,
     quiet: Quiet = False,
@@ -37,8 +40,8 @@ def export(
     from nima_cli.ui.console import command, out, safe_text, say
     from nima_cli.ui.progress_view import PhaseView
 
-    source = find_model(chosen_model(path, checkpoint, quiet=quiet), quiet=quiet)
-    events = export_checkpoint(source.path, output, format=format, dtype=dtype, licence=licence)
+    where = find_model(chosen_model(path, checkpoint, quiet=quiet), quiet=quiet)
+    events = export_checkpoint(where.path, output, format=format, dtype=dtype, licence=licence)
     exported = dispatch(events, [PhaseView(quiet=quiet)])
     assert isinstance(exported, Exported), "an export ends with it, or raises"
     if json:
@@ -48,12 +51,17 @@ def export(
         return
     what = f"{formatting.count(exported.parameters)} parameters, {dtype}, {formatting.size(exported.bytes)}"
     lines = [f"{exported.path}: {format}, {what}", f"verified: {'; '.join(exported.verified)}"]
-    for line in (*lines, *(f"not verified: {clause}" for clause in exported.unverified)):
+    lines += [f"not verified: {clause}" for clause in exported.unverified]
+    for line in (*lines, *(f"note: {clause}" for clause in exported.notes)):
         out().print(safe_text(line), soft_wrap=True)
     reads = {
         "gguf": f"llama.cpp reads it: {command('llama-cli', '-m', exported.path, '-p', 'The')}",
+        "peft": f"peft reads it: `PeftModel.from_pretrained(model, {str(exported.path)!r})`",
         "hf": f"transformers reads it: `AutoModelForCausalLM.from_pretrained({str(exported.path)!r})`",
         "safetensors": f"any program with safetensors reads it: `safetensors.torch.load_file({str(exported.path)!r})`",
     }
     if not quiet:
         say(reads[format], "hint")
+        for file in exported.files:
+            if file.suffix == ".Modelfile":
+                say(f"Ollama takes it: {command('ollama', 'create', exported.path.stem, '-f', file)}", "hint")

@@ -51,10 +51,19 @@ class Checkpoint:
     @property
     def inference_weights(self) -> dict[str, torch.Tensor]:
         """The weights for inference: averaged if the run found that this predicts better, with adapters merged."""
-        averaged = self.ema if self.header.get("inference_weights") == "ema" else None
-        if self.adapters is None or self.lora is None:
-            return averaged if averaged is not None else self.model
-        return merged(self.model, averaged if averaged is not None else self.adapters, self.lora)
+        adapters = self.inference_adapters
+        if adapters is None or self.lora is None:
+            return self._averaged if self._averaged is not None else self.model
+        return merged(self.model, adapters, self.lora)
+
+    @property
+    def inference_adapters(self) -> dict[str, torch.Tensor] | None:
+        """The adapters that `inference_weights` merges; None without."""
+        return self._averaged if self.adapters is not None and self._averaged is not None else self.adapters
+
+    @property
+    def _averaged(self) -> dict[str, torch.Tensor] | None:
+        return self.ema if self.header.get("inference_weights") == "ema" else None
 
     @property
     def lora(self) -> Lora | None:

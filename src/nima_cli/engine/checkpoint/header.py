@@ -72,12 +72,17 @@ _KINDS: dict[str, Any] = {
     "tokenizer_sha256": str,
     "conversations": int,
     "lora": {"rank": int, "alpha": _NUMBER, "targets": [str]},
+    "pretrained": str,
+    "layout": str,
+    "licence": str,
     "dataset": {
         "sources": [{"name": str, "format": str, "kept": int, "bytes": int, "weight": _NUMBER}],
         "splits": {name: {"documents": int, "tokens": int, "bytes": int} for name in ("train", "val", "test")},
     },
 }
-_MAY_BE_NULL = {"loss_scale", "compiled", "lora"}
+# What a run takes over about the model that it started from: its name, what transformers calls its layout, its licence.
+ORIGIN = ("pretrained", "layout", "licence")
+_MAY_BE_NULL = {"loss_scale", "compiled", "lora", *ORIGIN}
 
 
 def read_header(path: Path) -> Facts:

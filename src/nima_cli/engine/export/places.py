@@ -10,7 +10,9 @@ from pathlib import Path
 from nima_cli.errors import InputError
 from nima_cli.files import explaining, make_folder
 
+CARD = "README.md"  # of a folder
 CARD_MARK = "<!-- written by nima export -->"
+MODELFILE_MARK = "# written by nima export"
 GGUF_MARK = "nima.version"  # a key near the beginning of the file
 _HINT = "choose another `output=`, or move it away"
 
@@ -24,21 +26,31 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: exists and is no export of nima", hint=_HINT)
 
 
-def check_folder(path: Path, names: Collection[str]) -> None:
-    """Raise `InputError` if something else than an earlier export, a folder of `names`, is at `path`."""
+def card_path(output: Path) -> Path:
+    """The card of a single file: not README.md, which may be somebody else's."""
+    return output.with_name(f"{output.name}.md")
+
+
+def modelfile_path(output: Path) -> Path:
+    """What Ollama is given for a GGUF file: not Modelfile, which may be somebody else's."""
+    return output.with_name(f"{output.name}.Modelfile")
+
+
+def check_folder(path: Path, names: Collection[str], weights: str) -> None:
+    """Raise `InputError` if something else than an earlier export is at `path`: a folder of `names`, with `weights`."""
     if not os.path.lexists(path):
         return
     if not path.is_dir():
         raise InputError(f"{path}: is a file; this format is a folder", hint=_HINT)
     inside = sorted(entry.name for entry in path.iterdir())
     foreign = [name for name in inside if name not in names]
-    if inside and (foreign or not _is_ours(path / "model.safetensors")):
+    if inside and (foreign or not _is_ours(path / weights)):
         named = foreign[0] if foreign else inside[0]
         raise InputError(f"{path}: holds `{named}`, which is not from an export of nima", hint=_HINT)
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether this is a GGUF file, a safetensors file or a card with the mark of nima."""
+    """Whether this is a GGUF file, a safetensors file, a Modelfile or a card with the mark of nima."""
     try:
         with path.open("rb") as stream:
             start = stream.read(4096)
@@ -46,6 +58,8 @@ def _is_ours(path: Path) -> bool:
         return False
     if start.startswith(b"GGUF"):
         return GGUF_MARK.encode() in start
+    if start.startswith(MODELFILE_MARK.encode()):
+        return True
     own_metadata = json.dumps({"__metadata__": safetensors_metadata("")}, separators=(",", ":"))
     return start[8:].startswith(own_metadata.removesuffix('"}}').encode()) or CARD_MARK.encode() in start
 

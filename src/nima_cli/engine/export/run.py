@@ -7,39 +7,35 @@ from pathlib import Path
 
 import torch
 
-from nima_cli.engine.export import gguf_file, hf, places, safetensors_file, verify
+from nima_cli.engine.export import hf, peft_folder, places, safetensors_file
+from nima_cli.engine.export.gguf import gguf_file
+from nima_cli.engine.export.gguf.tensor_types import QUANTIZED, rounded, tensor_types
 from nima_cli.engine.export.model_card import model_card
-from nima_cli.engine.export.source import DTYPES, Source, read_source
+from nima_cli.engine.export.source import DTYPES, Rounding, Source, Written, read_source
+from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import InputError
 from nima_cli.events import Event, Exported, Progress
-from nima_cli.files import atomic_write, make_folder, write_text
+from nima_cli.files import write_text
 
 
 @dataclass(frozen=True, slots=True)
-class _FileFormat:
-    """A format of one file; `check` raises for a tokenizer that it cannot hold."""
+class _Folder:
+    """A format of a folder: what may be in it, which file holds its weights, and what writes it with its card."""
 
-    check: Callable[[Source, str], None]
-    write: Callable[[Path, Source], None]
-    read_back: Callable[[Path, Source, str], dict[str, torch.Tensor]]
-    verified: str
+    names: tuple[str, ...]
+    weights: str
+    export: Callable[[Source, Path, str], Written]
 
 
-_FILES = {
-    "gguf": _FileFormat(
-        gguf_file.check_tokenizer,
-        gguf_file.write,
-        gguf_file.read_back,
-        "read back by gguf: {tensors} tensors, {logits} in nima's model, {tokens:,} equal tokens, scores and types",
-    ),
-    "safetensors": _FileFormat(
-        lambda source, where: None,
-        safetensors_file.write,
-        safetensors_file.read_back,
-        "read back by safetensors: {tensors} equal tensors, {logits} in nima's model",
-    ),
+_FOLDERS = {
+    "hf": _Folder(hf.NAMES, hf.WEIGHTS, hf.export),
+    "peft": _Folder(peft_folder.NAMES, peft_folder.WEIGHTS, peft_folder.export),
 }
-FORMATS = ("hf", *_FILES)
+_FILES: dict[str, Callable[[Source, Path], Written]] = {
+    "gguf": gguf_file.export,
+    "safetensors": safetensors_file.export,
+}
+FORMATS = ("hf", *_FILES, "peft")
 UNKNOWN_LICENCE = "unknown"
 _SAFE_LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 
@@ -58,9 +54,9 @@ def export_checkpoint(
 
     Args:
         checkpoint: a file, or a run directory (then its best).
-        output: a folder for `hf`, else a file. An earlier export there is replaced.
-        format: hf, gguf or safetensors.
-        dtype: float32, bfloat16 or float16.
+        output: a folder for `hf` and `peft`, else a file. An earlier export there is replaced.
+        format: hf, gguf, safetensors, or peft for the adapters of a LoRA run alone.
+        dtype: float32, bfloat16 or float16; for gguf q8_0 or q4_0, too.
         licence: an identifier for the model card, such as `mit`.
 
     Raises:
@@ -70,10 +66,8 @@ def export_checkpoint(
     """
     _check(output, format, dtype, licence)
     yield Progress("loading", 0, 0, "")
-    source = read_source(
-        checkpoint, name=output.stem if format != "hf" else output.name, dtype=dtype, licence=licence,
-        matrices_only=format == "gguf",
-    )  # fmt: skip
+    name = output.name if format in _FOLDERS else output.stem
+    source = read_source(checkpoint, name=name, dtype=dtype, licence=licence, rounding=_rounding(format, dtype))
     yield Progress("writing and reading back", 0, 0, "")
     yield _exported(source, output, format)
 
@@ -82,52 +76,42 @@ def _check(output: Path, kind: str, dtype: str, licence: str) -> None:
     """Raise the errors that can be found before a checkpoint is read."""
     if kind not in FORMATS:
         raise InputError(f"`format={kind}`: no such format", hint=f"use {', '.join(FORMATS)}")
-    if dtype not in DTYPES:
-        raise InputError(f"`dtype={dtype}`: no such type", hint=f"use {', '.join(DTYPES)}")
+    if dtype not in (*DTYPES, *QUANTIZED):
+        raise InputError(f"`dtype={dtype}`: no such type", hint=f"use {', '.join((*DTYPES, *QUANTIZED))}")
+    if dtype in QUANTIZED and kind != "gguf":
+        raise InputError(f"`dtype={dtype}`: only `format=gguf` has it", hint=f"use {', '.join(DTYPES)}")
     if not _SAFE_LICENCE.fullmatch(licence):
         raise InputError(f"`license={licence}`: not an identifier", hint="for example mit, apache-2.0 or cc-by-4.0")
     if not output.name:
         raise InputError(f"{output}: not a name for an export", hint="for example `output=exports/mine`")
-    if kind == "hf":
-        places.check_folder(output, hf.NAMES)
+    if kind in _FOLDERS:
+        places.check_folder(output, _FOLDERS[kind].names, _FOLDERS[kind].weights)
     else:
-        places.check_file(output)
-        places.check_file(_card_path(output))
+        beside = [places.card_path(output), *([places.modelfile_path(output)] if kind == "gguf" else [])]
+        for path in (output, *beside):
+            places.check_file(path)
 
 
-def _card_path(output: Path) -> Path:
-    return output.with_name(f"{output.name}.md")  # not README.md, which may be somebody else's
+def _rounding(kind: str, dtype: str) -> Rounding:
+    """How the weights are rounded: those of PEFT are beside others, which stay as they are."""
+
+    def to_gguf(name: str, tensor: torch.Tensor, shape: ModelShape) -> torch.Tensor:
+        return rounded(tensor, tensor_types(shape, dtype)[name])
+
+    def to_dtype(name: str, tensor: torch.Tensor, shape: ModelShape) -> torch.Tensor:
+        return tensor.to(torch.float32 if kind == "peft" else DTYPES[dtype])
+
+    return to_gguf if kind == "gguf" else to_dtype
 
 
 def _exported(source: Source, output: Path, kind: str) -> Exported:
-    unverified: list[str] = []
-    if kind == "hf":
-        verified, unverified = hf.export(source, output, model_card(source, kind, output.name))
-        files = [output / name for name in hf.NAMES]
+    if kind in _FOLDERS:
+        written = _FOLDERS[kind].export(source, output, model_card(source, kind, output.name))
+        files = written.files
     else:
-        verified = [_export_file(source, output, _FILES[kind])]
-        if kind == "gguf":
-            unverified = [f"text from llama.cpp itself: nima does not contain it (llama-cli -m {output.name} -p Hello)"]
-        files = [output, _card_path(output)]
-        write_text(_card_path(output), model_card(source, kind, output.name, verified))
+        written = _FILES[kind](source, output)
+        files = (*written.files, places.card_path(output))
+        write_text(files[-1], model_card(source, kind, output.name, written.verified))
     size = sum(file.stat().st_size for file in files)
-    return Exported(output, tuple(files), size, source.shape.parameters(), tuple(verified), tuple(unverified))
-
-
-def _export_file(source: Source, path: Path, kind: _FileFormat) -> str:
-    """Write one file atomically and say what reading it back showed."""
-    verified = ""
-
-    def read_back(part: Path) -> None:
-        nonlocal verified
-        found = kind.read_back(part, source, str(path))
-        logits = verify.compare_logits(verify.own_logits(source.shape, found, rows), expected, str(path))
-        verified = kind.verified.format(tensors=len(found), logits=logits, tokens=source.tokenizer.vocab_size)
-
-    kind.check(source, str(path))
-    rows = verify.sample_rows(source.tokenizer, source.shape.context_length)
-    expected = verify.own_logits(source.shape, source.tensors, rows)
-    make_folder(path.parent)
-    with atomic_write(path, verify=read_back) as stream:
-        kind.write(Path(stream.name), source)
-    return verified
+    told = (tuple(clauses) for clauses in (written.verified, written.unverified, written.notes))
+    return Exported(output, files, size, written.parameters, *told)

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ import torch
 
 from nima_cli import __version__
 from nima_cli.engine.export import places, verify
-from nima_cli.engine.export.source import Source, needed
+from nima_cli.engine.export.source import Source, Written, needed
+from nima_cli.files import atomic_write, make_folder
 
 _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 
 
-def write(path: Path, source: Source) -> None:
-    """Write weights under nima's names; facts, model shape and tokenizer are in the metadata."""
+def export(source: Source, path: Path) -> Written:
+    """Write the file `path` atomically: weights under nima's names; facts, model shape and tokenizer as metadata."""
     metadata = {
         **places.safetensors_metadata(__version__),
         "facts": json.dumps(source.facts(), ensure_ascii=False, allow_nan=False),
@@ -24,7 +25,16 @@ def write(path: Path, source: Source) -> None:
         "tokenizer_base64": base64.b64encode(source.tokenizer.proto).decode("ascii"),
         "license": source.licence,
     }
-    write_tensors(path, source.tensors, metadata)
+    said: list[str] = []
+
+    def check(part: Path) -> None:
+        found = read_back(part, source.tensors, str(path))
+        said.append(f"read back by safetensors: {len(found)} equal tensors, {source.compare(found, str(path))}")
+
+    make_folder(path.parent)
+    with atomic_write(path, verify=check) as stream:
+        write_tensors(Path(stream.name), source.tensors, metadata)
+    return Written((path,), source.shape.parameters(), said, [], [])
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
@@ -45,14 +55,11 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
             stream.write(tensor.contiguous().view(torch.uint8).numpy().tobytes())
 
 
-def read_back(
-    path: Path, source: Source, where: str, rename: Callable[[str], str] = lambda name: name
-) -> dict[str, torch.Tensor]:
-    """The tensors as the package reads them, once they are found to be bit for bit those of the checkpoint."""
+def read_back(path: Path, expected: Mapping[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:
+    """The tensors as the package reads them, once they are found to be those expected, bit for bit."""
     found: dict[str, torch.Tensor] = needed("safetensors.torch").load(path.read_bytes())
-    verify.compare(sorted(found), sorted(map(rename, source.tensors)), where, "the names of tensors")
-    for name, tensor in source.tensors.items():
-        one = found[rename(name)]
-        same = one.dtype == tensor.dtype and torch.equal(one, tensor)
+    verify.compare(sorted(found), sorted(expected), where, "the names of tensors")
+    for name, tensor in expected.items():
+        same = found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
         verify.compare(same, True, where, f"the values of `{name}`")
     return found

@@ -1,15 +1,17 @@
 """Compares what was read back from an export with the checkpoint."""
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
+from nima_cli.engine.checkpoint.file import Checkpoint, build_model
 from nima_cli.engine.data.document import Turn
 from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, SPACE_MARK
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
-from nima_cli.errors import CheckpointError
+from nima_cli.errors import CheckpointError, InputError
 
 TOLERANCE = 1e-4  # of float32 logits between two programs that add in a different order
 
@@ -34,26 +36,52 @@ CONVERSATION = (
 )
 
 
+def encodings(tokenizer: Tokenizer) -> dict[str, list[int]]:
+    """The ids of the texts, but for those that a lossy tokenizer refuses."""
+    found = {}
+    for text in TEXTS:
+        with contextlib.suppress(InputError):
+            found[text] = tokenizer.encode(text)
+    return found
+
+
+def chat_prompts(tokenizer: Tokenizer) -> list[tuple[tuple[Turn, ...], list[int]]]:
+    """A conversation with and without its system turn, and the ids of its prompt, where the chat format takes it."""
+    found = []
+    for turns in (CONVERSATION, CONVERSATION[1:]):
+        with contextlib.suppress(InputError):
+            found.append((turns, tokenizer.chat.prompt(turns)))
+    return found
+
+
 def sample_rows(tokenizer: Tokenizer, context_length: int) -> list[list[int]]:
     """Token ids of all texts and of a conversation, cut to the context."""
-    rows = [[tokenizer.bos_id, *tokenizer.encode(text)] for text in TEXTS]
-    return [row[:context_length] for row in (*rows, tokenizer.chat.prompt(CONVERSATION))]
+    rows = [[tokenizer.bos_id, *ids] for ids in encodings(tokenizer).values()]
+    return [row[:context_length] for row in (*rows, *(ids for _, ids in chat_prompts(tokenizer)[:1]))]
 
 
-@torch.inference_mode()
 def own_logits(
     shape: ModelShape, tensors: Mapping[str, torch.Tensor], rows: Iterable[Sequence[int]]
 ) -> list[torch.Tensor]:
     """Float32 logits [T time, V vocabulary] of each row from nima's model with these weights."""
-    model = GPT(shape)
-    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True)
-    model.eval()
+    weights = {name: tensor.float() for name, tensor in tensors.items()}
+    return logits_of(build_model(Checkpoint(shape, weights, tokenizer_proto=b"")), rows)
+
+
+@torch.inference_mode()
+def logits_of(model: GPT, rows: Iterable[Sequence[int]]) -> list[torch.Tensor]:
+    """The same from a model."""
     return [model(torch.tensor([list(row)]))[0] for row in rows]
+
+
+def distance(found: Iterable[torch.Tensor], expected: Iterable[torch.Tensor]) -> float:
+    """How far two lists of logits are apart at most."""
+    return max(float((one - other).abs().max()) for one, other in zip(found, expected, strict=True))
 
 
 def compare_logits(found: Iterable[torch.Tensor], expected: Iterable[torch.Tensor], where: str) -> str:
     """Say how far the logits are apart at most; raise `CheckpointError` if that is too far."""
-    worst = max(float((one - other).abs().max()) for one, other in zip(found, expected, strict=True))
+    worst = distance(found, expected)
     if not worst <= TOLERANCE:
         raise CheckpointError(f"{where}: its logits differ from the checkpoint's by {worst:.2g}; nothing was written")
     return "the same logits" if worst == 0.0 else f"logits within {worst:.1e}"

@@ -77,7 +77,7 @@ def load_pretrained(path: Path, *, name: str | None = None) -> Checkpoint:
     """A folder of Hugging Face transformers or a GGUF file as a checkpoint.
 
     Its weights are those of the file: float32, bfloat16 or float16 as they are stored, float32 where they were
-    quantised. Its header has the model's `name` as `pretrained`, by default that of the path, and its `layout`.
+    quantised. Its header has the model's `name` as `pretrained`, by default that of the path, its `layout` and its `licence`.
 
     Raises:
         CheckpointError: it is no model that nima reads, is damaged or hostile, or its tokenizer does not fit.
@@ -92,7 +92,7 @@ def load_pretrained(path: Path, *, name: str | None = None) -> Checkpoint:
                 f"{path}: `tie_word_embeddings` is true, but `{model.tied_head.name}` is not the embedding",
                 hint=f"set it to false in `{CONFIG}`",
             )
-        header = {"pretrained": name or _name(path), "layout": model.layout}
+        header = {"pretrained": name or _name(path), "layout": model.layout, "licence": model.licence}
         return Checkpoint(shape=model.shape, model=tensors, tokenizer_proto=proto, header=header)
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 
 from nima_cli.engine.checkpoint.file import Checkpoint
+from nima_cli.engine.checkpoint.header import ORIGIN
 from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.device import Device
 from nima_cli.engine.kernels.convert import convert, worth_compiling
@@ -24,6 +25,12 @@ from nima_cli.engine.training.stopping import Best, EarlyStopping
 def build_model(spec: RunSpec, device: Device) -> GPT:
     """Make the model of a run on the CPU, without weights."""
     return GPT(spec.shape, dropout=spec.config.model.dropout, compute_dtype=device.dtype)
+
+
+def _origin(started: Checkpoint | None) -> dict[str, str]:
+    """What the header of the checkpoint that a run goes on with says about a pretrained model; empty without one."""
+    header = started.header if started is not None else {}
+    return {key: header[key] for key in ORIGIN if header.get(key) is not None}
 
 
 class RunState:
@@ -56,6 +63,7 @@ class RunState:
         self.dataset, self.device, self.ranks, self.kernels = dataset, device, ranks, kernels
         self.train_split = dataset.split("train")
         header = resume.header if resume is not None else {}
+        self.origin = _origin(resume or init_from)
         training = spec.config.training
         self.lora = lora_of(training.lora)
         self.model = self._start_model(spec, resume, init_from)
@@ -185,6 +193,7 @@ class RunState:
             "conversations": self.dataset.conversations,
             "lora": dataclasses.asdict(self.lora) if self.lora is not None else None,
             "dataset": self.dataset.facts(),
+            **self.origin,
         }
         return Checkpoint(
             shape=self.shape,

@@ -60,6 +60,7 @@ class TemplateChat:
 
     Attributes:
         name: of the template, for messages.
+        source: of the template.
         end_ids: end the assistant's turn.
         begin_ids: other special tokens of a prompt.
     """
@@ -81,7 +82,7 @@ class TemplateChat:
             end_ids: that are known to end turns.
         """
         self.name = name
-        self._tokenizer, self._source, self._variables = tokenizer, source, variables
+        self._tokenizer, self.source, self._variables = tokenizer, source, variables
         self._special = special
         words = sorted((word for word in special if len(word) > 1), key=len, reverse=True)
         spelled = "|".join(map(re.escape, words)) or "(?!)"
@@ -106,7 +107,7 @@ class TemplateChat:
     def _template(self) -> Any:
         from nima_cli.engine.data.tokenizer.template_sandbox import compile_template
 
-        return compile_template(self._source)
+        return compile_template(self.source)
 
     def render(self, turns: Sequence[Turn], *, loss: Loss, encode: Encode | None = None) -> Sample:
         """A whole conversation as a sample; see `ChatFormat.render`.
@@ -151,8 +152,14 @@ class TemplateChat:
         pairs = zip(*map(reversed, texts), strict=False)
         return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))[::-1]
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the template is the model's, and not one that nima gives to models without."""
+        return self.source not in (CHATML, PLAIN)
+
     @functools.cached_property
-    def _takes_system(self) -> bool:
+    def takes_system(self) -> bool:
+        """Whether the template knows system turns."""
         said = "x-system"
         turns = [Turn("user", "x"), Turn("assistant", "y")]
         return said in self._probe([Turn("system", said), *turns], prompting=False) or not self._probe(
@@ -168,7 +175,7 @@ class TemplateChat:
 
     def _mapped(self, turns: Sequence[Turn]) -> list[Turn]:
         """The turns, where the template knows no system turn with its text before what the user says next."""
-        if self._takes_system or all(turn.role != "system" for turn in turns):
+        if self.takes_system or all(turn.role != "system" for turn in turns):
             return list(turns)
         found, held = list[Turn](), list[Turn]()
         for turn in turns:

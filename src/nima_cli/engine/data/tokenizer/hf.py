@@ -62,7 +62,7 @@ class HFTokenizer:
         self._vocabulary, self._config = vocabulary, config
         self._bytes = vocabulary.token_bytes
         self._native = _native(vocabulary.native)
-        named = _named_tokens(config)
+        self._named = named = _named_tokens(config)
         special = vocabulary.special
         ends = [special[name] for name in (*_SEPARATORS, named.get("eos_token", "")) if name in special]
         told = _generation_ends(generation, self.vocab_size)
@@ -130,6 +130,18 @@ class HFTokenizer:
     def stop_ids(self) -> frozenset[int]:
         """See `protocol.Tokenizer`."""
         return self.chat.end_ids | self.chat.begin_ids | {self.bos_id, self.pad_id}
+
+    def symbol_id(self, name: str) -> int | None:
+        """The id of a token that the model's files name, such as `bos_token`; None if they do not."""
+        return self._vocabulary.special.get(self._named.get(name, ""))
+
+    @property
+    def first_id(self) -> int | None:
+        """The special token that the tokenizer itself puts before a text, as transformers does; None for nothing."""
+        adds = self._config.get("add_bos_token")
+        if isinstance(adds, bool):
+            return self.symbol_id("bos_token") if adds else None
+        return self._vocabulary.special.get(self._vocabulary.first or "")
 
     def _content(self, token_id: int) -> str:
         return self._vocabulary.pieces[token_id]

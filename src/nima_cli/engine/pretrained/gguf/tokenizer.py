@@ -32,14 +32,14 @@ _TEKKEN = (
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 # Patterns that text is split by, one after the other, before pairs are merged, by `tokenizer.ggml.pre`.
-_SPLITS: dict[str, tuple[str, ...]] = {
+SPLITS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("gpt-2", "olmo"), (_GPT2,)),
     **dict.fromkeys(("smollm", "starcoder", "refact"), (r"\p{N}", _GPT2)),
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "smaug-bpe"), (_LLAMA3,)),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen"), (_QWEN2,)),
     "tekken": (_TEKKEN,),
 }
-_WHOLE_WORDS_FIRST = {"llama-bpe", "llama3", "llama-v3", "falcon3", "tekken"}  # and a text begins with BOS by default
+WHOLE_WORDS_FIRST = {"llama-bpe", "llama3", "llama-v3", "falcon3", "tekken"}  # and a text begins with BOS by default
 
 
 def read_tokenizer(metadata: Mapping[str, Any], where: str) -> dict[str, str]:
@@ -86,8 +86,8 @@ class _Vocabulary:
         if twice:
             raise damaged(where, f"the token {show(twice[0])} occurs twice")
         self._pre = self._get("pre", "")
-        if self.kind == "gpt2" and (not isinstance(self._pre, str) or self._pre not in _SPLITS):
-            raise self._unsupported("pre", self._pre, ", ".join(_SPLITS))
+        if self.kind == "gpt2" and (not isinstance(self._pre, str) or self._pre not in SPLITS):
+            raise self._unsupported("pre", self._pre, ", ".join(SPLITS))
 
     def _get(self, name: str, default: Any) -> Any:
         return self._metadata.get(f"tokenizer.ggml.{name}", default)
@@ -119,7 +119,7 @@ class _Vocabulary:
     @property
     def begins_with_bos(self) -> bool:
         """Whether each text begins with BOS."""
-        return bool(self._get("add_bos_token", self.kind == "llama" or self._pre in _WHOLE_WORDS_FIRST))
+        return bool(self._get("add_bos_token", self.kind == "llama" or self._pre in WHOLE_WORDS_FIRST))
 
     def json(self) -> Json:
         """The contents of `tokenizer.json`."""
@@ -127,7 +127,7 @@ class _Vocabulary:
             byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
             splits = [
                 {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
-                for pattern in _SPLITS[self._pre]
+                for pattern in SPLITS[self._pre]
             ]
             normalizer, decoder = None, byte_level
             pre_tokenizer = {"type": "Sequence", "pretokenizers": [*splits, byte_level]}
@@ -200,7 +200,7 @@ class _Vocabulary:
             "end_of_word_suffix": None,
             "fuse_unk": not byte_level,
             "byte_fallback": not byte_level,
-            "ignore_merges": self._pre in _WHOLE_WORDS_FIRST,
+            "ignore_merges": self._pre in WHOLE_WORDS_FIRST,
             "vocab": vocab,
             "merges": merges,
         }
