@@ -104,9 +104,12 @@ class HFTokenizer:
         for token in vocabulary.native["added_tokens"]:
             if self._native.token_to_id(token["content"]) != token["id"]:
                 raise ValueError(f"the id {token['id']} of an added token leaves a gap")
+        self._native.encode_special_tokens = True
         for content, token_id in vocabulary.special.items():
-            if token_id != self._unknown_id and token_id in (*self.encode(content), *self.encode(mark(token_id))):
+            spelled = (self._native.encode(text, add_special_tokens=False).ids for text in (content, mark(token_id)))
+            if token_id != self._unknown_id and any(token_id in ids for ids in spelled):
                 raise ValueError(f"text can spell its special token {ascii(content)[:40]}")
+        self._native.encode_special_tokens = False
 
     @functools.cached_property
     def chat(self) -> TemplateChat:
@@ -148,7 +151,13 @@ class HFTokenizer:
         return self._ids(text[1:]) if len(text) > 1 else self._ids("x ")[len(self._ids("x")) :]
 
     def _ids(self, text: str) -> list[int]:
-        native = self._literal if MARK in text else self._native
+        return self._encoded(self._literal if MARK in text else self._native, text)
+
+    def encode_marked(self, text: str) -> list[int]:
+        """Token ids of a text in which the names of special tokens (`hf_file.mark`) stand for these."""
+        return self._encoded(self._native, text)
+
+    def _encoded(self, native: Any, text: str) -> list[int]:
         try:
             ids: list[int] = native.encode(text, add_special_tokens=False).ids
         except TypeError:
@@ -164,13 +173,14 @@ class HFTokenizer:
         native.encode_special_tokens = True
         return native
 
-    def encode_marked(self, text: str) -> Any:
-        """A `tokenizers.Encoding` of text in which the names of special tokens (`hf_file.mark`) stand for these."""
-        return self._native.encode(text, add_special_tokens=False)
-
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`; special symbols give no text, and bytes that form no character give U+FFFD."""
-        text = b"".join(map(self.token_bytes, ids)).decode("utf-8", errors="replace")
+        table = self._bytes
+        try:
+            data = b"".join([table[token_id] for token_id in ids])
+        except IndexError:
+            data = b"".join(map(self.token_bytes, ids))
+        text = data.decode("utf-8", errors="replace")
         return text.removeprefix(" ") if self.leading_space else text
 
     def piece(self, token_id: int) -> str:
