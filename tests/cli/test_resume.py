@@ -1,5 +1,6 @@
 """`nima train --resume` and its relatives: what goes on, what is left alone, and what is refused."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from nima_cli.engine.checkpoint.file import load
 from nima_cli.files import folder_lock
 from tests.cli.conftest import TinyRun
-from tests.cli.programs import CONFIG, Nima, contents, refused, rows
+from tests.cli.programs import CONFIG, Nima, contents, environment, refused, rows
 
 
 def test_a_finished_run_is_left_alone(tiny_run: TinyRun, nima: Nima) -> None:
@@ -93,14 +94,24 @@ def test_a_new_run_never_takes_the_directory_of_another(tiny_run: TinyRun, nima:
     assert (runs / ".last").read_text("utf-8") == "tiny config-2\n"
 
 
-def test_an_unreadable_checkpoint_is_named(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut short", "a wrong number"])
+def test_an_unreadable_checkpoint_is_named(damage: str, tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
     run_dir = tiny_run.copy(tmp_path)
     newest = run_dir / "checkpoint_last.pt"
-    newest.write_bytes(newest.read_bytes()[:5000])
+    content, middle = newest.read_bytes(), newest.stat().st_size // 2
+    rest = b"" if damage == "cut short" else bytes(200) + content[middle + 200 :]
+    newest.write_bytes(content[:middle] + rest)
     assert "checkpoint_last.pt" in refused(nima("train", "--resume", newest), 3)
-    ran = nima("train", "--resume", run_dir, "--max-steps", "13")  # the other one still loads
-    assert ran.code == 0, ran.stderr
-    assert "going on from checkpoint_best.pt" in ran.stderr
+    passed_over = f"{newest}: damaged"
+    planned = nima("train", "--resume", run_dir, "--dry-run")
+    assert planned.code == 0, planned.stderr
+    assert (passed_over in planned.stderr) == (damage == "cut short"), "a plan reads no weights"
+    for arguments in (("--eval-only", "--json"), ("--max-steps", "13")):
+        ran = nima("train", "--resume", run_dir, *arguments)  # the other one still loads
+        assert ran.code == 0, ran.stderr
+        assert passed_over in ran.stderr
+        assert "going on from checkpoint_best.pt" in ran.stderr
+        assert "--json" not in arguments or ran.json()["checkpoint"] == str(run_dir / "checkpoint_best.pt")
 
 
 def test_another_output_dir_begins_a_new_run_and_leaves_the_old_one(
@@ -141,43 +152,69 @@ def test_a_branch_that_is_refused_leaves_nothing(tiny_run: TinyRun, nima: Nima, 
     assert list(tmp_path.iterdir()) == []
 
 
-BYTES_READ = """
-import sys
+COST = """
+import gc, json, sys, tempfile
 from pathlib import Path
-from nima_cli.cli.commands import train as command
-from nima_cli.cli.training import output, processes, start
-from nima_cli.engine.training import session
-import nima_cli.cli.datasets, nima_cli.config.load, nima_cli.engine.data.prepare, nima_cli.ui.progress_view
-options = start.TrainOptions(
-    config=None, preset=None, data=Path(sys.argv[2]), device=None, output_dir=None, overrides={"training.max_steps": 4},
-    set_=[], resume=sys.argv[1], init_from=None, allow_data_change=False, quiet=True, verbose=False, json=False,
-)
-def read():
-    return int(Path("/proc/self/io").read_text().split()[1])
-began = read()
-for event in session.train(start.start_training(options).open()):
-    if type(event).__name__ == "StepDone":
-        break
-print(read() - began)
+import torch
+from nima_cli.cli.training import processes, programs, start
+from nima_cli.errors import DeviceError
+
+class SaveBegunError(Exception): pass
+
+def end_at_a_save(event, arguments):
+    if event == "open" and "checkpoint_" in str(arguments[0]) and arguments[1] == "w":
+        storages = [one.untyped_storage() for one in gc.get_objects() if isinstance(one, torch.Tensor)]
+        raise SaveBegunError(sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()))
+
+def bytes_read():
+    return int(Path("/proc/thread-self/io").read_text().split()[1])
+
+def cost(program, *, begin=False, **settings):
+    where = {"init_from": Path(sys.argv[1]), "output_dir": Path(tempfile.mkdtemp(dir="."))}
+    overrides = {"data.dir": sys.argv[2], "training.max_steps": 4, **settings}
+    given = {"set_": sys.argv[3:], "quiet": True, "json": True, **(where if begin else {"resume": sys.argv[1]})}
+    options = start.TrainOptions(**dict.fromkeys(start.TrainOptions.__slots__) | given | {"overrides": overrides})
+    held, began = 0, bytes_read()
+    try:
+        processes.run(lambda: program(options), quiet=True, json=True)
+    except SaveBegunError as save:
+        (held,) = save.args
+    except DeviceError:
+        pass
+    return bytes_read() - began, held
+
+sys.addaudithook(end_at_a_save)
+no_gpu = {"hardware.device": "cuda", "hardware.gpu_ids": [999]}  # refused as soon as all decisions are made
+for _ in range(2):  # the first time, modules are read as well
+    found = {
+        "plan": cost(programs.show_plan, **no_gpu), "plan to begin": cost(programs.show_plan, begin=True, **no_gpu),
+        "verdict": cost(programs.show_verdict, **no_gpu), "evaluation": cost(programs.evaluate_run),
+        "resume": cost(start.start_training), "begin": cost(start.start_training, begin=True),
+    }
+print(json.dumps(found))
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts bytes as Linux does")
-def test_a_resume_reads_the_tensors_of_one_checkpoint_once(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
-    wide = (
-        "--set",
-        "model.d_ff=4096",
-        "--set",
-        "hardware.compiler=none",
-        "--set",
-        "evaluation.generation.enabled=false",
-    )
-    steps = ("--set", "training.save_steps=1", "--set", "training.eval_steps=1", "--set", "training.log_steps=1")
-    ran = nima("train", "--max-steps", "3", "-c", tiny_run.config, "--data", tiny_run.data, *wide, *steps, cwd=tmp_path)
+def test_tensors_are_read_once_to_be_used_and_never_to_decide(
+    tiny_run: TinyRun, nima: Nima, home: Path, tmp_path: Path
+) -> None:
+    keys = (
+        "hardware.compiler=none", "evaluation.generation.enabled=false", "training.save_steps=1",
+        "training.eval_steps=1", "training.log_steps=1", "monitoring.plots=false", "monitoring.tensorboard=false",
+    )  # fmt: skip
+    arguments = ("train", "--max-steps", "3", "-c", tiny_run.config, "--data", tiny_run.data, "--output-dir", "run")
+    ran = nima(*arguments, "--set=model.d_ff=4096", *(f"--set={key}" for key in keys), cwd=tmp_path)
     assert ran.code == 0, ran.stderr
-    run_dir = next((tmp_path / "experiments").glob("tiny*"))
-    size = (run_dir / "checkpoint_last.pt").stat().st_size
+    size = (tmp_path / "run" / "checkpoint_last.pt").stat().st_size
     assert size > 5_000_000
-    program = [sys.executable, "-c", BYTES_READ, str(run_dir), str(tiny_run.data)]
-    done = subprocess.run(program, check=True, capture_output=True, text=True, timeout=120)
-    assert size <= int(done.stdout) < 1.5 * size
+    program = [sys.executable, "-c", COST, "run", str(tiny_run.data), *keys]
+    done = subprocess.run(
+        program, check=True, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment(home)
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    times_read = {"plan": 0, "plan to begin": 0, "verdict": 0, "evaluation": 1, "resume": 1, "begin": 1}
+    for name, times in times_read.items():
+        assert times * size <= found[name][0] < (times + 0.1) * size, name
+    for name in ("resume", "begin"):  # the run's own tensors and the copies to save, but not what was loaded
+        assert 1.9 * size < found[name][1] < 2.5 * size, name

@@ -96,8 +96,16 @@ def load_to_write(options: Mapping[str, Any], seeds: range) -> "tuple[LoadedMode
     return loaded, sampling
 
 
-def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, quiet: bool = False) -> LoadedModel:
-    """Load a checkpoint and say what the user should know about that; `batched` is for many tokens at once."""
+def load_model(
+    path: Path,
+    *,
+    device: str,
+    dtype: str,
+    batched: bool = False,
+    quiet: bool = False,
+    checkpoint: "Checkpoint | None" = None,
+) -> LoadedModel:
+    """Load a checkpoint, or take the loaded one, and say what the user should know; `batched`: many tokens at once."""
     require_choice("--device", device, ("auto", "cpu", "cuda", "mps"))
     require_choice("--dtype", dtype, ("auto", "float32", "bfloat16", "int8"))
     from nima_cli.engine.checkpoint import file as checkpoints
@@ -110,7 +118,9 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, qu
     for note in () if quiet else place.notes:
         say(note.message, note.level)
     file = find(path)
-    model, tokenizer, checkpoint = checkpoints.load_for_inference(file, compute_dtype=place.dtype)
+    model, tokenizer, checkpoint = checkpoints.load_for_inference(
+        file, compute_dtype=place.dtype, checkpoint=checkpoint
+    )
     rows = quantize_(model) if dtype == "int8" else {}
     return LoadedModel(file, model.to(place.device, place.dtype), tokenizer, checkpoint, rows, quiet)
 

@@ -35,7 +35,7 @@ def tokenizer_path(named: Path) -> str:
     from nima_cli.engine.checkpoint import file as checkpoints
     from nima_cli.engine.checkpoint.files import find
 
-    return str(_kept(checkpoints.load(find(named))))
+    return str(_kept(checkpoints.load(find(named), tensors=False)))
 
 
 def _kept(checkpoint: "Checkpoint") -> Path:

@@ -234,6 +234,23 @@ def test_an_earlier_step_is_what_is_left_when_both_are_damaged(checkpoint: Check
     assert newest_valid(tmp_path)[0].name == "checkpoint_step_2.pt"
 
 
+def test_without_its_tensors_a_checkpoint_is_as_complete_as_with_them(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    save(tmp_path / LAST, checkpoint)
+    read, found = load(tmp_path / LAST), load(tmp_path / LAST, tensors=False)
+    assert (found.shape, found.header, found.tokenizer_proto) == (read.shape, read.header, read.tokenizer_proto)
+    assert found.nbytes() == read.nbytes()
+    assert {name: (tensor.shape, tensor.dtype) for name, tensor in found.model.items()} == {
+        name: (tensor.shape, tensor.dtype) for name, tensor in read.model.items()
+    }
+    assert all(tensor.is_meta for tensor in found.model.values())
+    checkpoint.model["norm.weight"] = torch.zeros(31)
+    save(tmp_path / LAST, checkpoint)
+    with pytest.raises(
+        CheckpointError, match=r"does not fit its own model: `norm.weight` is \(31,\), expected \(32,\)"
+    ):
+        load(tmp_path / LAST, tensors=False)
+
+
 def test_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
     if sys.platform != "win32":
         os.mkfifo(tmp_path / "pipe.pt")
@@ -326,8 +343,10 @@ def read():
 start = read()
 steps = [step_of(path) for path in sorted(Path(sys.argv[1]).glob("*.pt"))]
 headers = read()
+newest_valid(Path(sys.argv[1]), tensors=False)
+decided = read()
 newest_valid(Path(sys.argv[1]))
-print(steps, headers - start, read() - headers)
+print(steps, headers - start, decided - headers, read() - decided)
 """
 
 
@@ -340,9 +359,10 @@ def test_a_resume_reads_the_tensors_of_one_checkpoint_once(tokenizer: SentencePi
     done = subprocess.run(
         [sys.executable, "-c", BYTES_READ, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True
     )
-    steps, headers, resumed = done.stdout.rsplit(maxsplit=2)
+    steps, headers, decided, resumed = done.stdout.rsplit(maxsplit=3)
     assert steps == "[2, 4, 3]"
     assert int(headers) < size / 10
+    assert int(decided) < size / 10
     assert size <= int(resumed) < size * 1.1
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,22 @@ def test_opening_writes_nothing(begun: Path, tiny_dataset: Path) -> None:
     before = state()
     open_session(Session(make_config(), tiny_dataset, begun, resume=begun / LAST))
     assert state() == before
+
+
+@pytest.mark.parametrize(("name", "kept"), [("resume", 0), ("init_from", 0), ("init_from", 1)])
+def test_training_lets_go_of_what_was_loaded(
+    name: str, kept: int, begun: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    """But for the weights that a run which may roll back began with."""
+    loads: dict[str, Any] = {name: begun / LAST}
+    opened = open_session(Session(make_config(max_rollbacks=kept), tiny_dataset, tmp_path / "run", **loads))
+    loaded = opened.resume or opened.init_from
+    assert loaded is not None
+    alive = [weakref.ref(tensor) for tensor in loaded.model.values()]
+    del loaded
+    events = train(opened)
+    next(events)
+    assert [reference() is not None for reference in alive] == [bool(kept)] * len(alive)
 
 
 def test_a_directory_in_use_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from nima_cli.cli.options import option, path_option, require_choice, switch
 from nima_cli.errors import CheckpointError, DataError, InputError, ResourceError
 
 if TYPE_CHECKING:
-    from nima_cli.engine.checkpoint.file import Checkpoint
+    from nima_cli.cli.inference import LoadedModel
 
 EXAMPLES = options.examples(
     "nima eval",
@@ -40,7 +40,7 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Measure a checkpoint on a split: every token once, exactly."""
-    from nima_cli.cli.inference import chosen_checkpoint
+    from nima_cli.cli.inference import chosen_checkpoint, load_model
 
     dimensions = tuple(dict.fromkeys(name.strip() for name in by.split(","))) if by else ()
     for name in dimensions:
@@ -49,37 +49,32 @@ def evaluate(
     if report is not None:
         _refuse_report(report)
     where = chosen_checkpoint(path, checkpoint, quiet=quiet)
-    evaluate_checkpoint(
-        where, data=data, split=split, json=json, device=device, dtype=dtype, quiet=quiet, report=report, **wanted
-    )
+    require_choice("--split", split, ("test", "val", "train"))
+    loaded = load_model(where, device=device, dtype=dtype, batched=True, quiet=quiet)
+    evaluate_model(loaded, where, data=data, split=split, json=json, report=report, **wanted)
 
 
-def evaluate_checkpoint(
+def evaluate_model(
+    loaded: "LoadedModel",
     path: Path,
     *,
     data: Path | None,
     split: str,
     json: bool,
-    device: str,
-    dtype: str,
-    quiet: bool,
     report: Path | None = None,
     **wanted: Any,
 ) -> None:
-    """Print the figures of one checkpoint over one split; `wanted` is what else `evaluate_split` takes."""
-    require_choice("--split", split, ("test", "val", "train"))
+    """Print the figures of a model, whose run or file is `path`, over one split; `wanted` goes to `evaluate_split`."""
     from nima_cli.cli.commands.eval_result import result_fields
     from nima_cli.cli.event_handlers import print_json, run
-    from nima_cli.cli.inference import load_model
     from nima_cli.engine.data.store.dataset import open_dataset
     from nima_cli.engine.evaluation.run import evaluate_split
     from nima_cli.ui.console import out, say
     from nima_cli.ui.eval_view import eval_view
     from nima_cli.ui.progress_view import PhaseView
 
-    loaded = load_model(path, device=device, dtype=dtype, batched=True, quiet=quiet)
     header = loaded.checkpoint.header
-    dataset = open_dataset(data if data is not None else _dataset_of(loaded.checkpoint, loaded.path))
+    dataset = open_dataset(data if data is not None else _dataset_of(loaded))
     if dataset.tokenizer.sha256 != loaded.tokenizer.sha256:
         raise DataError(
             f"{dataset.folder}: its tokenizer is not the one that {loaded.path} was trained with",
@@ -88,7 +83,7 @@ def evaluate_checkpoint(
     backend = loaded.backend() if wanted.get("samples") or wanted.get("questions") else None
     length = loaded.checkpoint.sequence_length
     work = evaluate_split(loaded.model, dataset, split, backend=backend, context_length=length, **wanted)
-    found = run(work, [PhaseView(quiet=quiet)])
+    found = run(work, [PhaseView(quiet=loaded.quiet)])
     dataset.verification.require()
     result: dict[str, Any] = {
         "checkpoint": str(loaded.path),
@@ -107,7 +102,7 @@ def evaluate_checkpoint(
         print_json(result)
         return
     out().print(eval_view(result))
-    if not quiet:
+    if not loaded.quiet:
         say(_what_next(result, path, config=header.get("config", {})), "hint")
 
 
@@ -139,14 +134,15 @@ def _refuse_report(path: Path) -> None:
         raise ResourceError(f"{path}: cannot write: permission denied")
 
 
-def _dataset_of(checkpoint: "Checkpoint", path: Path) -> Path:
-    """The dataset that the checkpoint was trained on, wherever it is now."""
+def _dataset_of(loaded: "LoadedModel") -> Path:
+    """The dataset that the model was trained on, wherever it is now."""
     from nima_cli.cli.datasets import dataset_of_run
     from nima_cli.config.schema import Config
 
+    path, header = loaded.path, loaded.checkpoint.header
     try:
-        config = Config.model_validate(checkpoint.header.get("config", {}))
+        config = Config.model_validate(header.get("config", {}))
     except ValueError as error:
         message = f"{path}: its configuration is not one of this version"
         raise CheckpointError(message, hint="name the dataset with --data") from error
-    return dataset_of_run(config, path.parent, checkpoint.header.get("dataset_sha256"))
+    return dataset_of_run(config, path.parent, header.get("dataset_sha256"))

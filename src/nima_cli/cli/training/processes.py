@@ -43,10 +43,12 @@ def run(program: Program, *, quiet: bool, json: bool) -> None:
     count = process_count(session.config.hardware)
     if count == 1:
         stop.install()  # only now: whatever came before can simply be dropped
-        _end(train_and_show(start.open(), SINGLE, quiet=quiet, json=json))
+        opened = start.open()
+        del start  # or its checkpoint would stay loaded
+        _end(train_and_show(opened, SINGLE, quiet=quiet, json=json))
         return
     start.open(count)  # refuses what cannot be trained before any process is started for it
-    del start  # each process loads the checkpoints for itself
+    del start  # each process loads the checkpoint for itself
     _end(launch(_worker, (session.to_json(), quiet, json), processes=count))
 
 
@@ -68,7 +70,7 @@ def _worker(session: str, quiet: bool, json: bool) -> None:
     assert env is not None, "the elastic launcher sets its variables"
     flags = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)}
     with error_handler(debug=False), flags_named(flags):
-        start = Start(Session.from_json(session), None, None)
+        start = Start(Session.from_json(session), None)
         code = _run_rank(env, lambda: start, quiet=quiet, json=json, ours=True)
     if code:
         raise SystemExit(code)

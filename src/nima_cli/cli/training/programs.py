@@ -23,7 +23,7 @@ def show_plan(options: TrainOptions) -> None:
     from nima_cli.ui.console import out
     from nima_cli.ui.tables import plan_table
 
-    config, _ = load_settings(options, find_resume(options)[1])
+    config = load_settings(options, find_resume(options, tensors=False)[1])
     folder = data_dir(config.data)
     ready = (folder / "dataset_metadata.json").is_file()
     vocab_size = PRESET_VOCAB_SIZES.get(config.model.preset or "", 8192)
@@ -89,7 +89,7 @@ def show_verdict(options: TrainOptions) -> None:
 
     if "WORLD_SIZE" in os.environ:
         raise InputError("--verify-resume: trains in one process", hint="run it without a launcher")
-    settings, _ = load_settings(options, find_resume(options)[1])
+    settings = load_settings(options, find_resume(options, tensors=False)[1])
     compile_kernels_meanwhile(settings.hardware.device)
     prepare_data(settings, quiet=options.quiet)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS has no fixed order of sums
@@ -112,13 +112,13 @@ def show_verdict(options: TrainOptions) -> None:
 
 def evaluate_run(options: TrainOptions) -> None:
     """`--eval-only`: measure the checkpoint of `--resume`, else the run of that name, on the test split."""
-    from nima_cli.cli.commands.evaluate import evaluate_checkpoint
+    from nima_cli.cli.commands.evaluate import evaluate_model
+    from nima_cli.cli.inference import load_model
 
-    path, _ = find_resume(options)
+    path, checkpoint = find_resume(options)
     chosen = path or options.output_dir or rundir.find_run_dir(None, options.name)
     if chosen is None:
         raise InputError("--eval-only: there is no run to evaluate", hint="name its checkpoint with --resume PATH")
     device = options.device or "auto"
-    evaluate_checkpoint(
-        chosen, data=options.data, split="test", json=options.json, device=device, dtype="auto", quiet=options.quiet
-    )
+    loaded = load_model(chosen, device=device, dtype="auto", batched=True, quiet=options.quiet, checkpoint=checkpoint)
+    evaluate_model(loaded, chosen, data=options.data, split="test", json=options.json)

@@ -41,17 +41,16 @@ class TrainOptions:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A session, and the checkpoints that were loaded to decide on it."""
+    """A session, and the checkpoint to go on from, which was loaded to find it."""
 
     session: "Session"
     resume: "Checkpoint | None"
-    init_from: "Checkpoint | None"
 
     def open(self, world_size: int = 1) -> "OpenSession":
         """Open it for so many processes; see `open_session`."""
         from nima_cli.engine.training.session import open_session
 
-        return open_session(self.session, world_size=world_size, resume=self.resume, init_from=self.init_from)
+        return open_session(self.session, world_size=world_size, resume=self.resume)
 
 
 def start_training(options: TrainOptions) -> Start:
@@ -59,7 +58,7 @@ def start_training(options: TrainOptions) -> Start:
     from nima_cli.cli.datasets import data_dir, kept_dataset
 
     path, resume = find_resume(options)
-    settings, init_from = load_settings(options, resume)
+    settings = load_settings(options, resume)
     from nima_cli.engine.training.session import Session  # loads torch, which a refusal need not wait for
 
     compile_kernels_meanwhile(settings.hardware.device)
@@ -68,13 +67,13 @@ def start_training(options: TrainOptions) -> Start:
     if data is None:
         prepare_data(settings, quiet=options.quiet)
         data = data_dir(settings.data)
-    start_from = options.init_from if resume is None else None
-    session = Session(settings, data, run_dir, path, start_from, options.allow_data_change, compiled())
-    return Start(session, resume, init_from)
+    init_from = options.init_from if resume is None else None
+    session = Session(settings, data, run_dir, path, init_from, options.allow_data_change, compiled())
+    return Start(session, resume)
 
 
-def find_resume(options: TrainOptions) -> "tuple[Path | None, Checkpoint | None]":
-    """Find and load the checkpoint to go on from; nothing for a new run."""
+def find_resume(options: TrainOptions, *, tensors: bool = True) -> "tuple[Path | None, Checkpoint | None]":
+    """Find and load the checkpoint to go on from; nothing for a new run. See `load` for `tensors`."""
     if options.resume is None:
         return None, None
     from nima_cli.engine.checkpoint import file as checkpoints
@@ -82,21 +81,21 @@ def find_resume(options: TrainOptions) -> "tuple[Path | None, Checkpoint | None]
 
     auto, named = options.resume == "auto", Path(options.resume)
     if not auto and not named.is_dir():
-        return named, checkpoints.load(named)
+        return named, checkpoints.load(named, tensors=tensors)
     run_dir = rundir.find_run_dir(options.output_dir, options.name) if auto else named
     if run_dir is None or (auto and not rundir.holds_checkpoint(run_dir)):
         if options.output_dir is None and options.name is None:
             raise InputError("--resume auto: there is no run under `experiments/`", hint="start one without --resume")
         say("nothing to resume yet: starting a new run")
         return None, None
-    path, checkpoint, problems = checkpoints.newest_valid(run_dir)
+    path, checkpoint, problems = checkpoints.newest_valid(run_dir, tensors=tensors)
     for problem in problems:
         say(f"{problem}; going on from {path.name}", "warning")
     return path, checkpoint
 
 
-def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[Config, Checkpoint | None]":
-    """The user's settings over those of `resume`, or of what `--init-from` names, which is returned with them."""
+def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "Config":
+    """The user's settings over those of `resume`, or of what `--init-from` names."""
     from nima_cli.cli.datasets import with_sources
     from nima_cli.config.load import load_config
 
@@ -105,7 +104,7 @@ def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[
         from nima_cli.engine.checkpoint import file as checkpoints
         from nima_cli.engine.checkpoint.files import find
 
-        init_from = checkpoints.load(find(options.init_from))
+        init_from = checkpoints.load(find(options.init_from), tensors=False)
         base = initial.foundation(init_from)
     resolved = load_config(
         options.config, overrides=options.overrides, set_=options.set_, preset=options.preset, base=base
@@ -117,7 +116,7 @@ def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[
         settings = initial.with_tokenizer(settings, init_from)
     if options.verbose:
         _show_sources(resolved)
-    return settings, init_from
+    return settings
 
 
 def prepare_data(settings: "Config", *, quiet: bool) -> None:

@@ -16,12 +16,14 @@ from nima_cli.engine.checkpoint.pickle_reader import Storage, StoredTensor
 from nima_cli.engine.data.tokenizer.load import tokenizer_from_bytes
 from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.model.lora import Lora, merged
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import CheckpointError, ResourceError
 from nima_cli.files import atomic_write, explaining, write_json
 
 _DTYPES = {"float32", "bfloat16", "float16"}
 
+Sizes = dict[str, tuple[int, ...]]
 OptimizerState = dict[str, dict[str, torch.Tensor]]
 
 
@@ -34,7 +36,8 @@ class Checkpoint:
         tokenizer_proto: the `proto` of its tokenizer.
         header: config, step, best value, seed, dataset hash and so on, as strict JSON.
         optimizer: its state by parameter name; None if the file is only for inference.
-        ema: moving averages of the weights by parameter name; None if the run keeps none.
+        ema: moving averages of what is trained by parameter name; None if the run keeps none.
+        adapters: of a LoRA run by parameter name; `model` is then what they adapt.
     """
 
     shape: ModelShape
@@ -43,11 +46,20 @@ class Checkpoint:
     header: dict[str, Any] = field(default_factory=dict)
     optimizer: OptimizerState | None = None
     ema: dict[str, torch.Tensor] | None = None
+    adapters: dict[str, torch.Tensor] | None = None
 
     @property
     def inference_weights(self) -> dict[str, torch.Tensor]:
-        """The weights for inference: their moving average if the run found that it predicts better."""
-        return self.ema if self.ema is not None and self.header.get("inference_weights") == "ema" else self.model
+        """The weights for inference: averaged if the run found that this predicts better, with adapters merged."""
+        averaged = self.ema if self.header.get("inference_weights") == "ema" else None
+        if self.adapters is None or self.lora is None:
+            return averaged if averaged is not None else self.model
+        return merged(self.model, averaged if averaged is not None else self.adapters, self.lora)
+
+    @property
+    def lora(self) -> Lora | None:
+        """The kind of its adapters; None without."""
+        return _lora_of(self.header)
 
     @property
     def sequence_length(self) -> int:
@@ -57,7 +69,7 @@ class Checkpoint:
 
     def nbytes(self) -> int:
         """Bytes of all tensors; the file is a little larger."""
-        groups = [self.model, *(self.optimizer or {}).values(), self.ema or {}]
+        groups = [self.model, *(self.optimizer or {}).values(), self.ema or {}, self.adapters or {}]
         return sum(tensor.nbytes for group in groups for tensor in group.values())
 
 
@@ -83,6 +95,8 @@ def save(path: Path, checkpoint: Checkpoint) -> int:
         payload["optimizer"] = {name: _plain(state) for name, state in checkpoint.optimizer.items()}
     if checkpoint.ema is not None:
         payload["ema"] = _plain(checkpoint.ema)
+    if checkpoint.adapters is not None:
+        payload["adapters"] = _plain(checkpoint.adapters)
     with atomic_write(path, verify=check_archive) as stream:
         _write(payload, stream)
     return path.stat().st_size
@@ -115,8 +129,11 @@ def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path, *, tensors: bool = True) -> Checkpoint:
     """Read and validate a checkpoint file; each byte is read once.
+
+    Args:
+        tensors: False leaves weights and optimizer unread: their names, sizes and types are on torch's `meta` device.
 
     Raises:
         CheckpointError: missing, foreign, damaged, hostile, or of a newer format.
@@ -128,35 +145,47 @@ def load(path: Path) -> Checkpoint:
             shape = ModelShape.from_dict(header.get("model_shape", {}))
         except ValueError as error:
             raise CheckpointError(f"{path}: unusable: {error}") from error
-        read = _Reader(path, archive, shape.tensors())
+        lora = _lora_of(header) if values.get("adapters") is not None else None
+        if lora is not None and lora.rank < 1:
+            raise CheckpointError(f"{path}: unusable: its adapters have rank {lora.rank}")
+        sizes = shape.tensors()
+        trained = lora.tensors(shape) if lora is not None else sizes
+        read = _Reader(path, archive, tensors=tensors)
         return Checkpoint(
             shape=shape,
-            model=read.weights(values.get("model")),
+            model=read.weights(values.get("model"), sizes),
             tokenizer_proto=read.tokenizer(values.get("tokenizer"), header.get("tokenizer_sha256")),
             header=header,
-            optimizer=read.optimizer(values.get("optimizer")),
-            ema=read.weights(values["ema"]) if values.get("ema") is not None else None,
+            optimizer=read.optimizer(values.get("optimizer"), trained),
+            ema=read.weights(values["ema"], trained) if values.get("ema") is not None else None,
+            adapters=read.weights(values["adapters"], trained) if lora is not None else None,
         )
 
 
+def _lora_of(header: dict[str, Any]) -> Lora | None:
+    """What the header says about adapters; the settings of a run have been validated before they were saved."""
+    found = header.get("lora")
+    return Lora(found["rank"], found["alpha"], tuple(found["targets"])) if found is not None else None
+
+
 class _Reader:
-    """Reads tensors of an archive after checking them against the names and sizes of the model's."""
+    """Reads tensors of an archive after checking them against the names and sizes that they must have."""
 
-    def __init__(self, path: Path, archive: Archive, sizes: dict[str, tuple[int, ...]]) -> None:
-        self._path, self._archive, self._sizes = path, archive, sizes
-        self._read: dict[Storage, torch.UntypedStorage] = {}
+    def __init__(self, path: Path, archive: Archive, *, tensors: bool) -> None:
+        self._path, self._archive, self._tensors = path, archive, tensors
+        self._storages: dict[Storage, torch.UntypedStorage] = {}
 
-    def weights(self, found: Any) -> dict[str, torch.Tensor]:
-        """One tensor for each parameter of the model: of its shape, floating, finite."""
+    def weights(self, found: Any, sizes: Sizes) -> dict[str, torch.Tensor]:
+        """One tensor for each parameter: of its size, floating, finite."""
         if not isinstance(found, dict):
             raise CheckpointError(f"{self._path}: holds no model")
-        wrong = [f"`{name}` is missing" for name in self._sizes if name not in found]
-        wrong += [f"`{shown(name)}` is not part of this model" for name in found if name not in self._sizes]
-        for name in filter(found.__contains__, self._sizes):
+        wrong = [f"`{name}` is missing" for name in sizes if name not in found]
+        wrong += [f"`{shown(name)}` is not part of this model" for name in found if name not in sizes]
+        for name in filter(found.__contains__, sizes):
             if not _is_floating(found[name]):
                 wrong.append(f"`{name}` is not a plain tensor")
-            elif found[name].size != self._sizes[name]:
-                wrong.append(f"`{name}` is {found[name].size}, expected {self._sizes[name]}")
+            elif found[name].size != sizes[name]:
+                wrong.append(f"`{name}` is {found[name].size}, expected {sizes[name]}")
         tensors = {} if wrong else {name: self._tensor(stored) for name, stored in found.items()}
         wrong += [f"`{name}` holds values that are not finite" for name in tensors if not _finite(tensors[name])]
         if wrong:
@@ -164,18 +193,18 @@ class _Reader:
             raise CheckpointError(f"{self._path}: does not fit its own model: {'; '.join(wrong[:5])}{more}")
         return tensors
 
-    def optimizer(self, found: Any) -> OptimizerState | None:
-        """Tensors of parameters of the model, each a number or of the parameter's shape."""
+    def optimizer(self, found: Any, sizes: Sizes) -> OptimizerState | None:
+        """Tensors of trained parameters, each a number or of the parameter's size."""
         if found is None:
             return None
         tensors: OptimizerState = {}
         for name, state in found.items() if isinstance(found, dict) else [("optimizer", None)]:
-            if name not in self._sizes or not isinstance(state, dict):
+            if name not in sizes or not isinstance(state, dict):
                 problem = f"its optimizer state names `{shown(name)}`, which the model does not have"
                 raise CheckpointError(f"{self._path}: {problem}")
             tensors[name] = {}
             for key, stored in state.items():
-                if _is_floating(stored) and stored.size in (self._sizes[name], ()):
+                if _is_floating(stored) and stored.size in (sizes[name], ()):
                     tensors[name][key] = self._tensor(stored)
                 if key not in tensors[name] or not _finite(tensors[name][key]):
                     problem = f"its optimizer state `{name}.{shown(key)}` does not fit the model"
@@ -186,7 +215,7 @@ class _Reader:
         """The tokenizer's bytes, compared with their hash in the header."""
         if not isinstance(stored, StoredTensor) or stored.storage.dtype != "uint8" or len(stored.size) != 1:
             raise CheckpointError(f"{self._path}: holds no tokenizer")
-        proto: bytes = self._tensor(stored).numpy().tobytes()
+        proto: bytes = self._read(stored).numpy().tobytes()
         found = hashlib.sha256(proto).hexdigest()
         if sha256 not in (None, found):
             hashes = f"its hash is {found[:12]}, was {shown(sha256[:12])}"
@@ -194,13 +223,18 @@ class _Reader:
         return proto
 
     def _tensor(self, stored: StoredTensor) -> torch.Tensor:
+        if self._tensors:
+            return self._read(stored)
+        return torch.empty(stored.size, dtype=getattr(torch, stored.storage.dtype), device="meta")
+
+    def _read(self, stored: StoredTensor) -> torch.Tensor:
         storage = stored.storage
-        if storage not in self._read:
+        if storage not in self._storages:
             buffer = torch.empty(storage.nbytes, dtype=torch.uint8)
             self._archive.read_into(storage, buffer.numpy().data)
-            self._read[storage] = buffer.untyped_storage()
+            self._storages[storage] = buffer.untyped_storage()
         tensor = torch.empty(0, dtype=getattr(torch, stored.storage.dtype))
-        return tensor.set_(self._read[storage], stored.offset, stored.size, stored.stride)
+        return tensor.set_(self._storages[storage], stored.offset, stored.size, stored.stride)
 
 
 def _is_floating(stored: Any) -> TypeGuard[StoredTensor]:
@@ -208,13 +242,13 @@ def _is_floating(stored: Any) -> TypeGuard[StoredTensor]:
 
 
 def _finite(tensor: torch.Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())
+    return tensor.is_meta or bool(torch.isfinite(tensor).all())
 
 
-def newest_valid(run_dir: Path) -> tuple[Path, Checkpoint, list[str]]:
+def newest_valid(run_dir: Path, *, tensors: bool = True) -> tuple[Path, Checkpoint, list[str]]:
     """The checkpoint with the highest step that loads, and a message for each one that does not.
 
-    The headers decide the order; tensors are read until one file loads.
+    The headers decide the order; files are loaded, as `tensors` says, until one can be.
 
     Raises:
         CheckpointError: no checkpoint loads.
@@ -230,7 +264,7 @@ def newest_valid(run_dir: Path) -> tuple[Path, Checkpoint, list[str]]:
             refused.append(error.message)
     for path in sorted(filter(steps.__contains__, files), key=steps.__getitem__, reverse=True):
         try:
-            checkpoint = load(path)
+            checkpoint = load(path, tensors=tensors)
         except (CheckpointError, ResourceError) as error:
             refused.append(error.message)
             continue
@@ -248,13 +282,15 @@ def build_model(checkpoint: Checkpoint, *, compute_dtype: torch.dtype = torch.fl
     return model.eval()
 
 
-def load_for_inference(path: Path, *, compute_dtype: torch.dtype = torch.float32) -> tuple[GPT, Tokenizer, Checkpoint]:
-    """A model ready to generate, its tokenizer, and the whole checkpoint.
+def load_for_inference(
+    path: Path, *, compute_dtype: torch.dtype = torch.float32, checkpoint: Checkpoint | None = None
+) -> tuple[GPT, Tokenizer, Checkpoint]:
+    """A model ready to generate, its tokenizer, and the whole checkpoint, unless it has been loaded already.
 
     Raises:
         CheckpointError: see `load`; or the tokenizer is unusable or does not fit the model.
     """
-    checkpoint = load(find(path))
+    checkpoint = checkpoint or load(find(path))
     tokenizer = tokenizer_from_bytes(checkpoint.tokenizer_proto, where=str(path))
     found, rows = tokenizer.vocab_size, checkpoint.shape.vocab_size
     # The embedding of a pretrained model may have more rows than there are tokens.

@@ -71,12 +71,13 @@ _KINDS: dict[str, Any] = {
     "dataset_sha256": str,
     "tokenizer_sha256": str,
     "conversations": int,
+    "lora": {"rank": int, "alpha": _NUMBER, "targets": [str]},
     "dataset": {
         "sources": [{"name": str, "format": str, "kept": int, "bytes": int, "weight": _NUMBER}],
         "splits": {name: {"documents": int, "tokens": int, "bytes": int} for name in ("train", "val", "test")},
     },
 }
-_MAY_BE_NULL = {"loss_scale", "compiled"}
+_MAY_BE_NULL = {"loss_scale", "compiled", "lora"}
 
 
 def read_header(path: Path) -> Facts:

@@ -83,7 +83,7 @@ class NativeForward:
         return self._project(_call(JoinHeads, y_NTD.view_as(q_BHTD), kernels), attention.o_proj)
 
     def _mlp(self, mlp: MLP, x_BTC: torch.Tensor) -> torch.Tensor:
-        if not self._kernels.int8:
+        if not self._kernels.int8 or not mlp.down_proj.weight.requires_grad:
             packed_BTP = self._project(x_BTC, mlp.gate_proj, mlp.up_proj)
             return self._project(_call(SwiGLU, packed_BTP, self._kernels), mlp.down_proj)
         inner, outer = (mlp.gate_proj.weight, mlp.up_proj.weight), (mlp.down_proj.weight,)
@@ -93,6 +93,9 @@ class NativeForward:
 
     def _project(self, x_BTC: torch.Tensor, *projections: Linear) -> torch.Tensor:
         """The results of projections of one input, side by side."""
+        if not projections[0].weight.requires_grad:  # frozen, with adapters beside them
+            parts = [projection(x_BTC) for projection in projections]
+            return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         weights = [projection.weight for projection in projections]
         if self._kernels.int8:
             out_BTP: torch.Tensor = _call(QuantizedLinear, x_BTC, self._kernels, self._weights.of(weights), *weights)

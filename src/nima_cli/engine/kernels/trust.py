@@ -53,7 +53,9 @@ def trusted_kernels(
     """
     wanted, on_cpu = config.training.use_mixed_precision, device.device.type == "cpu"
     features = (cpu_features() if features is None else features) if on_cpu else {}
-    by_name = wanted == "int8"
+    by_name, frozen = wanted == "int8", config.training.lora.enabled
+    if by_name and frozen:
+        raise DeviceError(f"{_INT8_NEEDS} weights that are trained, not adapters beside them", hint="use `true`")
     if by_name and not multiplies_int8(features):
         raise DeviceError(f"{_INT8_NEEDS} a processor with AVX512-VNNI or AMX", hint="use `true`")
     have_some = KERNELS.fits_platform and Kernels.supports(device.device, device.dtype)
@@ -62,7 +64,9 @@ def trusted_kernels(
             raise DeviceError(_KERNELS_NEEDED, hint="leave `hardware.compiler` at `auto` and compute on the CPU")
         return Trusted()
     try:
-        found = _trusted(compiled, device, loss, int8=by_name or (wanted is True and gains_from_int8(features)))
+        found = _trusted(
+            compiled, device, loss, int8=by_name or (wanted is True and not frozen and gains_from_int8(features))
+        )
     except NoProgramError as error:
         if by_name:
             raise DeviceError(f"{_KERNELS_NEEDED}: {error.message}", hint=error.hint or "use `true`") from error

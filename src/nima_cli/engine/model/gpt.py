@@ -183,6 +183,7 @@ class GPT(nn.Module):
         super().__init__()
         self.shape = shape
         self.drop = RowDropout(dropout)
+        self.lora_drop: RowDropout | None = None
         self.compute_dtype = compute_dtype
         self.embed_tokens = Embedding(shape.vocab_size, shape.d_model)
         self.layers = nn.ModuleList(Block(shape, self.drop) for _ in range(shape.n_layers))

@@ -47,7 +47,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor, kernels: Kernels | None
     ) -> torch.Tensor:
-        ctx.head_dtype = head_VC.dtype
+        ctx.head_dtype, frozen = head_VC.dtype, not ctx.needs_input_grad[1]
         if kernels is not None and kernels.int8:
             total, *found = quantized_cross_entropy(h_NC, head_VC, targets_N, kernels, ignored=IGNORE)
             ctx.save_for_backward(*found)
@@ -55,7 +55,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         cast_VC = head_VC.to(h_NC.dtype)
         total = torch.zeros((), dtype=torch.float32, device=h_NC.device)
         grad_h_NC = torch.empty_like(h_NC)
-        grad_head_VC = torch.zeros(head_VC.shape, dtype=torch.float32, device=head_VC.device)
+        size = (0, 0) if frozen else head_VC.shape
+        grad_head_VC = torch.zeros(size, dtype=torch.float32, device=head_VC.device)
         for part in _chunks(h_NC):
             grad_logits_NV = F.linear(h_NC[part], cast_VC)
             if kernels is not None:
@@ -63,6 +64,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             else:
                 total += _to_gradient_(grad_logits_NV, targets_N[part])
             torch.mm(grad_logits_NV, cast_VC, out=grad_h_NC[part])
+            if frozen:
+                continue
             grad_part_VC = grad_logits_NV.t() @ h_NC[part]
             if kernels is not None:
                 kernels.accumulate_(grad_head_VC, grad_part_VC)
@@ -72,10 +75,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
         grad_h_NC, grad_head_VC = ctx.saved_tensors
         scale = grads[0]  # in place: another copy of the head's gradient would cost as much as the softmax
-        return grad_h_NC.mul_(scale.to(grad_h_NC.dtype)), grad_head_VC.mul_(scale).to(ctx.head_dtype), None, None
+        of_head = grad_head_VC.mul_(scale).to(ctx.head_dtype) if ctx.needs_input_grad[1] else None
+        return grad_h_NC.mul_(scale.to(grad_h_NC.dtype)), of_head, None, None
 
 
 def _to_gradient_(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:

@@ -159,7 +159,7 @@ class Optimizer:
         decay, embedding_decay = training.weight_decay, training.embedding_weight_decay
         assert decay is not None
         assert embedding_decay is not None
-        named = list(model.named_parameters())
+        named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         matrices = [(n, p) for n, p in named if p.ndim == 2 and n.startswith("layers.")]
         tables = [(n, p) for n, p in named if p.ndim == 2 and not n.startswith("layers.")]
         norms = [(n, p) for n, p in named if p.ndim != 2]
@@ -196,7 +196,7 @@ class Optimizer:
 
 
 class Ema:
-    """Exponential moving average of every parameter (Polyak and Juditsky, 1992), kept in float32 beside the model.
+    """Exponential moving average of what is trained (Polyak and Juditsky, 1992), kept in float32 beside the model.
 
     The decay grows with the step, min(decay, (1 + step) / (10 + step)), so that the first, random weights are soon
     forgotten; it depends on the step alone, which keeps a resumed run exact. torch's `AveragedModel` has one decay for
@@ -205,7 +205,7 @@ class Ema:
 
     def __init__(self, model: GPT, decay: float) -> None:
         self.decay = decay
-        self._parameters = dict(model.named_parameters())
+        self._parameters = {name: one for name, one in model.named_parameters() if one.requires_grad}
         self._averages = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
 
     @torch.no_grad()

@@ -68,9 +68,9 @@ class Session:
         return cls(**{**values, "config": Config.model_validate(values["config"])})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenSession:
-    """A session whose files have been read and found consistent."""
+    """A session whose files have been read and found consistent; `train` takes the checkpoints out of it."""
 
     session: Session
     spec: RunSpec
@@ -99,30 +99,27 @@ class OpenSession:
 
 
 def open_session(
-    session: Session,
-    *,
-    world_size: int = 1,
-    check_data: bool = True,
-    resume: Checkpoint | None = None,
-    init_from: Checkpoint | None = None,
+    session: Session, *, world_size: int = 1, check_data: bool = True, resume: Checkpoint | None = None
 ) -> OpenSession:
     """Read the dataset and the checkpoints, and check that they belong together; writes nothing.
 
     Args:
         check_data: compare the dataset's files with their hashes; one process of each machine is enough.
         resume: the session's checkpoint, where it has been loaded already.
-        init_from: the same.
 
     Raises:
         NimaError: something is missing, damaged or of another run.
     """
     dataset = open_dataset(session.data_dir, check=check_data)
     spec = make_run_spec(session.config, dataset, world_size)
+    init_from = None
+    if spec.config.training.lora.enabled and session.resume is None and session.init_from is None:
+        raise ConfigError("`training.lora`: adapters need a model to adapt", hint="name one with `init_from=`")
     if session.resume is not None:
         resume = resume or checkpoints.load(session.resume)
         _check_resumable(session, spec.config, resume, dataset)
     if session.init_from is not None:
-        init_from = init_from or checkpoints.load(find(session.init_from))
+        init_from = checkpoints.load(find(session.init_from))
         _check_initial_weights(session, spec.shape, init_from, dataset)
     return OpenSession(session, spec, dataset, resume, init_from)
 
@@ -134,7 +131,7 @@ def train(
     should_stop: Callable[[], str | None] = lambda: None,
     should_save: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
-    """Train; see `Trainer` for the arguments and `Trainer.run` for the events.
+    """Train, once; see `Trainer` for the arguments and `Trainer.run` for the events.
 
     Raises:
         NimaError: the machine does not allow it, or training diverged.
@@ -162,14 +159,16 @@ def train(
                 should_stop=should_stop,
                 should_save=should_save,
             )
+            if opened.resume is not None:
+                notes += resume_notes(opened.resume.header, trainer.state)
+            opened.resume = opened.init_from = None  # the trainer has copied what it needs
             if ranks.is_first:
                 check_room(session.run_dir, checkpoint_bytes(spec.shape, config), config)
                 held.enter_context(folder_lock(session.run_dir))
-                notes = _take_over(session, trainer)
+                held.callback(sweep_temporary, session.run_dir)  # what the system would not remove while it ran
+                notes = [*_take_over(session, trainer), *notes]
                 write_text(session.run_dir / "config.yaml", dump_yaml(config))
         yield from notes
-        if opened.resume is not None:
-            yield from resume_notes(opened.resume.header, trainer.state)
         events = trainer.run()
         yield next(events)  # that it began is the first thing told of a new run
         yield from (*device.notes, *trusted.notes)
@@ -208,8 +207,8 @@ def _fit(opened: OpenSession, device: Device, kernels: Kernels | None, ranks: Ra
     """The micro-batches to begin with and notes on memory; refuses a run that cannot fit."""
     spec, config = opened.spec, opened.spec.config
     available = available_memory(device.device, processes=ranks.local_world_size)
-    if available is not None and device.device.type == "cpu":
-        available -= sum(one.nbytes() for one in (opened.resume, opened.init_from) if one is not None)  # stay loaded
+    if available is not None and device.device.type == "cpu" and opened.init_from and config.training.max_rollbacks:
+        available -= opened.init_from.nbytes()  # stays loaded, to begin again with
     found = fit(config, spec.sequence_shape, means_of(device, kernels, processes=ranks.world_size), available)
     check_fit(found, config)
     return first_micro_batches(found, config), list(fit_notes(found, config, spec.plan, processes=ranks.world_size))

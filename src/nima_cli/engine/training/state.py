@@ -11,6 +11,7 @@ from nima_cli.engine.device import Device
 from nima_cli.engine.kernels.convert import convert, worth_compiling
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.model.lora import Lora, adapters, add_adapters, lora_of
 from nima_cli.engine.training.distributed.ranks import Ranks
 from nima_cli.engine.training.meter import PATIENCE, Meter
 from nima_cli.engine.training.optim import Ema
@@ -56,7 +57,8 @@ class RunState:
         self.train_split = dataset.split("train")
         header = resume.header if resume is not None else {}
         training = spec.config.training
-        self.model = self._start_model(build_model(spec, device), resume, init_from)
+        self.lora = lora_of(training.lora)
+        self.model = self._start_model(spec, resume, init_from)
         self.compiled = convert(self.model, self._conversion(spec))
         micro_batches = max(micro_batches, int(header.get("parts", 1)))
         self.train_step = TrainStep(
@@ -76,8 +78,11 @@ class RunState:
         if rollbacks is not None:
             self.meter.forget_skipped()
 
-    def _start_model(self, model: GPT, resume: Checkpoint | None, init_from: Checkpoint | None) -> GPT:
+    def _start_model(self, spec: RunSpec, resume: Checkpoint | None, init_from: Checkpoint | None) -> GPT:
         """Load the weights to resume with, the inference weights to start a new run from, or initialise at random."""
+        if self.lora is not None:
+            return self._adapted_model(spec, self.lora, resume, init_from).to(self.device.device)
+        model = build_model(spec, self.device)
         if resume is not None:
             model.load_state_dict(resume.model, strict=True)
         elif init_from is not None:
@@ -85,6 +90,19 @@ class RunState:
         else:
             model.init_weights(self.config.training.seed)
         return model.to(self.device.device)
+
+    def _adapted_model(self, spec: RunSpec, lora: Lora, resume: Checkpoint | None, init_from: Checkpoint | None) -> GPT:
+        """The frozen weights, whose matrices take the type of computation, and adapters beside them."""
+        found = resume.model if resume is not None else init_from.inference_weights if init_from is not None else None
+        assert found is not None, "checked when the session was opened"
+        with torch.device("meta"):
+            model = build_model(spec, self.device)
+        frozen = {name: tensor.to(self.device.dtype if tensor.ndim > 1 else None) for name, tensor in found.items()}
+        model.load_state_dict(frozen, strict=True, assign=True)
+        add_adapters(model, lora, seed=spec.config.training.seed)
+        if resume is not None and resume.adapters is not None:
+            model.load_state_dict(resume.adapters, strict=False)
+        return model
 
     def _restore(self, resume: Checkpoint) -> None:
         if resume.optimizer is not None:
@@ -136,12 +154,12 @@ class RunState:
 
     def weights_are_finite(self) -> bool:
         """Whether the weights may be written: no checkpoint on disk ever holds others."""
-        norms = torch._foreach_norm(list(self.model.parameters()))
+        norms = torch._foreach_norm([*self.optimizer.parameters])
         return bool(torch.isfinite(torch.stack(norms)).all())
 
     def checkpoint(self) -> Checkpoint:
         """Gather the whole state; every process must call it."""
-        scale = self.train_step.loss_scale
+        scale, trained = self.train_step.loss_scale, adapters(self.model)
         header = {
             "config": self.config.model_dump(mode="json"),
             "step": self.step,
@@ -165,13 +183,15 @@ class RunState:
             "dataset_sha256": self.dataset.sha256,
             "tokenizer_sha256": self.dataset.tokenizer.sha256,
             "conversations": self.dataset.conversations,
+            "lora": dataclasses.asdict(self.lora) if self.lora is not None else None,
             "dataset": self.dataset.facts(),
         }
         return Checkpoint(
             shape=self.shape,
-            model=dict(self.model.state_dict()),
+            model={name: tensor for name, tensor in self.model.state_dict().items() if name not in trained},
             tokenizer_proto=self.dataset.tokenizer.proto,
             header=header,
             optimizer=self.optimizer.state(),
             ema=self.ema.state() if self.ema is not None else None,
+            adapters=trained or None,
         )

@@ -113,7 +113,8 @@ class TrainStep:
             size = -(-len(numbers) // self.micro_batches)
             for start in range(0, len(numbers), size):
                 micro = slice(start, start + size)
-                self.model.drop.seed(self.seed, numbers[micro], self.device.device)
+                for drop in filter(None, (self.model.drop, self.model.lora_drop)):
+                    drop.seed(self.seed, numbers[micro], self.device.device)
                 h_BTC = self.model.hidden(batch.inputs_BT[micro].to(self.device.device, non_blocking=True))
                 targets_N = batch.targets_BT[micro].to(self.device.device, non_blocking=True).flatten()
                 loss = linear_cross_entropy(h_BTC.flatten(0, 1), self.model.head_weight_VC, targets_N, self.kernels)

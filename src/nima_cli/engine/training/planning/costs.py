@@ -6,6 +6,7 @@ from math import prod
 
 from nima_cli.config.schema import Config
 from nima_cli.engine.kernels.blocked_attention import kept_numbers
+from nima_cli.engine.model.lora import lora_of
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.evaluator import TOKENS_PER_BATCH
 from nima_cli.engine.training.loss import CPU_CHUNK, GPU_CHUNK
@@ -63,15 +64,26 @@ class Memory:
         return max(phases, key=phases.__getitem__)
 
 
+def trained_parameters(shape: ModelShape, config: Config) -> int:
+    """How many numbers a run changes: all of the model's, or those of its adapters."""
+    lora = lora_of(config.training.lora)
+    return sum(map(prod, lora.tensors(shape).values())) if lora is not None else shape.parameters()
+
+
 def optimizer_bytes(shape: ModelShape, config: Config) -> int:
     """Bytes of the optimizer: AdamW keeps two float32 numbers per parameter, Muon one for each of its matrices."""
-    return 8 * shape.parameters() - (4 * _block_matrices(shape) if config.training.optimizer == "muon" else 0)
+    trained = trained_parameters(shape, config)
+    if config.training.optimizer == "adamw":
+        return 8 * trained
+    return 4 * trained if config.training.lora.enabled else 8 * trained - 4 * _block_matrices(shape)
 
 
 def checkpoint_bytes(shape: ModelShape, config: Config) -> int:
-    """Size of one resumable checkpoint: float32 weights, perhaps their average, and the optimizer."""
+    """Size of one resumable checkpoint: what is trained, perhaps its average, the optimizer, and frozen weights."""
     copies = 2 if config.training.ema_decay is not None else 1
-    return copies * 4 * shape.parameters() + optimizer_bytes(shape, config)
+    trained = copies * 4 * trained_parameters(shape, config) + optimizer_bytes(shape, config)
+    per_number = 2 if config.training.use_mixed_precision else 4
+    return trained + (per_number * shape.parameters() if config.training.lora.enabled else 0)
 
 
 def memory(shape: ModelShape, config: Config, means: Means, *, sequences: int) -> Memory:
@@ -82,7 +94,7 @@ def memory(shape: ModelShape, config: Config, means: Means, *, sequences: int) -
         base=_HOST_BASE if means.on_cpu else _GPU_BASE,
         state=held + (2 * _block_matrices(shape) if means.int8 else 0),  # int8 weights in the forms of both passes
         # A pass and an update follow each other, but what the one has freed is in pieces too small for the other.
-        step=4 * shape.parameters()
+        step=4 * trained_parameters(shape, config)
         + _pass_bytes(shape, config, means, positions)
         + _update_bytes(shape, config, means),
         evaluation=_evaluation_bytes(shape, means),
@@ -93,13 +105,15 @@ def memory(shape: ModelShape, config: Config, means: Means, *, sequences: int) -
 def _pass_bytes(shape: ModelShape, config: Config, means: Means, positions: int) -> int:
     """The peak of both passes, reached as the forward ends or the backward begins."""
     layer = positions * _kept_bytes(shape, config, means)
-    casts = 0
-    if not means.int8 and (means.kernels or means.bytes_per_number < 4):
+    casts, frozen = 0, config.training.lora.enabled
+    if not means.int8 and not frozen and (means.kernels or means.bytes_per_number < 4):
         casts = means.bytes_per_number * _block_matrices(shape)
     table = shape.vocab_size * shape.d_model
-    head = positions * shape.d_model * means.bytes_per_number + 4 * table
+    gradient = 0 if frozen else 4 * table  # of the head
+    head = positions * shape.d_model * means.bytes_per_number + gradient
     backward = int(layer * _BACKWARD_LAYERS["kernels" if means.kernels else "torch"])
-    turning = max(_loss_bytes(shape, means, positions) + 2 * means.bytes_per_number * table, backward + 4 * table)
+    cast_head = 0 if frozen else 2 * means.bytes_per_number * table
+    turning = max(_loss_bytes(shape, means, positions) + cast_head, backward + gradient)
     return shape.n_layers * layer + casts + head + turning
 
 
@@ -126,7 +140,7 @@ def _loss_bytes(shape: ModelShape, means: Means, positions: int) -> int:
 
 def _update_bytes(shape: ModelShape, config: Config, means: Means) -> int:
     """What Muon makes of the largest group of matrices of one shape, which it updates together."""
-    if config.training.optimizer == "adamw":
+    if config.training.optimizer == "adamw" or config.training.lora.enabled:
         return 0
     groups = Counter(_matrices(shape))
     # The stacked gradients and the update in float32, one more in the type of the iteration, and the products in it.

@@ -1,10 +1,12 @@
 """Chooses what a config leaves open from the sizes of data, model and run; docs/performance.md has the measurements."""
 
 import math
+from typing import Any
 
 from nima_cli.config.schema import Config, TrainingConfig
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.optim import EMBEDDING_LR_FACTOR
+from nima_cli.engine.training.planning.tuning import tuning_defaults
 from nima_cli.errors import ConfigError
 
 # Tokens for each parameter beyond which a larger model makes better use of the same work (Hoffmann, 2203.15556).
@@ -20,14 +22,28 @@ _TOTAL_DECAY = 1.5
 _LARGEST_DECAY, _ADAMW_DECAY = 1.0, 0.1
 # The same of embeddings in an epoch, for each that the run makes beyond the first; and the fewest steps that may take.
 _EMBEDDING_DECAY, _EMBEDDING_STEPS = 0.9, 90
-_PRETRAINED_LENGTH = 512  # documents are cut to samples of this length; longer sequences only join more of them
 
 
 def resolve_defaults(config: Config, shape: ModelShape, *, train_tokens: int) -> Config:
-    """The config with epochs, batch, learning rate and weight decay chosen where they are open."""
-    training = config.training.model_copy(update={"sequence_length": sequence_length_for(config, shape)})
-    length = training.sequence_length
-    assert length is not None
+    """The config with sequence length, epochs, batch, learning rate and weight decay chosen where they are open.
+
+    Raises:
+        ConfigError: the wanted sequences are longer than the model's context.
+    """
+    wanted = config.training.sequence_length
+    if wanted is not None and wanted > shape.context_length:
+        raise ConfigError(
+            f"`training.sequence_length` {wanted} is more than the {shape.context_length} tokens of the model's context"
+        )
+    defaults = tuning_defaults if config.model.pretrained is not None else _scratch_defaults
+    chosen = defaults(config, shape, train_tokens=train_tokens)
+    return config.model_copy(update={"training": config.training.model_copy(update=chosen)})
+
+
+def _scratch_defaults(config: Config, shape: ModelShape, *, train_tokens: int) -> dict[str, Any]:
+    """Values of `training` for a model from random weights."""
+    training = config.training
+    length = training.sequence_length or shape.context_length
     epochs = training.epochs if training.epochs is not None else epochs_for(train_tokens, shape.parameters())
     wanted = epochs * train_tokens
     batch = training.batch_size or batch_for(training, length, wanted)
@@ -40,29 +56,14 @@ def resolve_defaults(config: Config, shape: ModelShape, *, train_tokens: int) ->
         decay = decay_for(rate * steps, passes) if muon else _ADAMW_DECAY
     if embedding_decay is None:
         embedding_decay = embedding_decay_for(rate, steps, passes) if muon else decay
-    chosen = {
+    return {
+        "sequence_length": length,
         "epochs": epochs,
         "batch_size": batch,
         "learning_rate": rate,
         "weight_decay": decay,
         "embedding_weight_decay": embedding_decay,
     }
-    return config.model_copy(update={"training": training.model_copy(update=chosen)})
-
-
-def sequence_length_for(config: Config, shape: ModelShape) -> int:
-    """Tokens of a sequence: the model's whole context, of a pretrained model `_PRETRAINED_LENGTH` of it.
-
-    Raises:
-        ConfigError: the wanted length is beyond the model's context.
-    """
-    wanted = config.training.sequence_length
-    if wanted is not None and wanted > shape.context_length:
-        raise ConfigError(
-            f"`training.sequence_length` {wanted} is more than the {shape.context_length} tokens of the model's context"
-        )
-    pretrained = config.model.pretrained is not None
-    return wanted or (min(shape.context_length, _PRETRAINED_LENGTH) if pretrained else shape.context_length)
 
 
 def epochs_for(train_tokens: int, parameters: int) -> float:
