@@ -114,15 +114,24 @@ class HFTokenizer:
     @functools.cached_property
     def chat(self) -> TemplateChat:
         """The model's chat template; ChatML where it has none and the symbols for it, else turns as plain text."""
-        config, special = self._config, self._vocabulary.special
-        source, name = self.files.get("chat_template.jinja"), "chat_template.jinja"
-        if source is None:
-            source, name = _configured_template(config.get("chat_template")), "tokenizer_config.json"
-        if source is None:
-            chatml = _TURN_BEGINS in special and _TURN_ENDS in special
-            source, name = (CHATML, "ChatML") if chatml else (PLAIN, "plain text")
+        special, found = self._vocabulary.special, self._template
+        chatml = _TURN_BEGINS in special and _TURN_ENDS in special
+        source, name = found or ((CHATML, "ChatML") if chatml else (PLAIN, "plain text"))
         symbols = {"document_begin": self._content(self.bos_id), "document_end": self._content(self.eos_id)}
-        return TemplateChat(self, source, name, special, {**symbols, **_named_tokens(config)}, self._end_ids)
+        return TemplateChat(self, source, name, special, {**symbols, **_named_tokens(self._config)}, self._end_ids)
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model came with a chat template."""
+        return self._template is not None
+
+    @property
+    def _template(self) -> tuple[str, str] | None:
+        """The chat template that came with the model, and where it stands."""
+        if "chat_template.jinja" in self.files:
+            return self.files["chat_template.jinja"], "chat_template.jinja"
+        configured = _configured_template(self._config.get("chat_template"))
+        return None if configured is None else (configured, "tokenizer_config.json")
 
     @functools.cached_property
     def stretches(self) -> re.Pattern[str] | None:
