@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nima_cli.engine.inference.text import TextGenerator
     from nima_cli.engine.model.gpt import GPT
     from nima_cli.engine.model.shape import ModelShape
+    from nima_cli.engine.pretrained.load import load_pretrained
     from nima_cli.engine.training.evaluator import evaluate
     from nima_cli.engine.training.loss import linear_cross_entropy
     from nima_cli.engine.training.optim import Optimizer
@@ -39,6 +40,7 @@ _HOMES = {
     "export_checkpoint": "export.run:export_checkpoint",
     "linear_cross_entropy": "training.loss:linear_cross_entropy",
     "load_for_inference": "checkpoint.file:load_for_inference",
+    "load_pretrained": "pretrained.load:load_pretrained",
     "make_run_spec": "training.run_spec:make_run_spec",
     "open_dataset": "data.store.dataset:open_dataset",
     "pick_device": "device:pick_device",
@@ -59,6 +61,7 @@ __all__ = [
     "export_checkpoint",
     "linear_cross_entropy",
     "load_for_inference",
+    "load_pretrained",
     "make_run_spec",
     "open_dataset",
     "pick_device",

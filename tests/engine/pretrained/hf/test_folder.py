@@ -147,6 +147,11 @@ def test_a_config_that_is_none_is_refused(content: str, message: str, folder: Pa
     assert refusal(folder).startswith(message)
 
 
+def test_a_bomb_of_small_values_is_not_parsed(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("[" + "{}," * (1 << 21) + "{}]", encoding="utf-8")
+    assert refusal(folder) == "tokenizer.json: damaged: more than 2,097,152 lists and objects"
+
+
 def test_a_key_that_occurs_twice_among_a_million_is_found_at_once(folder: Path) -> None:
     keys = ",".join(f'"{number}":0' for number in range(300_000))
     (folder / "config.json").write_text(f'{{{keys},"x":1,"x":2}}', encoding="utf-8")
