@@ -1,5 +1,6 @@
 """Keys of GGUF files that nima does not compute, and tensors that do not fit."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ def model() -> Any:
         ("llama.logit_scale", 0.5, "`llama.logit_scale` is 0.5; nima reads 0.0 or 1.0"),
         ("llama.rope.scaling.type", "longrope", '`llama.rope.scaling.type` is "longrope"; nima reads none, linear, y'),
         ("llama.rope.scaling.yarn_log_multiplier", 0.1, "`llama.rope.scaling.yarn_log_multiplier` is 0.1"),
+        ("llama.rope.scaling.yarn_attn_factor", 0.8, "`llama.rope.scaling.yarn_attn_factor` is 0.8"),
+        ("llama.rope.scaling.attn_factor", 0.5, "`llama.rope.scaling.attn_factor` is 0.5; nima reads 1.0 beside yarn"),
         ("llama.rope.dimension_count", 8, "`llama.rope.dimension_count` is 8; nima reads the 16 of a head"),
         ("llama.attention.value_length", 8, "`llama.attention.value_length` is 8"),
         ("llama.attention.head_count_kv", [2, 2], "`llama.attention.head_count_kv` is [2, 2]; nima reads one value"),
@@ -82,6 +85,18 @@ def test_tensors_that_do_not_fit_are_named(tensors: dict[str, Any], message: str
     content = {name: one for name, one in (model_tensors(model) | tensors).items() if one is not None}
     path = write_gguf(tmp_path / "x.gguf", model_fields(model) | tokenizer_fields(), content)
     assert message in refusal(path)
+
+
+def test_yarn_is_read_with_its_numbers(model: Any, tmp_path: Path) -> None:
+    numbers = {
+        "type": "yarn", "factor": 4.0, "original_context_length": 16, "yarn_beta_slow": 2.0, "yarn_beta_fast": 16.0,
+        "attn_factor": 0.5,
+    }  # fmt: skip
+    more = {f"llama.rope.scaling.{name}": value for name, value in numbers.items()}
+    found = load_pretrained(save_gguf(model, tmp_path / "x.gguf", more=more)).shape.rope_scaling
+    assert found is not None
+    assert (found.kind, found.factor, found.original_context, found.low, found.high) == ("yarn", 4.0, 16, 2.0, 16.0)
+    assert found.attention_factor == pytest.approx(0.5 * (1 + 0.1 * math.log(4.0)))
 
 
 def test_a_link_to_a_file_is_followed(model: Any, tmp_path: Path) -> None:

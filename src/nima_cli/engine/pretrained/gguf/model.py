@@ -37,6 +37,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "{arch}.use_parallel_residual": (False,),
     "{arch}.rope.scaling.yarn_log_multiplier": (0.0,),
     "{arch}.rope.scaling.yarn_ext_factor": (-1.0, 1.0),
+    "{arch}.rope.scaling.yarn_attn_factor": (-1.0, 1.0),
 }
 # Llama 3's bounds of the blend, in waves within the original context (2407.21783).
 _LOW, _HIGH = 1.0, 4.0
@@ -135,6 +136,9 @@ class _Facts:
         key = "rope.scaling.type"
         kind = self._get(key, "linear")
         factor = self._get("rope.scaling.factor", self._get("rope.scale_linear", 1.0))
+        sharpness = self._get("rope.scaling.attn_factor", 1.0)
+        if kind != "yarn" and sharpness != 1.0:
+            raise self._unsupported(f"{self.architecture}.rope.scaling.attn_factor", sharpness, "1.0 beside yarn")
         plain = {"original_context": 1, "low": 1.0, "high": 1.0, "attention_factor": 1.0}
         if kind == "none" or (kind == "linear" and factor in (0.0, 1.0)):
             return None
@@ -142,7 +146,6 @@ class _Facts:
             return {**plain, "kind": kind, "factor": factor}
         if kind != "yarn":
             raise self._unsupported(f"{self.architecture}.{key}", kind, "none, linear, yarn")
-        sharpness = self._get("rope.scaling.attn_factor", self._get("rope.scaling.yarn_attn_factor", 1.0))
         return {
             "kind": kind,
             "factor": factor,
