@@ -44,7 +44,7 @@ def read_header(file: IO[bytes]) -> Header:
     """
     size = os.fstat(file.fileno()).st_size
     if file.read(4) != b"GGUF":
-        raise CheckpointError(f"{file.name}: not a GGUF file")
+        raise CheckpointError(f"{file.name}: not a GGUF file", hint="give a `.gguf` file, or the folder of a model")
     cursor = _Cursor(file, 4, size)
     version = cursor.number(4)
     if version not in _VERSIONS:

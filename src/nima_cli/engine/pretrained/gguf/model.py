@@ -86,13 +86,13 @@ class _Facts:
         return CheckpointError(f"{self._path}: `{key}` is {show(value)}; nima reads {expected}")
 
     def _get(self, name: str, default: Any = None) -> Any:
-        """The value of a key of the architecture; raises if it is missing and there is no default."""
+        """The number at a key of the architecture; raises if it is missing and there is no default."""
         key = f"{self.architecture}.{name}"
         value = self._metadata.get(key, default)
         if value is None:
             raise CheckpointError(f"{self._path}: `{key}` is missing")
-        if isinstance(value, list):
-            raise self._unsupported(key, value, "one value for all layers")
+        if not isinstance(value, int | float):
+            raise self._unsupported(key, value, "one number for all layers")
         return value
 
     def shape(self, tensors: Mapping[str, StoredTensor], factors: StoredTensor | None) -> ModelShape:
@@ -133,8 +133,8 @@ class _Facts:
 
     def _scaling(self, context: Any) -> dict[str, Any] | None:
         """The values of a `RopeScaling`; a file with a factor and no type means a linear one."""
-        key = "rope.scaling.type"
-        kind = self._get(key, "linear")
+        key = f"{self.architecture}.rope.scaling.type"
+        kind = self._metadata.get(key, "linear")
         factor = self._get("rope.scaling.factor", self._get("rope.scale_linear", 1.0))
         sharpness = self._get("rope.scaling.attn_factor", 1.0)
         if kind != "yarn" and sharpness != 1.0:
@@ -145,7 +145,7 @@ class _Facts:
         if kind == "linear":
             return {**plain, "kind": kind, "factor": factor}
         if kind != "yarn":
-            raise self._unsupported(f"{self.architecture}.{key}", kind, "none, linear, yarn")
+            raise self._unsupported(key, kind, "none, linear, yarn")
         return {
             "kind": kind,
             "factor": factor,
