@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nima_cli.engine.inference.text import TextGenerator
     from nima_cli.engine.model.gpt import GPT
     from nima_cli.engine.model.shape import ModelShape
+    from nima_cli.engine.pretrained.load import load_pretrained
     from nima_cli.engine.training.evaluator import evaluate
     from nima_cli.engine.training.loss import linear_cross_entropy
     from nima_cli.engine.training.optim import Optimizer
@@ -43,6 +44,7 @@ _HOMES = {
     "linear_cross_entropy": "training.loss:linear_cross_entropy",
     "load_for_inference": "checkpoint.file:load_for_inference",
     "load_tokenizer": "data.tokenizer.load:load_tokenizer",
+    "load_pretrained": "pretrained.load:load_pretrained",
     "make_run_spec": "training.run_spec:make_run_spec",
     "open_dataset": "data.store.dataset:open_dataset",
     "pick_device": "device:pick_device",
@@ -65,6 +67,7 @@ __all__ = [
     "linear_cross_entropy",
     "load_for_inference",
     "load_tokenizer",
+    "load_pretrained",
     "make_run_spec",
     "open_dataset",
     "pick_device",
