@@ -17,6 +17,7 @@ from nima_cli.engine.kernels.convert import quantize_
 from nima_cli.engine.kernels.decoder import NativeBackend, native_backend
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.model.rope_scaling import RopeScaling
 from nima_cli.errors import DivergedError
 from tests.engine.small_models import random_model, small_shape
 
@@ -27,6 +28,10 @@ SHAPES: list[dict[str, Any]] = [
     {"qk_norm": False, "n_kv_heads": 1},
     {"tie_embeddings": False, "d_ff": 77},
     {"d_model": 136, "n_heads": 2, "n_kv_heads": 2, "d_ff": 200},
+    {"qk_norm": False, "n_heads": 3, "n_kv_heads": 1, "d_model": 36, "norm_epsilon": 1e-2},
+    {"qk_norm": False, "qkv_bias": True, "n_kv_heads": 2},
+    {"head_dim": 24, "n_kv_heads": 2, "qkv_bias": True},
+    {"qk_norm": False, "rope_scaling": RopeScaling("yarn", 4.0, 8, 1.0, 4.0, attention_factor=1.14)},
 ]
 
 
@@ -90,6 +95,17 @@ def test_the_number_of_threads_changes_no_bit(folder: Path, monkeypatch: pytest.
             found.append(logits(backend(model, folder), model))
     finally:
         torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
+@torch.inference_mode()
+def test_a_cache_that_grows_changes_no_bit(folder: Path) -> None:
+    model = random_model(small_shape(n_kv_heads=2, context_length=700))
+    found, ours = [], backend(model, folder)
+    for reserved in (1, 700):
+        cache = KVCache(model.shape, batch=1, capacity=700, device=torch.device("cpu"), dtype=ours.cache_dtype)
+        cache.reserve(reserved)
+        found.append(torch.cat([ours.step(7 * index % 97, cache) for index in range(600)]))
     assert torch.equal(*found)
 
 

@@ -8,6 +8,7 @@ import torch
 from nima_cli.engine.kernels.convert import convert
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
+from nima_cli.engine.model.rope_scaling import RopeScaling
 from tests.engine.small_models import random_model, small_shape
 
 SHAPES: list[dict[str, Any]] = [
@@ -16,6 +17,10 @@ SHAPES: list[dict[str, Any]] = [
     {"qk_norm": False, "n_kv_heads": 1},
     {"tie_embeddings": False, "d_ff": 77},
     {"d_model": 136, "n_heads": 2, "n_kv_heads": 2, "d_ff": 200},
+    {"qk_norm": False, "n_heads": 3, "n_kv_heads": 1, "d_model": 36, "norm_epsilon": 1e-2},
+    {"qk_norm": False, "qkv_bias": True, "n_kv_heads": 2},
+    {"head_dim": 24, "n_kv_heads": 2, "qkv_bias": True},
+    {"qk_norm": False, "rope_scaling": RopeScaling("yarn", 4.0, 8, 1.0, 4.0, attention_factor=1.14)},
 ]
 
 

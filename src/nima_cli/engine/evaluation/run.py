@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 
 from nima_cli.engine.data.store.dataset import PreparedDataset, TokenDataset
 from nima_cli.engine.evaluation.answers import Answers, ask
@@ -17,11 +16,9 @@ from nima_cli.engine.inference.generator import DecodeBackend
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.evaluator import Metrics
-from nima_cli.engine.training.loss import IGNORE
+from nima_cli.engine.training.loss import IGNORE, losses_and_correct
 from nima_cli.errors import DivergedError, InputError
 from nima_cli.events import Progress
-
-_POSITIONS_PER_CHUNK = 512  # positions whose logits are held at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +112,7 @@ def score(
 
 def _losses(h_NC: torch.Tensor, head_VC: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss in nats [N], zero without a target, and whether the prediction was right [N]."""
-    cast_VC = head_VC.to(h_NC.dtype)
-    losses, correct, size = [], [], _POSITIONS_PER_CHUNK
-    for part_NC, part_N in zip(torch.split(h_NC, size), torch.split(targets_N, size), strict=True):
-        logits_NV = F.linear(part_NC, cast_VC).float()
-        losses.append(F.cross_entropy(logits_NV, part_N, ignore_index=IGNORE, reduction="none"))
-        correct.append(logits_NV.argmax(dim=-1) == part_N)
+    losses, correct = zip(*losses_and_correct(h_NC, head_VC, targets_N), strict=True)
     loss_N = torch.cat(losses)
     if not bool(torch.isfinite(loss_N).all()):
         raise DivergedError("the model's predictions are not finite numbers", hint="use an earlier checkpoint")

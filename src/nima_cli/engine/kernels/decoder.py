@@ -32,7 +32,9 @@ _NORMS = ("input_layernorm", "self_attn.q_norm", "self_attn.k_norm", "post_atten
 
 
 class _Matrix(Structure):
-    _fields_ = (("weights", c_void_p), ("scales", c_void_p), ("rows", c_int64), ("columns", c_int64))
+    _fields_ = (
+        *((name, c_void_p) for name in ("weights", "scales", "bias")), ("rows", c_int64), ("columns", c_int64)
+    )  # fmt: skip
 
 
 class _Layer(Structure):
@@ -45,7 +47,7 @@ class _Layer(Structure):
 class _Decoder(Structure):
     _fields_ = (
         *((name, c_int64) for name in ("layers", "width", "heads", "kv_heads", "head_width", "hidden")),
-        *((name, c_int64) for name in ("vocabulary", "capacity", "kind")),
+        *((name, c_int64) for name in ("vocabulary", "room", "kind")),
         ("epsilon", c_float),
         ("layer", POINTER(_Layer)),
         ("head", _Matrix),
@@ -106,13 +108,13 @@ class NativeBackend(DecodeBackend):
         weight_bytes = model.shape.parameters() * (1 if rows else model.embed_tokens.weight.element_size())
         self._threads = max(1, min(torch.get_num_threads(), weight_bytes // _BYTES_PER_THREAD))
         self._alive: list[object] = []  # what the description points at
-        self._cache: KVCache | None = None
+        self._described: tuple[KVCache | None, int] = None, 0  # the cache that the description is of, and its room
         self._decoder = _Decoder()
 
     def step(self, token: int, cache: KVCache) -> torch.Tensor:
-        if self._cache is not cache:
-            self._decoder, self._cache = self._describe(cache), cache
-        assert cache.length < cache.capacity, "the caller keeps within the capacity"
+        cache.reserve(cache.length + 1)
+        if self._described[0] is not cache or self._described[1] != cache.room:
+            self._decoder, self._described = self._describe(cache), (cache, cache.room)
         logits_BV = torch.empty(1, self.model.shape.vocab_size)
         self._program.nima_step(self._decoder, token, cache.length, logits_BV.data_ptr(), self._threads)
         cache.length += 1
@@ -138,7 +140,7 @@ class NativeBackend(DecodeBackend):
         kind = torch.int8 if self._rows else self.model.embed_tokens.weight.dtype
         return _Decoder(
             *(shape.n_layers, shape.d_model, shape.n_heads, shape.n_kv_heads, shape.head_dim, shape.d_ff),
-            *(shape.vocab_size, cache.capacity, _KINDS[kind]),
+            *(shape.vocab_size, cache.room, _KINDS[kind]),
             epsilon=shape.norm_epsilon,
             layer=(_Layer * shape.n_layers)(*(self._layer(index, cache) for index in range(shape.n_layers))),
             head=self._matrix("embed_tokens" if self.model.lm_head is None else "lm_head"),
@@ -159,12 +161,13 @@ class NativeBackend(DecodeBackend):
 
     def _matrix(self, module: str) -> _Matrix:
         weight = self.model.get_parameter(f"{module}.weight")
+        bias = self._floats(getattr(self.model.get_submodule(module), "bias", None))
         if (quantized := self._rows.get(f"{module}.weight")) is not None:
             self._alive.append(quantized)
-            return _Matrix(quantized.values.data_ptr(), quantized.scales.data_ptr(), *weight.shape)
+            return _Matrix(quantized.values.data_ptr(), quantized.scales.data_ptr(), bias, *weight.shape)
         held = weight.detach().contiguous()
         self._alive.append(held)
-        return _Matrix(held.data_ptr(), None, *weight.shape)
+        return _Matrix(held.data_ptr(), None, bias, *weight.shape)
 
     def _floats(self, values: torch.Tensor | None) -> int | None:
         if values is None:

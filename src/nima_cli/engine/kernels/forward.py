@@ -13,6 +13,7 @@ import torch
 
 from nima_cli.engine.kernels.blocked_attention import blocked_attention
 from nima_cli.engine.kernels.functions import (
+    AddBias,
     AddNorm,
     Drop,
     HeadTransform,
@@ -97,11 +98,14 @@ class NativeForward:
             parts = [projection(x_BTC) for projection in projections]
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         weights = [projection.weight for projection in projections]
-        if self._kernels.int8:
-            out_BTP: torch.Tensor = _call(QuantizedLinear, x_BTC, self._kernels, self._weights.of(weights), *weights)
-        else:
-            out_BTP = _call(PackedLinear, x_BTC, *weights)
-        return out_BTP
+        biases = [projection.bias for projection in projections if projection.bias is not None]
+        assert len(biases) in (0, len(projections)), "all have one, or none"
+        bias_P = torch.cat(biases) if biases else None
+        if not self._kernels.int8:
+            packed_BTP: torch.Tensor = _call(PackedLinear, x_BTC, bias_P, *weights)
+            return packed_BTP
+        out_BTP: torch.Tensor = _call(QuantizedLinear, x_BTC, self._kernels, self._weights.of(weights), *weights)
+        return out_BTP if bias_P is None else cast(torch.Tensor, _call(AddBias, out_BTP, bias_P))
 
     def _drop(self, x_BTC: torch.Tensor) -> torch.Tensor:
         drop = self._model.drop

@@ -44,23 +44,43 @@ class AddNorm(torch.autograd.Function):
 
 
 class PackedLinear(torch.autograd.Function):
-    """Several projections `[O, C]` of one input as one product, `[B, T, sum of O]`; gradients of weights in float32."""
+    """Several projections `[O, C]` of one input as one product, `[B, T, sum of O]`, with their biases side by side.
+
+    Gradients of weights and biases are float32.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x_BTC: Tensor, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, x_BTC: Tensor, bias_P: Tensor | None, *weights: Tensor) -> Tensor:
         ctx.sizes = [len(weight_OC) for weight_OC in weights]
         packed_PC = x_BTC.new_empty(sum(ctx.sizes), x_BTC.shape[-1])
         for part_OC, weight_OC in zip(torch.split(packed_PC, ctx.sizes), weights, strict=True):
             part_OC.copy_(weight_OC)
         ctx.save_for_backward(x_BTC, packed_PC)
-        return F.linear(x_BTC, packed_PC)
+        return F.linear(x_BTC, packed_PC, bias_P.to(x_BTC.dtype) if bias_P is not None else None)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x_BTC, packed_PC = ctx.saved_tensors
         grad_NP = grads[0].flatten(0, 1)
         grad_packed_PC = (grad_NP.mT @ x_BTC.flatten(0, 1)).float()
-        return (grad_NP @ packed_PC).view_as(x_BTC), *torch.split(grad_packed_PC, ctx.sizes)
+        grad_bias_P = _bias_gradient(grads[0]) if ctx.needs_input_grad[1] else None
+        return (grad_NP @ packed_PC).view_as(x_BTC), grad_bias_P, *torch.split(grad_packed_PC, ctx.sizes)
+
+
+class AddBias(torch.autograd.Function):
+    """Adds a float32 bias `[P]`, whose gradient is summed in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BTP: Tensor, bias_P: Tensor) -> Tensor:
+        return x_BTP + bias_P.to(x_BTP.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        return grads[0], _bias_gradient(grads[0])
+
+
+def _bias_gradient(grad_BTP: Tensor) -> Tensor:
+    return grad_BTP.sum(dim=(0, 1), dtype=torch.float32)
 
 
 @dataclass(frozen=True, slots=True)

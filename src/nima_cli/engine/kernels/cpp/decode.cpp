@@ -14,10 +14,11 @@
 
 namespace {
 
-// A matrix of `rows` times `columns`, row by row; `scales` holds one factor a row, or is null.
+// A matrix of `rows` times `columns`, row by row; `scales` holds one factor a row and `bias` what is added to each
+// result, or they are null.
 struct Matrix {
     const void *weights;
-    const float *scales;
+    const float *scales, *bias;
     std::int64_t rows;
     std::int64_t columns;
 };
@@ -25,7 +26,7 @@ struct Matrix {
 struct Layer {
     Matrix query, key, value, output, gate, up, down;
     const float *input_gain, *query_gain, *key_gain, *mlp_gain;  // the two in the middle are null without QK-norm
-    float *keys, *values;                                        // [heads, capacity, head width]
+    float *keys, *values;                                        // [heads, room, head width]
 };
 
 }  // namespace
@@ -33,14 +34,15 @@ struct Layer {
 extern "C" {
 
 struct Decoder {
-    std::int64_t layers, width, heads, kv_heads, head_width, hidden, vocabulary, capacity;
+    std::int64_t layers, width, heads, kv_heads, head_width, hidden, vocabulary;
+    std::int64_t room;  // positions that keys and values have memory for
     std::int64_t kind;  // of the weights: 0 float32, 1 bfloat16, 2 int8
     float epsilon;
     const Layer *layer;
     Matrix head;
     const Matrix *embedding;  // the rows that tokens begin as, which may be the head
     const float *gain;
-    const float *cosines, *sines;  // [capacity, half a head width]
+    const float *cosines, *sines;  // [context, half a head width]
 };
 
 }
@@ -70,7 +72,8 @@ void multiply(const Matrix &matrix, const float *x, float *y) {
 #pragma omp for schedule(static) nowait
     for (std::int64_t row = 0; row < matrix.rows; ++row) {
         const float product = dot(weights + row * matrix.columns, x, matrix.columns);
-        y[row] = matrix.scales ? product * matrix.scales[row] : product;
+        const float scaled = matrix.scales ? product * matrix.scales[row] : product;
+        y[row] = matrix.bias ? scaled + matrix.bias[row] : scaled;
     }
 }
 
@@ -88,9 +91,9 @@ void normalise(const float *x, const float *gain, float epsilon, std::int64_t wi
 // What one step works in; shared by all threads.
 struct Space {
     std::vector<float> x, normed, qkv, attended, gates, scores;  // qkv: queries, keys and values of all heads
-    explicit Space(const Decoder &d)
+    Space(const Decoder &d, std::int64_t position)
         : x(d.width), normed(d.width), qkv((d.heads + 2 * d.kv_heads) * d.head_width), attended(d.heads * d.head_width),
-          gates(2 * d.hidden), scores(d.heads * d.capacity) {}
+          gates(2 * d.hidden), scores(d.heads * (position + 1)) {}
 };
 
 // Norm and rotation of one head of queries or keys, as the model's q_norm, k_norm and `rotate`.
@@ -104,8 +107,8 @@ void attend(const Decoder &d, const Layer &layer, std::int64_t position, std::in
     const std::int64_t width = d.head_width;
     const std::int64_t group = head / (d.heads / d.kv_heads);
     const float *query = space.qkv.data() + head * width;
-    const float *keys = layer.keys + group * d.capacity * width, *values = layer.values + group * d.capacity * width;
-    float *scores = space.scores.data() + head * d.capacity, *out = space.attended.data() + head * width;
+    const float *keys = layer.keys + group * d.room * width, *values = layer.values + group * d.room * width;
+    float *scores = space.scores.data() + head * (position + 1), *out = space.attended.data() + head * width;
     const float scale = 1.0f / std::sqrt(static_cast<float>(width));
     float greatest = -INFINITY, sum = 0.0f;
     for (std::int64_t at = 0; at <= position; ++at) {
@@ -140,7 +143,7 @@ void attention(const Decoder &d, const Layer &layer, std::int64_t position, Spac
         const bool asks = head < d.heads;
         finish_head(d, asks ? layer.query_gain : layer.key_gain, position, queries + head * width);
         if (asks) continue;
-        const std::int64_t group = head - d.heads, to = (group * d.capacity + position) * width;
+        const std::int64_t group = head - d.heads, to = (group * d.room + position) * width;
         std::memcpy(layer.keys + to, keys + group * width, width * sizeof(float));
         std::memcpy(layer.values + to, values + group * width, width * sizeof(float));
     }
@@ -173,7 +176,7 @@ void join(const Decoder &d, const float *gain, Space &space) {
 
 template <typename Weight>
 void step(const Decoder &d, std::int64_t token, std::int64_t position, float *logits, int threads) {
-    Space space(d);
+    Space space(d, position);
     look_up<Weight>(*d.embedding, token, space.x.data());
     normalise(space.x.data(), d.layer[0].input_gain, d.epsilon, d.width, space.normed.data());
 #pragma omp parallel num_threads(threads)

@@ -9,7 +9,7 @@ from nima_cli.engine.kernels.blocked_attention import kept_numbers
 from nima_cli.engine.model.lora import lora_of
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.training.evaluator import TOKENS_PER_BATCH
-from nima_cli.engine.training.loss import CPU_CHUNK, GPU_CHUNK
+from nima_cli.engine.training.loss import positions_at_once
 
 _HOST_BASE = 350_000_000  # Python, torch, its threads, and what the dataset's maps have in memory
 _GPU_BASE = 300_000_000  # workspaces of the libraries, and what the allocator cannot use
@@ -134,8 +134,8 @@ def _kept_bytes(shape: ModelShape, config: Config, means: Means) -> int:
 
 def _loss_bytes(shape: ModelShape, means: Means, positions: int) -> int:
     """The logits that become loss at once, and their float32 softmax on a GPU."""
-    chunk, per_logit = (CPU_CHUNK, 0) if means.on_cpu else (GPU_CHUNK, 8)
-    return min(positions, chunk) * shape.vocab_size * (means.bytes_per_number + per_logit)
+    most = positions_at_once(shape.vocab_size, means.bytes_per_number, on_cpu=means.on_cpu)
+    return min(positions, most) * shape.vocab_size * (means.bytes_per_number + (0 if means.on_cpu else 8))
 
 
 def _update_bytes(shape: ModelShape, config: Config, means: Means) -> int:
@@ -152,7 +152,8 @@ def _evaluation_bytes(shape: ModelShape, means: Means) -> int:
     """The larger of a batch in one layer and the float32 logits that become loss at once."""
     positions = max(TOKENS_PER_BATCH, shape.context_length)
     hidden = positions * ((6 * shape.d_model + 4 * shape.d_ff) * means.bytes_per_number + 8 * shape.d_model)
-    logits = min(positions, CPU_CHUNK if means.on_cpu else GPU_CHUNK) * shape.vocab_size * (means.bytes_per_number + 8)
+    most = positions_at_once(shape.vocab_size, 4, on_cpu=means.on_cpu)
+    logits = min(positions, most) * shape.vocab_size * (means.bytes_per_number + 8)
     return max(hidden, logits + shape.vocab_size * shape.d_model * means.bytes_per_number)
 
 
