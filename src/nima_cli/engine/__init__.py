@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nima_cli.engine.inference.text import TextGenerator
     from nima_cli.engine.model.gpt import GPT
     from nima_cli.engine.model.shape import ModelShape
+    from nima_cli.engine.pretrained.load import load_pretrained
     from nima_cli.engine.training.evaluator import evaluate
     from nima_cli.engine.training.loss import linear_cross_entropy
     from nima_cli.engine.training.optim import Optimizer
@@ -42,6 +43,7 @@ _HOMES = {
     "export_checkpoint": "export.run:export_checkpoint",
     "linear_cross_entropy": "training.loss:linear_cross_entropy",
     "load_for_inference": "checkpoint.file:load_for_inference",
+    "load_pretrained": "pretrained.load:load_pretrained",
     "load_tokenizer": "data.tokenizer.load:load_tokenizer",
     "make_run_spec": "training.run_spec:make_run_spec",
     "open_dataset": "data.store.dataset:open_dataset",
@@ -64,6 +66,7 @@ __all__ = [
     "export_checkpoint",
     "linear_cross_entropy",
     "load_for_inference",
+    "load_pretrained",
     "load_tokenizer",
     "make_run_spec",
     "open_dataset",

@@ -191,6 +191,16 @@ def refusal(path: Path) -> str:
     return error.message.removeprefix(str(path)).removeprefix("/")
 
 
+# Values that a stranger may put anywhere.
+ODD_VALUES: tuple[Any, ...] = (
+    None, True, -1, 0, 1, 1 << 31, 10**30, 0.5, -0.0, 1e308, "", "x", "\n", "9" * 5000, [], [None], [[1]], {},
+    {"a": {}}, {"rope_type": "yarn"}, {"rope_type": "llama3", "factor": 0, "low_freq_factor": 0, "high_freq_factor": 0},
+    {"rope_type": "yarn", "factor": -1.0, "original_max_position_embeddings": 0},
+    {"rope_type": "yarn", "factor": None, "beta_fast": 1e-300, "beta_slow": 1e300},
+    {"rope_type": "linear", "factor": 1e-300, "rope_theta": 1.0000001},
+)  # fmt: skip
+
+
 def ends_in_one_line(path: Path) -> bool:
     """Whether a model is refused; anything but a refusal in one line fails."""
     refused = None

@@ -38,8 +38,8 @@ ROPES: dict[str, dict[str, Any]] = {
     },
     "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, **THETA},
     "yarn with its numbers": {
-        "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 16.0,
-        "beta_slow": 2.0, "attention_factor": 0.9, **THETA,
+        "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 0.5,
+        "beta_slow": 0.1, "attention_factor": 0.9, "rope_theta": 50.0,
     },
     "yarn with two scales": {
         "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "mscale": 0.7,

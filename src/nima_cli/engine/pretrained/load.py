@@ -135,8 +135,8 @@ def _weights(model: PretrainedModel, name: str) -> torch.Tensor:
 
 
 def _name(path: Path) -> str:
-    resolved = path.resolve()
-    name = resolved.name if resolved.is_dir() else resolved.stem
+    named = path if path.name not in ("", "..") else path.resolve()
+    name = named.name if path.is_dir() else named.stem
     return "".join(character if character.isprintable() else "_" for character in name) or "pretrained"
 
 

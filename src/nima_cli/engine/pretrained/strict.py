@@ -12,6 +12,7 @@ from nima_cli.errors import CheckpointError
 from nima_cli.files import explaining
 
 _LARGEST_FILE = 4 << 20  # bytes of text
+_MOST_CONTAINERS = 1 << 21  # a tokenizer has one for each merge, at most 300,000
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -30,6 +31,8 @@ def show(value: object) -> str:
 
 def parse_json(content: bytes, where: object) -> Any:
     """One strict JSON value: no key twice, no NaN, not nested without end; raises `CheckpointError`."""
+    if content.count(b"[") + content.count(b"{") > _MOST_CONTAINERS:  # an empty one takes 30 times its two bytes
+        raise damaged(where, f"more than {_MOST_CONTAINERS:,} lists and objects")
     try:
         return loads(content.decode("utf-8"))
     except (JsonError, UnicodeDecodeError) as error:

@@ -11,7 +11,14 @@ import torch
 
 from nima_cli.engine.pretrained.load import load_pretrained
 from nima_cli.errors import CheckpointError, ResourceError
-from tests.engine.pretrained.others import change_json, random_model, refusal, save_folder
+from tests.engine.pretrained.others import (
+    ODD_VALUES,
+    change_json,
+    ends_in_one_line,
+    random_model,
+    refusal,
+    save_folder,
+)
 
 safetensors = pytest.importorskip("safetensors.torch")
 INDEX = "model.safetensors.index.json"
@@ -147,10 +154,28 @@ def test_a_config_that_is_none_is_refused(content: str, message: str, folder: Pa
     assert refusal(folder).startswith(message)
 
 
+def test_a_bomb_of_small_values_is_not_parsed(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("[" + "{}," * (1 << 21) + "{}]", encoding="utf-8")
+    assert refusal(folder) == "tokenizer.json: damaged: more than 2,097,152 lists and objects"
+
+
 def test_a_key_that_occurs_twice_among_a_million_is_found_at_once(folder: Path) -> None:
     keys = ",".join(f'"{number}":0' for number in range(300_000))
     (folder / "config.json").write_text(f'{{{keys},"x":1,"x":2}}', encoding="utf-8")
     assert "key `x` occurs twice" in refusal(folder)
+
+
+def test_no_value_of_a_config_has_any_other_end_than_one_line(folder: Path) -> None:
+    content = json.loads((folder / "config.json").read_text("utf-8"))
+    more = ("rope_scaling", "rope_theta", "sliding_window", "layer_types", "partial_rotary_factor", "max_window_layers")
+    refused = 0
+    for layout in ("mistral", "qwen3"):
+        for key in {*content, *more}:
+            for value in ODD_VALUES:
+                changed = {**content, "model_type": layout, "architectures": None, key: value}
+                (folder / "config.json").write_text(json.dumps(changed), encoding="utf-8")
+                refused += ends_in_one_line(folder)
+    assert refused > 500
 
 
 def test_missing_shards_are_counted_and_named(shards: Path) -> None:

@@ -20,7 +20,7 @@ from nima_cli.errors import CheckpointError
 _VERSIONS = (2, 3)
 # Bounds on what a header may claim; the largest vocabularies have 300,000 tokens and take 10 MB.
 _LARGEST_HEADER = 96 << 20  # bytes
-_MOST_ENTRIES, _MOST_VALUES, _LONGEST_NAME, _MOST_DIMENSIONS = 1 << 16, 1 << 22, 1 << 16, 4
+_MOST_ENTRIES, _MOST_VALUES, _LONGEST_NAME, _MOST_DIMENSIONS = 1 << 16, 1 << 21, 1 << 16, 4
 _NUMBERS = {
     0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"
 }  # fmt: skip
@@ -44,7 +44,7 @@ def read_header(file: IO[bytes]) -> Header:
     """
     size = os.fstat(file.fileno()).st_size
     if file.read(4) != b"GGUF":
-        raise CheckpointError(f"{file.name}: not a GGUF file")
+        raise CheckpointError(f"{file.name}: not a GGUF file", hint="give a `.gguf` file, or the folder of a model")
     cursor = _Cursor(file, 4, size)
     version = cursor.number(4)
     if version not in _VERSIONS:

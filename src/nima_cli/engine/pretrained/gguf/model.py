@@ -37,6 +37,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "{arch}.use_parallel_residual": (False,),
     "{arch}.rope.scaling.yarn_log_multiplier": (0.0,),
     "{arch}.rope.scaling.yarn_ext_factor": (-1.0, 1.0),
+    "{arch}.rope.scaling.yarn_attn_factor": (-1.0, 1.0),
 }
 # Llama 3's bounds of the blend, in waves within the original context (2407.21783).
 _LOW, _HIGH = 1.0, 4.0
@@ -85,13 +86,13 @@ class _Facts:
         return CheckpointError(f"{self._path}: `{key}` is {show(value)}; nima reads {expected}")
 
     def _get(self, name: str, default: Any = None) -> Any:
-        """The value of a key of the architecture; raises if it is missing and there is no default."""
+        """The number at a key of the architecture; raises if it is missing and there is no default."""
         key = f"{self.architecture}.{name}"
         value = self._metadata.get(key, default)
         if value is None:
             raise CheckpointError(f"{self._path}: `{key}` is missing")
-        if isinstance(value, list):
-            raise self._unsupported(key, value, "one value for all layers")
+        if not isinstance(value, int | float):
+            raise self._unsupported(key, value, "one number for all layers")
         return value
 
     def shape(self, tensors: Mapping[str, StoredTensor], factors: StoredTensor | None) -> ModelShape:
@@ -132,17 +133,19 @@ class _Facts:
 
     def _scaling(self, context: Any) -> dict[str, Any] | None:
         """The values of a `RopeScaling`; a file with a factor and no type means a linear one."""
-        key = "rope.scaling.type"
-        kind = self._get(key, "linear")
+        key = f"{self.architecture}.rope.scaling.type"
+        kind = self._metadata.get(key, "linear")
         factor = self._get("rope.scaling.factor", self._get("rope.scale_linear", 1.0))
+        sharpness = self._get("rope.scaling.attn_factor", 1.0)
+        if kind != "yarn" and sharpness != 1.0:
+            raise self._unsupported(f"{self.architecture}.rope.scaling.attn_factor", sharpness, "1.0 beside yarn")
         plain = {"original_context": 1, "low": 1.0, "high": 1.0, "attention_factor": 1.0}
         if kind == "none" or (kind == "linear" and factor in (0.0, 1.0)):
             return None
         if kind == "linear":
             return {**plain, "kind": kind, "factor": factor}
         if kind != "yarn":
-            raise self._unsupported(f"{self.architecture}.{key}", kind, "none, linear, yarn")
-        sharpness = self._get("rope.scaling.attn_factor", self._get("rope.scaling.yarn_attn_factor", 1.0))
+            raise self._unsupported(key, kind, "none, linear, yarn")
         return {
             "kind": kind,
             "factor": factor,

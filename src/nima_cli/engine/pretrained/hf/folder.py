@@ -34,7 +34,9 @@ def open_folder(folder: Path, files: contextlib.ExitStack) -> PretrainedModel:
             raise CheckpointError(
                 f"{folder}: holds adapters (`{ADAPTER}`), not a whole model", hint="merge them into their model first"
             )
-        raise CheckpointError(f"{folder}: no `{CONFIG}`", hint="give a folder that transformers would load")
+        raise CheckpointError(
+            f"{folder}: no `{CONFIG}`", hint="give a folder that transformers would load, or a `.gguf` file"
+        )
     where = str(folder / CONFIG)
     config = parse_json(read_member(folder, CONFIG), where)
     layout, shape = read_config(config, where)
