@@ -149,7 +149,7 @@ def _qwen() -> dict[str, str]:
         _added(first + place, name, special=name.startswith("<|")) for place, name in enumerate(names)
     ]
     end = {"__type": "AddedToken", "content": "<|im_end|>", "special": True}
-    config = {"add_bos_token": False, "bos_token": None, "eos_token": end}
+    config: dict[str, Any] = {"add_bos_token": False, "bos_token": None, "eos_token": end}
     config |= {"pad_token": "<|endoftext|>", "additional_special_tokens": ["<|im_start|>", "<|im_end|>"]}
     return _files(file, config, QWEN3_TEMPLATE, eos_token_id=[first + 2, first])
 

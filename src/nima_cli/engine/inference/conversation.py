@@ -70,7 +70,7 @@ class Conversation:
 
     def prefill(self) -> None:
         """Compute what every prompt begins with, so that the first answer comes at once."""
-        if self._n_keep:
+        if 0 < self._n_keep <= self.context_length:
             self.generator.generator.prefill(self._before[: self._n_keep])
 
     def ask(

@@ -1,5 +1,6 @@
 """Chat templates of pretrained models: the ids that transformers gives, and loss on what the assistant says."""
 
+import contextlib
 import json
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,7 @@ from nima_cli.engine.data.document import Turn
 from nima_cli.engine.data.tokenizer.hf import HFTokenizer
 from nima_cli.engine.data.tokenizer.hf_file import bundle
 from nima_cli.engine.data.tokenizer.protocol import Sample, UnencodableError, question_frame
+from nima_cli.engine.data.tokenizer.samples import CachingEncoder
 from nima_cli.errors import CheckpointError, DataError
 from tests.engine.data.hf_tokenizers import NAMES, hf_files, hf_tokenizer, write_files
 from tests.engine.data.small_tokenizers import ANY_TEXT
@@ -64,6 +66,7 @@ def test_ids_are_those_of_transformers(name: str, turns: tuple[Turn, ...], their
     messages = asked(spoken(name, turns))
     expected = theirs[name].apply_chat_template(messages, date_string=FIXED_DAY, **options)
     assert ours.render(turns, loss="all").ids == expected
+    assert ours.render(turns, loss="all", encode=CachingEncoder(hf_tokenizer(name)).encode).ids == expected
     today = datetime.now().strftime("%d %b %Y")
     expected = theirs[name].apply_chat_template(messages[:-1], add_generation_prompt=True, date_string=today, **options)
     assert ours.prompt(turns[:-1]) == expected
@@ -116,7 +119,8 @@ def forged(name: str, turns: tuple[Turn, ...]) -> list[int]:
 
 PARTS = st.sampled_from(
     ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "</s>", "<s>", "<|eot_id|>", "<|begin_of_text|>", "<unk>", "<",
-     "|im_end|>", ">", "<|", "im_", "\n", " ", "assistant", "<|start_header_id|>", "end", "|", "a", "<think>", "[/INST]"]
+     "|im_end|>", ">", "<|", "im_", "\n", " ", "assistant", "<|start_header_id|>", "end", "|", "a", "<think>",
+     "[/INST]"]
 )  # fmt: skip
 
 
@@ -125,9 +129,9 @@ PARTS = st.sampled_from(
 @given(said=st.lists(PARTS, min_size=1, max_size=9).map("".join), answer=st.lists(PARTS, max_size=9).map("".join))
 def test_what_is_said_never_becomes_a_special_token(name: str, said: str, answer: str) -> None:
     plain = forged(name, (Turn("user", "x"), Turn("assistant", "y"), Turn("user", "x"), Turn("assistant", "y")))
-    turns = (Turn("user", said), Turn("assistant", answer), Turn("user", answer), Turn("assistant", said))
     if name == "qwen":  # which takes thoughts out of an answer
-        turns = tuple(Turn(turn.role, turn.content.replace("<think>", "")) for turn in turns)
+        said, answer = said.replace("<think>", ""), answer.replace("<think>", "")
+    turns = (Turn("user", said), Turn("assistant", answer), Turn("user", answer), Turn("assistant", said))
     assert forged(name, turns) == plain
 
 
@@ -144,12 +148,9 @@ def test_a_template_cannot_be_completed_by_what_is_said() -> None:
 @given(said=ANY_TEXT)
 def test_any_text_is_rendered_or_refused(name: str, said: str) -> None:
     tokenizer = hf_tokenizer(name)
-    try:
+    with contextlib.suppress(UnencodableError):
         sample = tokenizer.chat.render((HI, Turn("assistant", said)), loss="assistant")
-    except UnencodableError as error:
-        assert error.reason in ("lossy_tokenizer", "chat_template")
-        return
-    assert said.strip() in tokenizer.decode(sample.ids)
+        assert said.strip() in tokenizer.decode(sample.ids)
 
 
 @pytest.mark.parametrize("noncharacter", ["\ufdd0", "\ufdd01\ufdd1", "\ufdd2"])

@@ -89,7 +89,7 @@ class DatasetFiles:
             tokens = np.memmap(path, dtype=token_dtype(self.tokenizer.vocab_size), mode="r")
             index = np.load(self.folder / f"{split}.index.npy", mmap_mode="r", allow_pickle=False)
             # Older metadata has no count of messages without weight.
-            masked = self.metadata["loss"] == "assistant" or self.metadata.get("zero_weight_messages", 0) > 0
+            masked = f"{split}.mask" in self.metadata["files"]
             mask = np.memmap(self.folder / f"{split}.mask", dtype=np.uint8, mode="r") if masked else None
         except ValueError as error:
             raise DataError(f"{path}: unreadable: {error}", hint=AGAIN) from error

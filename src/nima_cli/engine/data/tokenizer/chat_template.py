@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import takewhile
+from itertools import accumulate, pairwise, takewhile
 from typing import Any, Protocol
 
 from nima_cli.engine.data.document import Turn
@@ -41,6 +41,7 @@ _DAY = datetime(2024, 7, 26)
 _MARKED = re.compile(f"{MARK}(\\d+){END_MARK}")
 # What comes before it, templates of models that think leave out of earlier turns.
 _END_OF_THOUGHT = "</think>"
+_LOST = "the tokenizer of this model does not give the text back unchanged"
 
 
 class _Native(Protocol):
@@ -51,7 +52,7 @@ class _Native(Protocol):
     @property
     def leading_space(self) -> str: ...
 
-    def encode_marked(self, text: str) -> Any: ...
+    def encode_marked(self, text: str) -> list[int]: ...
     def token_bytes(self, token_id: int) -> bytes: ...
 
 
@@ -117,18 +118,16 @@ class TemplateChat:
         """
         turns = self._mapped(turns)
         text = self._text(turns, prompting=False)
-        encoding = self._tokenizer.encode_marked(text)
-        ids: list[int] = encoding.ids
-        self._verify(text, ids)
+        ids = self._ids(text, encode)
+        offsets = self._offsets(text, ids)
         if loss == "all" and all(turn.weight for turn in turns):
             return Sample(ids, [False] + [True] * (len(ids) - 1))
-        return Sample(ids, _mask(encoding.offsets, list(self._stretches(turns, text, loss))))
+        stretches = [(len(text[:end].encode()), learnt) for end, learnt in self._stretches(turns, text, loss)]
+        return Sample(ids, _mask(offsets, stretches))
 
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """The ids up to where the assistant begins to speak."""
-        text = self._text(self._mapped(turns), prompting=True, now=datetime.now())
-        ids: list[int] = self._tokenizer.encode_marked(text).ids
-        return ids
+        return self._ids(self._text(self._mapped(turns), prompting=True, now=datetime.now()), None)
 
     @functools.cached_property
     def end_ids(self) -> frozenset[int]:
@@ -213,18 +212,44 @@ class TemplateChat:
             content = content[: len(content.rstrip())] + GUARD + content[len(content.rstrip()) :]
         return content
 
-    def _verify(self, text: str, ids: Sequence[int]) -> None:
-        """Raise `UnencodableError` unless the ids between special tokens give the text between them."""
-        said, data = _MARKED.split(text)[::2], [bytearray()]
+    def _ids(self, text: str, encode: Encode | None) -> list[int]:
+        """The ids of a text with names of special tokens; with `encode` if the text between them stands alone."""
+        if encode is None or self._tokenizer.leading_space:
+            return self._tokenizer.encode_marked(text)
+        said = _MARKED.split(text)
+        parts = ([int(part)] if place % 2 else encode(part) for place, part in enumerate(said))
+        return [token_id for part in parts for token_id in part]
+
+    def _offsets(self, text: str, ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Where each token begins and ends in the UTF-8 bytes of the text; `UnencodableError` if it has other bytes."""
+        groups, marks = self._grouped(ids)
+        said = _MARKED.split(text)
+        offsets, at = list[tuple[int, int]](), 0
+        if said[1::2] != [str(one) for one in marks]:
+            raise UnencodableError(_LOST, LOSSY)
+        for place, (part, group) in enumerate(zip(said[::2], groups, strict=True)):
+            expected, found = part.encode(), b"".join(group)
+            lead = b" " if self._tokenizer.leading_space and found != expected else b""
+            if found != lead + expected:
+                raise UnencodableError(_LOST, LOSSY)
+            ends = accumulate(map(len, group), initial=at - len(lead))
+            offsets += [(max(start, at), end) for start, end in pairwise(ends)]
+            at += len(expected)
+            if place < len(marks):
+                start, at = at, at + len(mark(marks[place]).encode())
+                offsets.append((start, at))
+        return offsets
+
+    def _grouped(self, ids: Sequence[int]) -> tuple[list[list[bytes]], list[int]]:
+        """The bytes of the tokens before, between and after the special ones, and these."""
+        groups, marks = [list[bytes]()], list[int]()
         for token_id in ids:
             if token_id in self._tokenizer.special_ids:
-                data.append(bytearray())
+                marks.append(token_id)
+                groups.append([])
             else:
-                data[-1] += self._tokenizer.token_bytes(token_id)
-        lead = b" " if self._tokenizer.leading_space else b""
-        pairs = zip(said, data, strict=False)
-        if len(said) != len(data) or not all(found in (one.encode(), lead + one.encode()) for one, found in pairs):
-            raise UnencodableError("the tokenizer of this model does not give the text back unchanged", LOSSY)
+                groups[-1].append(self._tokenizer.token_bytes(token_id))
+        return groups, marks
 
     def _stretches(self, turns: Sequence[Turn], text: str, loss: Loss) -> Iterator[tuple[int, bool]]:
         """The end of each stretch of the text, and whether it carries loss: what others say, an answer, and so on."""

@@ -104,22 +104,34 @@ class HFTokenizer:
         for token in vocabulary.native["added_tokens"]:
             if self._native.token_to_id(token["content"]) != token["id"]:
                 raise ValueError(f"the id {token['id']} of an added token leaves a gap")
+        self._native.encode_special_tokens = True
         for content, token_id in vocabulary.special.items():
-            if token_id != self._unknown_id and token_id in (*self.encode(content), *self.encode(mark(token_id))):
+            spelled = (self._native.encode(text, add_special_tokens=False).ids for text in (content, mark(token_id)))
+            if token_id != self._unknown_id and any(token_id in ids for ids in spelled):
                 raise ValueError(f"text can spell its special token {ascii(content)[:40]}")
+        self._native.encode_special_tokens = False
 
     @functools.cached_property
     def chat(self) -> TemplateChat:
         """The model's chat template; ChatML where it has none and the symbols for it, else turns as plain text."""
-        config, special = self._config, self._vocabulary.special
-        source, name = self.files.get("chat_template.jinja"), "chat_template.jinja"
-        if source is None:
-            source, name = _configured_template(config.get("chat_template")), "tokenizer_config.json"
-        if source is None:
-            chatml = _TURN_BEGINS in special and _TURN_ENDS in special
-            source, name = (CHATML, "ChatML") if chatml else (PLAIN, "plain text")
+        special, found = self._vocabulary.special, self._template
+        chatml = _TURN_BEGINS in special and _TURN_ENDS in special
+        source, name = found or ((CHATML, "ChatML") if chatml else (PLAIN, "plain text"))
         symbols = {"document_begin": self._content(self.bos_id), "document_end": self._content(self.eos_id)}
-        return TemplateChat(self, source, name, special, {**symbols, **_named_tokens(config)}, self._end_ids)
+        return TemplateChat(self, source, name, special, {**symbols, **_named_tokens(self._config)}, self._end_ids)
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model came with a chat template."""
+        return self._template is not None
+
+    @property
+    def _template(self) -> tuple[str, str] | None:
+        """The chat template that came with the model, and where it stands."""
+        if "chat_template.jinja" in self.files:
+            return self.files["chat_template.jinja"], "chat_template.jinja"
+        configured = _configured_template(self._config.get("chat_template"))
+        return None if configured is None else (configured, "tokenizer_config.json")
 
     @functools.cached_property
     def stretches(self) -> re.Pattern[str] | None:
@@ -148,7 +160,13 @@ class HFTokenizer:
         return self._ids(text[1:]) if len(text) > 1 else self._ids("x ")[len(self._ids("x")) :]
 
     def _ids(self, text: str) -> list[int]:
-        native = self._literal if MARK in text else self._native
+        return self._encoded(self._literal if MARK in text else self._native, text)
+
+    def encode_marked(self, text: str) -> list[int]:
+        """Token ids of a text in which the names of special tokens (`hf_file.mark`) stand for these."""
+        return self._encoded(self._native, text)
+
+    def _encoded(self, native: Any, text: str) -> list[int]:
         try:
             ids: list[int] = native.encode(text, add_special_tokens=False).ids
         except TypeError:
@@ -164,13 +182,14 @@ class HFTokenizer:
         native.encode_special_tokens = True
         return native
 
-    def encode_marked(self, text: str) -> Any:
-        """A `tokenizers.Encoding` of text in which the names of special tokens (`hf_file.mark`) stand for these."""
-        return self._native.encode(text, add_special_tokens=False)
-
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`; special symbols give no text, and bytes that form no character give U+FFFD."""
-        text = b"".join(map(self.token_bytes, ids)).decode("utf-8", errors="replace")
+        table = self._bytes
+        try:
+            data = b"".join([table[token_id] for token_id in ids])
+        except IndexError:
+            data = b"".join(map(self.token_bytes, ids))
+        text = data.decode("utf-8", errors="replace")
         return text.removeprefix(" ") if self.leading_space else text
 
     def piece(self, token_id: int) -> str:

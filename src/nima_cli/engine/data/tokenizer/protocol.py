@@ -73,6 +73,7 @@ class Tokenizer(Protocol):
         pad_id: fills rows, where it carries no loss.
         stop_ids: end what a model writes.
         special_ids: never come from text and give none.
+        has_chat_template: whether it came with a chat format of its model, which knows it whatever it learns from now.
     """
 
     @property
@@ -99,6 +100,8 @@ class Tokenizer(Protocol):
     def special_ids(self) -> frozenset[int]: ...
     @property
     def chat(self) -> ChatFormat: ...
+    @property
+    def has_chat_template(self) -> bool: ...
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without special symbols whatever it spells; raises `InputError` for lone surrogates."""

@@ -31,6 +31,7 @@ class CachingEncoder:
         self._stretches: dict[str, list[int]] = {}
         self._lines: dict[str, list[int]] = {}
         self._numbers = list(range(tokenizer.vocab_size))
+        self._first_differs = False
         self._line_end = tokenizer.encode("\n")
         self._encode_stretch = tokenizer.encode
         self.encode = tokenizer.encode
@@ -39,7 +40,7 @@ class CachingEncoder:
             if tokenizer.kind == "bpe" and not any(map(_CROSSING.search, tokenizer.pieces)):
                 self.encode = self._by_lines
         elif isinstance(tokenizer, HFTokenizer) and tokenizer.stretches is not None:
-            self._encode_stretch = tokenizer.encode_rest
+            self._encode_stretch, self._first_differs = tokenizer.encode_rest, bool(tokenizer.leading_space)
             self.encode = functools.partial(self._by_stretches, tokenizer.stretches)
 
     def _by_lines(self, text: str) -> list[int]:
@@ -62,8 +63,8 @@ class CachingEncoder:
 
     def _by_stretches(self, pattern: re.Pattern[str], text: str) -> list[int]:
         known, parts = self._stretches, pattern.findall(text)
-        ids = self.tokenizer.encode(parts[0]) if parts else []
-        for stretch in parts[1:]:
+        ids = self.tokenizer.encode(parts.pop(0)) if parts and self._first_differs else []
+        for stretch in parts:
             ids += known.get(stretch) or self._stretch(stretch)
         return ids
 

@@ -35,6 +35,7 @@ class SentencePieceTokenizer:
     """
 
     lossless = True
+    has_chat_template = False
     longest_piece = layout.MAX_PIECE_CHARACTERS
 
     def __init__(self, proto: bytes, kind: str, pieces: tuple[str, ...]) -> None:
