@@ -1,15 +1,29 @@
 """A plan for more memory than there is: what is said, and that nothing is built for it."""
 
+import json
+import re
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nima_cli.engine.model.shape import ModelShape
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import Nima, environment
 from tests.conftest import Ran
+from tests.engine.pretrained.others import write_tokenizer
 
+LARGE_SHAPE: dict[str, Any] = {
+    "vocab_size": 280, "n_layers": 24, "d_model": 1024, "n_heads": 16, "n_kv_heads": 16, "head_dim": 64, "d_ff": 4096,
+    "context_length": 512, "qk_norm": False, "tie_embeddings": True, "rope_theta": 10000.0,
+}  # fmt: skip
+LARGE = {
+    "model_type": "llama", "vocab_size": 280, "num_hidden_layers": 24, "hidden_size": 1024, "num_attention_heads": 16,
+    "intermediate_size": 4096, "max_position_embeddings": 512, "tie_word_embeddings": True,
+}  # fmt: skip
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux keeps to `ulimit -v`")
 
 
@@ -75,6 +89,41 @@ def test_what_does_not_fit_at_once_is_trained_in_pieces(tiny_run: TinyRun, home:
     ran = limited(home, 1_500_000, *arguments, "--output-dir", tmp_path / "run")
     assert ran.code == 0, ran.stderr
     assert f"going on with {4096 // plan['pieces']} rows at once instead of 4096" in ran.stderr
+
+
+@pytest.mark.torch
+def test_a_model_that_is_too_large_to_tune_is_refused_before_its_weights_are_read(
+    tiny_corpus: Path, nima: Nima, home: Path, tmp_path: Path
+) -> None:
+    large = tmp_path / "large"
+    large.mkdir()
+    (large / "config.json").write_text(json.dumps(LARGE), "utf-8")
+    write_tokenizer(large)
+    write_holes(large / "model.safetensors", ModelShape(**LARGE_SHAPE))
+    words = ("data", "prepare", "--output-dir", tmp_path / "data", "--text-files", tiny_corpus)
+    ran = nima(*words, "--tokenizer-from", large)
+    assert ran.code == 0, ran.stderr
+    arguments = ("train", "--init-from", large, "--data", tmp_path / "data", "--device", "cpu")
+    ran = limited(home, 2_500_000, *arguments, "--output-dir", tmp_path / "run")
+    assert ran.code == 4, ran.stderr
+    assert re.search(r"this run needs about [\d.]+ GB of memory .* GB are available", ran.stderr)
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "run").exists()
+    ran = limited(home, 1_500_000, "generate", large, "--prompt", "x", "--device", "cpu")
+    assert ran.code == 4, ran.stderr
+    assert "not enough memory to load it: 402,990,080 parameters" in ran.stderr
+
+
+def write_holes(path: Path, shape: ModelShape) -> None:
+    """A safetensors file with a model's tensors, all zero, which take no room on the disk."""
+    header, end = {}, 0
+    for name, size in shape.tensors().items():
+        start, end = end, end + 4 * prod(size)
+        header[f"model.{name}"] = {"dtype": "F32", "shape": size, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
 
 
 def test_a_run_says_what_it_needs_before_its_first_step(tiny_run: TinyRun) -> None:

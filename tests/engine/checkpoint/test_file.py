@@ -17,6 +17,7 @@ from nima_cli import __version__
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.checkpoint.archive import open_archive
 from nima_cli.engine.checkpoint.file import (
+    TUNING_LENGTH,
     Checkpoint,
     build_model,
     load,
@@ -376,3 +377,12 @@ def test_the_header_is_read_without_torch(checkpoint: Checkpoint, tmp_path: Path
         [sys.executable, "-c", script, str(tmp_path / "a.pt")], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "7 False\n"
+
+
+def test_a_model_of_others_is_evaluated_in_sequences_as_nima_tunes_it_with() -> None:
+    shape = small_shape(context_length=2048)
+    assert Checkpoint(shape, {}, b"", {"pretrained": "theirs"}).sequence_length == TUNING_LENGTH
+    assert Checkpoint(shape, {}, b"", {}).sequence_length == 2048
+    tuned = {"config": {"model": {"pretrained": "theirs"}, "training": {"sequence_length": 1024}}}
+    assert Checkpoint(shape, {}, b"", tuned).sequence_length == 1024
+    assert Checkpoint(small_shape(), {}, b"", {"pretrained": "theirs"}).sequence_length == 24

@@ -120,10 +120,12 @@ def prepare(
     sources = named_sources(text_files or [], json_files or [], jsonl_files or [], record_format, source or [])
     given = {key: value for key, value in context.params.items() if key in DATA_HELP}
     given |= {"sources": sources or None, "exclude": exclude or None, "fields": fields(field or [])}
+    model = None
     if tokenizer_from is not None:
         from nima_cli.cli.initial import tokenizer_path
 
         given["tokenizer_from"] = tokenizer_path(tokenizer_from, quiet=quiet)
+        model = tokenizer_from if Path(tokenizer_from) != Path(given["tokenizer_from"]) else None
     data = _data_config(config, given, verbose=verbose)
     folder = output_dir or (Path(data.dir) if data.dir else None)
     if folder is None:
@@ -134,7 +136,7 @@ def prepare(
 
     events = run(data, folder, overwrite=overwrite, workers=workers or cpu_count(), cluster=cluster)
     try:
-        _show(notes_in_flags(events, context), folder, report, quiet=quiet, as_json=json)
+        _show(notes_in_flags(events, context), folder, report, model, quiet=quiet, as_json=json)
     except DataError as error:
         error.hint = error.hint and in_field_flags(error.hint)
         raise
@@ -159,7 +161,9 @@ def _data_config(path: Path | None, given: dict[str, Any], *, verbose: bool) -> 
     return resolved.config.data
 
 
-def _show(events: Iterator["Event"], folder: Path, report: Path | None, *, quiet: bool, as_json: bool) -> None:
+def _show(
+    events: Iterator["Event"], folder: Path, report: Path | None, model: str | None, *, quiet: bool, as_json: bool
+) -> None:
     """Prepare the dataset, with the events on the terminal and in the report, and say what it holds."""
     from nima_cli.cli.event_handlers import dispatch, print_json
     from nima_cli.events import DatasetReady
@@ -181,7 +185,8 @@ def _show(events: Iterator["Event"], folder: Path, report: Path | None, *, quiet
             f"{many(ready.tokens, 'token')}, vocabulary of {ready.vocab_size:,}",
             soft_wrap=True,
         )
-        look, train = command("nima", "data", "inspect", folder), command("nima", "train", "--data", folder)
+        start = ["--init-from", model] if model is not None else []
+        look, train = command("nima", "data", "inspect", folder), command("nima", "train", "--data", folder, *start)
         say(f"look at it with {look}, train with {train}", "hint")
 
 

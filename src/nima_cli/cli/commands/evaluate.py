@@ -105,15 +105,16 @@ def evaluate_model(
         return
     out().print(eval_view(result))
     if not loaded.quiet:
-        say(_what_next(result, named, config=header.get("config", {})), "hint")
+        say(_what_next(result, named, data, config=header.get("config", {})), "hint")
 
 
-def _what_next(result: dict[str, Any], named: str, *, config: dict[str, Any]) -> str:
+def _what_next(result: dict[str, Any], named: str, data: Path | None, *, config: dict[str, Any]) -> str:
     from nima_cli.ui.console import command
 
     talk = f"talk to it with {command('nima', 'chat', named)}"
     if "behind" not in result:
-        compare = command("nima", "eval", "--checkpoint", named, "--baselines")
+        where = ("--data", data) if data is not None else ()
+        compare = command("nima", "eval", "--checkpoint", named, *where, "--baselines")
         return f"compare it with simple predictors by {compare}, {talk}"
     if not result["behind"]:
         return talk

@@ -69,6 +69,7 @@ def _rows(found: "Estimate", folder: str) -> list[tuple[str, str, str]]:
 
 def _memory_rows(fit: "Fit") -> list[tuple[str, str, str]]:
     """Memory needed and available and, where that is too little, what fits."""
+    from nima_cli.engine.training.planning.fitting import setting_text
     from nima_cli.ui.formatting import size
 
     there = f"{size(fit.available)} available" if fit.available is not None else "unknown how much is available"
@@ -79,7 +80,7 @@ def _memory_rows(fit: "Fit") -> list[tuple[str, str, str]]:
     if fit.micro_batches:
         how = f"with training.auto_batch, each batch in {fit.micro_batches} pieces does"
         pieces = ("", "does not fit at once", how)
-    settings = " ".join(f"--set {key}={value}" for key, value in fit.settings.items())
+    settings = " ".join(f"--set {key}={setting_text(value)}" for key, value in fit.settings.items())
     return [*rows, pieces, ("", "what fits", settings or "a smaller model")]
 
 

@@ -21,6 +21,9 @@ from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import CheckpointError, ResourceError
 from nima_cli.files import atomic_write, explaining, write_json
 
+# Tokens of the sequences with which a pretrained model is tuned: documents are cut to samples of about this length, and
+# longer sequences only join more of them.
+TUNING_LENGTH = 512
 _DTYPES = {"float32", "bfloat16", "float16"}
 
 Sizes = dict[str, tuple[int, ...]]
@@ -72,9 +75,11 @@ class Checkpoint:
 
     @property
     def sequence_length(self) -> int:
-        """Tokens of the sequences that it learnt from, in which it is evaluated."""
+        """Tokens of the sequences that it learnt from, in which it is evaluated; of others' as nima tunes them."""
         trained = self.header.get("config", {}).get("training", {}).get("sequence_length")
-        return min(self.shape.context_length, trained) if isinstance(trained, int) else self.shape.context_length
+        if not isinstance(trained, int):
+            trained = TUNING_LENGTH if "pretrained" in self.header else self.shape.context_length
+        return min(self.shape.context_length, trained)
 
     def nbytes(self) -> int:
         """Bytes of all tensors; the file is a little larger."""

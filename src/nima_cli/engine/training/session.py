@@ -25,7 +25,14 @@ from nima_cli.engine.training.distributed.launch import unused_settings
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.loss import linear_cross_entropy
 from nima_cli.engine.training.planning.costs import checkpoint_bytes
-from nima_cli.engine.training.planning.fitting import check_fit, first_micro_batches, fit, fit_notes, means_of
+from nima_cli.engine.training.planning.fitting import (
+    check_fit,
+    check_fit_unread,
+    first_micro_batches,
+    fit,
+    fit_notes,
+    means_of,
+)
 from nima_cli.engine.training.resume.same_run import check_same_run, resume_notes
 from nima_cli.engine.training.resume.saver import adopt, supersede_later_checkpoints
 from nima_cli.engine.training.run_spec import RunSpec, make_run_spec
@@ -120,6 +127,8 @@ def open_session(
         resume = resume or checkpoints.load(session.resume)
         _check_resumable(session, spec.config, resume, dataset)
     if session.init_from is not None:
+        hardware, precision = session.config.hardware, session.config.training.use_mixed_precision
+        check_fit_unread(spec.config, spec.sequence_shape, pick_device(hardware.device, precision))
         init_from = read_model(session.init_from)
         _check_initial_weights(session, spec.shape, init_from, dataset)
     return OpenSession(session, spec, dataset, resume, init_from)

@@ -109,6 +109,26 @@ def test_then_a_shorter_context_then_a_smaller_preset() -> None:
     assert fitted(10**8)[0].settings == {}
 
 
+def test_a_model_of_others_gets_adapters_and_then_shorter_sequences() -> None:
+    """Its context is its own: another one would be another model."""
+    own: dict[str, Any] = {
+        "preset": "gpt-medium", "model__pretrained": "theirs", "training__auto_batch": False,
+        "training__optimizer": "adamw", "training__sequence_length": 1024,
+    }  # fmt: skip
+    one = needed(rows=1, **own).peak
+    adapters, config = fitted(one - 1, **own)
+    assert adapters.settings["training.lora.enabled"] is True
+    with pytest.raises(ResourceError) as refused:
+        check_fit(fitted(one // 2, **own)[0], config)
+    assert "`training.lora.enabled: true`" in (refused.value.hint or "")
+    least = needed(rows=1, **own, training__lora__enabled=True).peak
+    shorter, _ = fitted(least - 1, **own, training__lora__enabled=True)
+    assert next(iter(shorter.settings)) == "training.sequence_length"
+    assert "model.context_length" not in shorter.settings
+    length, batch, times = map(int, shorter.settings.values())
+    assert length * batch * times == 16 * 1024
+
+
 @pytest.mark.parametrize("share", [0.95, 0.4, 0.1])
 def test_the_settings_named_do_fit(share: float) -> None:
     available = int(share * needed().peak)

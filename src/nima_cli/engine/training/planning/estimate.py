@@ -128,7 +128,7 @@ def estimate(
             )
         notes += spec.plan.notes
         read, parameters = tokens * spec.plan.total_epochs, spec.shape.parameters()
-        if read < _FEW_TOKENS_PER_PARAMETER * parameters:
+        if config.model.pretrained is None and read < _FEW_TOKENS_PER_PARAMETER * parameters:
             notes.append(f"{read:,.0f} tokens for {parameters:,} parameters: too few to learn much from")
     return Estimate(
         spec, tokens, device.name, precision(device.dtype_name, kernels), found, rate, why_not, tuple(notes)

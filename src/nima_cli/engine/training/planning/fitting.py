@@ -1,7 +1,7 @@
 """Whether a run fits into memory, and the nearest settings that do: computed before anything is built."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from nima_cli.config.schema import PRESETS, Config
 from nima_cli.engine.device import Device
 from nima_cli.engine.kernels.kernels import Kernels
+from nima_cli.engine.machine_memory import available_memory
 from nima_cli.engine.model.shape import ModelShape, resolve
 from nima_cli.engine.training.planning.costs import Means, Memory, memory
 from nima_cli.engine.training.planning.out_of_memory import describe_micro_batches
@@ -19,6 +20,7 @@ from nima_cli.events import Note
 _CERTAIN = 1.3  # an estimate so far above what is available cannot be wrong enough for the run to fit
 _SHORTEST_CONTEXT = 64  # tokens; nobody who plans for a longer one wants less
 _BATCH, _ACCUMULATION = "training.batch_size", "training.gradient_accumulation_steps"
+_LORA, _LENGTH, _CONTEXT = "training.lora.enabled", "training.sequence_length", "model.context_length"
 
 Settings = dict[str, int | str]
 
@@ -63,7 +65,7 @@ def fit(config: Config, shape: ModelShape, means: Means, available: int | None) 
     def nearest() -> Settings:
         for changed in _candidates(config, shape, means):
             other = _with(config, changed)
-            if fits(other, resolve(other.model, shape.vocab_size), _share(other, means)):
+            if fits(other, _sequence_shape(other, shape.vocab_size), _share(other, means)):
                 return changed
         return {}
 
@@ -94,6 +96,13 @@ def check_fit(found: Fit, config: Config) -> None:
     )
 
 
+def check_fit_unread(config: Config, shape: ModelShape, device: Device) -> None:
+    """As `check_fit`, before the weights of another model are read: by the least that a run on the CPU can need."""
+    if device.device.type == "cpu":
+        least = Means("cpu", torch.finfo(device.dtype).bits // 8, kernels=True)
+        check_fit(fit(config, shape, least, available_memory(device.device)), config)
+
+
 def first_micro_batches(found: Fit, config: Config) -> int:
     """Micro-batches to compute each batch in from the first step on."""
     if found.fits or not (config.training.auto_batch and config.hardware.check_memory):
@@ -118,8 +127,13 @@ def fit_notes(found: Fit, config: Config, plan: RunPlan, *, processes: int) -> I
         yield Note("warning", f"memory may run out{f'; {_describe(found.settings)}' if found.settings else ''}")
 
 
+def setting_text(value: int | str) -> str:
+    """A value as YAML and the command line spell it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _describe(settings: Settings) -> str:
-    named = ", ".join(f"`{key}: {value}`" for key, value in settings.items())
+    named = ", ".join(f"`{key}: {setting_text(value)}`" for key, value in settings.items())
     same = " and learns the same" if set(settings) == {_BATCH, _ACCUMULATION} else ""
     return f"what fits{same}: {named}"
 
@@ -140,15 +154,19 @@ def _halvings(sequences: int) -> list[int]:
 
 
 def _candidates(config: Config, shape: ModelShape, means: Means) -> Iterator[Settings]:
-    """Other settings with as many tokens in a step: smaller batches, shorter contexts, smaller presets."""
-    training, preset = config.training, config.model.preset
+    """Other settings with as many tokens in a step: smaller batches, adapters, shorter sequences, smaller presets."""
+    training, preset, pretrained = config.training, config.model.preset, config.model.pretrained is not None
     assert training.batch_size is not None
     sequences = training.batch_size * training.gradient_accumulation_steps
     yield from _batches(sequences, training.batch_size - 1, means)
+    if pretrained and not training.lora.enabled:
+        for pair in _batches(sequences, training.batch_size, means):
+            yield {_LORA: True, **pair}
     context = shape.context_length // 2
     while context >= _SHORTEST_CONTEXT:
-        shorter = sequences * (shape.context_length // context)
-        yield {"model.context_length": context, _BATCH: means.processes, _ACCUMULATION: shorter // means.processes}
+        count = sequences * (shape.context_length // context) // means.processes
+        # The context of a model that others trained is its own.
+        yield {_LENGTH if pretrained else _CONTEXT: context, _BATCH: means.processes, _ACCUMULATION: count}
         context //= 2
     if preset is None or any(getattr(config.model, key) != size for key, size in PRESETS[preset]["model"].items()):
         return  # sizes given by hand would stay whatever preset is named
@@ -170,8 +188,17 @@ def _with(config: Config, changed: Settings) -> Config:
     """The config with other values of some keys; another preset brings its sizes."""
     values: dict[str, Any] = config.model_dump()
     for key, value in changed.items():
-        section, name = key.split(".")
-        values[section][name] = value
+        *sections, name = key.split(".")
+        section = values
+        for part in sections:
+            section = section[part]
+        section[name] = value
         if key == "model.preset":
-            values[section].update(PRESETS[str(value)]["model"])
+            section.update(PRESETS[str(value)]["model"])
     return Config.model_validate(values)
+
+
+def _sequence_shape(config: Config, vocab_size: int) -> ModelShape:
+    """The shape of a config's model, with the length of its sequences as context."""
+    shape = resolve(config.model, vocab_size)
+    return replace(shape, context_length=min(shape.context_length, config.training.sequence_length or 1 << 30))

@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 from nima_cli.config.schema import Config
+from nima_cli.engine.checkpoint.file import TUNING_LENGTH
 from nima_cli.engine.model.shape import ModelShape
 
-_SEQUENCE_LENGTH = 512  # documents are cut to samples of about this length; longer sequences only join more of them
 _TOKENS_PER_STEP = 4096
 # Where the rates were tuned: SmolLM2-135M on 0.1 to 1.2 million tokens. Wider models want lower ones.
 _FULL_RATE, _LORA_RATE, _WIDTH = 3e-4, 2e-3, 576
@@ -16,7 +16,7 @@ _ONCE, _MOST_EPOCHS = 1_000_000, 3.0  # tokens that are read once; less text is 
 def tuning_defaults(config: Config, shape: ModelShape, *, train_tokens: int) -> dict[str, Any]:
     """Values of `training` for the keys that are open."""
     training = config.training
-    length = training.sequence_length or min(shape.context_length, _SEQUENCE_LENGTH)
+    length = training.sequence_length or min(shape.context_length, TUNING_LENGTH)
     peak = (_LORA_RATE if training.lora.enabled else _FULL_RATE) * math.sqrt(_WIDTH / shape.d_model)
     chosen = {
         "sequence_length": length,
