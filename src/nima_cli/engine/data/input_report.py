@@ -9,7 +9,7 @@ from pathlib import Path
 from nima_cli.config.data_schema import BUILTIN_SOURCE
 from nima_cli.engine.data.diagnostics import Diagnostic, Diagnostics, printable
 from nima_cli.engine.data.ingest.input_splits import ReadCounts
-from nima_cli.engine.data.ingest.records.record_values import RecordNotes
+from nima_cli.engine.data.ingest.records.conversations import RecordNotes
 from nima_cli.engine.data.ingest.sources import STDIN, Source, such_as
 from nima_cli.engine.data.ingest.walk.walking import SkippedPath, shown_suffix
 from nima_cli.events import Dropped, Event, InputsCounted, Note

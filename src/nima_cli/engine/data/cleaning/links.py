@@ -16,7 +16,7 @@ from markdown_it.rules_block import StateBlock, reference
 from markdown_it.rules_inline import StateInline, autolink, image, link
 
 from nima_cli.engine.data.cleaning.front_matter import read_front_matter
-from nima_cli.engine.data.cleaning.markdown import verbatim_lines, without
+from nima_cli.engine.data.cleaning.markdown import verbatim_flags, without
 from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from nima_cli.engine.data.document import with_line_feeds
 
@@ -64,7 +64,6 @@ class _Parser(MarkdownIt):
         return True
 
     def normalizeLink(self, url: str) -> str:
-        """Keep the target as it is written."""
         return url
 
 
@@ -110,12 +109,9 @@ def _reference(state: StateBlock, start_line: int, end_line: int, silent: bool) 
 
 
 def strip_links(text: str, counts: CleaningCounts, *, only_data: bool = False) -> str:
-    """Replace links and images outside code by their text, and remove link definitions.
+    """Replace links and images outside code by their text, and remove link definitions; or `only_data` URIs.
 
     Footnotes stay, and so do references without a definition.
-
-    Args:
-        only_data: only those whose target is a data URI.
     """
     if (only_data and _DATA not in text) or not (_MIGHT_HOLD_DATA if only_data else _MIGHT_HOLD).search(text):
         return text
@@ -143,9 +139,7 @@ def _targets(text: str) -> Iterator[tuple[str, list[tuple[int, int]]]]:
     for definition in [*environment.get("references", {}).values(), *environment.get("duplicate_refs", ())]:
         first, end = (line + skipped for line in definition["map"])
         yield definition["href"], [(begins[first], min(begins[end], len(text)))]
-    code = bytearray(len(lines))
-    for first, end, _ in verbatim_lines(text, lines, only_code=True):
-        code[first:end] = b"\1" * (end - first)
+    code = verbatim_flags(text, lines, only_code=True)
     end = 0
     for token in tokens:
         if token.map is None or token.type not in ("inline", "html_block") or code[token.map[0] + skipped]:

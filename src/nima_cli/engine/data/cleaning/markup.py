@@ -4,18 +4,13 @@ Only known marks go, because a placeholder such as `<name>` looks like a tag.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
 
+from nima_cli.engine.data.cleaning import shortcodes
 from nima_cli.engine.data.cleaning.front_matter import read_front_matter
-from nima_cli.engine.data.cleaning.markdown import blocks, verbatim_lines
-from nima_cli.engine.data.cleaning.mdx import without_statements
-from nima_cli.engine.data.cleaning.shortcodes import (
-    OPTION,
-    SHORTCODE,
-    fence_code_shortcodes,
-    plain_directive,
-    plain_shortcode,
-)
+from nima_cli.engine.data.cleaning.markdown import blocks, verbatim_lines, without
 from nima_cli.engine.data.cleaning.whitespace import CleaningCounts
 from nima_cli.engine.data.document import with_line_feeds
 
@@ -33,7 +28,8 @@ _COMPONENT = (
     r"(?:(?:[ \t][^<>\n]{0,2000})?/?|\s[^<>=]{0,500}=[^<>]{0,4000})>[ \t]*+$)"
 )
 _MARKS = re.compile(
-    "|".join((_CODE_SPAN, _CODE_TAG, _COMMENT, _MDX_COMMENT, SHORTCODE, _TAG, _COMPONENT)), re.IGNORECASE | re.MULTILINE
+    "|".join((_CODE_SPAN, _CODE_TAG, _COMMENT, _MDX_COMMENT, shortcodes.SHORTCODE, _TAG, _COMPONENT)),
+    re.IGNORECASE | re.MULTILINE,
 )
 _ALT = re.compile(r"""\balt\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 # MDX fills these in when a page is built.
@@ -61,50 +57,45 @@ def strip_markup(text: str, counts: CleaningCounts) -> str:
         counts.front_matter += 1
         title, text = front.title, "\n".join(text.split("\n")[front.lines :])
     if _MIGHT_HOLD.search(text):
-        text = fence_code_shortcodes(without_statements(text, counts), counts)
-        text = _outside_code(text, lambda part: _without_marks(part, counts))
+        text = shortcodes.fence_code_shortcodes(without_statements(text, counts), counts)
+        text = _without_marks(text, counts)
     if title and not (_MIGHT_BE_TITLED.search(text) and any(block.level == 1 for block in blocks(text))):
         text = f"# {title}\n\n{text.lstrip()}" if text.strip() else f"# {title}"
     return text
 
 
-def _outside_code(text: str, change: Callable[[str], str | None]) -> str:
-    """Apply `change` to every run of lines outside code; where it returns None, the run goes."""
+def _without_marks(text: str, counts: CleaningCounts) -> str:
     lines = text.split("\n")
-    parts: list[str | None] = []
+    kept: list[str] = []
     last = 0
-    for start, end, _ in verbatim_lines(text, lines, only_code=True):
+    code = [(start, end) for start, end, _ in verbatim_lines(text, lines, only_code=True)]
+    for start, end in [*code, (len(lines), len(lines))]:
         if start > last:
-            parts.append(change("\n".join(lines[last:start])))
-        parts.append("\n".join(lines[start:end]))
+            kept += _run_without_marks("\n".join(lines[last:start]), counts)
+        kept += lines[start:end]
         last = end
-    if last < len(lines):
-        parts.append(change("\n".join(lines[last:])))
-    return "\n".join(part for part in parts if part is not None)
+    return "\n".join(kept)
 
 
-def _without_marks(part: str, counts: CleaningCounts) -> str | None:
+def _run_without_marks(part: str, counts: CleaningCounts) -> list[str]:
+    """What is left of a run of lines outside code."""
     # Marks leave a character that no text holds, so that lines which held nothing else can be told from blank ones.
     hole = next((chr(code) for code in range(0xFDD0, 0xFDF0) if chr(code) not in part), None)
     if hole is None:
-        return part
-    lines = []
-    for line in _block_marks(_MARKS.sub(lambda match: _replacement(match, hole, counts), part).split("\n"), counts):
-        if hole not in line:
-            lines.append(line)
-        elif (rest := line.replace(hole, "")).strip():
-            lines.append(rest)
-    return "\n".join(lines) if lines else None
+        return [part]
+    lines = _MARKS.sub(lambda match: _replacement(match, hole, counts), part).split("\n")
+    rests = ((line, line.replace(hole, "")) for line in _block_marks(lines, counts))
+    return [rest for line, rest in rests if hole not in line or rest.strip()]
 
 
 def _block_marks(lines: list[str], counts: CleaningCounts) -> Iterator[str]:
     """The lines without those that only open or close a block or hold what MDX fills in."""
     options = False
     for line in lines:
-        title = plain_directive(line)
+        title = shortcodes.plain_directive(line)
         mark = title is not None or _EXPRESSION.fullmatch(line) is not None
         counts.shortcodes += mark
-        option = options and OPTION.fullmatch(line) is not None
+        option = options and shortcodes.OPTION.fullmatch(line) is not None
         if title or not (mark or option):
             yield title or line
         # As in MyST, options may follow a mark with braces.
@@ -117,7 +108,7 @@ def _replacement(match: re.Match[str], hole: str, counts: CleaningCounts) -> str
         return hole
     if match["short"]:
         counts.shortcodes += 1
-        return plain_shortcode(match[0]) or hole
+        return shortcodes.plain_shortcode(match[0]) or hole
     if match["component"]:
         line_start = match.string.rfind("\n", 0, match.start()) + 1
         if not match.string[line_start : match.start()].strip(" \t"):
@@ -131,3 +122,77 @@ def _replacement(match: re.Match[str], hole: str, counts: CleaningCounts) -> str
         found = _ALT.search(tag)
         return ((found[1] or found[2] or "") if found else "") or hole
     return f"{hole} " if tag[:3].lower() == "<br" else hole
+
+
+# What follows finds the statements of MDX; `import "fmt"`, `export PATH=$PATH:/x` or a sentence on exports stay.
+_NAME = r"[A-Za-z_$][\w$]*+"
+_STRING = r"(?:\"[^\"\n]{1,300}\"|'[^'\n]{1,300}')"
+_STAR = rf"\*\s*+as\s++{_NAME}"
+_BRACES = r"\{[^{}\"'`;]{0,4000}\}"
+_END = r";?[ \t]*+$"
+_IMPORT = (
+    rf"import(?:[ \t]+type)?(?:\s++{_NAME}(?:\s*+,\s*+(?:{_STAR}|{_BRACES}))?|\s*+(?:{_STAR}|{_BRACES}))"
+    rf"\s*+from\s*+{_STRING}{_END}"
+    # A file imported for its effects; a bare name is a package of another language.
+    rf"|import\s++(?:\"[./@~][^\"\n]{{0,300}}\"|'[./@~][^'\n]{{0,300}}'){_END}"
+)
+_EXPORT = (
+    rf"export\s++(?:(?:const|let|var)\s++(?:{_NAME}|{_BRACES}|\[[\w$, ]{{0,500}}\])(?:\s*+:[^=;\n]{{0,300}})?\s*+="
+    rf"|(?:default\s++)?(?:async\s++)?function\b\s*+\*?\s*+(?:{_NAME})?\s*+\("
+    rf"|(?:default\s++)?class\b(?:\s++[A-Za-z_$][\w$.]*+){{0,3}}\s*+\{{"
+    rf"|type\s++{_NAME}\s*+=|interface\s++{_NAME}\s*+\{{"
+    rf"|default\s++(?:{_NAME}{_END}|\{{|\(\s*+[){{]|\([\w$, \t]*\)\s*+=>)"
+    rf"|(?:{_BRACES}(?:\s*+from\s*+{_STRING})?|\*(?:\s*+as\s++{_NAME})?\s*+from\s*+{_STRING}){_END})"
+)
+_HEAD = re.compile(rf"^(?:{_IMPORT}|{_EXPORT})", re.MULTILINE)
+# Strings and comments, in which brackets do not count; no alternative can match in two ways.
+_TOKEN = re.compile(
+    r"\"(?:[^\"\\\n]|\\.)*+\"|'(?:[^'\\\n]|\\.)*+'|`(?:[^`\\]|\\[\s\S])*+`|(?<!:)//[^\n]*+"
+    r"|/\*(?:[^*/]|\*(?!/)|/(?!\*))*+\*/|(?P<opens>[({\[])|(?P<closes>[)}\]])|(?P<line_end>\n)"
+)
+_UNFINISHED = ("=", "=>", ",", "(", "+", "?", ":", "&&", "||")
+_GOES_ON = re.compile(r"\n[ \t]++[.?:|&+]")
+
+
+def without_statements(text: str, counts: CleaningCounts) -> str:
+    """`text` (with LF line ends) without the imports and exports that begin a line outside code."""
+    statements = list(_statements(text))
+    counts.shortcodes += len(statements)
+    return without(text, statements)
+
+
+def _statements(text: str) -> Iterator[tuple[int, int]]:
+    """The [start, end) of the statements, in order; they do not overlap, so that unclosed ones are read once."""
+    heads = [found.start() for found in _HEAD.finditer(text)]
+    if not heads:
+        return
+    lines = text.split("\n")
+    offsets = [0, *accumulate(len(line) + 1 for line in lines)]
+    verbatim = verbatim_lines(text, lines, only_code=True)
+    # Indented lines may be those of a statement.
+    code = [(offsets[start], offsets[end]) for start, end, kind in verbatim if kind != "code"]
+    starts = [start for start, _ in code]
+    free = [head for head in heads if not (n := bisect_right(starts, head)) or head >= code[n - 1][1]]
+    limits = sorted([*free, *starts, len(text)])
+    for head in free:
+        end = _end(text, head, limits[bisect_right(limits, head)])
+        if end is not None:
+            yield head, end
+
+
+def _end(text: str, start: int, limit: int) -> int | None:
+    """The offset after the line that ends a statement; None if its brackets are not closed."""
+    depth = 0
+    for token in _TOKEN.finditer(text, start, limit):
+        depth += (token["opens"] is not None) - (token["closes"] is not None)
+        if depth < 0:
+            return None
+        if token["line_end"] and not depth and not _goes_on(text, token.start()):
+            return token.end()
+    return None if depth else limit
+
+
+def _goes_on(text: str, line_end: int) -> bool:
+    line = text[text.rfind("\n", 0, line_end) + 1 : line_end].rstrip(" \t")
+    unfinished = line.endswith(_UNFINISHED) and not text.startswith("\n", line_end + 1)
+    return unfinished or _GOES_ON.match(text, line_end) is not None

@@ -1,8 +1,8 @@
 """Decides which documents are worth learning from.
 
-Length, repetition and symbol ratios are from Gopher (Rae et al. 2021, "Scaling Language Models", appendix A1.1), lines
-that many pages share from C4 (Raffel et al. 2020, section 2.2). Technical text repeats itself and is full of symbols,
-so every filter but the least length is off by default.
+Length, repetition (in duplicate lines and 10-grams) and symbol ratios are from Gopher (Rae et al. 2021, "Scaling
+Language Models", appendix A1.1), lines that many pages share from C4 (Raffel et al. 2020, section 2.2). Technical text
+repeats itself and is full of symbols, so every filter but the least length is off by default.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from nima_cli.config.data_schema import DataConfig
-from nima_cli.engine.data.dedup.words import words
+from nima_cli.engine.data.dedup.near_duplicates import words
 from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import Document
 
@@ -55,10 +55,7 @@ def _content(document: Document) -> str:
 
 
 def repetition(text: str) -> float:
-    """The share of the characters in lines, or of the words in runs of `RUN_WORDS`, that occurred before; the larger.
-
-    After Gopher's "fraction of characters in duplicate lines" and "duplicate 10-grams".
-    """
+    """The larger share: of characters in lines, or of words in runs of `RUN_WORDS`, that occurred before."""
     lines = Counter(line.strip() for line in text.split("\n"))
     repeated_lines = sum(len(line) * (count - 1) for line, count in lines.items())
     total = sum(len(line) * count for line, count in lines.items())

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 
-from nima_cli.engine.data.cleaning.markdown import verbatim_lines
+from nima_cli.engine.data.cleaning.markdown import verbatim_flags
 from nima_cli.engine.data.document import Kind, with_line_feeds
 
 _UNTIDY = re.compile(r"[ \t](?:\n|\Z)|\n[ \t]*\n[ \t]*\n|\A[ \t]*\n|\n\Z")
@@ -15,31 +15,21 @@ _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 @dataclass(slots=True)
 class CleaningCounts:
-    """What cleaning did, summed over all texts; every function that cleans adds to it.
+    """What cleaning did, summed over all texts; every function that cleans adds to it."""
 
-    Attributes:
-        trailing_spaces: lines that lost white space at their end.
-        blank_lines: removed.
-        control_characters: found and kept, besides newline and tab.
-        invisible_characters: bidirectional and zero-width characters, found and kept.
-        normalized: texts that Unicode normalisation changed.
-        front_matter: texts that lost front matter.
-        shortcodes: marks of Hugo, Docusaurus and the like, removed; their inner text is kept.
-        tags: layout tags removed; their inner text is kept.
-        data_uris: shortened, or removed with the link to them.
-    """
-
-    trailing_spaces: int = 0
+    trailing_spaces: int = 0  # lines that lost white space at their end
     blank_lines: int = 0
-    control_characters: int = 0
-    invisible_characters: int = 0
-    normalized: int = 0
+    # These two are only counted.
+    control_characters: int = 0  # besides newline and tab
+    invisible_characters: int = 0  # bidirectional and zero-width characters
+    normalized: int = 0  # texts that Unicode normalisation changed
     front_matter: int = 0
     comments: int = 0
-    shortcodes: int = 0
+    # The inner text of these two is kept.
+    shortcodes: int = 0  # marks of Hugo, Docusaurus and the like
     tags: int = 0
     links: int = 0
-    data_uris: int = 0
+    data_uris: int = 0  # shortened, or removed with the link to them
 
     def add(self, other: "CleaningCounts") -> None:
         for field in fields(self):
@@ -68,13 +58,7 @@ def tidy(text: str, kind: Kind, counts: CleaningCounts) -> str:
         counts.trailing_spaces += sum(map(bool, blanks))
         text = text[opening.end() :]
     lines = text.split("\n")
-    if kind == "text":
-        verbatim = _text_verbatim(lines)
-    else:
-        verbatim = bytearray(len(lines))
-        for start, end, _ in verbatim_lines(text, lines):
-            verbatim[start:end] = b"\1" * (end - start)
-    return _joined(lines, verbatim, counts)
+    return _joined(lines, _text_verbatim(lines) if kind == "text" else verbatim_flags(text, lines), counts)
 
 
 def _joined(lines: list[str], verbatim: bytearray, counts: CleaningCounts) -> str:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from nima_cli.engine.data.corpus import Corpus, Numbers
 from nima_cli.engine.data.dedup.rolling_hash import U64, scattered, window_hashes
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.files import explaining
 
 RUN_TOKENS = 50
@@ -38,46 +38,30 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class EncodedSplit:
-    """One split that has been written.
-
-    Attributes:
-        path: its token ids.
-        documents: [d], the numbers of its documents in the corpus, in order.
-        lengths: [d], the tokens of each document, boundary symbols included.
-    """
+    """The token ids of one split in a file."""
 
     path: Path
     dtype: np.dtype[Any]
-    documents: Numbers
-    lengths: Numbers
+    documents: Numbers  # [d], their numbers in the corpus, in order
+    lengths: Numbers  # [d], the tokens of each document, boundary symbols included
 
 
 @dataclass(frozen=True, slots=True)
 class TokenBlock:
-    """Consecutive documents of a split.
+    """Consecutive documents of a split."""
 
-    Attributes:
-        tokens: ids [t], without boundary symbols.
-        documents: [t], the document that each token belongs to.
-    """
-
-    tokens: npt.NDArray[np.uint32]
-    documents: Numbers
+    tokens: npt.NDArray[np.uint32]  # [t], without boundary symbols
+    documents: Numbers  # [t], the document that each token belongs to
 
 
 @dataclass(frozen=True, slots=True)
 class SharedRun:
-    """A run of `RUN_TOKENS` and more tokens of a held-out document, all of whose windows are in the train split.
-
-    Attributes:
-        train_document: one that holds the run's first window.
-        ids: its first `RUN_TOKENS` tokens.
-    """
+    """A run of `RUN_TOKENS` and more tokens of a held-out document, all of whose windows are in the train split."""
 
     document: int
-    train_document: int
+    train_document: int  # one that holds the run's first window
     tokens: int
-    ids: tuple[int, ...]
+    ids: tuple[int, ...]  # the first `RUN_TOKENS`
 
 
 Reader = Callable[[], Iterator[TokenBlock]]

@@ -53,7 +53,6 @@ def first_of_each(keys: npt.NDArray[np.uint64]) -> Numbers:
 
 
 def similarities(store: Path, pairs: Sequence[tuple[Place, Place]]) -> list[float]:
-    """The exact Jaccard similarity of each pair of documents."""
     places = sorted({place for pair in pairs for place in pair})
     runs = dict(zip(places, map(shingles, read_documents(store, places)), strict=True))
     return [jaccard(runs[one], runs[other]) for one, other in pairs]

@@ -8,6 +8,7 @@ signature only proposes pairs; the exact Jaccard similarity decides.
 
 import functools
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nima_cli.engine.data.dedup.words import words
 from nima_cli.engine.data.document import Document
 from nima_cli.files import explaining
 
@@ -31,6 +31,31 @@ _HELD = 2**14
 
 U64 = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
+# Han, kana, Bopomofo and Yi: a word is one or two characters.
+_SYLLABLES = "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u30ff\u3100-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf"
+_SYLLABLES += "\u4e00-\u9fff\ua000-\ua4cf\uf900-\ufaff\uff66-\uff9f\U00016fe0-\U00018d8f\U0001aff0-\U0001b2ff"
+_SYLLABLES += "\U00020000-\U0003ffff"
+# Thai, Lao, Tibetan, Burmese, Khmer, Tai, Balinese and Javanese: a word is several characters.
+_LETTERS = "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ebd\u0ec0-\u0ece\u0edc-\u0edf\u0f00-\u0fff\u1000-\u109f\u1780-\u17dd"
+_LETTERS += "\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b4b\ua980-\ua9c0\ua9e0-\ua9fe\uaa60-\uaadf"
+_UNSPACED = re.compile(f"[{_SYLLABLES}{_LETTERS}]")
+_PART = re.compile(f"(?P<syllables>[{_SYLLABLES}]+)|(?P<letters>[{_LETTERS}]+)|[^{_SYLLABLES}{_LETTERS}\\s]+")
+# A run of five begins at five characters, and covers as much as five words: some 8 characters, or 16.
+_FROM_EACH: dict[str | None, int] = {"syllables": 4, "letters": 12}
+
+
+def words(text: str) -> list[str]:
+    """The words of `text`, split at white space.
+
+    In a script without spaces, overlapping runs of a few characters stand for words; no dictionary is needed.
+    """
+    if text.isascii() or not _UNSPACED.search(text):
+        return text.split()
+    found: list[str] = []
+    for part in _PART.finditer(text):
+        run, size = part[0], _FROM_EACH.get(part.lastgroup, len(part[0]))
+        found += (run[start : start + size] for start in range(max(len(run) - size + 1, 1)))
+    return found
 
 
 @functools.lru_cache(maxsize=2**17)
@@ -61,19 +86,13 @@ def jaccard(one: U64, other: U64) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """MinHash signatures of n documents.
+    """MinHash signatures of n documents."""
 
-    Attributes:
-        bands: [n, BANDS], equal where documents may be alike.
-        minima: [n, BANDS * ROWS], one byte of each minimum.
-    """
-
-    bands: npt.NDArray[np.uint32]
-    minima: npt.NDArray[np.uint8]
+    bands: npt.NDArray[np.uint32]  # [n, BANDS], equal where documents may be alike
+    minima: npt.NDArray[np.uint8]  # [n, BANDS * ROWS], one byte of each minimum
 
 
 def minhash(documents: Sequence[Document]) -> Signatures:
-    """The signature of every document."""
     minima = np.array([_minima(shingles(document)) for document in documents], dtype=np.uint64)
     minima = minima.reshape(len(documents), BANDS * ROWS)
     bands = np.zeros((len(minima), BANDS), dtype=np.uint64)
@@ -120,7 +139,6 @@ class MinHashStore:
                 path.write_bytes(b"")
 
     def append(self, signatures: Signatures) -> None:
-        """Add signatures after those that are there."""
         self._held.append(signatures)
         self._waiting += len(signatures.minima)
         if self._waiting >= _HELD:
@@ -138,11 +156,10 @@ class MinHashStore:
                     stream.write(column.tobytes())
 
     def candidates(self, numbers: Numbers) -> Numbers:
-        """Pairs worth comparing of the documents with these increasing `numbers`.
+        """Pairs worth comparing of the documents with these increasing `numbers`: [pairs, 2], sorted, (earlier, later).
 
-        Returns:
-            [pairs, 2], sorted, each (earlier, later). A document that shares a band with others is paired with the
-            first of them and with the one before it, so the number of pairs is linear in that of documents.
+        A document that shares a band with others is paired with the first of them and with the one before it, so the
+        number of pairs is linear in that of documents.
         """
         self._write()
         found = np.zeros(0, dtype=np.uint64)
@@ -182,14 +199,8 @@ def cluster_duplicates(
 ) -> tuple[dict[int, int], Numbers]:
     """Choose the documents that repeat an earlier one that stays, and join those that are alike into clusters.
 
-    Args:
-        documents: how many there are.
-        pairs: [pairs, 2], each (earlier, later).
-        similarity: exact Jaccard similarity of each pair.
-
-    Returns:
-        Removed document -> the earlier one that it repeats, in order; and [documents], the smallest number in the
-        cluster of each.
+    `pairs` [pairs, 2] are (earlier, later), with the exact Jaccard `similarity` of each. Returns removed document ->
+    the earlier one that it repeats, in order; and [documents], the smallest number in the cluster of each.
     """
     parent: dict[int, int] = {}  # of those that are not alone
 

@@ -30,38 +30,23 @@ _RAW = "to learn the text of the file itself, use `format: text`"
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How to read files.
-
-    Attributes:
-        format, container: as in the configuration; `auto` goes by the suffix, then by the first characters.
-        encoding: of files that are not UTF-8; None refuses them.
-        fields: our keys -> those of the records.
-        as_written: do not convert lightweight markup such as reStructuredText.
-    """
+    """How to read files; `auto` goes by the suffix, then by the first characters."""
 
     format: str = "auto"
     container: str = "auto"
-    encoding: str | None = None
-    fields: Mapping[str, str] = field(default_factory=dict)
-    as_written: bool = False
+    encoding: str | None = None  # of files that are not UTF-8; None refuses them
+    fields: Mapping[str, str] = field(default_factory=dict)  # our keys -> those of the records
+    as_written: bool = False  # do not convert lightweight markup such as reStructuredText
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file to read, or standard input.
+    """A file to read, or standard input, whose suffix is empty."""
 
-    Attributes:
-        source: index in the list of sources, for the counts.
-        label: number written into the documents as their source.
-        name: for messages.
-        suffix: lower-case, without `.gz`; empty for standard input.
-        gzipped: whether `.gz` follows it.
-    """
-
-    source: int
-    label: int
-    name: str
-    suffix: str
+    source: int  # index in the list of sources, for the counts
+    label: int  # written into the documents as their source
+    name: str  # for messages
+    suffix: str  # lower-case, without `.gz`
     gzipped: bool
     options: ReadOptions
 
@@ -89,6 +74,15 @@ def split_suffix(file: Path) -> tuple[str, bool]:
     if file.suffix.lower() == GZIP_SUFFIX:
         return file.with_suffix("").suffix.lower(), True
     return file.suffix.lower(), False
+
+
+def head_of(file: Path, size: int) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(size)
+    except OSError:
+        return b""
 
 
 def prose_in(file: InputFile, begin: bytes) -> tuple[Kind, registry.Format | None]:
@@ -127,20 +121,13 @@ class FileFilter:
     scripts: bool = False
 
     def takes(self, file: Path) -> bool:
-        """Whether a file is a document."""
         suffix, gzipped = split_suffix(file)
         if suffix:
             return suffix in self.suffixes
         stem = file.stem if gzipped else file.name
         if stem.lower() in self.names:
             return True
-        if gzipped or not self.scripts:
-            return False
-        try:
-            with file.open("rb") as stream:
-                return stream.read(2) == b"#!"
-        except OSError:
-            return False
+        return self.scripts and not gzipped and head_of(file, 2) == b"#!"
 
     def __str__(self) -> str:
         return " ".join(sorted(self.suffixes))

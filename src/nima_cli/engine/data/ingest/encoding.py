@@ -1,6 +1,6 @@
-"""Turns the bytes of a file into UTF-8 block by block: gzip, byte-order marks and other encodings.
+"""Turns the bytes of a file into UTF-8 block by block (gzip, byte-order marks, other encodings), and UTF-8 into text.
 
-UTF-8 passes through untouched, so that the readers can name a byte that is not.
+UTF-8 passes through untouched on the way to `decode`, which names a byte that is not.
 """
 
 import codecs
@@ -8,11 +8,11 @@ import gzip
 import io
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import IO, Final
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any, Final
 
 from nima_cli.engine.data.diagnostics import UnusableError
-from nima_cli.engine.data.ingest.decoded_value import text_blocks
 
 GZIP_SUFFIX = ".gz"
 _GZIP_MARK = b"\x1f\x8b"
@@ -26,26 +26,65 @@ _MARKS: Final = (
 )
 # Raised when reading a damaged stream.
 GZIP_ERRORS: Final = (EOFError, gzip.BadGzipFile, zlib.error)
+MAX_RECORD_BYTES = 16 * 2**20
+TOO_LARGE = f"record larger than {MAX_RECORD_BYTES // 2**20} MB"
+_HINT = "name its encoding, such as `encoding=windows-1252`, or convert it: `iconv -f WINDOWS-1252 -t UTF-8`"
 
 
-class _Borrowed(io.RawIOBase):
-    """Reads through a function; closing it leaves open what the function reads from."""
+@dataclass(frozen=True, slots=True)
+class DecodedValue:
+    """The text of a document or a decoded JSON value, and where it began."""
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        self._read = read
+    where: str
+    value: Any
+
+
+def decode(data: bytes, offset: int = 0, line: int = 1) -> str:
+    """Decode UTF-8 found at byte `offset` and `line` of a file, without its byte-order mark; errors name the byte."""
+    if offset == 0 and data.startswith(codecs.BOM_UTF8):
+        data, offset = data[3:], 3
+    nul = data.find(b"\0")
+    if nul >= 0:
+        raise UnusableError(f"looks binary (NUL at byte {offset + nul})", "binary")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line += data.count(b"\n", 0, error.start)
+        what = f"byte 0x{data[error.start]:02x} at offset {offset + error.start} (line {line}) is not UTF-8"
+        raise UnusableError(what, "not_utf8", hint=_HINT) from error
+
+
+def text_blocks(stream: io.BufferedIOBase) -> Iterator[str]:
+    """Decode a stream in blocks that are never empty; raises UnusableError as `decode` does."""
+    offset, line, rest, block = 0, 1, b"", b"?"
+    while block:
+        block = stream.read(_BLOCK)
+        data = rest + block
+        # A character cut in two by the end of the block waits for the next block.
+        tail = data[-3:] if block else b""
+        cut = len(data) - len(tail) + codecs.utf_8_decode(tail, "ignore")[1]
+        if text := decode(data[:cut], offset, line):
+            yield text
+        rest, offset, line = data[cut:], offset + cut, line + data.count(b"\n", 0, cut)
+
+
+class _Blocks(io.RawIOBase):
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks, self._rest = blocks, b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override]
-        block = self._read(len(buffer))
+        rest = self._rest or next(self._blocks, b"")
+        block, self._rest = rest[: len(buffer)], rest[len(buffer) :]
         buffer[: len(block)] = block
         return len(block)
 
 
-def buffered(read: Callable[[int], bytes]) -> io.BufferedReader:
-    """Make a buffered stream of a function that reads a number of bytes; closing it closes nothing else."""
-    return io.BufferedReader(_Borrowed(read), _BLOCK)
+def stream_of(blocks: Iterator[bytes]) -> io.BufferedReader:
+    """Make a buffered stream of blocks, none of them empty; closing it closes nothing else."""
+    return io.BufferedReader(_Blocks(blocks), _BLOCK)
 
 
 def unpacked(stream: IO[bytes], *, gzipped: bool) -> io.BufferedReader:
@@ -59,7 +98,7 @@ def unpacked(stream: IO[bytes], *, gzipped: bool) -> io.BufferedReader:
     if gzipped and stream.read(1):
         raise gzip.BadGzipFile("no gzip file, whatever its name says")
     stream.seek(0)
-    return buffered(stream.read)
+    return stream_of(iter(lambda: stream.read(_BLOCK), b""))
 
 
 def open_utf8(stream: IO[bytes], encoding: str | None, *, gzipped: bool) -> io.BufferedReader:
@@ -72,32 +111,20 @@ def open_utf8(stream: IO[bytes], encoding: str | None, *, gzipped: bool) -> io.B
     for mark, name in _MARKS:
         if head.startswith(mark):
             plain.read(len(mark))
-            return _stream_of(_converted(plain, name, len(mark)))
+            return stream_of(_converted(plain, name, len(mark)))
     if encoding is None:
         return plain
     try:
         # English in UTF-16 is valid UTF-8, but full of NUL, which is refused here too.
         deque(text_blocks(plain), maxlen=0)
     except UnusableError:
-        return _stream_of(_converted(unpacked(stream, gzipped=gzipped), encoding, 0))
+        return stream_of(_converted(unpacked(stream, gzipped=gzipped), encoding, 0))
     return unpacked(stream, gzipped=gzipped)
 
 
 def is_plain(head: bytes) -> bool:
     """Whether the first 4 bytes of a file or more mark it as neither gzip, UTF-16 nor UTF-32."""
     return not head.startswith((_GZIP_MARK, *(mark for mark, _ in _MARKS)))
-
-
-def _stream_of(blocks: Iterator[bytes]) -> io.BufferedReader:
-    rest = b""
-
-    def read(size: int) -> bytes:
-        nonlocal rest
-        rest = rest or next(blocks, b"")
-        block, rest = rest[:size], rest[size:]
-        return block
-
-    return buffered(read)
 
 
 def _converted(stream: io.BufferedIOBase, encoding: str, offset: int) -> Iterator[bytes]:

@@ -5,7 +5,6 @@ its first line and the shape that the first record fixed, so that the splits tog
 Other large files can only be read from their start; the calling process does that, in batches.
 """
 
-import contextlib
 import io
 import os
 from collections.abc import Iterator
@@ -16,15 +15,15 @@ from typing import IO
 from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import Document, Kind
 from nima_cli.engine.data.ingest.contents import TABLE_SUFFIXES, InputFile
-from nima_cli.engine.data.ingest.decoded_value import DecodedValue
-from nima_cli.engine.data.ingest.encoding import buffered
+from nima_cli.engine.data.ingest.encoding import DecodedValue, stream_of
 from nima_cli.engine.data.ingest.readers import holds_lines, read_file, read_jsonl
-from nima_cli.engine.data.ingest.records.record_values import RecordNotes
+from nima_cli.engine.data.ingest.records.conversations import RecordNotes
 from nima_cli.engine.data.ingest.records.records import RecordReader, Shape
-from nima_cli.files import explain
+from nima_cli.files import explaining
 
 # Bytes of a split: small enough to share evenly, large enough that passing it on is cheap.
 SPLIT_BYTES = 2**20
+_READ_BYTES = 2**18
 # gzip makes text 3 to 8 times smaller.
 _UNPACKED = 8
 # Characters of documents, or dropped records, in one batch.
@@ -44,17 +43,10 @@ class LineRange:
 
 @dataclass(frozen=True, slots=True)
 class InputSplit:
-    """A file, or some lines of it.
-
-    Attributes:
-        size: bytes of text to expect.
-        stamp: size in bytes and modification time in ns when the file was found.
-    """
-
     file: InputFile
     path: Path
-    size: int
-    stamp: tuple[int, int]
+    size: int  # bytes of text to expect
+    stamp: tuple[int, int]  # size in bytes and modification time in ns when the file was found
     lines: LineRange | None = None
 
 
@@ -79,7 +71,6 @@ class DocumentBatch:
     size: int = 0
 
     def add(self, result: Document | Diagnostic) -> None:
-        """Add a document, or the diagnostic in its place."""
         if isinstance(result, Diagnostic):
             self.counts.drops.append(result)
             return
@@ -89,13 +80,12 @@ class DocumentBatch:
 
     @property
     def full(self) -> bool:
-        """Whether it is time for the next batch."""
         return self.size >= _BATCH_CHARACTERS or len(self.counts.drops) >= _BATCH_DROPS
 
 
 def split_file(file: InputFile, path: Path) -> Iterator[InputSplit | DocumentBatch]:
     """Yield the splits of a file, or its documents where it cannot be split; raises ResourceError if refused."""
-    with _explaining(file):
+    with explaining(Path(file.name), "read"):
         status = path.stat()
         size = status.st_size * (_UNPACKED if file.gzipped else 1)
         whole = InputSplit(file, path.absolute(), size, (status.st_size, status.st_mtime_ns))
@@ -148,7 +138,7 @@ def _ranges(whole: InputSplit, stream: io.BufferedReader, shape: Shape) -> Itera
 
 def read_split(split: InputSplit) -> Iterator[DocumentBatch]:
     """Yield the documents of a split in at least one batch; raises ResourceError if the system refuses to read."""
-    with _explaining(split.file), split.path.open("rb") as stream:
+    with explaining(Path(split.file.name), "read"), split.path.open("rb") as stream:
         yield from read_stream(split.file, stream, split.lines)
         status = os.fstat(stream.fileno())
     last = split.lines is None or split.lines.end == split.stamp[0]
@@ -165,8 +155,8 @@ def read_stream(file: InputFile, stream: IO[bytes], lines: LineRange | None = No
         items, kind = read_file(file, stream)
     else:
         stream.seek(lines.begin)
-        part = buffered(lambda size: stream.read(min(size, lines.end - stream.tell())))
-        items = read_jsonl(part, file.name, lines.begin, lines.number)
+        blocks = iter(lambda: stream.read(min(_READ_BYTES, lines.end - stream.tell())), b"")
+        items = read_jsonl(stream_of(blocks), file.name, lines.begin, lines.number)
     records = _reader(file, lines.shape if lines else None)
     table = kind is None and file.suffix in TABLE_SUFFIXES
     before, found = lines.begin if lines else 0, False
@@ -199,11 +189,3 @@ def _result(item: DecodedValue | Diagnostic, kind: Kind | None, records: RecordR
     if not item.value.strip():
         return Diagnostic(item.where, "is empty", "empty")
     return Document(kind, records.source, item.where, text=item.value)
-
-
-@contextlib.contextmanager
-def _explaining(file: InputFile) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:  # a path is only made when it is needed: there may be very many small files
-        raise explain(error, Path(file.name), "read") from error

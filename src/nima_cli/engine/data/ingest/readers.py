@@ -8,9 +8,9 @@ from typing import IO
 
 from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError
 from nima_cli.engine.data.document import Kind
+from nima_cli.engine.data.ingest import encoding
 from nima_cli.engine.data.ingest.contents import InputFile, prose_in
-from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, decode
-from nima_cli.engine.data.ingest.encoding import GZIP_ERRORS, GZIP_SUFFIX, is_plain, open_utf8, unpacked
+from nima_cli.engine.data.ingest.encoding import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, decode
 from nima_cli.engine.data.ingest.formats.registry import HEAD, Format
 from nima_cli.engine.data.ingest.formats.tables import read_delimited, read_parquet
 from nima_cli.engine.data.ingest.records import strict_json
@@ -36,7 +36,7 @@ def read_file(file: InputFile, stream: IO[bytes]) -> tuple[Iterator[DecodedValue
             yield from _values(file, stream, form)
         except UnusableError as error:
             yield error.at(file.name)
-        except GZIP_ERRORS as error:
+        except encoding.GZIP_ERRORS as error:
             said = str(error).rstrip(".") or type(error).__name__
             what = f"damaged gzip: {said[:1].lower()}{said[1:]}"
             yield Diagnostic(file.name, what, "damaged", "pack it again with `gzip`")
@@ -47,8 +47,8 @@ def read_file(file: InputFile, stream: IO[bytes]) -> tuple[Iterator[DecodedValue
 def _head(file: InputFile, stream: IO[bytes]) -> bytes:
     """The first bytes, unpacked; fewer of a damaged file, which reading reports."""
     try:
-        return unpacked(stream, gzipped=file.gzipped).read(HEAD)
-    except GZIP_ERRORS:
+        return encoding.unpacked(stream, gzipped=file.gzipped).read(HEAD)
+    except encoding.GZIP_ERRORS:
         return b""
     finally:
         stream.seek(0)
@@ -56,7 +56,7 @@ def _head(file: InputFile, stream: IO[bytes]) -> bytes:
 
 def _values(file: InputFile, stream: IO[bytes], form: Format | None) -> Iterator[DecodedValue | Diagnostic]:
     def text() -> io.BufferedReader:
-        return open_utf8(stream, file.options.encoding, gzipped=file.gzipped)
+        return encoding.open_utf8(stream, file.options.encoding, gzipped=file.gzipped)
 
     name, container = file.name, file.container
     if form is not None:
@@ -76,7 +76,7 @@ def _values(file: InputFile, stream: IO[bytes], form: Format | None) -> Iterator
 def holds_lines(file: InputFile, stream: io.BufferedReader) -> bool:
     """Whether a stream at its start is JSON Lines that can be read from any line on: neither packed nor converted."""
     lines = file.container == "jsonl" or (file.container == "auto" and not _opens_document(stream))
-    return lines and file.options.encoding is None and not file.gzipped and is_plain(stream.peek(4))
+    return lines and file.options.encoding is None and not file.gzipped and encoding.is_plain(stream.peek(4))
 
 
 def _opens_document(stream: io.BufferedReader) -> bool:
@@ -86,18 +86,18 @@ def _opens_document(stream: io.BufferedReader) -> bool:
 
 def convert(form: Format, file: InputFile, stream: IO[bytes]) -> str:
     """Convert a whole file to text; raises UnusableError if that is impossible, or one of GZIP_ERRORS."""
-    convert_it, encoding = form.function(), file.options.encoding
+    convert_it = form.function()
     try:
         if form.takes == "stream":
-            packed = unpacked(stream, gzipped=file.gzipped)
+            packed = encoding.unpacked(stream, gzipped=file.gzipped)
             return convert_it(io.BytesIO(_whole(packed, form)) if file.gzipped else stream)
         if form.takes == "bytes":
-            return convert_it(_whole(unpacked(stream, gzipped=file.gzipped), form), encoding)
-        text = decode(_whole(open_utf8(stream, encoding, gzipped=file.gzipped), form))
+            return convert_it(_whole(encoding.unpacked(stream, gzipped=file.gzipped), form), file.options.encoding)
+        text = decode(_whole(encoding.open_utf8(stream, file.options.encoding, gzipped=file.gzipped), form))
         if form.sign is not None and text.strip() and not form.sign.search(text, 0, _BEGINNING):
             raise UnusableError(f"is no {form.name}, whatever its name says", "no_document", hint=_RAW)
         if form.takes == "named text":
-            return convert_it(text, PurePath(file.name.removesuffix(GZIP_SUFFIX)).name)
+            return convert_it(text, PurePath(file.name.removesuffix(encoding.GZIP_SUFFIX)).name)
         return convert_it(text)
     finally:
         # The position tells how much was read; some libraries jump about.

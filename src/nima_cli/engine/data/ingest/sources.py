@@ -19,30 +19,21 @@ from nima_cli.engine.data.ingest.walk.file_finder import GLOB_CHARACTERS, FileFi
 from nima_cli.engine.data.ingest.walk.ignoring import WalkOptions
 from nima_cli.engine.data.ingest.walk.walking import SkippedPath
 from nima_cli.errors import DataError, ResourceError
-from nima_cli.files import explain, sha256_file
+from nima_cli.files import explaining, sha256_file
 
 STDIN = "-"
 
 
 @dataclass(slots=True)
 class Source:
-    """One source, opened by `open_sources`.
-
-    Attributes:
-        files: sorted by name.
-        skipped: paths that a walk met and did not take.
-        notes: remarks on finding the files.
-        stdin: standard input, copied to a file.
-    """
-
     name: str
     config: SourceConfig
     index: int
     options: ReadOptions
-    files: Sequence[SourceFile] = ()
+    files: Sequence[SourceFile] = ()  # sorted by name
     skipped: list[SkippedPath] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    stdin: IO[bytes] | None = None
+    notes: list[str] = field(default_factory=list)  # remarks on finding the files
+    stdin: IO[bytes] | None = None  # copied to a file
 
     @property
     def size(self) -> int:
@@ -84,15 +75,9 @@ def open_sources(
 ) -> list[Source]:
     """Find the files of every source; each file is read once, for the first source that reaches it.
 
-    Args:
-        encoding: of files that are not UTF-8; None refuses them.
-        walking: how to walk folders; each source's own `exclude` comes on top.
-        include_code: take source code from folders too.
-        as_written: do not convert lightweight markup.
-
-    Raises:
-        DataError: paths that do not exist, match nothing, or are not regular files; all of them at once.
-        ResourceError: files or folders that may not be read; all of them at once.
+    `encoding` and `as_written` are those of `ReadOptions`; each source's own `exclude` comes on top of `walking`.
+    Raises a DataError for all paths that do not exist, match nothing, or are not regular files, else a ResourceError
+    for all files and folders that may not be read.
     """
     walking, finder = walking or WalkOptions(), FileFinder()
     opened: list[Source] = []
@@ -156,10 +141,7 @@ def _keep_stdin() -> IO[bytes]:
 def fingerprint(sources: Sequence[Source]) -> str:
     """Return the hex SHA-256 of all that would be read: names, formats, weights, relative file names and contents.
 
-    For the embedded source it covers the versions of Python and the packages instead of contents.
-
-    Raises:
-        ResourceError: a file cannot be read.
+    For the embedded source it covers the versions of Python and the packages instead of contents. Raises ResourceError.
     """
     digest = hashlib.sha256()
     for word in itertools.chain.from_iterable(map(_identity, sources)):
@@ -180,7 +162,5 @@ def _identity(source: Source) -> Iterator[str]:
         source.stdin.seek(0)
         yield from ("stdin", hashlib.file_digest(source.stdin, "sha256").hexdigest())  # type: ignore[arg-type]
     for file in source.files:
-        try:
+        with explaining(Path(printable(str(file.path))), "read"):
             yield from (file.name, sha256_file(file.path))
-        except OSError as error:
-            raise explain(error, Path(printable(str(file.path))), "read") from error

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from nima_cli.engine.data.cleaning.headings import heading_paths, title_lines
-from nima_cli.engine.data.cleaning.markdown import VERBATIM, blocks
+from nima_cli.engine.data.cleaning.markdown import VERBATIM, blocks, heading_paths, title_lines
 from nima_cli.engine.data.document import TOOL_RESPONSE, Kind, Turn
 
 # Ranks of the boundaries before lines; it is better to cut at a lower one.

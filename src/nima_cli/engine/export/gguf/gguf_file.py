@@ -151,7 +151,9 @@ def _compare(path: Path, source: Source, vocabulary: Vocabulary, where: str) -> 
     logits = source.compare(found, where)
     what = "tokens, scores and types" if "scores" in tokens else "tokens, merges and types"
     told = f"read back by gguf: {len(found)} tensors, {logits}, {len(tokens['tokens']):,} equal {what}{ids}"
-    return f"{told}; {_quantized(source)}" if source.dtype in QUANTIZED else told
+    if source.dtype not in QUANTIZED:
+        return told
+    return f"{told}; {source.dtype} moves the logits by {verify.distance(source.rounded_logits, source.logits):.2g} at most"
 
 
 def _tensors(reader: Any, source: Source) -> dict[str, torch.Tensor]:
@@ -166,9 +168,3 @@ def _tensors(reader: Any, source: Source) -> dict[str, torch.Tensor]:
         values = torch.from_numpy(needed("gguf").quants.dequantize(tensor.data, tensor.tensor_type).copy())
         found[name] = rope_layout(name, values.reshape(sizes[name]), source.shape, back=True)
     return found
-
-
-def _quantized(source: Source) -> str:
-    rows = verify.sample_rows(source.tokenizer, source.shape.context_length)
-    moved = verify.distance(verify.own_logits(source.shape, source.tensors, rows), source.logits)
-    return f"{source.dtype} moves the logits by {moved:.2g} at most"

@@ -158,7 +158,7 @@ class _HFVocabulary:
     def _special_ids(self) -> dict[str, Any]:
         """The ids of special tokens; what a model ends with is the end of a text, of a turn, or of a message."""
         own = self._tokenizer
-        bos, eos, pad, unknown = (own.symbol_id(name) for name in ("bos", "eos", "pad", "unk"))
+        bos, eos, pad, unknown = (own.symbol_id(f"{name}_token") for name in ("bos", "eos", "pad", "unk"))
         eos = own.eos_id if eos is None else eos
         turn = [one for one in own.chat.render(_TURNS, loss="all").ids if one in own.chat.end_ids]
         eot = turn[-1] if turn else eos
@@ -172,7 +172,7 @@ class _HFVocabulary:
             "unk_token_id": self._unknown if unknown is None else unknown,
         }
         return {key: value for key, value in found.items() if value is not None} | {
-            "add_bos_token": own.puts_first == found["bos_token_id"],
+            "add_bos_token": own.first_id == found["bos_token_id"],
             "add_eos_token": False,
         }
 

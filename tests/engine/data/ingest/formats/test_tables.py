@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nima_cli.engine.data.diagnostics import Diagnostic
-from nima_cli.engine.data.ingest.decoded_value import DecodedValue
+from nima_cli.engine.data.ingest.encoding import DecodedValue
 from nima_cli.engine.data.ingest.formats.tables import read_delimited, read_parquet
 
 

@@ -6,8 +6,7 @@ import pytest
 
 from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.ingest.records.conversations import read_turns
-from nima_cli.engine.data.ingest.records.record_values import RecordNotes
+from nima_cli.engine.data.ingest.records.conversations import RecordNotes, read_turns
 
 ASK = {"role": "user", "content": "How full is it?"}
 SAY = {"role": "assistant", "content": "It is 7."}

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError
-from nima_cli.engine.data.ingest import decoded_value
-from nima_cli.engine.data.ingest.decoded_value import DecodedValue
+from nima_cli.engine.data.ingest import encoding
+from nima_cli.engine.data.ingest.encoding import DecodedValue
 from nima_cli.engine.data.ingest.records import json_document
 from nima_cli.engine.data.ingest.records.json_document import read_json
 
@@ -47,7 +47,7 @@ PARTS = [
 def read(data: str | bytes, *, block: int = 2**18, largest: int = 2**24) -> list[DecodedValue | Diagnostic]:
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoded_value, "_BLOCK", block)
+        patch.setattr(encoding, "_BLOCK", block)
         patch.setattr(json_document, "MAX_RECORD_BYTES", largest)
         found: list[DecodedValue | Diagnostic] = []
         try:

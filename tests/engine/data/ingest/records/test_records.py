@@ -13,7 +13,7 @@ from nima_cli.config.data_schema import SourceConfig
 from nima_cli.config.record_keys import RECORD_KEYS
 from nima_cli.engine.data.diagnostics import Diagnostics
 from nima_cli.engine.data.document import Document
-from nima_cli.engine.data.ingest import decoded_value
+from nima_cli.engine.data.ingest import encoding
 from nima_cli.engine.data.ingest.records.conversations import ROLES
 from nima_cli.engine.data.ingest.records.records import RecordReader
 from nima_cli.engine.data.ingest.sources import open_sources
@@ -317,7 +317,7 @@ def test_a_refused_record_does_not_hide_the_next_problems(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])
 def test_a_record_has_a_largest_size(tmp_path: Path, suffix: str) -> None:
-    long = json.dumps({"text": "a" * decoded_value.MAX_RECORD_BYTES})
+    long = json.dumps({"text": "a" * encoding.MAX_RECORD_BYTES})
     short = json.dumps({"text": "short"})
     data = f"{long}\n{short}\n" if suffix == ".jsonl" else f"[{long},\n{short}]"
     (tmp_path / f"x{suffix}").write_text(data)
@@ -339,7 +339,7 @@ def test_a_huge_text_comes_in_parts_and_loses_nothing(tmp_path: Path) -> None:
 
 def test_a_huge_text_without_lines_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line larger than 16 MB"):
-        read(tmp_path / "x.txt", b"a" * (decoded_value.MAX_RECORD_BYTES + 2))
+        read(tmp_path / "x.txt", b"a" * (encoding.MAX_RECORD_BYTES + 2))
 
 
 def test_reading_is_near_linear(tmp_path: Path) -> None:

@@ -9,22 +9,17 @@ Block = tuple[list[str], int]
 
 
 class Converter(ABC):
-    """Converts the blocks of one file, and in turn the blocks within them.
-
-    Attributes:
-        inline: turns the text of a paragraph into Markdown.
-        language: of code that does not name its own.
-        titled: whether titles may stand among the current blocks.
-        gap: the least number of blank lines between the current block and the one before it.
-    """
+    """Converts the blocks of one file, and in turn the blocks within them."""
 
     # Deeper blocks stay as they are, so that the time stays linear.
     DEEPEST = 24
 
     def __init__(self, inline: Callable[[str], str]) -> None:
-        self.inline = inline
-        self.language, self.titled = "", True
-        self.gap, self.depth = 1, 0
+        self.inline = inline  # turns the text of a paragraph into Markdown
+        self.language = ""  # of code that does not name its own
+        self.titled = True  # titles may stand among the current blocks
+        self.gap = 1  # at least so many blank lines before the current block
+        self.depth = 0
 
     @abstractmethod
     def block(self, lines: Sequence[str], index: int) -> Block:
@@ -79,7 +74,6 @@ def list_items(
 
 
 def next_text(lines: Sequence[str], index: int) -> int:
-    """Skip blank lines."""
     return run_end(lines, index, operator.not_)
 
 
@@ -92,10 +86,7 @@ def run_end(lines: Sequence[str], index: int, belongs: Callable[[str], object]) 
 
 def indented_end(lines: Sequence[str], index: int) -> int:
     """Find the line after the indented block that begins at `index`, without the blank lines after it."""
-    end = index
-    for place in range(index, len(lines)):
-        if line := lines[place]:
-            if line[0] != " ":
-                break
-            end = place + 1
+    end = run_end(lines, index, lambda line: line[:1] in ("", " "))
+    while end > index and not lines[end - 1]:
+        end -= 1
     return end

@@ -1,4 +1,4 @@
-"""Turns PDF into text and DOCX into Markdown, with the extra `docs`."""
+"""Turns PDF into text and DOCX into Markdown, with the extra `docs`; whatever is wrong comes as an `UnusableError`."""
 
 import io
 import logging
@@ -9,8 +9,8 @@ from collections import Counter
 from typing import IO
 
 from nima_cli.engine.data.diagnostics import UnusableError
-from nima_cli.engine.data.ingest.formats.extras import first_line, library
 from nima_cli.engine.data.ingest.formats.html.html import html_to_markdown
+from nima_cli.engine.data.ingest.formats.registry import first_line, library
 
 _PAGE_NUMBER = re.compile(r"(?:page\s+)?\d{1,4}(?:\s*(?:/|of)\s*\d{1,4})?", re.IGNORECASE)
 _HYPHENATED = re.compile(r"(?<=[a-zà-ÿ])-\n(?=[a-zà-ÿ])")
@@ -21,11 +21,7 @@ _MAX_UNPACKED_BYTES = 256 * 2**20
 
 
 def pdf_to_text(stream: IO[bytes]) -> str:
-    """Extract the text of all pages from a seekable stream, without page numbers and running heads.
-
-    Raises:
-        UnusableError: `pypdf` is not installed, or the file is encrypted, damaged, or holds pictures alone.
-    """
+    """Extract the text of all pages from a seekable stream, without page numbers and running heads."""
     pypdf = library("pypdf", "PDF")
     # It logs every oddity that it repairs; what matters is raised.
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
@@ -68,11 +64,7 @@ def _key(line: str) -> str:
 
 
 def docx_to_markdown(data: bytes, encoding: str | None = None) -> str:
-    """Convert a Word document, whose encoding is its own, with headings, lists, tables, links and words for pictures.
-
-    Raises:
-        UnusableError: `mammoth` is not installed, or the file is encrypted, damaged, or not DOCX.
-    """
+    """Convert a Word document, whose encoding is its own, with headings, lists, tables, links, words for pictures."""
     mammoth = library("mammoth", "DOCX")
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         hint = "save it again as DOCX without a password"

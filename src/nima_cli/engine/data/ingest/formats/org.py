@@ -206,7 +206,6 @@ def _is_fixed(line: str) -> bool:
 
 
 def _goes_on(line: str) -> bool:
-    """Tell whether a line continues the paragraph above it."""
     if line.lstrip(" \t")[:1] in ("", "|", ":", "#"):
         return False
     return not any(begin.match(line) for begin in (_ITEM, _FOOTNOTE, _HEADLINE, _RULE, _PLANNING))

@@ -1,11 +1,13 @@
 """The formats that nima reads: their suffixes, their first bytes and their converters."""
 
+import importlib
 import pkgutil
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
+from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.document import Kind
 from nima_cli.engine.data.ingest.formats.code import LANGUAGES
 
@@ -15,27 +17,16 @@ HEAD = 4096
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format of documents that are converted.
-
-    Attributes:
-        suffixes: lower-case with the dot.
-        converter: `module:function` in this package, loaded on first use.
-        takes: the arguments of the converter: the text, the text and the file's name, the bytes, or an open file.
-        kind: of the documents that it makes.
-        lightweight: markup that can also be read as it is written.
-        sign: what every file of this format holds near its start.
-    """
-
     name: str
-    suffixes: frozenset[str]
-    converter: str
+    suffixes: frozenset[str]  # lower-case with the dot
+    converter: str  # `module:function` in this package, loaded on first use
+    # The arguments of the converter: the text, the text and the file's name, the bytes, or an open file.
     takes: Literal["text", "named text", "bytes", "stream"] = "text"
     kind: Kind = "markdown"
-    lightweight: bool = False
-    sign: re.Pattern[str] | None = None
+    lightweight: bool = False  # can also be read as it is written
+    sign: re.Pattern[str] | None = None  # what every file holds near its start
 
     def function(self) -> Callable[..., str]:
-        """Load the converter."""
         return cast(Callable[..., str], pkgutil.resolve_name(f"{__package__}.{self.converter}"))
 
 
@@ -71,17 +62,9 @@ def format_of(suffix: str, *, as_written: bool = False) -> Format | None:
 
 @dataclass(frozen=True, slots=True)
 class BinaryKind:
-    """What the first bytes of a file say that it is.
-
-    Attributes:
-        what: with its article.
-        suffix: of the format that reads it, or empty.
-        readable: can be read as text all the same.
-    """
-
-    what: str
-    suffix: str = ""
-    readable: bool = False
+    what: str  # with its article
+    suffix: str = ""  # of the format that reads it
+    readable: bool = False  # as text all the same
 
 
 _UNREADABLE = {
@@ -116,3 +99,18 @@ def text_kind(head: bytes) -> str:
     if _HTML.match(head):
         return ".html"
     return ".ipynb" if _NOTEBOOK.match(head) and b'"cell_type"' in head else ""
+
+
+def library(name: str, format_: str) -> Any:
+    """Import a module of the extra `docs`; raises `UnusableError` if it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        what = f"{format_} is read with `{name.partition('.')[0]}`, which is not installed"
+        raise UnusableError(what, "needs_extra", hint="install it: `pip install 'nima[docs]'`") from error
+
+
+def first_line(error: Exception) -> str:
+    """Turn a library's message about a damaged file into a part of our own."""
+    said = (str(error).strip().split("\n")[0] or type(error).__name__)[:200].rstrip(".")
+    return said[:1].lower() + said[1:]

@@ -8,8 +8,8 @@ from itertools import chain, zip_longest
 from typing import IO, Any
 
 from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError, printable
-from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, text_blocks
-from nima_cli.engine.data.ingest.formats.extras import first_line, library
+from nima_cli.engine.data.ingest.encoding import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, text_blocks
+from nima_cli.engine.data.ingest.formats.registry import first_line, library
 
 _DELIMITERS = ",;\t|"
 # Part of the message of `csv` -> what is wrong, the reason, a hint.
@@ -26,12 +26,9 @@ _BATCH = 1024
 
 
 def read_delimited(stream: io.BufferedIOBase, name: str, suffix: str) -> Iterator[DecodedValue | Diagnostic]:
-    """Yield a record, column name -> text, for every row but the first, which names the columns.
+    """Yield a record, column name -> text, for every row of UTF-8 but the first, which names the columns.
 
-    Args:
-        stream: UTF-8, at its start.
-        name: the file, for messages.
-        suffix: `.tsv` means tabs; else the delimiter is the one that splits the first row into most columns.
+    After the suffix `.tsv` tabs divide them, else the delimiter that splits the first row into most columns.
     """
     csv.field_size_limit(MAX_RECORD_BYTES)
     lines = _lines(stream)

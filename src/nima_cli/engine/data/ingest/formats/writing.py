@@ -13,18 +13,11 @@ _NO_PARAGRAPH = re.compile(r"```|>|#{1,6} |[-*+] |\d{1,9}[.)] |\||\$\$")
 
 def dedented(lines: Sequence[str]) -> list[str]:
     """Remove blank lines at both ends and the shared indentation."""
-    start, end = 0, len(lines)
-    while start < end and not lines[start].strip():
-        start += 1
-    while end > start and not lines[end - 1].strip():
-        end -= 1
-    filled = [line for line in lines[start:end] if line.strip()]
-    if not filled:
+    margins = {index: len(line) - len(line.lstrip(" ")) for index, line in enumerate(lines) if line.strip()}
+    if not margins:
         return []
-    # In the order of text, the line with the smallest indentation is the last or, with a control character, the first.
-    first, last = min(filled), max(filled)
-    margin = min(len(first) - len(first.lstrip(" ")), len(last) - len(last.lstrip(" ")))
-    return [line[margin:] if line.strip() else "" for line in lines[start:end]]
+    margin = min(margins.values())
+    return [line[margin:] if line.strip() else "" for line in lines[min(margins) : max(margins) + 1]]
 
 
 def code_block(code: str, language: str) -> str:
@@ -78,7 +71,6 @@ def indented(marker: str, body: Sequence[str]) -> list[str]:
 
 
 def quoted(lines: Iterable[str]) -> list[str]:
-    """Write a block quote."""
     return [f"> {line}" if line else ">" for line in lines]
 
 

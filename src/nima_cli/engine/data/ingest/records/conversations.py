@@ -6,14 +6,16 @@ Tools have no role of their own. As in the chat templates of Hermes and Qwen2.5,
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from nima_cli.engine.data.diagnostics import UnusableError, printable
 from nima_cli.engine.data.document import TOOL_RESPONSE, Role, Turn
 from nima_cli.engine.data.ingest.records import strict_json
-from nima_cli.engine.data.ingest.records.record_values import RecordNotes, keys_found, text, type_name
+from nima_cli.engine.data.ingest.records.strict_json import keys_found, text, type_name
 
 _Speaker = Role | Literal["tool", "call"]
 _NAMES: dict[_Speaker, tuple[str, ...]] = {
@@ -29,6 +31,20 @@ _TEXT_KEYS = ("content", "value", "text")
 _USED_KEYS = {"role", "from", *_TEXT_KEYS, "weight", "tool_calls", "function_call", "tool_call_id"}
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _ORDER = "a conversation is `system` (at most one, first), then `user` and `assistant` in turn"
+
+
+@dataclass(slots=True)
+class RecordNotes:
+    unused_keys: set[str] = field(default_factory=set)  # those of messages as `messages[].name`
+    other_parts: Counter[str] = field(default_factory=Counter)  # parts of messages that are not text, by type
+    fields: set[tuple[str, str]] = field(default_factory=set)  # of the mapping, as (our key, their key)
+    keys: set[str] = field(default_factory=set)  # all keys of records, if these are mapped
+
+    def add(self, other: "RecordNotes") -> None:
+        self.unused_keys |= other.unused_keys
+        self.other_parts.update(other.other_parts)
+        self.fields |= other.fields
+        self.keys |= other.keys
 
 
 class _Message(NamedTuple):
@@ -65,7 +81,7 @@ def _read(messages: Any, key: str, notes: RecordNotes) -> list[_Message]:
         raise UnusableError(f"`{key}` is {type_name(messages)}, expected a list", "wrong_type")
     read: list[_Message] = []
     for index, value in enumerate(messages):
-        message = _plain(value, key, index) or _message(value, key, f"{key}[{index}]", notes)
+        message = _message(value, key, f"{key}[{index}]", notes)
         if message.tool and read and read[-1].tool:
             before, after = read[-1].turn, message.turn
             both = Turn("user", f"{before.content}\n{after.content}", min(before.weight, after.weight))
@@ -73,19 +89,6 @@ def _read(messages: Any, key: str, notes: RecordNotes) -> list[_Message]:
         else:
             read.append(message)
     return read
-
-
-def _plain(message: Any, key: str, index: int) -> _Message | None:
-    """What `_message` gives for nearly all messages, but sooner: those that are a role and a text, without tools."""
-    if not isinstance(message, dict) or len(message) != 2:
-        return None
-    role_key, text_key = ("role", "content") if "role" in message else ("from", "value")
-    role, said = message.get(role_key), message.get(text_key)
-    speaker = ROLES.get(role) if isinstance(role, str) else None
-    if not isinstance(said, str) or speaker is None or speaker == "tool" or speaker == "call":
-        return None
-    place = f"{key}[{index}].{text_key}"
-    return _Message(Turn(speaker, text(said, place)), place)
 
 
 def _message(message: Any, key: str, place: str, notes: RecordNotes) -> _Message:

@@ -5,21 +5,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError, printable
-from nima_cli.engine.data.ingest.decoded_value import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, text_blocks
+from nima_cli.engine.data.ingest.encoding import MAX_RECORD_BYTES, TOO_LARGE, DecodedValue, text_blocks
 from nima_cli.engine.data.ingest.records import records
-from nima_cli.engine.data.ingest.records.record_values import type_name
-from nima_cli.engine.data.ingest.records.strict_json import JsonError, JsonStream
+from nima_cli.engine.data.ingest.records.strict_json import JsonError, JsonStream, type_name
 
 
 def read_json(opened: Callable[[], io.BufferedIOBase], name: str) -> Iterator[DecodedValue | Diagnostic]:
-    """Yield the records one by one. An object is read twice, because its end decides which list holds records.
+    """Yield the records one by one; raises UnusableError where it is not JSON, or holds no records.
 
-    Args:
-        opened: gives the stream from its start, each time that it is called.
-        name: the file, for messages.
-
-    Raises:
-        UnusableError: what follows is not JSON, or there are no records.
+    An object is opened twice, because its end decides which list holds records.
     """
 
     def start() -> JsonStream:

@@ -19,8 +19,8 @@ from nima_cli.config.record_keys import (
 from nima_cli.config.strict_yaml import inline
 from nima_cli.engine.data.diagnostics import Diagnostic, UnusableError, printable
 from nima_cli.engine.data.document import Document, Turn
-from nima_cli.engine.data.ingest.records.conversations import read_turns
-from nima_cli.engine.data.ingest.records.record_values import RecordNotes, filled, keys_found, text, type_name
+from nima_cli.engine.data.ingest.records.conversations import RecordNotes, read_turns
+from nima_cli.engine.data.ingest.records.strict_json import filled, keys_found, text, type_name
 
 _ABSENT = object()
 _KNOWN = "known are `question` and `answer`, `messages`, `title` and `content`, or `text`"
@@ -48,7 +48,6 @@ class Shape:
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """Both kinds of keys."""
         return frozenset((*self.required, *self.optional))
 
 
@@ -77,15 +76,11 @@ def detect(keys: Iterable[str]) -> Shape | None:
 
 @dataclass(slots=True)
 class RecordReader:
-    """Converts the records of one file to documents; the first record that fits a shape decides for the file.
+    """Converts the records of one file to documents; the first record that fits a shape decides for the file."""
 
-    Attributes:
-        format: `qa`, `chat`, `doc`, or `auto`.
-        fields: our keys -> theirs, where `a.b` is `b` in the object `a`, and `a.0` the first item of the list `a`.
-    """
-
-    format: str
+    format: str  # `qa`, `chat`, `doc`, or `auto`
     source: int
+    # Our keys -> theirs, where `a.b` is `b` in the object `a`, and `a.0` the first item of the list `a`.
     fields: Mapping[str, str] = field(default_factory=dict)
     shape: Shape | None = None
     notes: RecordNotes = field(default_factory=RecordNotes)
@@ -184,7 +179,6 @@ def _at(record: dict[str, Any], key: str) -> Any:
 
 
 def _exchange(shape: Shape, record: dict[str, Any]) -> tuple[Turn, Turn]:
-    """A question, followed by its context, and its answer."""
     asked, answered = shape.required
     question, answer = filled(record, asked), filled(record, answered)
     for key in shape.optional:

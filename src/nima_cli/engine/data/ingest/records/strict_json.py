@@ -1,4 +1,4 @@
-"""Parses strict JSON (no duplicate keys, no NaN), at once or value by value from a stream."""
+"""Parses strict JSON (no duplicate keys, no NaN), at once or value by value from a stream, and checks texts in it."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nima_cli.engine.data.diagnostics import UnusableError, printable
-from nima_cli.engine.data.ingest.decoded_value import TOO_LARGE
+from nima_cli.engine.data.ingest.encoding import TOO_LARGE
 
 # Python refuses to convert longer numbers by default (CVE-2020-10735); no document needs one.
 MAX_DIGITS = 4300
@@ -16,6 +16,10 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 # No escape, literal or exponent that the end of the window may cut in two is longer.
 _LONGEST_ATOM = 16
 _STRUCTURE = re.compile(r'\\.|["\[\]{},]', re.DOTALL)
+_TYPE_NAMES = {
+    bool: "true or false", dict: "an object", list: "a list", str: "text", int: "a number", float: "a number",
+    type(None): "null",
+}  # fmt: skip
 
 
 class JsonError(UnusableError):
@@ -97,7 +101,6 @@ class JsonStream:
             self._more()
 
     def take(self, mark: str) -> bool:
-        """Move past `mark` if it comes next."""
         found = self.peek() == mark
         self._at += found
         return found
@@ -111,15 +114,10 @@ class JsonStream:
         return self._line
 
     def error(self, what: str, hint: str | None = None) -> UnusableError:
-        """Make the error for the next character."""
         return UnusableError(what, place=f":{self.line()}:{self._at - self._line_start + 1}", hint=hint)
 
     def value(self) -> Any:
-        """Take the next value; valid JSON that we refuse comes as its `JsonError`.
-
-        Raises:
-            UnusableError: not JSON, so that nothing after it can be read.
-        """
+        """Take the next value; valid JSON that we refuse comes as its `JsonError`, what is not JSON is raised."""
         self.peek()
         while True:
             text, start = self._text, self._at
@@ -187,3 +185,31 @@ def _value_or_refusal(text: str, start: int) -> tuple[Any, int]:
         if error.position is not None:
             raise
         return error, _decode(_LENIENT, text, start)[1]
+
+
+def type_name(value: Any) -> str:
+    return _TYPE_NAMES[type(value)]
+
+
+def keys_found(record: dict[str, Any]) -> str:
+    return "keys found: " + (", ".join(f"`{printable(key)}`" for key in record) or "none")
+
+
+def text(value: Any, key: str) -> str:
+    """Return `value` if it is text that UTF-8 can encode; raise UnusableError otherwise."""
+    if not isinstance(value, str):
+        raise UnusableError(f"`{key}` is {type_name(value)}, expected text", "wrong_type")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        code = ord(value[error.start])
+        raise UnusableError(f"`{key}` holds half a character (`\\u{code:04x}` alone)", "surrogate") from error
+    return value
+
+
+def filled(record: dict[str, Any], key: str) -> str:
+    """Return the text under a key if it is more than white space; raise UnusableError otherwise."""
+    value = text(record[key], key)
+    if not value.strip():
+        raise UnusableError(f"`{key}` is empty", "empty")
+    return value

@@ -35,26 +35,18 @@ class FoundFiles:
 
 
 class FileFinder:
-    """Finds files for one source after the other; each file is taken once, whatever its names.
-
-    Attributes:
-        inodes: (device, inode) of the files found so far.
-        unusable: what the user must correct.
-        unreadable: what the operating system does not let us read.
-    """
+    """Finds files for one source after the other; each file is taken once, whatever its names."""
 
     def __init__(self) -> None:
-        self.inodes: set[tuple[int, int]] = set()
+        self.inodes: set[tuple[int, int]] = set()  # (device, inode) of the files found so far
+        # What the user must correct, and what the operating system does not let us read.
         self.unusable, self.unreadable = Diagnostics(), Diagnostics()
         self._skipped: set[str] = set()
 
     def find(self, pattern: str, wanted: FileFilter, options: WalkOptions) -> FoundFiles:
-        """Find the files that `pattern` stands for.
+        """Find the files that `pattern` stands for: a file of any suffix, a folder to walk, or a glob with `**`, too.
 
-        Args:
-            pattern: a file of any suffix, a folder to walk, or a glob with `*`, `?`, `[…]`, `**`. An existing path is
-                taken literally even if it contains glob characters.
-            wanted: what to take from a folder.
+        An existing path is taken literally even if it contains glob characters.
         """
         found, path = FoundFiles(), Path(pattern)
         fixed = next((index for index, part in enumerate(path.parts) if GLOB_CHARACTERS & set(part)), None)
@@ -70,7 +62,6 @@ class FileFinder:
         return found
 
     def _take_named(self, file: Path, found: FoundFiles) -> None:
-        """Take a file that the user named, whatever its suffix."""
         kind = own_files.kind_of_file(file)
         if kind:
             hint = "name the documents themselves; for the text of this very file, give a copy of it in another folder"
@@ -82,7 +73,6 @@ class FileFinder:
     def _find_below(
         self, root: Path, pattern: tuple[str, ...], wanted: FileFilter, options: WalkOptions, found: FoundFiles
     ) -> None:
-        """Take what a walk finds in a folder or a pattern matches below it."""
         walk = Walk(root, wanted, options)
         paths = walk.files(pattern) if os.path.isdir(root) else ()
         candidates = {path.relative_to(root).as_posix(): path for path in paths}
@@ -127,7 +117,6 @@ class FileFinder:
 
 
 def _nothing(where: str, is_glob: bool, wanted: FileFilter, skipped: list[SkippedPath]) -> Diagnostic:
-    """Why a folder or pattern gives no files."""
     own = next((one for one in skipped if one.reason in _OWN), None)
     by_rule = next((one for one in skipped if one.reason in _BY_RULE), None)
     if own and not by_rule:

@@ -33,19 +33,13 @@ _CACHE_MARK, _CACHE_SIGNATURE = "CACHEDIR.TAG", "Signature: 8a477f597d28d172789f
 
 @dataclass(frozen=True, slots=True)
 class WalkOptions:
-    """How to walk folders.
-
-    Attributes:
-        exclude, default_excludes, respect_gitignore: as in the section `data`.
-        skip_unreadable: leave out what may not be read, instead of refusing it.
-        output: where a dataset is about to be written.
-    """
+    """How to walk folders, as in the section `data`."""
 
     exclude: tuple[str, ...] = ()
     default_excludes: bool = True
     respect_gitignore: bool = True
-    skip_unreadable: bool = False
-    output: Path | None = None
+    skip_unreadable: bool = False  # leave out what may not be read, instead of refusing it
+    output: Path | None = None  # where a dataset is about to be written
 
 
 class _GitIgnore(NamedTuple):

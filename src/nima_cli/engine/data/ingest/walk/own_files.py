@@ -5,10 +5,11 @@ from collections.abc import Set
 from pathlib import Path
 
 from nima_cli.engine.checkpoint.files import BEST, LAST
+from nima_cli.engine.data.ingest.contents import head_of
 from nima_cli.engine.data.store.dataset_files import METADATA, SPLITS
 
 _SPLIT_FILES = tuple(f"{split}{suffix}" for split in SPLITS for suffix in (".txt", ".bin", ".mask", ".index.npy"))
-_MODELS = ("bpe", "unigram", "char")
+_MODELS = ("bpe", "unigram", "char", "hf")
 _TOKENIZER_FILES = tuple(f"tokenizer_{model}{suffix}" for model in _MODELS for suffix in (".model", ".json"))
 DATASET_FILES = (*_SPLIT_FILES, *_TOKENIZER_FILES)
 
@@ -33,7 +34,6 @@ def kinds_of(folder: Path, names: Set[str]) -> list[str]:
 
 
 def is_own(kind: str, name: str) -> bool:
-    """Whether an entry of this name belongs to a dataset or run directory."""
     if _WORKING.fullmatch(name):
         return True
     if kind == "dataset":
@@ -54,12 +54,12 @@ def kind_of_file(file: Path) -> str | None:
 
 def is_report(file: Path) -> bool:
     """Whether a file is the list that a preparation wrote of all that it dropped."""
-    return file.suffix == ".jsonl" and bool(_REPORT_ROW.match(_head(file)))
+    return file.suffix == ".jsonl" and bool(_REPORT_ROW.match(head_of(file, _HEAD)))
 
 
 def _is_dataset(folder: Path, names: Set[str]) -> bool:
     return (
-        bool(METADATA in names and _METADATA_FIELD.search(_head(folder / METADATA)))
+        bool(METADATA in names and _METADATA_FIELD.search(head_of(folder / METADATA, _HEAD)))
         or any({f"{split}.bin", f"{split}.index.npy"} <= names for split in SPLITS)
         or any(_STAGING.fullmatch(name) for name in names)
     )
@@ -67,15 +67,7 @@ def _is_dataset(folder: Path, names: Set[str]) -> bool:
 
 def _is_run(folder: Path, names: Set[str]) -> bool:
     if "metrics.jsonl" in names:
-        head = _head(folder / "metrics.jsonl")
+        head = head_of(folder / "metrics.jsonl", _HEAD)
         if _METRICS_ROW.match(head) or (not head and "config.yaml" in names):
             return True
     return not names.isdisjoint({BEST, LAST}) and not names.isdisjoint({"config.yaml", "metrics.jsonl"})
-
-
-def _head(file: Path) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            return stream.read(_HEAD)
-    except OSError:
-        return b""

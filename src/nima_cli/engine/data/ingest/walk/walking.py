@@ -21,20 +21,15 @@ _SUFFIX = re.compile(r"(\.[\w+~-]{1,12}){1,2}")
 class SkippedPath:
     """Something that a walk met and did not take.
 
-    Attributes:
-        where: its path, safe to print.
-        reason: `kind` (a suffix that is not read here), `excluded`, `gitignore`, `hidden`, `dependencies`, `build`,
-            `generated`, `dataset`, `run`, `output`, `report`, `broken_link`, `not_regular` or `unreadable`.
-        size: bytes of a file, if known.
-        suffix: for the reason `kind`.
-        inode: (device, inode) of a file, if known.
+    Its reason is `kind` (a suffix that is not read here), `excluded`, `gitignore`, `hidden`, `dependencies`, `build`,
+    `generated`, `dataset`, `run`, `output`, `report`, `broken_link`, `not_regular` or `unreadable`.
     """
 
-    where: str
+    where: str  # safe to print
     reason: str
     size: int = 0
-    suffix: str = ""
-    inode: tuple[int, int] | None = None
+    suffix: str = ""  # for the reason `kind`
+    inode: tuple[int, int] | None = None  # after the device
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +133,8 @@ class Walk:
             ours = is_temporary(one.name) or any(own_files.is_own(kind, one.name) for kind in own)
             if ours or not fnmatch.fnmatchcase(one.name, pattern):
                 continue
-            is_folder, is_link = _is_folder(one), one.is_symlink()
+            # Without an error for circular links, as `one.is_dir()` would raise.
+            is_folder, is_link = os.path.isdir(one), one.is_symlink()
             below = f"{folder.below}{one.name}{'/' * is_folder}"
             reason = self._rules.reason(one.name, below, ignores, is_link=is_link, hidden=pattern.startswith("."))
             if reason is None:
@@ -159,30 +155,19 @@ class Walk:
         except OSError as error:
             self._skip(file, "unreadable" if isinstance(error, PermissionError) else "broken_link")
         else:
-            inode = (status.st_dev, status.st_ino)
-            where = printable(str(file))
-            skipped = SkippedPath(where, "kind", status.st_size, shown_suffix(file), inode)
-            self._skipped.setdefault((where, "kind"), skipped)
+            self._skip(file, "kind", shown_suffix(file), (status.st_dev, status.st_ino))
         return False
 
-    def _skip(self, path: Path, reason: str) -> None:
+    def _skip(self, path: Path, reason: str, suffix: str = "", inode: tuple[int, int] | None = None) -> None:
         size = os.path.getsize(path) if os.path.isfile(path) else 0
         where = printable(str(path))
-        self._skipped.setdefault((where, reason), SkippedPath(where, reason, size))
+        self._skipped.setdefault((where, reason), SkippedPath(where, reason, size, suffix, inode))
 
     def _refuse(self, folder: Path, error: OSError) -> None:
         what = f"cannot read this folder: {(error.strerror or str(error)).lower()}"
         found = Diagnostic(printable(str(folder)), what, "unreadable")
         if found not in self.unreadable:
             self.unreadable.append(found)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one; a circular or broken link is not."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
 
 
 def shown_suffix(file: Path) -> str:

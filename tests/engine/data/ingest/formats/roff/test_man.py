@@ -187,6 +187,7 @@ def test_a_table() -> None:
         ("a\n.RS\nb\n.RE\nc", "- **a**: b\n\nc"),
         ("a:\n.RS\nb\n.RE\nc", "a:\n\nb\n\nc"),
         (".SY cmd\n.OP \\-a x\n.YS", "**cmd** [**-a** *x*]"),
+        ('.de Sp \\" a gap\n.sp\n..\n.de1 X END \\" a word\nno\n..\n.END\n.ig \\" for nobody\nno\n..\nend', "end"),
         (".ie \\n(.g yes\n.el no\n.if t \\{\nno\n.\\}\n.if !n no\nend", "yes end"),
     ],
 )

@@ -43,8 +43,6 @@ _COLUMNS = re.compile(r'cols="([^"]*)"|cols=([^",]*)')
 
 @dataclass(slots=True)
 class _Attributes:
-    """What stands over a block."""
-
     style: str = ""
     more: list[str] = field(default_factory=list)
     title: str = ""
@@ -187,7 +185,6 @@ class _AsciiDoc(Converter):
         return _styled(over.style, self._text(text), over), end
 
     def _text(self, lines: Sequence[str]) -> list[str]:
-        """Convert the lines of a paragraph."""
         shown = [line.removesuffix(" +") for line in lines if not line.startswith("//")]
         return self.inline("\n".join(shown)).split("\n") if shown else []
 
@@ -241,7 +238,6 @@ class _AsciiDoc(Converter):
 
 
 def _goes_on(line: str) -> bool:
-    """Tell whether a line continues the paragraph above it."""
     return bool(line) and _INTERRUPTS.match(line) is None
 
 
@@ -250,7 +246,6 @@ def _item_of(line: str) -> re.Match[str] | None:
 
 
 def _styled(style: str, body: list[str], over: _Attributes) -> list[str]:
-    """Show a block in its style."""
     if style in _LABELS:
         return admonition(style.capitalize(), body)
     if style not in _BODY_STYLES:

@@ -51,20 +51,12 @@ _FORMS = {
 
 
 class Inline:
-    """Converts the text of paragraphs.
-
-    Attributes:
-        attributes: the values of `{name}`.
-        titles: of sections and blocks, by their anchors.
-    """
-
     def __init__(self) -> None:
-        self.attributes: dict[str, str] = {}
-        self.titles: dict[str, str] = {}
+        self.attributes: dict[str, str] = {}  # the values of `{name}`
+        self.titles: dict[str, str] = {}  # of sections and blocks, by their anchors
         self._depth = 0
 
     def convert(self, text: str) -> str:
-        """Convert text of one or several lines."""
         if "{" in text:
             text = _UNKNOWN_LINK.sub(lambda match: match[1].rstrip("^"), self.resolved(text))
         return self._around_macros(text) if "[" in text and ":" in text else self._marks(text)

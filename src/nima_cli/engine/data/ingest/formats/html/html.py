@@ -10,9 +10,8 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from nima_cli.engine.data.cleaning.front_matter import read_front_matter
 from nima_cli.engine.data.diagnostics import UnusableError
-from nima_cli.engine.data.ingest.decoded_value import decode
-from nima_cli.engine.data.ingest.formats.html.nodes import BLOCKS, children, classes, flow, language, raw_text
-from nima_cli.engine.data.ingest.formats.html.phrases import holds_template, paragraph, phrase, span
+from nima_cli.engine.data.ingest.encoding import decode
+from nima_cli.engine.data.ingest.formats.html import nodes
 from nima_cli.engine.data.ingest.formats.writing import code_block, indented, quoted, table
 
 _DECLARED = re.compile(
@@ -47,8 +46,7 @@ _LIST_LIKE = re.compile(r"(?:-|\d+\.) ")
 def html_bytes_to_markdown(data: bytes, encoding: str | None) -> str:
     """Convert a page in UTF-8, whatever it declares, else in the encoding that it declares, else in `encoding`.
 
-    Raises:
-        UnusableError: it is in none of them.
+    Raises UnusableError if it is in none of them.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return html_to_markdown(_decoded(data, "utf-16"))
@@ -97,8 +95,8 @@ def html_to_markdown(html: str) -> str:
     root = _content(page)
     blocks = [*dropwhile("---".__eq__, _blocks(root, 0))] if root is not None else []
     head = page.css_first("head > title")
-    title = title or (" ".join(raw_text(head).split()) if head is not None else "")
-    if blocks and title and not holds_template(title) and not any(block.startswith("# ") for block in blocks):
+    title = title or (" ".join(nodes.raw_text(head).split()) if head is not None else "")
+    if blocks and title and not nodes.holds_template(title) and not any(block.startswith("# ") for block in blocks):
         blocks.insert(0, f"# {title}")
     return "\n\n".join(blocks) + "\n" if blocks else ""
 
@@ -138,21 +136,21 @@ def _shallow(html: str) -> str:
 def _content(page: LexborHTMLParser) -> LexborNode | None:
     """Find the element that holds the content: the main one, a single article, or the body."""
     for chosen in (page.css("main, [role=main]")[:1], page.css("article")):
-        if len(chosen) == 1 and raw_text(chosen[0]).strip():
+        if len(chosen) == 1 and nodes.raw_text(chosen[0]).strip():
             return chosen[0]
     return page.body
 
 
 def _blocks(parent: LexborNode, depth: int) -> list[str]:
     if depth > _MAX_DEPTH:
-        return [*filter(None, [paragraph(phrase(parent))])]
+        return [*filter(None, [nodes.paragraph(nodes.phrase(parent))])]
     found: list[str] = []
     run: list[str] = []
-    for node in (*flow(parent), None):
-        if node is not None and node.tag not in BLOCKS:
-            run.append(span(node))
+    for node in (*nodes.flow(parent), None):
+        if node is not None and node.tag not in nodes.BLOCKS:
+            run.append(nodes.span(node))
             continue
-        if run and (text := paragraph("".join(run))):
+        if run and (text := nodes.paragraph("".join(run))):
             found.append(text)
         run.clear()
         if node is not None:
@@ -163,13 +161,13 @@ def _blocks(parent: LexborNode, depth: int) -> list[str]:
 def _block(node: LexborNode, depth: int) -> list[str]:
     tag = node.tag or ""
     if tag[0] == "h" and tag[1:].isdigit():
-        text = " ".join(phrase(node).split())
+        text = " ".join(nodes.phrase(node).split())
         if text.startswith("**") and text.endswith("**") and text.count("**") == 2:
             text = text[2:-2]
-        return [f"{'#' * int(tag[1])} {text}"] if paragraph(text) else []
+        return [f"{'#' * int(tag[1])} {text}"] if nodes.paragraph(text) else []
     if tag in ("pre", "listing", "xmp"):
-        code = raw_text(node).strip("\n").rstrip()
-        return [code_block(code, language(node))] if code else []
+        code = nodes.raw_text(node).strip("\n").rstrip()
+        return [code_block(code, nodes.language(node))] if code else []
     if tag in ("ul", "ol", "menu", "dir"):
         return _list(node, depth)
     if tag == "blockquote":
@@ -180,7 +178,7 @@ def _block(node: LexborNode, depth: int) -> list[str]:
     if tag not in ("dt", "summary"):
         return ["---"]
     # Terms and summaries are bold unless they are code, links or sentences.
-    text = " ".join(phrase(node).split())
+    text = " ".join(nodes.phrase(node).split())
     plain = len(text) > _LONG or any(mark in text for mark in ("**", "`", "]("))
     return [text if plain else f"**{text}**"] if text else []
 
@@ -189,7 +187,7 @@ def _list(node: LexborNode, depth: int) -> list[str]:
     number = _number(node, "start")
     mark = "-"
     items: list[str] = []
-    for child in children(node):
+    for child in nodes.children(node):
         if child.tag == "li":
             mark = f"{number + len(items)}." if node.tag == "ol" else "-"
             if held := _blocks(child, depth + 1):
@@ -206,10 +204,10 @@ def _list(node: LexborNode, depth: int) -> list[str]:
 
 def _table(node: LexborNode, depth: int) -> list[str]:
     """Convert a table to its caption and one table, or to the blocks of its cells if it only lays out a page."""
-    parts, hanging = children(node), dict[int, int]()
+    parts, hanging = nodes.children(node), dict[int, int]()
     rows: list[list[LexborNode | None]] = []
     for part in parts:
-        found = children(part) if part.tag in ("thead", "tbody", "tfoot") else [part]
+        found = nodes.children(part) if part.tag in ("thead", "tbody", "tfoot") else [part]
         rows += [cells for row in found if row.tag == "tr" and (cells := _cells(row, hanging))]
     filled = [[[] if cell is None else _blocks(cell, depth + 1) for cell in row] for row in rows]
     captions = [part for part in parts if part.tag == "caption"]
@@ -228,15 +226,11 @@ def _number(node: LexborNode, name: str) -> int:
 
 
 def _cells(row: LexborNode, hanging: dict[int, int]) -> list[LexborNode | None]:
-    """List the cells of a row, None where one reaches in from the left or from above.
-
-    Args:
-        hanging: how many more rows a cell above takes, by column.
-    """
+    """List the cells of a row, None where one reaches in; by column, `hanging` says how many more rows a cell takes."""
     cells: list[LexborNode | None] = []
     # None: what hangs behind the last cell.
-    for cell in (*children(row), None):
-        if cell is not None and (cell.tag not in ("td", "th") or not {"linenos", "gutter"}.isdisjoint(classes(cell))):
+    for cell in (*nodes.children(row), None):
+        if cell is not None and (cell.tag not in ("td", "th") or {"linenos", "gutter"} & set(nodes.classes(cell))):
             continue
         while hanging.get(len(cells), 0) > 0:
             hanging[len(cells)] -= 1

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from nima_cli.engine.data.ingest.formats.roff.mdoc import MACROS, Mdoc
-from nima_cli.engine.data.ingest.formats.roff.page import Page
-from nima_cli.engine.data.ingest.formats.roff.text import RoffText, arguments
+from nima_cli.engine.data.ingest.formats.roff.page import Page, RoffText, arguments
 from nima_cli.engine.data.ingest.formats.writing import link
 
 _REQUEST = re.compile(r"[.'][ \t]*(?P<name>[^\s\\\"]{0,60})(?P<rest>.*)$")
@@ -40,7 +39,7 @@ def _effective(text: str) -> Iterator[str]:
         match = _REQUEST.match(line)
         name, rest = (match["name"], match["rest"]) if match is not None else ("", line)
         if name in ("de", "de1", "am", "ig", "dei", "ami"):
-            end = rest.split()[0 if name == "ig" else 1 :]
+            end = rest.partition('\\"')[0].split()[0 if name == "ig" else 1 :]
             closing = f".{end[0]}" if end else ".."
             next((skipped for skipped in lines if skipped.strip() == closing), None)
         elif name in ("if", "ie", "el", "while"):
@@ -87,7 +86,6 @@ class _Man:
         self._mdoc = Mdoc(self._text, self._page)
 
     def written(self) -> list[str]:
-        """Convert the whole page."""
         for line in self._lines:
             match = _REQUEST.match(line)
             if match is None:

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from itertools import takewhile
 
 from nima_cli.engine.data.ingest.formats.blocks import run_end
-from nima_cli.engine.data.ingest.formats.roff.page import Page
-from nima_cli.engine.data.ingest.formats.roff.text import RoffText
+from nima_cli.engine.data.ingest.formats.roff.page import Page, RoffText
 from nima_cli.engine.data.ingest.formats.writing import code_span, link
 
 _PUNCTUATION = tuple(".,:;)]?!")
@@ -52,8 +51,6 @@ _SILENT = ("Dd", "Os", "Rs", "Re", "Bk", "Ek", "Db", "Hf", "Ud")
 
 
 class Mdoc:
-    """Reads the macros of a page in mdoc(7)."""
-
     def __init__(self, text: RoffText, page: Page) -> None:
         self._text, self._page = text, page
         self._name = ""
@@ -63,7 +60,6 @@ class Mdoc:
         self._rows: list[list[str]] = []
 
     def macro(self, name: str, words: list[str]) -> None:
-        """Convert a line that begins with a macro."""
         if name in _BLOCKS:
             _BLOCKS[name](self, words)
         elif name[0] == "%":
@@ -122,7 +118,6 @@ class Mdoc:
         return [*pieces[: len(pieces) - len(tail)], *marks, *tail]
 
     def _own(self, name: str, words: list[str]) -> list[str]:
-        """Convert one macro and the words up to the next."""
         if name in _SPECIAL:
             return _SPECIAL[name](words, self._name)
         if name in _OPENING:

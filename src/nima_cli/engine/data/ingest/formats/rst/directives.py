@@ -54,17 +54,9 @@ _FLAGS = ("async", "classmethod", "staticmethod", "abstractmethod", "final")
 
 
 class _Directive:
-    """One directive.
-
-    Attributes:
-        more: the lines after the argument, up to a blank one or an option.
-        head: the argument and those lines.
-        text: all but the options.
-    """
-
     def __init__(self, name: str, argument: str, content: Sequence[str]) -> None:
         self.name, self.argument = name, argument
-        self.more: list[str] = []
+        self.more: list[str] = []  # the lines after the argument, up to a blank one or an option
         self.options: dict[str, str] = {}
         lines = dedented(content)
         last = ""
@@ -88,12 +80,7 @@ class _Directive:
 
 
 def directive_lines(name: str, argument: str, content: Sequence[str], blocks: Converter) -> list[str]:
-    """Convert a directive.
-
-    Args:
-        name: in lower case, with its domain.
-        content: the lines under the first, indented as in the file.
-    """
+    """Convert a directive; its name is in lower case with its domain, its content indented as in the file."""
     own_name = name.rpartition(":")[2]
     handler = _HANDLERS.get(own_name, _description if ":" in name else _container)
     return handler(_Directive(own_name, argument, content), blocks)

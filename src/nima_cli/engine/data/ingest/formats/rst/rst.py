@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from nima_cli.engine.data.ingest.formats.blocks import Block, Converter, indented_end, markdown_text, next_text, run_end
 from nima_cli.engine.data.ingest.formats.rst import lists, tables
 from nima_cli.engine.data.ingest.formats.rst.directives import directive_lines
-from nima_cli.engine.data.ingest.formats.rst.inline import Inline
-from nima_cli.engine.data.ingest.formats.rst.references import References
+from nima_cli.engine.data.ingest.formats.rst.inline import Inline, References
 from nima_cli.engine.data.ingest.formats.writing import dedented, fence, joined, labelled, quoted, table
 
 # Tabs before the text are eight spaces each; tabs inside it stay.
@@ -85,9 +84,7 @@ class _Rst(Converter):
         long_enough = len(under) >= min(len(lines[index]), 4) > 1
         if long_enough and self.titled and mark in _PUNCTUATION and under == mark * len(under):
             return self._title(lines[index], mark), index + 2
-        end = index + 1
-        while end < len(lines) and lines[end] and lines[end][0] != " ":
-            end += 1
+        end = run_end(lines, index + 1, lambda line: line[:1] not in ("", " "))
         text = "\n".join(lines[index:end])
         if text.endswith("::"):
             return self._literal(text, lines, end)

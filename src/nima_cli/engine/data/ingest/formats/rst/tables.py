@@ -32,7 +32,6 @@ def table_end(lines: Sequence[str], index: int) -> int:
 
 
 def table_rows(lines: Sequence[str]) -> Rows | None:
-    """Read a grid or a simple table."""
     if lines[0][0] == "+":
         return _grid_rows(lines)
     starts = [match.start() for match in re.finditer("=+", lines[0])]
@@ -103,7 +102,6 @@ def listed_rows(lines: Sequence[str], options: Mapping[str, str]) -> Rows | None
 
 
 def csv_rows(lines: Sequence[str], options: Mapping[str, str]) -> Rows | None:
-    """Read a `csv-table`."""
     delimiter = {"tab": "\t", "space": " "}.get(options.get("delim", ","), options.get("delim", ","))
     try:
         rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
