@@ -14,7 +14,8 @@ FLOORS = {
 }  # fmt: skip
 ENGINE_LADDER: dict[str, float] = {
     "": 7, "cores": 1, "device": 1, "packages": 1, "machine_memory": 1, "kernels": 0, "data": 2, "model": 2,
-    "checkpoint": 3, "checkpoint.files": 1, "inference": 4, "training": 5, "export": 5, "pretrained": 4, "evaluation": 6,
+    "checkpoint": 3, "checkpoint.files": 1, "inference": 4, "training": 5, "export": 5, "pretrained": 4,
+    "evaluation": 6,
     # What puts kernels into a model from outside stands above both.
     "kernels.forward": 2.5, "kernels.convert": 3, "kernels.trust": 3.5, "kernels.decoder": 4.5,
 }  # fmt: skip

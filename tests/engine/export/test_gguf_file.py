@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from nima_cli.engine.export.gguf_file import check_tokenizer, tensor_names
 
 from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.data.tokenizer.chat_format import CHAT_TEMPLATE
 from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, FIRST_NORMAL_ID
 from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
-from nima_cli.engine.export.gguf_file import check_tokenizer, tensor_names
 from nima_cli.engine.export.source import read_source
 from nima_cli.errors import CheckpointError, ResourceError
 from tests.engine.export.conftest import LAYOUTS, export

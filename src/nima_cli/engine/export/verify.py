@@ -9,7 +9,6 @@ from nima_cli.engine.checkpoint.file import Checkpoint, build_model
 from nima_cli.engine.data.document import Turn
 from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, SPACE_MARK
-from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import CheckpointError, InputError
 
@@ -48,7 +47,7 @@ def encodings(tokenizer: Tokenizer) -> dict[str, list[int]]:
 
 def chat_prompts(tokenizer: Tokenizer) -> list[tuple[tuple[Turn, ...], list[int]]]:
     """A conversation with and without its system turn, and the ids of its prompt, where the chat format takes it."""
-    found = []
+    found: list[tuple[tuple[Turn, ...], list[int]]] = []
     for turns in (CONVERSATION, CONVERSATION[1:]):
         with contextlib.suppress(InputError):
             found.append((turns, tokenizer.chat.prompt(turns)))

@@ -1,7 +1,7 @@
 """Writes GGUF files for llama.cpp; the format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 
-The architecture is `qwen3`, or `qwen2` for a model with biases, or `llama` for one that has neither these nor normalised
-queries and keys, which Mistral's are, too.
+The architecture is `qwen3`; or `qwen2` for a model with biases; or `llama`, also of Mistral's, for one that has neither
+these nor normalised queries and keys.
 """
 
 import math
@@ -58,7 +58,9 @@ def check_layout(shape: ModelShape, where: str) -> None:
     if shape.qk_norm and shape.qkv_bias:
         problem = "no architecture of llama.cpp has both `qk_norm` and `qkv_bias`"
     elif shape.rope_scaling is not None and shape.rope_scaling.kind == "llama3" and architecture(shape) != "llama":
-        problem = f"llama.cpp scales positions as Llama 3 does in Llama's layout only, not in that of {architecture(shape)}"
+        problem = (
+            f"llama.cpp scales positions as Llama 3 does in Llama's layout only, not in that of {architecture(shape)}"
+        )
     else:
         return
     raise CheckpointError(f"{where}: {problem}", hint="use `format=hf` or `format=safetensors`")
@@ -153,7 +155,9 @@ def _compare(path: Path, source: Source, vocabulary: Vocabulary, where: str) -> 
     told = f"read back by gguf: {len(found)} tensors, {logits}, {len(tokens['tokens']):,} equal {what}{ids}"
     if source.dtype not in QUANTIZED:
         return told
-    return f"{told}; {source.dtype} moves the logits by {verify.distance(source.rounded_logits, source.logits):.2g} at most"
+    moved = [(one - other).abs() for one, other in zip(source.rounded_logits, source.logits, strict=True)]
+    mean, largest = float(torch.cat(moved).mean()), max(float(one.max()) for one in moved)
+    return f"{told}; {source.dtype} moves the logits by {mean:.2g} on average, {largest:.2g} at most"
 
 
 def _tensors(reader: Any, source: Source) -> dict[str, torch.Tensor]:
