@@ -19,9 +19,7 @@ def export(
     checkpoint: ModelOption = None,
     format: str = option(..., "NAME", "hf (transformers), gguf (llama.cpp), safetensors, or peft (adapters alone)."),  # noqa: A002
     output: Path = path_option(..., "PATH", "A folder for hf and peft, else a file; an earlier export is replaced."),
-    dtype: str = option(
-        "float32", "TYPE", "Type of the weights: float32, bfloat16 or float16; for gguf q8_0 or q4_0, too."
-    ),
+    dtype: str = option("float32", "TYPE", "Of the weights: float32, bfloat16 or float16; for gguf q8_0 or q4_0, too."),
     licence: str = option("unknown", "ID", "For the model card, such as mit or cc-by-4.0.", "--license"),
     debug: Debug = False,
     quiet: Quiet = False,

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,14 +78,12 @@ def quietly(transformers: Any) -> Iterator[None]:
 
 def _logits(model: Any, source: Source, where: str) -> str:
     rows = verify.sample_rows(source.tokenizer, source.shape.context_length)
-    expected = verify.own_logits(source.shape, source.tensors, rows)
-    return verify.compare_logits(logits_of(model, rows), expected, where)
+    return verify.compare_logits(logits_of(model, rows), source.rounded_logits, where)
 
 
-@torch.inference_mode()
-def logits_of(model: Any, rows: list[list[int]]) -> list[torch.Tensor]:
+def logits_of(model: Any, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
     """Float32 logits [T time, V vocabulary] of each row from a model of transformers."""
-    return [model(torch.tensor([row])).logits[0] for row in rows]
+    return verify.logits_of(lambda ids_BT: model(ids_BT).logits, rows)
 
 
 def _ids(tokenizer: Any, source: Source, where: str) -> str:

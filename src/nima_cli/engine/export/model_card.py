@@ -74,9 +74,7 @@ def _terms(source: Source) -> Iterator[str]:
     yield _text("no_licence").rstrip() if source.licence == "unknown" else f"`{source.licence}`"
     if source.pretrained is not None:
         licence = source.header.get("licence")
-        known = (
-            f"is under `{_inline(licence)}`" if licence is not None else "has a licence of its own, not known to nima"
-        )
+        known = f"is under `{_inline(licence)}`" if licence is not None else "has a licence that nima does not know"
         yield f"The model that it was tuned from {known}."
 
 

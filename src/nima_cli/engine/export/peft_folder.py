@@ -1,6 +1,7 @@
 """Writes the adapters of a LoRA run alone, as PEFT reads them.
 
-The format: https://huggingface.co/docs/peft/developer_guides/checkpoint. PEFT puts them beside the weights of the model that was tuned, which the folder names and does not hold.
+The format: https://huggingface.co/docs/peft/developer_guides/checkpoint. PEFT puts them beside the weights of the model
+that was tuned, which the folder names and does not hold.
 """
 
 from dataclasses import replace

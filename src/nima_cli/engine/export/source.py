@@ -45,7 +45,8 @@ class Source:
     Attributes:
         name: of the model, from the name of the output.
         tensors: by nima's parameter names, rounded to `dtype`, with adapters merged.
-        logits: of the checkpoint's weights before they were rounded, for `verify.sample_rows`.
+        logits: of the checkpoint's weights for `verify.sample_rows`.
+        rounded_logits: the same of `tensors`.
         licence: an identifier such as `mit`.
     """
 
@@ -56,6 +57,7 @@ class Source:
     tokenizer: Tokenizer
     header: Mapping[str, Any]
     logits: list[torch.Tensor]
+    rounded_logits: list[torch.Tensor]
     licence: str
     adapters: Adapters | None = None
 
@@ -83,8 +85,8 @@ class Source:
     def compare(self, found: Mapping[str, torch.Tensor], where: str) -> str:
         """Say how far the logits of tensors that were read back are from those of `tensors`; see `compare_logits`."""
         rows = verify.sample_rows(self.tokenizer, self.shape.context_length)
-        logits = (verify.own_logits(self.shape, tensors, rows) for tensors in (found, self.tensors))
-        return f"{verify.compare_logits(*logits, where)} in nima's model"
+        own = verify.own_logits(self.shape, found, rows)
+        return f"{verify.compare_logits(own, self.rounded_logits, where)} in nima's model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +112,16 @@ def read_source(checkpoint: Path, *, name: str, dtype: str, licence: str, roundi
     loaded = read_model(checkpoint)
     model, tokenizer = for_inference(loaded, where=checkpoint)
     rows = verify.sample_rows(tokenizer, loaded.shape.context_length)
-    logits = verify.logits_of(model, rows)
+    logits = rounded_logits = verify.logits_of(model, rows)
     tensors = {}
     for key, tensor in model.state_dict().items():
-        cast = rounding(key, tensor, loaded.shape).contiguous()
-        if not bool(torch.isfinite(cast).all()):
+        tensors[key] = rounding(key, tensor, loaded.shape).contiguous()
+        if tensors[key] is not tensor and not bool(torch.isfinite(tensors[key]).all()):
             raise CheckpointError(f"{checkpoint}: `{key}` has values beyond {dtype}", hint="use `dtype=bfloat16`")
-        tensors[key] = cast
+    if dtype != "float32":
+        rounded_logits = verify.own_logits(loaded.shape, tensors, rows)
     return Source(
-        name, loaded.shape, tensors, dtype, tokenizer, loaded.header, logits, licence, _adapters(loaded)
+        name, loaded.shape, tensors, dtype, tokenizer, loaded.header, logits, rounded_logits, licence, _adapters(loaded)
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Writes GGUF files for llama.cpp; the format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 
-The architecture is `qwen3`, or `qwen2` for a model with biases, or `llama` for one that has neither these nor normalised
-queries and keys, which Mistral's are, too.
+The architecture is `qwen3`; or `qwen2` for a model with biases; or `llama`, also of Mistral's, for one that has neither
+these nor normalised queries and keys.
 """
 
 import math
@@ -153,7 +153,11 @@ def _compare(path: Path, source: Source, vocabulary: Vocabulary, where: str) -> 
     logits = source.compare(found, where)
     what = "tokens, scores and types" if "scores" in tokens else "tokens, merges and types"
     told = f"read back by gguf: {len(found)} tensors, {logits}, {len(tokens['tokens']):,} equal {what}{ids}"
-    return f"{told}; {_quantized(source)}" if source.dtype in QUANTIZED else told
+    if source.dtype not in QUANTIZED:
+        return told
+    moved = [(one - other).abs() for one, other in zip(source.rounded_logits, source.logits, strict=True)]
+    mean, largest = float(torch.cat(moved).mean()), max(float(one.max()) for one in moved)
+    return f"{told}; {source.dtype} moves the logits by {mean:.2g} on average, {largest:.2g} at most"
 
 
 def _tensors(reader: Any, source: Source) -> dict[str, torch.Tensor]:
@@ -168,9 +172,3 @@ def _tensors(reader: Any, source: Source) -> dict[str, torch.Tensor]:
         values = torch.from_numpy(needed("gguf").quants.dequantize(tensor.data, tensor.tensor_type).copy())
         found[name] = rope_layout(name, values.reshape(sizes[name]), source.shape, back=True)
     return found
-
-
-def _quantized(source: Source) -> str:
-    rows = verify.sample_rows(source.tokenizer, source.shape.context_length)
-    moved = verify.distance(verify.own_logits(source.shape, source.tensors, rows), source.logits)
-    return f"{source.dtype} moves the logits by {moved:.2g} at most"

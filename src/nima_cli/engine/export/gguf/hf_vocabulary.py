@@ -27,9 +27,7 @@ _GPT2 = SPLITS["gpt-2"]
 # The first name for each way to split. Of whole words that are tokens some vocabularies merge nothing.
 _NAMES = {(splits, name in WHOLE_WORDS_FIRST): name for name, splits in reversed(SPLITS.items())}
 _NFC = "llama.cpp does not compose characters (NFC), as the tokenizer of this model does: other ids for the same text"
-_SPACE_ONCE = (
-    "llama.cpp puts a space before text after every special token, this model's tokenizer at the beginning only"
-)
+_SPACE_ONCE = "llama.cpp puts a space before text after every special token, this tokenizer at the beginning only"
 _SPELLED = "llama.cpp reads text that spells {} as the special token"
 _TURNS = (Turn("user", "x"), Turn("assistant", "y"))
 
