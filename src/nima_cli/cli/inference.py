@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from nima_cli.cli.compiled import compile_meanwhile, compiled
 from nima_cli.cli.options import require_choice
-from nima_cli.config.data_help import SAMPLING_HELP
 from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,10 +82,13 @@ def load_to_write(options: Mapping[str, Any], seeds: range) -> "tuple[LoadedMode
     from nima_cli.engine.kernels.build import DECODER
 
     compile_meanwhile(DECODER, options["device"])  # before torch is imported and a model is read
+    from nima_cli.config.schema import SamplingConfig
     from nima_cli.engine.inference.sampling import SamplingParams, check_seed
     from nima_cli.ui.console import say
 
-    sampling = SamplingParams(**{name: options[name] for name in SAMPLING_HELP if options[name] is not None})
+    sampling = SamplingParams(
+        **{name: options[name] for name in SamplingConfig.model_fields if options[name] is not None}
+    )
     check_seed(seeds[0])
     check_seed(seeds[-1])
     loaded = load_model(path, device=options["device"], dtype=options["dtype"], quiet=quiet)

@@ -10,7 +10,6 @@ import typer
 from nima_cli.cli.commands.data_flags import fields, in_field_flags, named_sources, ray_cluster
 from nima_cli.cli.flag_names import Command, notes_in_flags
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, option, path_of, path_option, switch
-from nima_cli.config.data_help import DATA_HELP
 from nima_cli.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ app = typer.Typer(
 
 
 def _setting(key: str, metavar: str, *flags: str) -> Any:
-    """An option for one key of `data`, by default of the same name; its help and default are those of the schema."""
-    return option(None, metavar, DATA_HELP[key], *flags)
+    """An option for one key of `data`, by default of the same name; `Command` fills in its help."""
+    return option(None, metavar, f"data.{key}", *flags)
 
 
 def _files(what: str) -> Any:
@@ -91,7 +90,7 @@ def prepare(
     strip_markup: str | None = _setting("strip_markup", "true|false"),
     keep_links: str | None = _setting("keep_links", "true|false"),
     heading_context: str | None = _setting("heading_context", "true|false"),
-    include_code: bool | None = typer.Option(None, "--include-code", help=DATA_HELP["include_code"]),
+    include_code: bool | None = typer.Option(None, "--include-code", help="data.include_code"),
     max_characters: str | None = _setting("max_characters", "N"),
     max_repetition: str | None = _setting("max_repetition", "X"),
     max_non_text: str | None = _setting("max_non_text", "X"),
@@ -116,7 +115,9 @@ def prepare(
 ) -> None:
     """Turn documents into a dataset and its tokenizer."""
     sources = named_sources(text_files or [], json_files or [], jsonl_files or [], record_format, source or [])
-    given = {key: value for key, value in context.params.items() if key in DATA_HELP}
+    from nima_cli.config.data_schema import DataConfig
+
+    given = {key: value for key, value in context.params.items() if key in DataConfig.model_fields}
     given |= {"sources": sources or None, "exclude": exclude or None, "fields": fields(field or [])}
     data = _data_config(config, given, verbose=verbose)
     folder = output_dir or (Path(data.dir) if data.dir else None)
