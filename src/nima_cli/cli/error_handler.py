@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 
 from nima_cli.errors import InputError, NimaError, ResourceError
 from nima_cli.files import explain
+from nima_cli.ui.console import say_error
 
 
 @contextmanager
@@ -48,8 +49,6 @@ def error_handler(*, debug: bool) -> Iterator[None]:
 
 
 def _exit(message: str, hint: str | None, code: int, *, debug: bool) -> NoReturn:
-    from nima_cli.ui.console import say_error
-
     if debug:
         traceback.print_exc()
     say_error(message, hint=hint)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nima_cli.cli.compiled import compile_meanwhile, compiled
 from nima_cli.cli.options import require_choice
 from nima_cli.errors import InputError
+from nima_cli.ui.console import say
 
 if TYPE_CHECKING:
     from nima_cli.engine.checkpoint.file import Checkpoint
@@ -39,7 +40,6 @@ class LoadedModel:
         """A compiled decoder for it, or None and a warning where this machine cannot have one."""
         from nima_cli.engine.kernels.build import NoProgramError
         from nima_cli.engine.kernels.decoder import native_backend
-        from nima_cli.ui.console import say
 
         try:
             return native_backend(self.model, compiled(), self.rows)
@@ -67,7 +67,6 @@ def chosen_checkpoint(argument: Path | None, option: Path | None, *, quiet: bool
 def newest_run(option: str, what: str, *, quiet: bool) -> Path:
     """The newest run, for a command line that names none; says which it is."""
     from nima_cli.cli import rundir
-    from nima_cli.ui.console import say
 
     run_dir = rundir.newest_run(option)
     if not quiet:
@@ -84,7 +83,6 @@ def load_to_write(options: Mapping[str, Any], seeds: range) -> "tuple[LoadedMode
     compile_meanwhile(DECODER, options["device"])  # before torch is imported and a model is read
     from nima_cli.config.schema import SamplingConfig
     from nima_cli.engine.inference.sampling import SamplingParams, check_seed
-    from nima_cli.ui.console import say
 
     sampling = SamplingParams(
         **{name: options[name] for name in SamplingConfig.model_fields if options[name] is not None}
@@ -106,7 +104,6 @@ def load_model(path: Path, *, device: str, dtype: str, batched: bool = False, qu
     from nima_cli.engine.checkpoint.files import find
     from nima_cli.engine.device import pick_inference_device
     from nima_cli.engine.kernels.convert import quantize_
-    from nima_cli.ui.console import say
 
     place = pick_inference_device(device, "auto" if dtype == "int8" else dtype, batched=batched)
     for note in () if quiet else place.notes:

@@ -8,6 +8,7 @@ from nima_cli.cli import options
 from nima_cli.cli.inference import load_to_write, require_text
 from nima_cli.cli.options import option, switch
 from nima_cli.errors import InputError
+from nima_cli.ui.console import say
 
 EXAMPLES = options.examples(
     "nima chat",
@@ -52,7 +53,6 @@ def chat(
     from nima_cli.engine.inference.conversation import Conversation
     from nima_cli.ui.answer_view import show_answer
     from nima_cli.ui.chat_view import chat_loop
-    from nima_cli.ui.console import say
 
     # A header without the number is of a file that somebody else wrote: it gets the benefit of the doubt.
     in_turns = loaded.checkpoint.header.get("conversations") != 0

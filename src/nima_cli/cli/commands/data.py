@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nima_cli.cli.commands.data_flags import fields, in_field_flags, named_sources, ray_cluster
+from nima_cli.cli.event_handlers import dispatch, print_json
 from nima_cli.cli.flag_names import Command, notes_in_flags
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, option, path_of, path_option, switch
 from nima_cli.errors import DataError, InputError
+from nima_cli.ui.console import command, out, safe_text, say
+from nima_cli.ui.formatting import many
 
 if TYPE_CHECKING:
     from nima_cli.config.data_schema import DataConfig
@@ -145,8 +148,6 @@ def _data_config(path: Path | None, given: dict[str, Any], *, verbose: bool) -> 
         given["tokenizer_from"] = tokenizer_path(Path(given["tokenizer_from"]))
     resolved = load_config(path, overrides={f"data.{key}": value for key, value in given.items()})
     if verbose:
-        from nima_cli.ui.console import say
-
         for key in (key for key in resolved.origins if key.startswith("data.")):
             say(f"{key}: from {resolved.origins[key]}")
     if not resolved.config.data.sources:
@@ -160,11 +161,8 @@ def _data_config(path: Path | None, given: dict[str, Any], *, verbose: bool) -> 
 
 def _show(events: Iterator["Event"], folder: Path, report: Path | None, *, quiet: bool, as_json: bool) -> None:
     """Prepare the dataset, with the events on the terminal and in the report, and say what it holds."""
-    from nima_cli.cli.event_handlers import dispatch, print_json
     from nima_cli.events import DatasetReady
     from nima_cli.loggers.jsonl import DropsLogger
-    from nima_cli.ui.console import command, out, safe_text, say
-    from nima_cli.ui.formatting import many
     from nima_cli.ui.progress_view import prepare_view
 
     drops = DropsLogger(report) if report is not None else None
@@ -199,10 +197,8 @@ def inspect(
 
     DIR is the dataset. Samples are shown as the model sees them. It fails if a file was altered.
     """
-    from nima_cli.cli.event_handlers import print_json
     from nima_cli.engine.data.store.dataset_files import read_dataset
     from nima_cli.engine.data.store.inspection import length_histogram, source_mix, view_samples
-    from nima_cli.ui.console import out
     from nima_cli.ui.dataset_view import dataset_view, sample_view
 
     files = read_dataset(folder)

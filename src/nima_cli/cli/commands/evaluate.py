@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nima_cli.cli import options
+from nima_cli.cli.event_handlers import print_json, run
 from nima_cli.cli.options import option, path_option, require_choice, switch
 from nima_cli.errors import CheckpointError, DataError, InputError, ResourceError
+from nima_cli.ui.console import command, out, say
 
 if TYPE_CHECKING:
     from nima_cli.engine.checkpoint.file import Checkpoint
@@ -69,11 +71,9 @@ def evaluate_checkpoint(
     """Print the figures of one checkpoint over one split; `wanted` is what else `evaluate_split` takes."""
     require_choice("--split", split, ("test", "val", "train"))
     from nima_cli.cli.commands.eval_result import result_fields
-    from nima_cli.cli.event_handlers import print_json, run
     from nima_cli.cli.inference import load_model
     from nima_cli.engine.data.store.dataset import open_dataset
     from nima_cli.engine.evaluation.run import evaluate_split
-    from nima_cli.ui.console import out, say
     from nima_cli.ui.eval_view import eval_view
     from nima_cli.ui.progress_view import PhaseView
 
@@ -110,8 +110,6 @@ def evaluate_checkpoint(
 
 
 def _what_next(result: dict[str, Any], path: Path, *, config: dict[str, Any]) -> str:
-    from nima_cli.ui.console import command
-
     talk = f"talk to it with {command('nima', 'chat', path)}"
     if "behind" not in result:
         compare = command("nima", "eval", "--checkpoint", path, "--baselines")

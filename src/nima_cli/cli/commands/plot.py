@@ -11,6 +11,7 @@ import typer
 
 from nima_cli.cli.options import Debug, Quiet, examples, option, path_of, path_option, require_choice, switch
 from nima_cli.errors import InputError
+from nima_cli.ui.console import can_show, is_rich, out, say, write_out
 
 if TYPE_CHECKING:
     from nima_cli.curves import Row, XAxis
@@ -46,7 +47,6 @@ def plot(
     """
     from nima_cli.cli.inference import newest_run
     from nima_cli.curves import XAxis
-    from nima_cli.ui.console import is_rich, out, say, write_out
 
     require_choice("--x", x, get_args(XAxis))
     axis: XAxis = x  # type: ignore[assignment]  # checked above
@@ -67,7 +67,6 @@ def plot(
 
 def _picture(runs: list[Path], metrics: list[str], x: "XAxis", smooth: float, height: int) -> str:
     """The plots of all metrics, one below the other, at most as wide as a screen."""
-    from nima_cli.ui.console import can_show, is_rich, out
     from nima_cli.ui.plots import terminal_plot
 
     rows, width = _read(runs), min(out().width, 120)
@@ -80,8 +79,6 @@ def _picture(runs: list[Path], metrics: list[str], x: "XAxis", smooth: float, he
 def _watch(picture: Callable[[int], str], n_metrics: int) -> None:
     from rich.live import Live
     from rich.text import Text
-
-    from nima_cli.ui.console import out
 
     console = out()
     with Live(console=console, auto_refresh=False, screen=True) as live:

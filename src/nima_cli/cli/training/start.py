@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from nima_cli.cli import initial, rundir
 from nima_cli.cli.compiled import compile_kernels_meanwhile, compiled
+from nima_cli.cli.event_handlers import dispatch
 from nima_cli.errors import InputError
+from nima_cli.ui.console import say
 
 if TYPE_CHECKING:
     from nima_cli.config.load import Resolved
@@ -78,7 +80,6 @@ def find_resume(options: TrainOptions) -> "tuple[Path | None, Checkpoint | None]
     if options.resume is None:
         return None, None
     from nima_cli.engine.checkpoint import file as checkpoints
-    from nima_cli.ui.console import say
 
     auto, named = options.resume == "auto", Path(options.resume)
     if not auto and not named.is_dir():
@@ -123,10 +124,8 @@ def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[
 def prepare_data(settings: "Config", *, quiet: bool) -> None:
     """Make the dataset when its sources changed."""
     from nima_cli.cli.datasets import ensure_prepared
-    from nima_cli.cli.event_handlers import dispatch
     from nima_cli.engine.cores import cpu_count
     from nima_cli.loggers import Guarded
-    from nima_cli.ui.console import say
     from nima_cli.ui.progress_view import prepare_view
 
     view = Guarded(prepare_view(quiet=quiet), "the display", say)
@@ -143,8 +142,6 @@ def _run_dir(options: TrainOptions, settings: "Config", resume: Path | None) -> 
 
 
 def _say_what_is_learnt() -> None:
-    from nima_cli.ui.console import say
-
     say("no data was named: learning the documentation that came with this Python")
     say(
         "for documents of your own: `nima data prepare --output-dir data/mine --text-files FOLDER`, then "
@@ -156,7 +153,6 @@ def _say_what_is_learnt() -> None:
 def _show_sources(resolved: "Resolved") -> None:
     """Where each setting comes from, on stderr."""
     from nima_cli.engine.training.resume.same_run import flatten
-    from nima_cli.ui.console import say
 
     values = flatten(resolved.config.model_dump(mode="json"))
     for key, source in resolved.origins.items():
