@@ -1,11 +1,12 @@
-"""Finds or makes the dataset that a command needs."""
+"""Finds or makes the dataset that a command needs, and what a checkpoint gives to it: shape and tokenizer."""
 
 import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from nima_cli.cli.home import home
 from nima_cli.errors import DataError
 from nima_cli.events import Event, Note
 
@@ -30,8 +31,6 @@ def data_dir(data: "DataConfig") -> Path:
     """The folder of the prepared dataset: `data.dir`, or one of nima's own named after its options."""
     if data.dir is not None:
         return Path(data.dir)
-    from nima_cli.config.environ import home
-
     options = json.dumps(data.model_dump(mode="json"), sort_keys=True)
     return home() / "datasets" / hashlib.sha256(options.encode()).hexdigest()[:12]
 
@@ -91,3 +90,45 @@ def _is_missing(path: str) -> bool:
     from nima_cli.config.data_schema import BUILTIN_SOURCE
 
     return path not in (BUILTIN_SOURCE, "-") and not any(letter in path for letter in "*?[") and not Path(path).exists()
+
+
+def foundation(checkpoint: "Checkpoint") -> dict[str, Any]:
+    """The checkpoint's shape and its preset's training settings, which the user's override."""
+    from nima_cli.config.schema import PRESETS, ModelConfig
+
+    sizes = {key: value for key, value in checkpoint.shape.to_dict().items() if key in ModelConfig.model_fields}
+    preset = checkpoint.header.get("config", {}).get("model", {}).get("preset")
+    return {**PRESETS.get(preset, {}), "model": {"preset": preset if preset in PRESETS else None, **sizes}}
+
+
+def with_tokenizer(config: "Config", checkpoint: "Checkpoint") -> "Config":
+    """The settings with the checkpoint's tokenizer for sources to prepare, unless they name another."""
+    if not config.data.sources or config.data.tokenizer_from is not None:
+        return config
+    data = config.data.model_copy(update={"tokenizer_from": str(_kept(checkpoint)), "vocab_size": None})
+    return config.model_copy(update={"data": data})
+
+
+def tokenizer_path(named: Path) -> str:
+    """A path for `data.tokenizer_from`: `named` itself, or a copy of the tokenizer in a checkpoint."""
+    from nima_cli.engine.checkpoint.files import checkpoint_files
+
+    if not (checkpoint_files(named) if named.is_dir() else named.suffix == ".pt"):
+        return str(named)
+    from nima_cli.engine.checkpoint import file as checkpoints
+    from nima_cli.engine.checkpoint.files import find
+
+    return str(_kept(checkpoints.load(find(named))))
+
+
+def _kept(checkpoint: "Checkpoint") -> Path:
+    """Keep a checkpoint's tokenizer as a file in nima's home folder, named after its hash."""
+    from nima_cli.files import atomic_write, make_folder
+
+    proto = checkpoint.tokenizer_proto
+    path = home() / "tokenizers" / f"{hashlib.sha256(proto).hexdigest()[:16]}.model"
+    if not path.exists():
+        make_folder(path.parent)
+        with atomic_write(path) as stream:
+            stream.write(proto)
+    return path

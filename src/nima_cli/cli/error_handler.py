@@ -11,6 +11,7 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from nima_cli.cli.home import home
 from nima_cli.errors import InputError, NimaError, ResourceError
 from nima_cli.files import explain
 from nima_cli.ui.console import say_error
@@ -90,8 +91,6 @@ def _drop_output() -> None:
 
 def _keep_traceback() -> str:
     """Write the traceback to a file that the returned hint names."""
-    from nima_cli.config.environ import home
-
     try:
         path = home() / "logs" / "last_traceback.txt"
         path.parent.mkdir(parents=True, exist_ok=True)

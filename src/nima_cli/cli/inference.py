@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nima_cli.cli.compiled import compile_meanwhile, compiled
+from nima_cli.cli import rundir
+from nima_cli.cli.home import compile_meanwhile, compiled
 from nima_cli.cli.options import require_choice
 from nima_cli.errors import InputError
 from nima_cli.ui.console import say
@@ -61,17 +62,7 @@ def chosen_checkpoint(argument: Path | None, option: Path | None, *, quiet: bool
     """The checkpoint that the command line names, or the newest run."""
     if argument is not None and option is not None:
         raise InputError(f"the checkpoint is named twice: {argument} and {option}", hint="name it once")
-    return argument or option or newest_run("--checkpoint PATH", "checkpoint", quiet=quiet)
-
-
-def newest_run(option: str, what: str, *, quiet: bool) -> Path:
-    """The newest run, for a command line that names none; says which it is."""
-    from nima_cli.cli import rundir
-
-    run_dir = rundir.newest_run(option)
-    if not quiet:
-        say(f"no {what} was named: taking the newest run, {run_dir}")
-    return run_dir
+    return argument or option or rundir.newest_run("--checkpoint PATH", "checkpoint", quiet=quiet)
 
 
 def load_to_write(options: Mapping[str, Any], seeds: range) -> "tuple[LoadedModel, SamplingParams]":

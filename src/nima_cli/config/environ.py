@@ -1,39 +1,15 @@
-"""Reads environment variables: those that set keys, and `NIMA_HOME`."""
+"""Reads the environment variables that set keys."""
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from nima_cli.config.keys import KeyPath, leaves
 from nima_cli.config.origins import Diagnostic
 from nima_cli.config.schema import Config
 from nima_cli.config.synonyms import closest
-from nima_cli.errors import ConfigError, ResourceError
 
 PREFIX, SEPARATOR = "NIMA_", "__"
-
-
-def home(environ: Mapping[str, str] | None = None) -> Path:
-    """The folder for nima's own files: `NIMA_HOME`, or in the user's cache folder."""
-    chosen = (os.environ if environ is None else environ).get("NIMA_HOME")
-    if chosen:
-        try:
-            return Path(chosen).expanduser()
-        except RuntimeError as error:
-            raise ConfigError(f"NIMA_HOME: `{chosen}`: there is no such user", hint="write the whole path") from error
-    from platformdirs import user_cache_path
-
-    try:
-        folder = user_cache_path("nima", appauthor=False)
-    except RuntimeError:
-        folder = Path("~")
-    if folder.parts[:1] == ("~",):  # not expanded, so it would be a folder in this one
-        raise ResourceError(
-            "this user has no home folder, and nima needs a folder for its own files",
-            hint="set the variable NIMA_HOME, or HOME, to a folder that can be written",
-        )
-    return folder
 
 
 def variables(environ: Mapping[str, str] | None = None) -> Iterator[tuple[str, KeyPath, str] | Diagnostic]:

@@ -143,7 +143,7 @@ def _data_config(path: Path | None, given: dict[str, Any], *, verbose: bool) -> 
     from nima_cli.config.load import load_config
 
     if given["tokenizer_from"] is not None:
-        from nima_cli.cli.initial import tokenizer_path
+        from nima_cli.cli.datasets import tokenizer_path
 
         given["tokenizer_from"] = tokenizer_path(Path(given["tokenizer_from"]))
     resolved = load_config(path, overrides={f"data.{key}": value for key, value in given.items()})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from nima_cli.cli import rundir
 from nima_cli.cli.options import Debug, Quiet, examples, option, path_of, path_option, require_choice, switch
 from nima_cli.errors import InputError
 from nima_cli.ui.console import can_show, is_rich, out, say, write_out
@@ -45,12 +46,11 @@ def plot(
 
     RUN is a run directory; by default the newest.
     """
-    from nima_cli.cli.inference import newest_run
     from nima_cli.curves import XAxis
 
     require_choice("--x", x, get_args(XAxis))
     axis: XAxis = x  # type: ignore[assignment]  # checked above
-    metrics, chosen = metric or ["loss"], runs or [newest_run("a path", "run", quiet=quiet)]
+    metrics, chosen = metric or ["loss"], runs or [rundir.newest_run("a path", "run", quiet=quiet)]
     picture = partial(_picture, chosen, metrics, axis, smooth)
     if output is not None:
         from nima_cli.loggers.figures import draw_figure

@@ -4,8 +4,8 @@ import os
 from typing import TYPE_CHECKING
 
 from nima_cli.cli import rundir
-from nima_cli.cli.compiled import compile_kernels_meanwhile, compiled
 from nima_cli.cli.event_handlers import print_json
+from nima_cli.cli.home import compile_meanwhile, compiled
 from nima_cli.cli.training.start import TrainOptions, find_resume, load_settings, prepare_data
 from nima_cli.errors import DeviceError, InputError
 from nima_cli.ui.console import out, say
@@ -22,7 +22,7 @@ def show_plan(options: TrainOptions) -> None:
     from nima_cli.config.schema import PRESET_VOCAB_SIZES
     from nima_cli.engine.data.store.dataset import open_dataset
     from nima_cli.engine.training.planning.estimate import estimate
-    from nima_cli.ui.tables import plan_table
+    from nima_cli.ui.tables import table
 
     config, _ = load_settings(options, find_resume(options)[1])
     folder = data_dir(config.data)
@@ -32,7 +32,8 @@ def show_plan(options: TrainOptions) -> None:
     if options.json:
         print_json(found.to_dict())
         return
-    out().print(plan_table([*_rows(found, str(folder)), *(("note", note, "") for note in found.notes)]))
+    rows = [*_rows(found, str(folder)), *(("note", note, "") for note in found.notes)]
+    out().print(table(("", "", ""), rows, styles=("dim", "bold")))
 
 
 def _rows(found: "Estimate", folder: str) -> list[tuple[str, str, str]]:
@@ -80,12 +81,13 @@ def _memory_rows(fit: "Fit") -> list[tuple[str, str, str]]:
 def show_verdict(options: TrainOptions) -> None:
     """`--verify-resume`: say in one line that a resumed run is exact here; a DeviceError names the first difference."""
     from nima_cli.cli.datasets import data_dir
+    from nima_cli.engine.kernels.build import KERNELS
     from nima_cli.engine.training.resume.verify import HALF, verify_resume
 
     if "WORLD_SIZE" in os.environ:
         raise InputError("--verify-resume: trains in one process", hint="run it without a launcher")
     settings, _ = load_settings(options, find_resume(options)[1])
-    compile_kernels_meanwhile(settings.hardware.device)
+    compile_meanwhile(KERNELS, settings.hardware.device)
     prepare_data(settings, quiet=options.quiet)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS has no fixed order of sums
     say(f"training {2 * HALF} steps at once, then {HALF} and {HALF} in two processes")

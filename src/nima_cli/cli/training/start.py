@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nima_cli.cli import initial, rundir
-from nima_cli.cli.compiled import compile_kernels_meanwhile, compiled
+from nima_cli.cli import rundir
 from nima_cli.cli.event_handlers import dispatch
+from nima_cli.cli.home import compile_meanwhile, compiled
 from nima_cli.errors import InputError
 from nima_cli.ui.console import say
 
@@ -62,9 +62,11 @@ def start_training(options: TrainOptions) -> Start:
 
     path, resume = find_resume(options)
     settings, init_from = load_settings(options, resume)
+    from nima_cli.engine.kernels.build import KERNELS
+
+    compile_meanwhile(KERNELS, settings.hardware.device)
     from nima_cli.engine.training.session import Session  # loads torch, which a refusal need not wait for
 
-    compile_kernels_meanwhile(settings.hardware.device)
     run_dir = _run_dir(options, settings, path)
     data = kept_dataset(settings, resume, path.parent) if resume is not None and path is not None else None
     if data is None:
@@ -98,7 +100,7 @@ def find_resume(options: TrainOptions) -> "tuple[Path | None, Checkpoint | None]
 
 def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[Config, Checkpoint | None]":
     """The user's settings over those of `resume`, or of what `--init-from` names, which is returned with them."""
-    from nima_cli.cli.datasets import with_sources
+    from nima_cli.cli.datasets import foundation, with_sources, with_tokenizer
     from nima_cli.config.load import load_config
 
     init_from, base = None, resume.header.get("config") if resume is not None else None
@@ -107,7 +109,7 @@ def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[
         from nima_cli.engine.checkpoint.files import find
 
         init_from = checkpoints.load(find(options.init_from))
-        base = initial.foundation(init_from)
+        base = foundation(init_from)
     resolved = load_config(
         options.config, overrides=options.overrides, set_=options.set_, preset=options.preset, base=base
     )
@@ -115,7 +117,7 @@ def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[
     if settings is not resolved.config and not options.quiet:
         _say_what_is_learnt()
     if init_from is not None:
-        settings = initial.with_tokenizer(settings, init_from)
+        settings = with_tokenizer(settings, init_from)
     if options.verbose:
         _show_sources(resolved)
     return settings, init_from
