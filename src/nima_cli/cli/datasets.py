@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from nima_cli.cli.home import home
 from nima_cli.errors import DataError
-from nima_cli.events import Event, Note
 
 if TYPE_CHECKING:
     from nima_cli.config.data_schema import DataConfig
     from nima_cli.config.schema import Config
     from nima_cli.engine.checkpoint.file import Checkpoint
+    from nima_cli.events import Event
 
 
 def with_sources(config: "Config") -> "Config":
@@ -35,12 +35,13 @@ def data_dir(data: "DataConfig") -> Path:
     return home() / "datasets" / hashlib.sha256(options.encode()).hexdigest()[:12]
 
 
-def ensure_prepared(data: "DataConfig", *, workers: int) -> Iterator[Event]:
+def ensure_prepared(data: "DataConfig", *, workers: int) -> "Iterator[Event]":
     """Prepare the dataset when it is missing or its sources changed; repeat the warning of one that is kept."""
     from nima_cli.engine.data.dedup.contamination import contamination_warning
     from nima_cli.engine.data.prepare import prepare
     from nima_cli.engine.data.staleness import staleness
     from nima_cli.engine.data.store.dataset_files import read_metadata
+    from nima_cli.events import Note
 
     folder = data_dir(data)
     if reason := staleness(data, folder) if data.sources else None:

@@ -12,6 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from nima_cli.cli.home import home
+from nima_cli.cli.suggestions import suggestion
 from nima_cli.errors import InputError, NimaError, ResourceError
 from nima_cli.files import explain
 from nima_cli.ui.console import say_error
@@ -63,8 +64,6 @@ def _exit_usage(error: TyperException) -> NoReturn:
     if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
         typer.echo(context.get_help(), err=True)
         raise SystemExit(InputError.exit_code) from None
-    from nima_cli.cli.suggestions import suggestion
-
     # Typer's own guess at an option counts dashes as letters: it takes `--lr` for `--help`.
     known = getattr(error, "possibilities", None) is None
     message = (error.format_message() if known else error.message).rstrip(".")

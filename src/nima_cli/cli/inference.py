@@ -34,7 +34,6 @@ class LoadedModel:
 
     @property
     def dtype(self) -> str:
-        """The type of its matrices."""
         return "int8" if self.rows else str(self.model.compute_dtype).removeprefix("torch.")
 
     def backend(self) -> "DecodeBackend | None":

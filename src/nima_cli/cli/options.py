@@ -32,7 +32,6 @@ def path_option(default: Any, metavar: str, meaning: str, *flags: str, **more: A
 
 
 def switch(flag: str, meaning: str) -> Any:
-    """An option without a value."""
     return typer.Option(False, flag, help=meaning)
 
 

@@ -102,12 +102,10 @@ def remember(run_dir: Path) -> None:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run has begun in `folder`."""
     return (folder / "metrics.jsonl").exists() or holds_checkpoint(folder)
 
 
 def holds_checkpoint(folder: Path) -> bool:
-    """Whether `folder` holds a checkpoint."""
     from nima_cli.engine.checkpoint.files import checkpoint_files
 
     return bool(checkpoint_files(folder))

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from nima_cli.cli import options
+from nima_cli.cli.commands.chat_session import ARGUMENTS, ChatSession
 from nima_cli.cli.home import home
 from nima_cli.cli.inference import load_to_write, require_text
 from nima_cli.cli.options import option, switch
@@ -49,7 +50,6 @@ def chat(
     require_text("--once", once or "")
     require_text("--system", system)
     loaded, sampling = load_to_write(context.params, range(seed, seed + 1))
-    from nima_cli.cli.commands.chat_session import ARGUMENTS, ChatSession
     from nima_cli.engine.inference.conversation import Conversation
     from nima_cli.ui.answer_view import show_answer
     from nima_cli.ui.chat_view import chat_loop

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nima_cli.cli.commands.data_flags import fields, in_field_flags, named_sources, ray_cluster
+from nima_cli.cli.datasets import tokenizer_path
 from nima_cli.cli.event_handlers import dispatch, print_json
 from nima_cli.cli.flag_names import Command, notes_in_flags
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, option, path_of, path_option, switch
@@ -143,8 +144,6 @@ def _data_config(path: Path | None, given: dict[str, Any], *, verbose: bool) -> 
     from nima_cli.config.load import load_config
 
     if given["tokenizer_from"] is not None:
-        from nima_cli.cli.datasets import tokenizer_path
-
         given["tokenizer_from"] = tokenizer_path(Path(given["tokenizer_from"]))
     resolved = load_config(path, overrides={f"data.{key}": value for key, value in given.items()})
     if verbose:

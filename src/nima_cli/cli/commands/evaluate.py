@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nima_cli.cli import options
+from nima_cli.cli.commands.eval_result import result_fields
+from nima_cli.cli.datasets import dataset_of_run
 from nima_cli.cli.event_handlers import print_json, run
+from nima_cli.cli.inference import chosen_checkpoint, load_model
 from nima_cli.cli.options import option, path_option, require_choice, switch
 from nima_cli.errors import CheckpointError, DataError, InputError, ResourceError
 from nima_cli.ui.console import command, out, say
@@ -42,8 +45,6 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Measure a checkpoint on a split: every token once, exactly."""
-    from nima_cli.cli.inference import chosen_checkpoint
-
     dimensions = tuple(dict.fromkeys(name.strip() for name in by.split(","))) if by else ()
     for name in dimensions:
         require_choice("--by", name, ("source", "kind"))
@@ -70,8 +71,6 @@ def evaluate_checkpoint(
 ) -> None:
     """Print the figures of one checkpoint over one split; `wanted` is what else `evaluate_split` takes."""
     require_choice("--split", split, ("test", "val", "train"))
-    from nima_cli.cli.commands.eval_result import result_fields
-    from nima_cli.cli.inference import load_model
     from nima_cli.engine.data.store.dataset import open_dataset
     from nima_cli.engine.evaluation.run import evaluate_split
     from nima_cli.ui.eval_view import eval_view
@@ -137,7 +136,6 @@ def _refuse_report(path: Path) -> None:
 
 def _dataset_of(checkpoint: "Checkpoint", path: Path) -> Path:
     """The dataset that the checkpoint was trained on, wherever it is now."""
-    from nima_cli.cli.datasets import dataset_of_run
     from nima_cli.config.schema import Config
 
     try:

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nima_cli.cli.event_handlers import dispatch, print_json
+from nima_cli.cli.inference import chosen_checkpoint
 from nima_cli.cli.options import CheckpointArgument, CheckpointPath, Debug, Json, Quiet, examples, option, path_option
 from nima_cli.ui import formatting
 from nima_cli.ui.console import command, out, safe_text, say
@@ -31,7 +32,6 @@ def export(
 
     It is proved by reading it back.
     """
-    from nima_cli.cli.inference import chosen_checkpoint
     from nima_cli.engine.export.run import export_checkpoint
     from nima_cli.events import Exported
     from nima_cli.ui.progress_view import PhaseView

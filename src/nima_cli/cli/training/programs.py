@@ -4,6 +4,8 @@ import os
 from typing import TYPE_CHECKING
 
 from nima_cli.cli import rundir
+from nima_cli.cli.commands.evaluate import evaluate_checkpoint
+from nima_cli.cli.datasets import data_dir
 from nima_cli.cli.event_handlers import print_json
 from nima_cli.cli.home import compile_meanwhile, compiled
 from nima_cli.cli.training.start import TrainOptions, find_resume, load_settings, prepare_data
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 def show_plan(options: TrainOptions) -> None:
     """`--dry-run`: print what a run would do and cost."""
-    from nima_cli.cli.datasets import data_dir
     from nima_cli.config.schema import PRESET_VOCAB_SIZES
     from nima_cli.engine.data.store.dataset import open_dataset
     from nima_cli.engine.training.planning.estimate import estimate
@@ -80,7 +81,6 @@ def _memory_rows(fit: "Fit") -> list[tuple[str, str, str]]:
 
 def show_verdict(options: TrainOptions) -> None:
     """`--verify-resume`: say in one line that a resumed run is exact here; a DeviceError names the first difference."""
-    from nima_cli.cli.datasets import data_dir
     from nima_cli.engine.kernels.build import KERNELS
     from nima_cli.engine.training.resume.verify import HALF, verify_resume
 
@@ -109,8 +109,6 @@ def show_verdict(options: TrainOptions) -> None:
 
 def evaluate_run(options: TrainOptions) -> None:
     """`--eval-only`: measure the checkpoint of `--resume`, else the run of that name, on the test split."""
-    from nima_cli.cli.commands.evaluate import evaluate_checkpoint
-
     path, _ = find_resume(options)
     chosen = path or options.output_dir or rundir.find_run_dir(None, options.name)
     if chosen is None:

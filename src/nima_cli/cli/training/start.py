@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nima_cli.cli import rundir
+from nima_cli.cli.datasets import data_dir, ensure_prepared, foundation, kept_dataset, with_sources, with_tokenizer
 from nima_cli.cli.event_handlers import dispatch
 from nima_cli.cli.home import compile_meanwhile, compiled
 from nima_cli.errors import InputError
@@ -58,8 +59,6 @@ class Start:
 
 def start_training(options: TrainOptions) -> Start:
     """Find settings, run directory and data of the run to train."""
-    from nima_cli.cli.datasets import data_dir, kept_dataset
-
     path, resume = find_resume(options)
     settings, init_from = load_settings(options, resume)
     from nima_cli.engine.kernels.build import KERNELS
@@ -100,7 +99,6 @@ def find_resume(options: TrainOptions) -> "tuple[Path | None, Checkpoint | None]
 
 def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[Config, Checkpoint | None]":
     """The user's settings over those of `resume`, or of what `--init-from` names, which is returned with them."""
-    from nima_cli.cli.datasets import foundation, with_sources, with_tokenizer
     from nima_cli.config.load import load_config
 
     init_from, base = None, resume.header.get("config") if resume is not None else None
@@ -125,7 +123,6 @@ def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[
 
 def prepare_data(settings: "Config", *, quiet: bool) -> None:
     """Make the dataset when its sources changed."""
-    from nima_cli.cli.datasets import ensure_prepared
     from nima_cli.engine.cores import cpu_count
     from nima_cli.loggers import Guarded
     from nima_cli.ui.progress_view import prepare_view
