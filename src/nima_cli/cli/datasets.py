@@ -21,10 +21,9 @@ def with_sources(config: "Config") -> "Config":
     if config.data.dir is not None or config.data.sources:
         return config
     from nima_cli.config.data_schema import BUILTIN_SOURCE, SourceConfig
-    from nima_cli.config.schema import Config
 
-    sources = [SourceConfig(path=BUILTIN_SOURCE).model_dump()]
-    return Config.model_validate({**config.model_dump(), "data": {**config.data.model_dump(), "sources": sources}})
+    data = config.data.model_copy(update={"sources": [SourceConfig(path=BUILTIN_SOURCE)]})
+    return config.model_copy(update={"data": data})
 
 
 def data_dir(data: "DataConfig") -> Path:
@@ -112,12 +111,11 @@ def with_tokenizer(config: "Config", checkpoint: "Checkpoint") -> "Config":
 
 def tokenizer_path(named: Path) -> str:
     """A path for `data.tokenizer_from`: `named` itself, or a copy of the tokenizer in a checkpoint."""
-    from nima_cli.engine.checkpoint.files import checkpoint_files
+    from nima_cli.engine.checkpoint.files import checkpoint_files, find
 
     if not (checkpoint_files(named) if named.is_dir() else named.suffix == ".pt"):
         return str(named)
     from nima_cli.engine.checkpoint import file as checkpoints
-    from nima_cli.engine.checkpoint.files import find
 
     return str(_kept(checkpoints.load(find(named))))
 

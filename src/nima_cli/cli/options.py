@@ -3,6 +3,7 @@
 import re
 import textwrap
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,9 +27,7 @@ def option(default: Any, metavar: str, meaning: str, *flags: str, **more: Any) -
     return typer.Option(default, *flags, metavar=metavar, help=meaning, **more)
 
 
-def path_option(default: Any, metavar: str, meaning: str, *flags: str, **more: Any) -> Any:
-    """An option with a path; the default `...` makes it required."""
-    return option(default, metavar, meaning, *flags, parser=path_of, **more)
+path_option = partial(option, parser=path_of)  # the default `...` makes it required
 
 
 def switch(flag: str, meaning: str) -> Any:
