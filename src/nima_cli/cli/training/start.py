@@ -62,10 +62,9 @@ def start_training(options: TrainOptions) -> Start:
     path, resume = find_resume(options)
     settings, init_from = load_settings(options, resume)
     from nima_cli.engine.kernels.build import KERNELS
-
-    compile_meanwhile(KERNELS, settings.hardware.device)
     from nima_cli.engine.training.session import Session  # loads torch, which a refusal need not wait for
 
+    compile_meanwhile(KERNELS, settings.hardware.device)
     run_dir = _run_dir(options, settings, path)
     data = kept_dataset(settings, resume, path.parent) if resume is not None and path is not None else None
     if data is None:
