@@ -4,6 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nima_cli.cli.home import home
+
 if TYPE_CHECKING:
     from nima_cli.config.schema import Config
     from nima_cli.engine.checkpoint.file import Checkpoint
@@ -40,7 +42,6 @@ def tokenizer_path(named: Path) -> str:
 
 def _kept(checkpoint: "Checkpoint") -> Path:
     """Keep a checkpoint's tokenizer as a file in nima's home folder, named after its hash."""
-    from nima_cli.config.environ import home
     from nima_cli.files import atomic_write, make_folder
 
     proto = checkpoint.tokenizer_proto

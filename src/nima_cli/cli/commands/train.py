@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import typer
+
 from nima_cli.cli import rundir, stop
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, option, path_option, switch
 from nima_cli.cli.training import processes, programs
@@ -78,6 +80,7 @@ def train(
     elif verify_resume:
         program = programs.show_verdict
     try:
-        processes.run(partial(program, options), quiet=quiet, json=json)
+        code = processes.run(partial(program, options), quiet=quiet, json=json)
     finally:
         rundir.give_back()
+    raise typer.Exit(code)
