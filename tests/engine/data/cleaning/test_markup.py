@@ -158,4 +158,4 @@ def test_cost_is_near_linear(unit: str) -> None:
         for before in ("", "<", "Text `", "- <Ab "):
             strip(before + text)
 
-    assert_near_linear(work, 12_500, 200_000)
+    assert_near_linear(work, 6_000, 96_000)
