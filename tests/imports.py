@@ -29,9 +29,14 @@ def _sources(folder: Path) -> dict[str, str]:
     """The text of each module by its full name."""
     found = {}
     for path in sorted(folder.rglob("*.py")):
-        parts = [folder.name, *path.relative_to(folder).with_suffix("").parts]
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text("utf-8")
+        found[module_name(path, folder)] = path.read_text("utf-8")
     return found
+
+
+def module_name(path: Path, package: Path = TESTS) -> str:
+    """The full name of a module in the folder of a package."""
+    parts = [package.name, *path.relative_to(package).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 SOURCES = _sources(SOURCE)
@@ -42,7 +47,9 @@ def imports(importer: str, source: str) -> Iterator[Import]:
 
     def walk(node: ast.AST, lazy: bool, typing: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
-            inside = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            if not isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+                continue  # no expression imports
+            inside = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
             only_typing = typing or (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"))
             names: list[str] = []
             if isinstance(child, ast.Import):
