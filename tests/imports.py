@@ -47,20 +47,21 @@ def imports(importer: str, source: str) -> Iterator[Import]:
 
     def walk(node: ast.AST, lazy: bool, typing: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
-            if not isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
-                continue  # no expression imports
-            inside = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
-            only_typing = typing or (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"))
-            names: list[str] = []
-            if isinstance(child, ast.Import):
-                names = [alias.name for alias in child.names]
-            elif isinstance(child, ast.ImportFrom):
-                assert child.level == 0, f"{importer}:{child.lineno} imports relatively"
-                names = [_target(child.module or "", alias.name) for alias in child.names]
-            yield from (Import(importer, name, child.lineno, inside, only_typing) for name in names)  # type: ignore[attr-defined]
-            yield from walk(child, inside, only_typing)
+            if isinstance(child, ast.Import | ast.ImportFrom):
+                yield from (Import(importer, name, child.lineno, lazy, typing) for name in _names(importer, child))
+            elif isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):  # no expression imports
+                inside = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+                checked = isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")
+                yield from walk(child, inside, typing or checked)
 
     yield from walk(ast.parse(source), False, False)
+
+
+def _names(importer: str, statement: ast.Import | ast.ImportFrom) -> list[str]:
+    if isinstance(statement, ast.Import):
+        return [alias.name for alias in statement.names]
+    assert statement.level == 0, f"{importer}:{statement.lineno} imports relatively"
+    return [_target(statement.module or "", alias.name) for alias in statement.names]
 
 
 def _target(module: str, name: str) -> str:
