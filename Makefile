@@ -47,7 +47,7 @@ types: $(INSTALLED) ## Check types with mypy
 	$(BIN)/mypy $(SCRIPTS)
 
 unit: $(INSTALLED) ## Run the tests that need neither torch nor the program: in a minute and a half, whether a change is sound
-	$(BIN)/pytest -n $(TEST_WORKERS) -m "not slow and not torch and not program"
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow and not torch and not program"
 
 tests: $(INSTALLED) ## Run the tests but the slow ones; TEST_WORKERS=4 spreads them over processes
 	$(BIN)/pytest -n $(TEST_WORKERS) -m "not slow"

@@ -23,7 +23,7 @@ from readable_view import read_view
 from rich.console import Console
 from rich.table import Table
 
-from nima_cli.config.environ import home
+from nima_cli.cli.home import home
 from nima_cli.engine.checkpoint.file import load_for_inference
 from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.export.run import export_checkpoint

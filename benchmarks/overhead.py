@@ -20,8 +20,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from nima_cli.cli.compiled import compiled
 from nima_cli.cli.event_handlers import run_event_handlers
+from nima_cli.cli.home import compiled
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
 from nima_cli.engine.data.store.dataset import open_dataset

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nima_cli import __version__
-from nima_cli.cli.compiled import compiled
+from nima_cli.cli.home import compiled
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.config.schema import PRESETS, Config
 from nima_cli.engine import SentencePieceTokenizer, Trainer, make_run_spec, open_dataset, pick_device, prepare

@@ -1,12 +1,10 @@
-"""Writes `docs/config.md` and `config/data_help.py` from the schema, `docs/cli.md` from the help; adds no fact.
+"""Writes `docs/config.md` from the schema and `docs/cli.md` from the help; adds no fact.
 
 Run `python docs/make_reference.py` after changing either; `--check` writes nothing and exits 1 when one is stale.
 """
 
 import argparse
-import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +14,12 @@ import typer
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from nima_cli.cli.app import app
-from nima_cli.config import keys
-from nima_cli.config.data_schema import DataConfig
 from nima_cli.config.keys import allowed, section_type, sections
-from nima_cli.config.schema import PRESET_VOCAB_SIZES, PRESETS, SamplingConfig
+from nima_cli.config.schema import PRESET_VOCAB_SIZES, PRESETS
 from nima_cli.config.section import Section
 from nima_cli.config.strict_yaml import inline
 
 DOCS = Path(__file__).resolve().parent
-DATA_HELP = Path(keys.__file__).with_name("data_help.py")
 NOTE = "<!-- Written by docs/make_reference.py; edit the source of the facts, not this file. -->"
 
 CONFIG_INTRO = """# Configuration
@@ -51,27 +46,6 @@ def config_reference() -> str:
         if path:
             blocks += [f"## {'.'.join(path)}", inline_doc(section), table(key_rows(section))]
     return "\n\n".join(blocks) + "\n"
-
-
-def data_help() -> str:
-    """The whole of `config/data_help.py`: what the help of commands says of settings, without loading the schema."""
-    return (
-        '"""Description and default of settings that are options, for help texts that must not wait for pydantic.\n\n'
-        "Written by docs/make_reference.py from the schema; edit that, not this file.\n"
-        '"""\n\n# fmt: off\n'
-        f"{help_table('DATA_HELP', DataConfig)}\n\n{help_table('SAMPLING_HELP', SamplingConfig)}\n"
-    )
-
-
-def help_table(name: str, section: type[Section]) -> str:
-    """Python source of a dict from each key of a section to its description and default."""
-    entries = {
-        key: f"{field.description}{'' if field.default is None else f' [default: {field.default}]'}"
-        for key, field in section.model_fields.items()
-        if section_type(field.annotation) is None and not field.default_factory
-    }
-    rows = "\n".join(f"    {json.dumps(key)}: {json.dumps(text)}," for key, text in entries.items())
-    return f"{name}: dict[str, str] = {{\n{rows}\n}}"
 
 
 def inline_doc(section: type[Section]) -> str:
@@ -157,7 +131,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is stale")
     check = parser.parse_args().check
     stale = 0
-    texts = {DATA_HELP: data_help(), DOCS / "config.md": config_reference(), DOCS / "cli.md": cli_reference()}
+    texts = {DOCS / "config.md": config_reference(), DOCS / "cli.md": cli_reference()}
     for path, text in texts.items():
         if path.exists() and path.read_text("utf-8") == text:
             continue
@@ -166,8 +140,6 @@ def main() -> int:
             stale = 1
             continue
         path.write_text(text, "utf-8", newline="\n")
-        if path == DATA_HELP:  # the program's own help was made from the old one: begin again
-            return subprocess.call([sys.executable, __file__])
     return stale
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nima_cli.cli.compiled import compiled
 from nima_cli.cli.datasets import data_dir, ensure_prepared, with_sources
+from nima_cli.cli.home import compiled
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
 from nima_cli.engine.cores import cpu_count

@@ -15,10 +15,18 @@ from hypothesis import settings
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.events import DatasetReady
-from tests.imports import loads
+from tests.imports import loads, module_name
 
 # Fixtures that train, or run the program where torch is imported; tests that run it elsewhere carry the mark.
 _RUN_TORCH = {"nima", "tiny_run"}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave modules unread, and folders by their `conftest.py`, whose tests would not run but import torch."""
+    module = collection_path / "conftest.py" if collection_path.is_dir() else collection_path
+    if "not torch" not in config.getoption("markexpr") or module.suffix != ".py" or not module.exists():
+        return None
+    return loads(module_name(module), "torch") or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,9 +29,14 @@ def _sources(folder: Path) -> dict[str, str]:
     """The text of each module by its full name."""
     found = {}
     for path in sorted(folder.rglob("*.py")):
-        parts = [folder.name, *path.relative_to(folder).with_suffix("").parts]
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text("utf-8")
+        found[module_name(path, folder)] = path.read_text("utf-8")
     return found
+
+
+def module_name(path: Path, package: Path = TESTS) -> str:
+    """The full name of a module in the folder of a package."""
+    parts = [package.name, *path.relative_to(package).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 SOURCES = _sources(SOURCE)
@@ -42,18 +47,21 @@ def imports(importer: str, source: str) -> Iterator[Import]:
 
     def walk(node: ast.AST, lazy: bool, typing: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
-            inside = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            only_typing = typing or (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"))
-            names: list[str] = []
-            if isinstance(child, ast.Import):
-                names = [alias.name for alias in child.names]
-            elif isinstance(child, ast.ImportFrom):
-                assert child.level == 0, f"{importer}:{child.lineno} imports relatively"
-                names = [_target(child.module or "", alias.name) for alias in child.names]
-            yield from (Import(importer, name, child.lineno, inside, only_typing) for name in names)  # type: ignore[attr-defined]
-            yield from walk(child, inside, only_typing)
+            if isinstance(child, ast.Import | ast.ImportFrom):
+                yield from (Import(importer, name, child.lineno, lazy, typing) for name in _names(importer, child))
+            elif isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):  # no expression imports
+                inside = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+                checked = isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")
+                yield from walk(child, inside, typing or checked)
 
     yield from walk(ast.parse(source), False, False)
+
+
+def _names(importer: str, statement: ast.Import | ast.ImportFrom) -> list[str]:
+    if isinstance(statement, ast.Import):
+        return [alias.name for alias in statement.names]
+    assert statement.level == 0, f"{importer}:{statement.lineno} imports relatively"
+    return [_target(statement.module or "", alias.name) for alias in statement.names]
 
 
 def _target(module: str, name: str) -> str:

@@ -1,9 +1,7 @@
-"""The words we ship: every command line in them parses, every link leads somewhere, nothing generated is stale."""
+"""The words we ship: every command line in them parses, every link leads somewhere."""
 
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,12 +158,6 @@ def test_a_command_is_documented(command: str) -> None:
 
 def test_brackets_in_help_are_kept() -> None:
     assert "pip install 'nima[ray]'" in (DOCS / "cli.md").read_text("utf-8")
-
-
-def test_generated_references_are_current() -> None:
-    command = [sys.executable, str(DOCS / "make_reference.py"), "--check"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 0, result.stderr
 
 
 def test_decisions_are_numbered_and_have_their_three_parts() -> None:

@@ -6,9 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from nima_cli.cli.app import app
 from nima_cli.loggers.jsonl import JsonlLogger
 from tests.recorded_run import whole_run
+
+pytestmark = pytest.mark.program
 
 # Each costs from a tenth of a second to several seconds.
 HEAVY = {

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from measuring import Learnt, bits_per_byte, learner_arguments
 from shapes import SHAPES
 
-from nima_cli.cli.compiled import compiled
+from nima_cli.cli.home import compiled
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
 from nima_cli.engine.data.store.dataset import PreparedDataset, open_dataset

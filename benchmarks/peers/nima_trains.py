@@ -6,7 +6,7 @@ from pathlib import Path
 from shapes import SHAPES, arguments
 from turns import Turns
 
-from nima_cli.cli.compiled import compiled
+from nima_cli.cli.home import compiled
 from nima_cli.config.load import load_config
 from nima_cli.config.schema import Config
 from nima_cli.engine.data.store.dataset import open_dataset

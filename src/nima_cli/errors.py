@@ -38,11 +38,7 @@ class DataError(InputError):
 
 
 class NotPreparedError(DataError):
-    """A folder was taken for a prepared dataset and is none.
-
-    Args:
-        folder: it.
-    """
+    """A `folder` was taken for a prepared dataset and is none."""
 
     def __init__(self, folder: Path, message: str) -> None:
         super().__init__(message, hint="prepare one, in a folder of its own")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Ran
 
+pytestmark = pytest.mark.program
 TEXTS = [f"Service {n} restarts after {n * 7} seconds and then reports to its controller." for n in range(20)]
 
 needs_posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX users and limits")

@@ -11,7 +11,10 @@ import pytest
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import environment
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a shell and its redirections")
+pytestmark = [
+    pytest.mark.program,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs a shell and its redirections"),
+]
 
 GENERATE = ("generate", "--prompt", "The", "--max-new-tokens", "3")
 

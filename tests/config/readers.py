@@ -44,6 +44,14 @@ def _named(annotation: ast.expr | None) -> set[str]:
     return {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name) and node.id in _SECTIONS}
 
 
+def _dotted(node: ast.expr) -> str:
+    """`a.b.c` of names and attributes; empty for what is reached in another way."""
+    if isinstance(node, ast.Attribute):
+        owner = _dotted(node.value)
+        return owner and f"{owner}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
 def _inside(section: str, key: str) -> set[str]:
     """The section that stands at `key` of a section, or whose list does."""
     field = _SECTIONS[section].model_fields.get(key)
@@ -60,8 +68,8 @@ class _Reader(ast.NodeVisitor):
 
     def kinds(self, node: ast.expr) -> set[str]:
         """The sections that an expression may be; for a list, that its items may be."""
-        if isinstance(node, ast.Name | ast.Attribute) and (scope := self._scope(ast.unparse(node))):
-            return scope[ast.unparse(node)]
+        if (name := _dotted(node)) and (scope := self._scope(name)):
+            return scope[name]
         if isinstance(node, ast.Attribute):
             owners = self.kinds(node.value)
             return {kind for owner in owners for kind in _inside(owner, node.attr)} or self.outside.get(
@@ -96,7 +104,7 @@ class _Reader(ast.NodeVisitor):
             for part in target.elts:
                 self._learn(part, kinds)
         elif isinstance(target, ast.Attribute) and len(self.scopes) > 1:
-            self.scopes[-2][ast.unparse(target)] = kinds  # `self.x` is known to the class around the method
+            self.scopes[-2][_dotted(target)] = kinds  # `self.x` is known to the class around the method
         elif isinstance(target, ast.Name):
             self.scopes[-1][target.id] = kinds
 

@@ -1,15 +1,12 @@
 """Layers and their order, where values come from, and that what is written loads again."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nima_cli.config.environ import home
 from nima_cli.config.load import dump_yaml, load_config
 from nima_cli.config.schema import PRESETS, Config
-from nima_cli.errors import ConfigError
 from tests.config.loading import load
 
 
@@ -162,16 +159,3 @@ def test_a_later_set_wins() -> None:
 def test_a_written_config_does_not_depend_on_presets(tmp_path: Path) -> None:
     config = load_config(preset="gpt-small", set_=["model.n_layers=3", "model.tie_embeddings=false"], environ={}).config
     assert load(tmp_path, dump_yaml(config)).config == config
-
-
-@pytest.mark.parametrize("environ", [{"NIMA_HOME": "/srv/nima"}, {"NIMA_HOME": "~/n"}, {"NIMA_HOME": ""}, {}])
-def test_home(environ: Mapping[str, str]) -> None:
-    folder = home(environ)
-    assert "~" not in str(folder)
-    chosen = environ.get("NIMA_HOME")
-    assert folder == Path(chosen).expanduser() if chosen else folder.name == "nima"
-
-
-def test_a_home_that_cannot_be_is_one_line() -> None:
-    with pytest.raises(ConfigError, match="NIMA_HOME: `~nosuchuser/x`: there is no such user"):
-        home({"NIMA_HOME": "~nosuchuser/x"})

@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-from nima_cli.config.data_help import SAMPLING_HELP
 from nima_cli.config.schema import GenerationConfig, SamplingConfig
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.errors import InputError
@@ -26,8 +25,8 @@ def test_the_help_of_each_command_says_that_default(command: str, run_cli: RunCl
     shown = " ".join(run_cli(command, "--help").stdout.split())
     for name in NAMES:
         option = "--" + name.replace("_", "-")
-        assert re.search(rf"{option} [NX] {re.escape(SAMPLING_HELP[name])}", shown)
-        assert SAMPLING_HELP[name].endswith(f"[default: {getattr(SamplingConfig(), name)}]")
+        help_text = f"{SamplingConfig.model_fields[name].description} [default: {getattr(SamplingConfig(), name)}]"
+        assert re.search(rf"{option} [NX] {re.escape(help_text)}", shown)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.torch  # in the process that it starts
 Found = dict[str, Any]
 
 
@@ -30,7 +31,6 @@ def found(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Found
     return said
 
 
-@pytest.mark.torch
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_a_device_without_float64_learns_and_writes_what_the_cpu_does(found: Found, optimizer: str) -> None:
     """From the first step over a stop and a resume to an evaluation and a text; it is the CPU that computes it."""

@@ -102,13 +102,13 @@ def test_a_run_without_a_finite_number_draws_what_it_can(tmp_path: Path) -> None
 
 
 def test_a_figure_names_its_axes_with_units_and_its_curves(tmp_path: Path) -> None:
-    draw_figure([("a", RUN), ("b", RUN)], "bits_per_byte", "time", 0.0, tmp_path / "f.svg")
+    draw_figure([("a", RUN), ("b", RUN)], ["bits_per_byte"], "time", 0.0, tmp_path / "f.svg")
     texts = svg_texts(tmp_path / "f.svg").splitlines()
     assert {"bits per byte", "training time (s)", "a val", "b val"} <= set(texts)
 
 
 def test_names_of_runs_are_not_mathematics(tmp_path: Path) -> None:
-    draw_figure([("_a $\\frac$ 日本", RUN), ("b", RUN)], "loss", "step", 0.0, tmp_path / "f.svg")
+    draw_figure([("_a $\\frac$ 日本", RUN), ("b", RUN)], ["loss"], "step", 0.0, tmp_path / "f.svg")
     assert "_a $\\frac$ 日本 train" in svg_texts(tmp_path / "f.svg")
 
 
@@ -120,18 +120,18 @@ def test_several_metrics_share_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_equal_curves_give_equal_files(suffix: str, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        draw_figure([("x", RUN)], "loss", "step", 0.0, tmp_path / f"{name}.{suffix}")
+        draw_figure([("x", RUN)], ["loss"], "step", 0.0, tmp_path / f"{name}.{suffix}")
     assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
 
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"f\.pdf: cannot draw") as failure:
-        draw_figure([("a", RUN)], "loss", "step", 0.0, tmp_path / "f.pdf")
+        draw_figure([("a", RUN)], ["loss"], "step", 0.0, tmp_path / "f.pdf")
     assert failure.value.hint == "end the name in `.png` or `.svg`"
     assert not list(tmp_path.iterdir())
 
 
 def test_the_state_machine_of_matplotlib_is_left_alone(tmp_path: Path) -> None:
-    draw_figure([("a", RUN)], "loss", "step", 0.0, tmp_path / "f.png")
+    draw_figure([("a", RUN)], ["loss"], "step", 0.0, tmp_path / "f.png")
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()

@@ -23,14 +23,12 @@ class _InOrder(TyperGroup):
     """Typer would list groups after all commands."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        """The names of the commands, in the order of the work."""
         return sorted(super().list_commands(ctx), key=_COMMANDS.index)
 
 
 app = typer.Typer(
     name="nima",
     cls=_InOrder,
-    help="Turn a folder of technical documents into a small GPT of your own, and talk to it.",
     no_args_is_help=True,
     suggest_commands=False,  # `cli.suggestions` does that, over all levels
     rich_markup_mode=None,  # plain help: Rich would double the time to it

@@ -1,4 +1,4 @@
-"""Finds or makes the dataset that a command needs."""
+"""Finds or makes the dataset that a command needs, and what a checkpoint gives to it: shape and tokenizer."""
 
 import hashlib
 import json
@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nima_cli.cli.home import home
 from nima_cli.errors import DataError
-from nima_cli.events import Event, Note
 
 if TYPE_CHECKING:
     from nima_cli.config.data_schema import DataConfig
     from nima_cli.config.schema import Config
     from nima_cli.engine.checkpoint.file import Checkpoint
+    from nima_cli.events import Event
 
 
 def with_sources(config: "Config") -> "Config":
@@ -20,28 +21,26 @@ def with_sources(config: "Config") -> "Config":
     if config.data.dir is not None or config.data.sources:
         return config
     from nima_cli.config.data_schema import BUILTIN_SOURCE, SourceConfig
-    from nima_cli.config.schema import Config
 
-    sources = [SourceConfig(path=BUILTIN_SOURCE).model_dump()]
-    return Config.model_validate({**config.model_dump(), "data": {**config.data.model_dump(), "sources": sources}})
+    data = config.data.model_copy(update={"sources": [SourceConfig(path=BUILTIN_SOURCE)]})
+    return config.model_copy(update={"data": data})
 
 
 def data_dir(data: "DataConfig") -> Path:
     """The folder of the prepared dataset: `data.dir`, or one of nima's own named after its options."""
     if data.dir is not None:
         return Path(data.dir)
-    from nima_cli.config.environ import home
-
     options = json.dumps(data.model_dump(mode="json"), sort_keys=True)
     return home() / "datasets" / hashlib.sha256(options.encode()).hexdigest()[:12]
 
 
-def ensure_prepared(data: "DataConfig", *, workers: int) -> Iterator[Event]:
+def ensure_prepared(data: "DataConfig", *, workers: int) -> "Iterator[Event]":
     """Prepare the dataset when it is missing or its sources changed; repeat the warning of one that is kept."""
     from nima_cli.engine.data.dedup.contamination import contamination_warning
     from nima_cli.engine.data.prepare import prepare
     from nima_cli.engine.data.staleness import staleness
     from nima_cli.engine.data.store.dataset_files import read_metadata
+    from nima_cli.events import Note
 
     folder = data_dir(data)
     if reason := staleness(data, folder) if data.sources else None:

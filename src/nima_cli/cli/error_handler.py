@@ -11,8 +11,11 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from nima_cli.cli.home import home
+from nima_cli.cli.suggestions import suggestion
 from nima_cli.errors import InputError, NimaError, ResourceError
 from nima_cli.files import explain
+from nima_cli.ui.console import say_error
 
 
 @contextmanager
@@ -48,8 +51,6 @@ def error_handler(*, debug: bool) -> Iterator[None]:
 
 
 def _exit(message: str, hint: str | None, code: int, *, debug: bool) -> NoReturn:
-    from nima_cli.ui.console import say_error
-
     if debug:
         traceback.print_exc()
     say_error(message, hint=hint)
@@ -63,8 +64,6 @@ def _exit_usage(error: TyperException) -> NoReturn:
     if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
         typer.echo(context.get_help(), err=True)
         raise SystemExit(InputError.exit_code) from None
-    from nima_cli.cli.suggestions import suggestion
-
     # Typer's own guess at an option counts dashes as letters: it takes `--lr` for `--help`.
     known = getattr(error, "possibilities", None) is None
     message = (error.format_message() if known else error.message).rstrip(".")
@@ -91,8 +90,6 @@ def _drop_output() -> None:
 
 def _keep_traceback() -> str:
     """Write the traceback to a file that the returned hint names."""
-    from nima_cli.config.environ import home
-
     try:
         path = home() / "logs" / "last_traceback.txt"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,16 +7,17 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from nima_cli.events import Event, EventHandler
+from nima_cli.ui.console import safe_json, say, write_out
 
 if TYPE_CHECKING:
     from nima_cli.config.schema import MonitoringConfig
+    from nima_cli.events import Event, EventHandler
     from nima_cli.loggers.jsonl import MetricsRow
 
 Result = TypeVar("Result")
 
 
-def dispatch(events: Iterable[Event], handlers: Sequence[EventHandler]) -> Event | None:
+def dispatch(events: "Iterable[Event]", handlers: "Sequence[EventHandler]") -> "Event | None":
     """Give every event to every handler, close them, and return the last event."""
     event = None
     with ExitStack() as closing:  # one that fails to close does not keep the others open
@@ -28,11 +29,11 @@ def dispatch(events: Iterable[Event], handlers: Sequence[EventHandler]) -> Event
     return event
 
 
-def run(steps: Generator[Event, None, Result], handlers: Sequence[EventHandler]) -> Result:
+def run(steps: "Generator[Event, None, Result]", handlers: "Sequence[EventHandler]") -> Result:
     """As `dispatch`, for a generator that returns a result."""
     results: list[Result] = []
 
-    def events() -> Iterator[Event]:
+    def events() -> "Iterator[Event]":
         results.append((yield from steps))
 
     dispatch(events(), handlers)
@@ -41,7 +42,7 @@ def run(steps: Generator[Event, None, Result], handlers: Sequence[EventHandler])
 
 def run_event_handlers(
     monitoring: "MonitoringConfig", run_dir: Path, *, resumed_step: int | None, history: Path, quiet: bool
-) -> list[EventHandler]:
+) -> "list[EventHandler]":
     """The event handlers of a training run: the terminal, `metrics.jsonl`, the log, and what `monitoring` enables.
 
     Args:
@@ -51,7 +52,6 @@ def run_event_handlers(
     from nima_cli.loggers import Guarded
     from nima_cli.loggers.jsonl import JsonlLogger, metrics_row, read_metrics, samples_row, until_step
     from nima_cli.loggers.log import LogFile
-    from nima_cli.ui.console import say
     from nima_cli.ui.train_view import train_view
 
     def tell(message: str) -> None:
@@ -89,7 +89,5 @@ def run_event_handlers(
 
 def print_json(value: object) -> None:
     """Print one JSON object on stdout."""
-    from nima_cli.ui.console import safe_json, write_out
-
     if sys.stdout is not None:  # closed when Python started: a run that ended well has still ended well
         write_out(safe_json(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")

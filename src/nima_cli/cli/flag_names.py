@@ -1,4 +1,4 @@
-"""Rewords the engine's errors for the command line: `overwrite=True` becomes `--overwrite`."""
+"""Speaks of settings as the command line does: `overwrite=True` in an error becomes `--overwrite`."""
 
 import os
 import re
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # A parameter with its value, as in `min_length=` and `resume=auto`; the key of a setting has no `=`.
 _NAMED = re.compile(r"`(?P<name>[a-z_]+)=(?P<value>[^`\n]*)`")
+_KEY = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 
 
 def in_flags(text: str, flags: Mapping[str, str]) -> str:
@@ -65,7 +66,19 @@ def flags_named(flags: Mapping[str, str]) -> Iterator[None]:
 
 
 class Command(TyperCommand):
-    """A command that words the engine's errors in its own flags."""
+    """A command that words the engine's errors in its own flags, and whose help may be that of settings."""
+
+    def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
+        """The parameters; a help text that is a key of the configuration becomes its description and default."""
+        parameters: list[Any] = [*super().get_params(ctx)]
+        for parameter in parameters:
+            if _KEY.fullmatch(getattr(parameter, "help", None) or ""):
+                from nima_cli.config.keys import leaves  # slow to import, so not for the help of all commands
+
+                field = leaves()[tuple(parameter.help.split("."))]
+                default = "" if field.default is None else f" [default: {field.default}]"
+                parameter.help = f"{field.description}{default}"
+        return parameters
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         with flags_named(flags_of(self.params)):

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nima_cli.cli.compiled import compile_meanwhile, compiled
+from nima_cli.cli import rundir
+from nima_cli.cli.home import compile_meanwhile, compiled
 from nima_cli.cli.options import require_choice
 from nima_cli.cli.references import find_model
-from nima_cli.config.data_help import SAMPLING_HELP
 from nima_cli.errors import InputError
+from nima_cli.ui.console import say
 
 if TYPE_CHECKING:
     from nima_cli.engine.checkpoint.file import Checkpoint
@@ -34,14 +35,12 @@ class LoadedModel:
 
     @property
     def dtype(self) -> str:
-        """The type of its matrices."""
         return "int8" if self.rows else str(self.model.compute_dtype).removeprefix("torch.")
 
     def backend(self) -> "DecodeBackend | None":
         """A compiled decoder for it, or None and a warning where this machine cannot have one."""
         from nima_cli.engine.kernels.build import NoProgramError
         from nima_cli.engine.kernels.decoder import native_backend
-        from nima_cli.ui.console import say
 
         try:
             return native_backend(self.model, compiled(), self.rows)
@@ -63,18 +62,7 @@ def chosen_model(argument: str | None, option: str | None, *, quiet: bool) -> st
     """What the command line names, or the newest run; `load_model` finds it."""
     if argument is not None and option is not None:
         raise InputError(f"the checkpoint is named twice: {argument} and {option}", hint="name it once")
-    return argument or option or str(newest_run("--checkpoint MODEL", "checkpoint", quiet=quiet))
-
-
-def newest_run(option: str, what: str, *, quiet: bool) -> Path:
-    """The newest run, for a command line that names none; says which it is."""
-    from nima_cli.cli import rundir
-    from nima_cli.ui.console import say
-
-    run_dir = rundir.newest_run(option)
-    if not quiet:
-        say(f"no {what} was named: taking the newest run, {run_dir}")
-    return run_dir
+    return argument or option or str(rundir.newest_run("--checkpoint MODEL", "checkpoint", quiet=quiet))
 
 
 def load_to_write(options: Mapping[str, Any], seeds: range) -> "tuple[LoadedModel, SamplingParams]":
@@ -84,10 +72,12 @@ def load_to_write(options: Mapping[str, Any], seeds: range) -> "tuple[LoadedMode
     from nima_cli.engine.kernels.build import DECODER
 
     compile_meanwhile(DECODER, options["device"])  # before torch is imported and a model is read
+    from nima_cli.config.schema import SamplingConfig
     from nima_cli.engine.inference.sampling import SamplingParams, check_seed
-    from nima_cli.ui.console import say
 
-    sampling = SamplingParams(**{name: options[name] for name in SAMPLING_HELP if options[name] is not None})
+    sampling = SamplingParams(
+        **{name: options[name] for name in SamplingConfig.model_fields if options[name] is not None}
+    )
     check_seed(seeds[0])
     check_seed(seeds[-1])
     loaded = load_model(named, device=options["device"], dtype=options["dtype"], quiet=quiet)
@@ -114,7 +104,6 @@ def load_model(
     from nima_cli.engine.device import pick_inference_device
     from nima_cli.engine.kernels.convert import quantize_
     from nima_cli.engine.pretrained.model_file import model_path, read_model
-    from nima_cli.ui.console import say
 
     place = pick_inference_device(device, "auto" if dtype == "int8" else dtype, batched=batched)
     for note in () if quiet else place.notes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nima_cli.cli.home import home
 from nima_cli.cli.prepare_again import prepare_again
 from nima_cli.cli.references import ModelRef, find_model
 from nima_cli.errors import DataError
@@ -121,6 +122,5 @@ def _kept(proto: bytes) -> Path:
 
 
 def _place(proto: bytes) -> Path:
-    from nima_cli.config.environ import home
 
     return home() / "tokenizers" / f"{hashlib.sha256(proto).hexdigest()[:16]}.model"

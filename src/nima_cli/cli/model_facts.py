@@ -99,7 +99,7 @@ def _of_the_list(known: "KnownModel") -> dict[str, Any]:
 
 def _training(shape: "ModelShape", pretrained: str | None) -> Iterator[Mapping[str, Any]]:
     """What each way to train it takes on this machine with defaults: LoRA is for models that others trained."""
-    from nima_cli.cli.compiled import compiled
+    from nima_cli.cli.home import compiled
     from nima_cli.config.schema import Config, ModelConfig
     from nima_cli.engine.training.planning.estimate import estimate
 

@@ -3,13 +3,13 @@
 import re
 import textwrap
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nima_cli.cli.references import WAYS, complete_model, model_text
-from nima_cli.config.data_help import SAMPLING_HELP
 from nima_cli.config.synonyms import nearest
 from nima_cli.errors import InputError
 
@@ -28,13 +28,10 @@ def option(default: Any, metavar: str, meaning: str, *flags: str, **more: Any) -
     return typer.Option(default, *flags, metavar=metavar, help=meaning, **more)
 
 
-def path_option(default: Any, metavar: str, meaning: str, *flags: str, **more: Any) -> Any:
-    """An option with a path; the default `...` makes it required."""
-    return option(default, metavar, meaning, *flags, parser=path_of, **more)
+path_option = partial(option, parser=path_of)  # the default `...` makes it required
 
 
 def switch(flag: str, meaning: str) -> Any:
-    """An option without a value."""
     return typer.Option(False, flag, help=meaning)
 
 
@@ -60,11 +57,12 @@ ModelOption = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="NAME")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.", metavar="TYPE")]
 MaxNewTokens = Annotated[int, typer.Option(help="Tokens to write at most.", metavar="N", min=1)]
-Temperature = Annotated[float | None, typer.Option(help=SAMPLING_HELP["temperature"], metavar="X")]
-TopK = Annotated[int | None, typer.Option(help=SAMPLING_HELP["top_k"], metavar="N")]
-TopP = Annotated[float | None, typer.Option(help=SAMPLING_HELP["top_p"], metavar="X")]
-MinP = Annotated[float | None, typer.Option(help=SAMPLING_HELP["min_p"], metavar="X")]
-RepetitionPenalty = Annotated[float | None, typer.Option(help=SAMPLING_HELP["repetition_penalty"], metavar="X")]
+# The help of these is a key of the configuration: `flag_names.Command` puts its description in the place.
+Temperature = Annotated[float | None, typer.Option(help="evaluation.generation.temperature", metavar="X")]
+TopK = Annotated[int | None, typer.Option(help="evaluation.generation.top_k", metavar="N")]
+TopP = Annotated[float | None, typer.Option(help="evaluation.generation.top_p", metavar="X")]
+MinP = Annotated[float | None, typer.Option(help="evaluation.generation.min_p", metavar="X")]
+RepetitionPenalty = Annotated[float | None, typer.Option(help="evaluation.generation.repetition_penalty", metavar="X")]
 Seed = Annotated[int, typer.Option(help="Same seed, same text.", metavar="N")]
 Stop = Annotated[
     list[str] | None, typer.Option(help="End the text before this string; may be repeated.", metavar="TEXT")

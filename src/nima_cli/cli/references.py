@@ -38,7 +38,7 @@ class ModelRef:
 
 def models_dir() -> Path:
     """The folder of models that came from package indexes."""
-    from nima_cli.config.environ import home
+    from nima_cli.cli.home import home
 
     return home() / "models"
 

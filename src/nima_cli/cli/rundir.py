@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nima_cli.errors import InputError
-from nima_cli.files import explaining
+from nima_cli.files import check_writable, explaining, folder_lock, write_text
+from nima_cli.ui.console import say
 
 ROOT = Path("experiments")
 LAST_RUN = ".last"
@@ -25,7 +26,6 @@ def new_run_dir(output_dir: Path | None, name: str, *, again: bool = False) -> P
         ResourceError: that run is still going on, or nothing can be written there.
     """
     from nima_cli.config.schema import safe_name
-    from nima_cli.files import check_writable, folder_lock
 
     taken = holds_checkpoint if again else holds_run
     if output_dir is not None and taken(output_dir):
@@ -76,39 +76,36 @@ def find_run_dir(output_dir: Path | None, name: str | None) -> Path | None:
     return _last_run()
 
 
-def newest_run(option: str) -> Path:
-    """The last run, or the only one there is; else an InputError, whose hint names the `option` to choose one."""
-    last = _last_run() if ROOT.is_dir() else None
-    if last is not None:
-        return last
-    runs = sorted(path for path in ROOT.iterdir() if path.is_dir() and holds_run(path)) if ROOT.is_dir() else []
-    if len(runs) == 1:
-        return runs[0]
+def newest_run(option: str, what: str, *, quiet: bool) -> Path:
+    """The last run, or the only one there is, in place of the `what` that no `option` named; says which it is."""
+    runs = [last] if (last := _last_run()) else []
+    if not runs and ROOT.is_dir():
+        runs = sorted(path for path in ROOT.iterdir() if path.is_dir() and holds_run(path))
     if not runs:
         hint = f"train one with `nima train`, or name one with {option}"
         raise InputError(f"there is no run under `{ROOT}/` here", hint=hint)
-    names = ", ".join(run.name for run in runs[:_SHOWN]) + (", ..." if len(runs) > _SHOWN else "")
-    raise InputError(
-        f"`{ROOT}/` holds {len(runs)} runs and nothing says which is the newest: {names}",
-        hint=f"name one with {option}",
-    )
+    if len(runs) > 1:
+        names = ", ".join(run.name for run in runs[:_SHOWN]) + (", ..." if len(runs) > _SHOWN else "")
+        raise InputError(
+            f"`{ROOT}/` holds {len(runs)} runs and nothing says which is the newest: {names}",
+            hint=f"name one with {option}",
+        )
+    if not quiet:
+        say(f"no {what} was named: taking the newest run, {runs[0]}")
+    return runs[0]
 
 
 def remember(run_dir: Path) -> None:
     """Record a run under `experiments/` as the last one."""
     if run_dir.absolute().parent == ROOT.absolute():
-        from nima_cli.files import write_text
-
         write_text(ROOT / LAST_RUN, run_dir.name + "\n")
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run has begun in `folder`."""
     return (folder / "metrics.jsonl").exists() or holds_checkpoint(folder)
 
 
 def holds_checkpoint(folder: Path) -> bool:
-    """Whether `folder` holds a checkpoint."""
     from nima_cli.engine.checkpoint.files import checkpoint_files
 
     return bool(checkpoint_files(folder))

@@ -1,4 +1,7 @@
-"""An evaluation as one HTML page with its styles and pictures; `_text` escapes all foreign text."""
+"""An evaluation as one HTML page with its styles and pictures; `_text` escapes all foreign text.
+
+The frame and the styles are in `eval_report.html`.
+"""
 
 import base64
 import html
@@ -15,49 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PAGE = string.Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>$title</title>
-<style>
-:root { color-scheme: light; --ink: #1f2933; --soft: #66717d; --line: #e4e7eb; --model: #0072B2; --good: #00734f;
-  --bad: #a94600; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f5f6f8; color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
-h1 { font-size: 1.7rem; margin: 0 0 .2rem; } h2 { font-size: 1.15rem; margin: 0 0 .8rem; }
-section { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 1.2rem 1.4rem;
-  margin-top: 1.2rem; }
-.facts, .note { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .8rem; margin-top: 1.2rem; }
-.card { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: .8rem 1rem; }
-section .card { background: #f9fafb; } section .cards { margin: 0 0 1rem; }
-.card b { display: block; font-size: 1.45rem; font-weight: 650; } .card span { color: var(--soft); font-size: .85rem; }
-.verdict { border-left: 5px solid var(--good); font-weight: 600; } .verdict.behind { border-left-color: var(--bad); }
-img { display: block; width: 100%; height: auto; margin: .4rem 0 1rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child, .left { text-align: left; }
-td.left { white-space: normal; } tr:last-child td { border-bottom: 0; }
-.ahead { color: var(--good); font-weight: 650; } .lost { color: var(--bad); font-weight: 650; }
-details { border-top: 1px solid var(--line); padding: .5rem 0; } summary { cursor: pointer; overflow-wrap: anywhere; }
-pre { background: #f9fafb; border: 1px solid var(--line); border-radius: 6px; padding: .8rem; overflow-x: auto;
-  white-space: pre-wrap; overflow-wrap: anywhere; font: .82rem/1.45 ui-monospace, monospace; }
-pre i { color: var(--soft); font-style: normal; }
-</style>
-</head>
-<body>
-<main>
-<h1>$title</h1>
-$sections
-</main>
-</body>
-</html>
-""")
 _LANGUAGES = {"yaml": "YAML that parses", "json": "JSON that parses", "shell": "shell that bash -n accepts"}
 _SUMMARY_CHARACTERS = 90
 
@@ -80,7 +40,8 @@ def write_report(path: Path, result: Mapping[str, Any]) -> None:
 def report_page(result: Mapping[str, Any]) -> str:
     file = "/".join(Path(result["checkpoint"]).parts[-2:])
     title = _text(f"{file} on the {result['split']} split")
-    return _PAGE.substitute(title=title, sections="\n".join(_sections(result)))
+    page = string.Template(Path(__file__).with_suffix(".html").read_text("utf-8"))
+    return page.substitute(title=title, sections="\n".join(_sections(result)))
 
 
 def _sections(result: Mapping[str, Any]) -> Iterator[str]:

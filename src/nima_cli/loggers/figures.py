@@ -51,16 +51,16 @@ class FiguresLogger(EventHandler):
             make_folder(self._folder)
             for name, metric in RUN_FIGURES.items():
                 with contextlib.suppress(InputError):  # no finite value of this metric yet
-                    draw_figure([("this run", self._rows)], metric, "step", 0.0, self._folder / name)
+                    draw_figure([("this run", self._rows)], [metric], "step", 0.0, self._folder / name)
             ended = self._clock()
             self._not_before = ended + (ended - started) / _DRAWING_SHARE
 
 
-def draw_figure(runs: Runs, metric: str | Sequence[str], x: XAxis, smooth: float, path: Path) -> None:
-    """Draw one metric, or several above each other, into a `.png` or `.svg` file of 1200 pixels' width.
+def draw_figure(runs: Runs, metrics: Sequence[str], x: XAxis, smooth: float, path: Path) -> None:
+    """Draw metrics above each other into a `.png` or `.svg` file of 1200 pixels' width.
 
     Args:
-        runs, metric, x, smooth: as for `nima_cli.curves.curves`, which says what is raised.
+        runs, metrics, x, smooth: as for `nima_cli.curves.curves`, which says what is raised.
 
     Raises:
         InputError: another ending.
@@ -69,7 +69,6 @@ def draw_figure(runs: Runs, metric: str | Sequence[str], x: XAxis, smooth: float
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):
         raise InputError(f"{path}: cannot draw this kind of file", hint="end the name in `.png` or `.svg`")
-    metrics = [metric] if isinstance(metric, str) else metric
     panels = [curves(runs, name, x, smooth) for name in metrics]
     from matplotlib.figure import Figure
 

@@ -37,7 +37,10 @@ class TensorboardLogger:
                 config = json.loads(event.config_json)
                 self._write_text(event.first_step - 1, "config", json.dumps(config, indent=2))
                 if self._keep_until_step is None:  # only the first process, since they do not change
-                    self._put(summary=_hyper_parameters(config, name=event.run_dir.name))
+                    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+
+                    hparams = _flat({section: config.get(section, {}) for section in ("model", "training")})
+                    self._put(summary=hparams_pb(hparams, trial_id=event.run_dir.name))
             case RolledBack():
                 self._forget_after(event.step)
             case StepDone() | EvalDone():
@@ -86,27 +89,10 @@ class TensorboardLogger:
         self._writer.flush()
 
 
-def _hyper_parameters(config: dict[str, Any], *, name: str) -> Any:
-    """The summary of a run for TensorBoard's HParams plugin, whose own function needs TensorFlow."""
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-    from tensorboard.plugins.hparams.metadata import PLUGIN_NAME, SESSION_START_INFO_TAG
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
-
-    info = SessionStartInfo(group_name=name, start_time_secs=time.time())
-    for key, value in _flat({section: config.get(section, {}) for section in ("model", "training")}).items():
-        kind = "bool_value" if isinstance(value, bool) else "number_value"
-        if isinstance(value, int | float):
-            setattr(info.hparams[key], kind, value)
-        else:
-            info.hparams[key].string_value = str(value)
-    content = HParamsPluginData(version=0, session_start_info=info).SerializeToString()
-    plugin = SummaryMetadata.PluginData(plugin_name=PLUGIN_NAME, content=content)
-    return Summary(value=[Summary.Value(tag=SESSION_START_INFO_TAG, metadata=SummaryMetadata(plugin_data=plugin))])
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`section.key` -> value."""
-    found: dict[str, Any] = {}
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, bool | float | str]:
+    """`section.key` -> value, as text where it is no number."""
+    found: dict[str, bool | float | str] = {}
     for key, value in values.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        plain = {prefix + key: value if isinstance(value, int | float) else str(value)}
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else plain
     return found

@@ -9,13 +9,13 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
-
-from rich.console import Console
-from rich.text import Text
+from typing import IO, TYPE_CHECKING
 
 from nima_cli.errors import ResourceError
 from nima_cli.files import explain
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Wide enough that tables in a pipe keep every column.
 PIPE_WIDTH = 160
@@ -74,7 +74,7 @@ def write_out(text: str) -> None:
         raise explain(error, Path("stdout"), "write") from error
 
 
-def out() -> Console:
+def out() -> "Console":
     """The console for results: stdout; raises ResourceError if it is closed."""
     if sys.stdout is None:
         raise ResourceError("stdout: cannot write: it is closed")
@@ -82,7 +82,7 @@ def out() -> Console:
     return _console(to_stderr=False, styled=is_rich(sys.stdout), columns=os.environ.get("COLUMNS"))
 
 
-def err() -> Console:
+def err() -> "Console":
     """The console for talk: stderr."""
     _accept_any_character(sys.stderr)
     return _console(to_stderr=True, styled=is_rich(sys.stderr), columns=os.environ.get("COLUMNS"))
@@ -94,17 +94,18 @@ def _accept_any_character(stream: IO[str]) -> None:
         stream.reconfigure(errors="backslashreplace")
 
 
-class _Console(Console):
-    """Lets a BrokenPipeError out, where Rich itself ends the process."""
-
-    def on_broken_pipe(self) -> None:
-        raise
-
-
 @functools.lru_cache(maxsize=8)
-def _console(*, to_stderr: bool, styled: bool, columns: str | None) -> Console:
+def _console(*, to_stderr: bool, styled: bool, columns: str | None) -> "Console":
     """One console per stream and look, so that talk appears above a live display on the same stream."""
-    return _Console(
+    from rich.console import Console
+
+    class BrokenPipeConsole(Console):
+        """Lets a BrokenPipeError out, where Rich itself ends the process."""
+
+        def on_broken_pipe(self) -> None:
+            raise
+
+    return BrokenPipeConsole(
         stderr=to_stderr,
         force_terminal=styled,
         force_interactive=styled,
@@ -122,6 +123,8 @@ _STYLES = {"error": "bold red", "warning": "bold yellow", "hint": "bold cyan"}
 
 def say(message: str, level: str = "info") -> None:
     """Print a message on stderr, each line labelled; `level` is info, warning, error or hint. It never fails."""
+    from rich.text import Text
+
     for line in message.rstrip("\n").split("\n"):
         label = [(f"{level}: ", _STYLES[level])] if level in _STYLES else []
         with contextlib.suppress(OSError, ValueError):  # the terminal is gone, the pipe is closed, the disk is full

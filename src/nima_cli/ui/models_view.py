@@ -8,7 +8,7 @@ from rich.text import Text
 
 from nima_cli.ui import formatting
 from nima_cli.ui.console import safe_text
-from nima_cli.ui.tables import plan_table, table
+from nima_cli.ui.tables import table
 
 _HEADINGS = ("name", ">parameters", ">context", "kind", "licence", "from", ">download", "here", "tested")
 
@@ -34,7 +34,8 @@ def known_table(models: Iterable[Mapping[str, Any]]) -> RenderableType:
 
 def model_view(facts: Mapping[str, Any], *, verbose: bool) -> RenderableType:
     """What `nima models show --json` prints; `verbose` adds the chat template."""
-    rows = plan_table([*_identity(facts), *_contents(facts), *map(_way, facts["training"])])
+    found = [*_identity(facts), *_contents(facts), *map(_way, facts["training"])]
+    rows = table(("", "", ""), found, styles=("dim", "bold"))
     template = facts.get("chat_template")
     return Group(rows, Text(), Text(safe_text(template))) if verbose and template else rows
 

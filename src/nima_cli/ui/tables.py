@@ -39,8 +39,3 @@ def stacked(*parts: RenderableType) -> Group:
     """Parts below each other with empty lines between them."""
     spaced = [item for part in parts for item in (Text(), part)]
     return Group(*spaced[1:])
-
-
-def plan_table(rows: Iterable[tuple[str, str, str]]) -> RenderableType:
-    """What a run is going to do: (what, value, remark); the remark may be empty."""
-    return table(("", "", ""), rows, styles=("dim", "bold"))

@@ -5,9 +5,12 @@ import sys
 import typer
 
 from nima_cli.cli import options
+from nima_cli.cli.commands.chat_session import ARGUMENTS, ChatSession
+from nima_cli.cli.home import home
 from nima_cli.cli.inference import load_to_write, require_text
 from nima_cli.cli.options import option, switch
 from nima_cli.errors import InputError
+from nima_cli.ui.console import say
 
 EXAMPLES = options.examples(
     "nima chat",
@@ -47,12 +50,9 @@ def chat(
     require_text("--once", once or "")
     require_text("--system", system)
     loaded, sampling = load_to_write(context.params, range(seed, seed + 1))
-    from nima_cli.cli.commands.chat_session import ARGUMENTS, ChatSession
-    from nima_cli.config.environ import home
     from nima_cli.engine.inference.conversation import Conversation
     from nima_cli.ui.answer_view import show_answer
     from nima_cli.ui.chat_view import chat_loop
-    from nima_cli.ui.console import say
 
     # A header without the number is of a file that somebody else wrote: it gets the benefit of the doubt.
     learnt = loaded.checkpoint.header.get("conversations", loaded.tokenizer.lossless)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nima_cli.cli.commands.data_flags import fields, in_field_flags, named_sources, ray_cluster
+from nima_cli.cli.event_handlers import dispatch, print_json
 from nima_cli.cli.flag_names import Command, notes_in_flags
+from nima_cli.cli.initial import tokenizer_path
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, option, path_of, path_option, switch
 from nima_cli.cli.references import complete_model, model_text
-from nima_cli.config.data_help import DATA_HELP
 from nima_cli.errors import DataError, InputError
+from nima_cli.ui.console import command, out, safe_text, say
+from nima_cli.ui.formatting import many
 
 if TYPE_CHECKING:
     from nima_cli.config.data_schema import DataConfig
@@ -27,8 +30,8 @@ app = typer.Typer(
 
 
 def _setting(key: str, metavar: str, *flags: str, **more: Any) -> Any:
-    """An option for one key of `data`, by default of the same name; its help and default are those of the schema."""
-    return option(None, metavar, DATA_HELP[key], *flags, **more)
+    """An option for one key of `data`, by default of the same name; `Command` fills in its help."""
+    return option(None, metavar, f"data.{key}", *flags, **more)
 
 
 def _files(what: str) -> Any:
@@ -93,7 +96,7 @@ def prepare(
     strip_markup: str | None = _setting("strip_markup", "true|false"),
     keep_links: str | None = _setting("keep_links", "true|false"),
     heading_context: str | None = _setting("heading_context", "true|false"),
-    include_code: bool | None = typer.Option(None, "--include-code", help=DATA_HELP["include_code"]),
+    include_code: bool | None = typer.Option(None, "--include-code", help="data.include_code"),
     max_characters: str | None = _setting("max_characters", "N"),
     max_repetition: str | None = _setting("max_repetition", "X"),
     max_non_text: str | None = _setting("max_non_text", "X"),
@@ -118,12 +121,12 @@ def prepare(
 ) -> None:
     """Turn documents into a dataset and its tokenizer."""
     sources = named_sources(text_files or [], json_files or [], jsonl_files or [], record_format, source or [])
-    given = {key: value for key, value in context.params.items() if key in DATA_HELP}
+    from nima_cli.config.data_schema import DataConfig
+
+    given = {key: value for key, value in context.params.items() if key in DataConfig.model_fields}
     given |= {"sources": sources or None, "exclude": exclude or None, "fields": fields(field or [])}
     model = None
     if tokenizer_from is not None:
-        from nima_cli.cli.initial import tokenizer_path
-
         given["tokenizer_from"] = tokenizer_path(tokenizer_from, quiet=quiet)
         model = tokenizer_from if Path(tokenizer_from) != Path(given["tokenizer_from"]) else None
     data = _data_config(config, given, verbose=verbose)
@@ -148,8 +151,6 @@ def _data_config(path: Path | None, given: dict[str, Any], *, verbose: bool) -> 
 
     resolved = load_config(path, overrides={f"data.{key}": value for key, value in given.items()})
     if verbose:
-        from nima_cli.ui.console import say
-
         for key in (key for key in resolved.origins if key.startswith("data.")):
             say(f"{key}: from {resolved.origins[key]}")
     if not resolved.config.data.sources:
@@ -165,11 +166,8 @@ def _show(
     events: Iterator["Event"], folder: Path, report: Path | None, model: str | None, *, quiet: bool, as_json: bool
 ) -> None:
     """Prepare the dataset, with the events on the terminal and in the report, and say what it holds."""
-    from nima_cli.cli.event_handlers import dispatch, print_json
     from nima_cli.events import DatasetReady
     from nima_cli.loggers.jsonl import DropsLogger
-    from nima_cli.ui.console import command, out, safe_text, say
-    from nima_cli.ui.formatting import many
     from nima_cli.ui.progress_view import prepare_view
 
     drops = DropsLogger(report) if report is not None else None
@@ -205,10 +203,8 @@ def inspect(
 
     DIR is the dataset. Samples are shown as the model sees them. It fails if a file was altered.
     """
-    from nima_cli.cli.event_handlers import print_json
     from nima_cli.engine.data.store.dataset_files import read_dataset
     from nima_cli.engine.data.store.inspection import length_histogram, source_mix, view_samples
-    from nima_cli.ui.console import out
     from nima_cli.ui.dataset_view import dataset_view, sample_view
 
     files = read_dataset(folder)

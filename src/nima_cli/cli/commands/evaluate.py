@@ -2,15 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nima_cli.cli import options
+from nima_cli.cli.commands.eval_result import result_fields
+from nima_cli.cli.datasets import dataset_of_run
+from nima_cli.cli.event_handlers import print_json, run
+from nima_cli.cli.inference import LoadedModel, chosen_model, load_model
 from nima_cli.cli.options import option, path_option, require_choice, switch
 from nima_cli.cli.prepare_again import prepare_again
 from nima_cli.errors import CheckpointError, DataError, InputError, ResourceError
-
-if TYPE_CHECKING:
-    from nima_cli.cli.inference import LoadedModel
+from nima_cli.ui.console import command, out, say
 
 EXAMPLES = options.examples(
     "nima eval",
@@ -41,8 +43,6 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Measure a checkpoint on a split: every token once, exactly."""
-    from nima_cli.cli.inference import chosen_model, load_model
-
     dimensions = tuple(dict.fromkeys(name.strip() for name in by.split(","))) if by else ()
     for name in dimensions:
         require_choice("--by", name, ("source", "kind"))
@@ -56,7 +56,7 @@ def evaluate(
 
 
 def evaluate_model(
-    loaded: "LoadedModel",
+    loaded: LoadedModel,
     named: str,
     *,
     data: Path | None,
@@ -66,11 +66,8 @@ def evaluate_model(
     **wanted: Any,
 ) -> None:
     """Print the figures of a model, which was named so, over one split; `wanted` goes to `evaluate_split`."""
-    from nima_cli.cli.commands.eval_result import result_fields
-    from nima_cli.cli.event_handlers import print_json, run
     from nima_cli.engine.data.store.dataset import open_dataset
     from nima_cli.engine.evaluation.run import evaluate_split
-    from nima_cli.ui.console import out, say
     from nima_cli.ui.eval_view import eval_view
     from nima_cli.ui.progress_view import PhaseView
 
@@ -109,8 +106,6 @@ def evaluate_model(
 
 
 def _what_next(result: dict[str, Any], named: str, data: Path | None, *, config: dict[str, Any]) -> str:
-    from nima_cli.ui.console import command
-
     talk = f"talk to it with {command('nima', 'chat', named)}"
     if "behind" not in result:
         where = ("--data", data) if data is not None else ()
@@ -137,9 +132,8 @@ def _refuse_report(path: Path) -> None:
         raise ResourceError(f"{path}: cannot write: permission denied")
 
 
-def _dataset_of(loaded: "LoadedModel") -> Path:
+def _dataset_of(loaded: LoadedModel) -> Path:
     """The dataset that the model was trained on, wherever it is now."""
-    from nima_cli.cli.datasets import dataset_of_run
     from nima_cli.config.schema import Config
 
     path, header = loaded.path, loaded.checkpoint.header

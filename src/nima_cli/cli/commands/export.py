@@ -3,7 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from nima_cli.cli.event_handlers import dispatch, print_json
+from nima_cli.cli.inference import chosen_model
 from nima_cli.cli.options import Debug, Json, ModelArgument, ModelOption, Quiet, examples, option, path_option
+from nima_cli.cli.references import find_model
+from nima_cli.ui import formatting
+from nima_cli.ui.console import command, out, safe_text, say
 
 EXAMPLES = examples(
     "nima export --format hf --output exports/technical",
@@ -29,13 +34,8 @@ def export(
 
     It is proved by reading it back.
     """
-    from nima_cli.cli.event_handlers import dispatch, print_json
-    from nima_cli.cli.inference import chosen_model
-    from nima_cli.cli.references import find_model
     from nima_cli.engine.export.run import export_checkpoint
     from nima_cli.events import Exported
-    from nima_cli.ui import formatting
-    from nima_cli.ui.console import command, out, safe_text, say
     from nima_cli.ui.progress_view import PhaseView
 
     where = find_model(chosen_model(path, checkpoint, quiet=quiet), quiet=quiet)

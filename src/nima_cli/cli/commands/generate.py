@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from nima_cli.cli import options
+from nima_cli.cli.event_handlers import print_json
 from nima_cli.cli.inference import load_to_write, require_text
 from nima_cli.cli.options import option, path_option
 from nima_cli.errors import InputError
+from nima_cli.ui.console import say, write_out
 
 if TYPE_CHECKING:
     from nima_cli.engine.inference.text import TextGenerator
@@ -57,15 +59,11 @@ def generate(
     loaded, sampling = load_to_write(context.params, seeds)
     how: dict[str, Any] = {"sampling": sampling, "max_new_tokens": max_new_tokens, "stop": tuple(stop or ())}
     generator = loaded.generator()
-    from nima_cli.ui.console import say
-
     for number, text in enumerate(prompts, start=1) if not quiet else ():
         if dropped := generator.dropped(generator.encode_prompt(text), max_new_tokens):
             which = "the prompt" if len(prompts) == 1 else f"prompt {number}"
             say(f"{which} is longer than the context: its first {dropped} tokens did not fit", "warning")
     if json:
-        from nima_cli.cli.event_handlers import print_json
-
         found = [generator.complete(text, seed=seed, num_samples=num_samples, **how) for text in prompts]
         print_json({"completions": [asdict(one) for several in found for one in several]})
     else:
@@ -104,7 +102,6 @@ def _read(path: Path) -> str:
 def _stream(generator: "TextGenerator", prompts: Sequence[str], seeds: range, how: dict[str, Any]) -> None:
     """Write each prompt and its continuations as they come, under a line of its own if there are several."""
     from nima_cli.ui.answer_view import PlainAnswer
-    from nima_cli.ui.console import write_out
 
     total = len(prompts) * len(seeds)
     for number, (prompt, seed) in enumerate(product(prompts, seeds), start=1):

@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import Annotated, get_args
 
 import typer
 
+from nima_cli.cli import rundir
 from nima_cli.cli.options import Debug, Quiet, examples, option, path_of, path_option, require_choice, switch
+from nima_cli.curves import Row, XAxis, short_names
 from nima_cli.errors import InputError
-
-if TYPE_CHECKING:
-    from nima_cli.curves import Row, XAxis
+from nima_cli.ui.console import can_show, is_rich, out, say, write_out
 
 EXAMPLES = examples(
     "nima plot",
@@ -44,13 +44,9 @@ def plot(
 
     RUN is a run directory; by default the newest.
     """
-    from nima_cli.cli.inference import newest_run
-    from nima_cli.curves import XAxis
-    from nima_cli.ui.console import is_rich, out, say, write_out
-
     require_choice("--x", x, get_args(XAxis))
     axis: XAxis = x  # type: ignore[assignment]  # checked above
-    metrics, chosen = metric or ["loss"], runs or [newest_run("a path", "run", quiet=quiet)]
+    metrics, chosen = metric or ["loss"], runs or [rundir.newest_run("a path", "run", quiet=quiet)]
     picture = partial(_picture, chosen, metrics, axis, smooth)
     if output is not None:
         from nima_cli.loggers.figures import draw_figure
@@ -65,9 +61,8 @@ def plot(
         write_out(picture(min(24, out().height - _LINES_OF_PROMPT) if on_terminal else 24))
 
 
-def _picture(runs: list[Path], metrics: list[str], x: "XAxis", smooth: float, height: int) -> str:
+def _picture(runs: list[Path], metrics: list[str], x: XAxis, smooth: float, height: int) -> str:
     """The plots of all metrics, one below the other, at most as wide as a screen."""
-    from nima_cli.ui.console import can_show, is_rich, out
     from nima_cli.ui.plots import terminal_plot
 
     rows, width = _read(runs), min(out().width, 120)
@@ -81,8 +76,6 @@ def _watch(picture: Callable[[int], str], n_metrics: int) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    from nima_cli.ui.console import out
-
     console = out()
     with Live(console=console, auto_refresh=False, screen=True) as live:
         while True:
@@ -94,9 +87,8 @@ def _watch(picture: Callable[[int], str], n_metrics: int) -> None:
                 return
 
 
-def _read(runs: list[Path]) -> "list[tuple[str, list[Row]]]":
+def _read(runs: list[Path]) -> list[tuple[str, list[Row]]]:
     """Name and rows of each run; a run that is named twice is drawn once."""
-    from nima_cli.curves import short_names
     from nima_cli.loggers.jsonl import read_metrics
 
     found: dict[Path, list[Row]] = {}

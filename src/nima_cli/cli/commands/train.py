@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import typer
+
 from nima_cli.cli import rundir, stop
 from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, option, path_option, switch
 from nima_cli.cli.references import WAYS, complete_model, model_text
@@ -85,6 +87,7 @@ def train(
     elif verify_resume:
         program = programs.show_verdict
     try:
-        processes.run(partial(program, options), quiet=quiet, json=json)
+        code = processes.run(partial(program, options), quiet=quiet, json=json)
     finally:
         rundir.give_back()
+    raise typer.Exit(code)

@@ -7,6 +7,8 @@ from nima_cli.cli import rundir, stop
 from nima_cli.cli.event_handlers import dispatch, print_json, run_event_handlers
 from nima_cli.errors import DivergedError
 from nima_cli.events import Event, EventHandler, RunEnded, RunStarted
+from nima_cli.ui.console import command, say
+from nima_cli.ui.formatting import many
 
 if TYPE_CHECKING:
     from nima_cli.engine.training.distributed.ranks import Ranks
@@ -52,9 +54,6 @@ def _handlers(opened: "OpenSession", quiet: bool) -> list[EventHandler]:
 
 
 def _say_that_nothing_is_left(opened: "OpenSession", ended: RunEnded) -> None:
-    from nima_cli.ui.console import command, say
-    from nima_cli.ui.formatting import many
-
     training, run_dir = opened.spec.config.training, opened.session.run_dir
     if ended.reason == "completed":
         say(f"{run_dir}: already complete at step {ended.step}")
@@ -71,8 +70,6 @@ def _say_that_nothing_is_left(opened: "OpenSession", ended: RunEnded) -> None:
 
 def _what_next(opened: "OpenSession") -> str:
     """Say what to do after a run has diverged."""
-    from nima_cli.ui.console import command
-
     run_dir, rate = opened.session.run_dir, opened.spec.config.training.learning_rate
     if rundir.holds_checkpoint(run_dir):
         again = command("nima", "train", "--resume", run_dir, "--set", "training.max_rollbacks=2")

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-import typer
-
 from nima_cli.cli import stop
 from nima_cli.cli.training.start import Start, TrainOptions
 from nima_cli.errors import DivergedError
@@ -24,17 +22,16 @@ Program = Callable[[], Start | None]
 _LAUNCHED = {"WORLD_SIZE", "SLURM_STEP_NUM_TASKS"}  # what torchrun and srun say to those they start
 
 
-def run(program: Program, *, quiet: bool, json: bool) -> None:
-    """Let one process run the program, which decides what to train or returns None, and train that."""
+def run(program: Program, *, quiet: bool, json: bool) -> int:
+    """Let one process run the program, which decides what to train or returns None; train that; the exit code."""
     if not _LAUNCHED.isdisjoint(os.environ):  # else torch, whose import takes seconds, can wait
         from nima_cli.engine.training.distributed.rendezvous import find_dist_env
 
         if (env := find_dist_env(os.environ)) is not None:
-            _end(_run_rank(env, program, quiet=quiet, json=json, ours=False))
-            return
+            return _run_rank(env, program, quiet=quiet, json=json, ours=False)
     start = program()
     if start is None:
-        return
+        return 0
     from nima_cli.cli.training.output import train_and_show
     from nima_cli.engine.training.distributed.launch import launch, process_count
     from nima_cli.engine.training.distributed.ranks import SINGLE
@@ -45,16 +42,10 @@ def run(program: Program, *, quiet: bool, json: bool) -> None:
         stop.install()  # only now: whatever came before can simply be dropped
         opened = start.open()
         del start  # or its checkpoint would stay loaded
-        _end(train_and_show(opened, SINGLE, quiet=quiet, json=json))
-        return
+        return train_and_show(opened, SINGLE, quiet=quiet, json=json)
     start.open(count)  # refuses what cannot be trained before any process is started for it
     del start  # each process loads the checkpoint for itself
-    _end(launch(_worker, (session.to_json(), quiet, json), processes=count))
-
-
-def _end(code: int) -> None:
-    if code:
-        raise typer.Exit(code)
+    return launch(_worker, (session.to_json(), quiet, json), processes=count)
 
 
 def _worker(session: str, quiet: bool, json: bool) -> None:

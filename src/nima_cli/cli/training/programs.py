@@ -4,10 +4,14 @@ import os
 from typing import TYPE_CHECKING
 
 from nima_cli.cli import rundir
-from nima_cli.cli.compiled import compile_kernels_meanwhile, compiled
+from nima_cli.cli.datasets import data_dir
+from nima_cli.cli.event_handlers import print_json
+from nima_cli.cli.home import compile_meanwhile, compiled
 from nima_cli.cli.initial import check_tokenizer
 from nima_cli.cli.training.start import TrainOptions, find_resume, load_settings, prepare_data
 from nima_cli.errors import DeviceError, InputError
+from nima_cli.ui.console import out, say
+from nima_cli.ui.formatting import duration, rate, size
 
 if TYPE_CHECKING:
     from nima_cli.engine.training.planning.estimate import Estimate
@@ -16,13 +20,10 @@ if TYPE_CHECKING:
 
 def show_plan(options: TrainOptions) -> None:
     """`--dry-run`: print what a run would do and cost."""
-    from nima_cli.cli.datasets import data_dir
-    from nima_cli.cli.event_handlers import print_json
     from nima_cli.config.schema import PRESET_VOCAB_SIZES
     from nima_cli.engine.data.store.dataset import open_dataset
     from nima_cli.engine.training.planning.estimate import estimate
-    from nima_cli.ui.console import out
-    from nima_cli.ui.tables import plan_table
+    from nima_cli.ui.tables import table
 
     config, initial = load_settings(options, find_resume(options, tensors=False)[1])
     folder = data_dir(config.data)
@@ -34,12 +35,11 @@ def show_plan(options: TrainOptions) -> None:
     if options.json:
         print_json(found.to_dict())
         return
-    out().print(plan_table([*_rows(found, str(folder)), *(("note", note, "") for note in found.notes)]))
+    rows = [*_rows(found, str(folder)), *(("note", note, "") for note in found.notes)]
+    out().print(table(("", "", ""), rows, styles=("dim", "bold")))
 
 
 def _rows(found: "Estimate", folder: str) -> list[tuple[str, str, str]]:
-    from nima_cli.ui.formatting import duration, rate, size
-
     shape, plan, training = found.spec.shape, found.spec.plan, found.spec.config.training
     kept = "the checkpoints that are kept, the best, and one being written"
     rows = [
@@ -70,7 +70,6 @@ def _rows(found: "Estimate", folder: str) -> list[tuple[str, str, str]]:
 def _memory_rows(fit: "Fit") -> list[tuple[str, str, str]]:
     """Memory needed and available and, where that is too little, what fits."""
     from nima_cli.engine.training.planning.fitting import setting_text
-    from nima_cli.ui.formatting import size
 
     there = f"{size(fit.available)} available" if fit.available is not None else "unknown how much is available"
     rows = [("memory", size(fit.needed.peak), f"estimated, the most in {fit.needed.peak_phase}; {there}")]
@@ -86,15 +85,13 @@ def _memory_rows(fit: "Fit") -> list[tuple[str, str, str]]:
 
 def show_verdict(options: TrainOptions) -> None:
     """`--verify-resume`: say in one line that a resumed run is exact here; a DeviceError names the first difference."""
-    from nima_cli.cli.datasets import data_dir
-    from nima_cli.cli.event_handlers import print_json
+    from nima_cli.engine.kernels.build import KERNELS
     from nima_cli.engine.training.resume.verify import HALF, verify_resume
-    from nima_cli.ui.console import out, say
 
     if "WORLD_SIZE" in os.environ:
         raise InputError("--verify-resume: trains in one process", hint="run it without a launcher")
     settings, initial = load_settings(options, find_resume(options, tensors=False)[1])
-    compile_kernels_meanwhile(settings.hardware.device)
+    compile_meanwhile(KERNELS, settings.hardware.device)
     prepare_data(settings, initial, quiet=options.quiet)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS has no fixed order of sums
     say(f"training {2 * HALF} steps at once, then {HALF} and {HALF} in two processes")

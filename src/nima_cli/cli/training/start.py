@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nima_cli.cli import rundir
-from nima_cli.cli.compiled import compile_kernels_meanwhile, compiled
+from nima_cli.cli.datasets import data_dir, ensure_prepared, kept_dataset, with_sources
+from nima_cli.cli.event_handlers import dispatch
+from nima_cli.cli.home import compile_meanwhile, compiled
 from nima_cli.cli.initial import (
     InitialModel,
     check_tokenizer,
@@ -16,6 +18,7 @@ from nima_cli.cli.initial import (
 )
 from nima_cli.cli.references import find_model
 from nima_cli.errors import InputError
+from nima_cli.ui.console import say
 
 if TYPE_CHECKING:
     from nima_cli.config.load import Resolved
@@ -64,13 +67,12 @@ class Start:
 
 def start_training(options: TrainOptions) -> Start:
     """Find settings, run directory and data of the run to train."""
-    from nima_cli.cli.datasets import data_dir, kept_dataset
-
     path, resume = find_resume(options)
     settings, initial = load_settings(options, resume)
+    from nima_cli.engine.kernels.build import KERNELS
     from nima_cli.engine.training.session import Session  # loads torch, which a refusal need not wait for
 
-    compile_kernels_meanwhile(settings.hardware.device)
+    compile_meanwhile(KERNELS, settings.hardware.device)
     run_dir = _run_dir(options, settings, path)
     data = kept_dataset(settings, resume, path.parent) if resume is not None and path is not None else None
     if data is None:
@@ -86,7 +88,6 @@ def find_resume(options: TrainOptions, *, tensors: bool = True) -> "tuple[Path |
     if options.resume is None:
         return None, None
     from nima_cli.engine.checkpoint import file as checkpoints
-    from nima_cli.ui.console import say
 
     auto, named = options.resume == "auto", Path(options.resume)
     if not auto and not named.is_dir():
@@ -105,7 +106,6 @@ def find_resume(options: TrainOptions, *, tensors: bool = True) -> "tuple[Path |
 
 def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[Config, InitialModel | None]":
     """The user's settings over those of `resume`, or of what `--init-from` names, which is returned with them."""
-    from nima_cli.cli.datasets import with_sources
     from nima_cli.config.load import load_config
 
     initial, base = None, resume.header.get("config") if resume is not None else None
@@ -129,11 +129,8 @@ def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[
 
 def prepare_data(settings: "Config", initial: InitialModel | None, *, quiet: bool) -> None:
     """Make the dataset when its sources changed; refuse one whose tokenizer is not the initial model's."""
-    from nima_cli.cli.datasets import data_dir, ensure_prepared
-    from nima_cli.cli.event_handlers import dispatch
     from nima_cli.engine.cores import cpu_count
     from nima_cli.loggers import Guarded
-    from nima_cli.ui.console import say
     from nima_cli.ui.progress_view import prepare_view
 
     view = Guarded(prepare_view(quiet=quiet), "the display", say)
@@ -160,8 +157,6 @@ def _plain_name(pretrained: str | None) -> str | None:
 
 
 def _say_what_is_learnt() -> None:
-    from nima_cli.ui.console import say
-
     say("no data was named: learning the documentation that came with this Python")
     say(
         "for documents of your own: `nima data prepare --output-dir data/mine --text-files FOLDER`, then "
@@ -173,7 +168,6 @@ def _say_what_is_learnt() -> None:
 def _show_sources(resolved: "Resolved") -> None:
     """Where each setting comes from, on stderr."""
     from nima_cli.engine.training.resume.same_run import flatten
-    from nima_cli.ui.console import say
 
     values = flatten(resolved.config.model_dump(mode="json"))
     for key, source in resolved.origins.items():

@@ -204,7 +204,7 @@ def test_cost_is_near_linear(unit: str) -> None:
         for before in ("", "<", "Text `", "- <Ab "):
             strip(before + text)
 
-    assert_near_linear(work, 12_500, 200_000)
+    assert_near_linear(work, 6_000, 96_000)
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
@@ -256,4 +256,4 @@ def test_cost_of_statements_is_near_linear(unit: str) -> None:
         for before in ("export const a = {", "<", "import "):
             strip_markup(f"Text\n\n{before}{unit * (size // len(unit))}", CleaningCounts())
 
-    assert_near_linear(work, 6_000, 96_000)
+    assert_near_linear(work, 3_000, 48_000)

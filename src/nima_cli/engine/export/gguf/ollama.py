@@ -43,7 +43,8 @@ def modelfile(file_name: str, source: Source, vocabulary: Mapping[str, Any]) -> 
         lines += [f'TEMPLATE """{go_template(frames)}"""'] if frames is not None else []
         if frames is None:
             notes.append(
-                f"the chat format of this model is not in the Modelfile, since it is not one text before each turn; {_NO_TEMPLATE}"
+                "the chat format of this model is not in the Modelfile, since it is not one text before each turn; "
+                f"{_NO_TEMPLATE}"
             )
     return "\n".join(lines) + "\n", notes
 
