@@ -60,13 +60,13 @@ def read_initial(ref: ModelRef) -> InitialModel:
 
 
 def foundation(initial: InitialModel) -> dict[str, Any]:
-    """The model's shape and its preset's training settings, which the user's override."""
-    from nima_cli.config.schema import PRESETS, ModelConfig
+    """The model's shape and its preset's or tuning's training settings, which the user's override."""
+    from nima_cli.config.schema import PRESETS, TUNING, ModelConfig
 
     sizes = {key: value for key, value in initial.shape.to_dict().items() if key in ModelConfig.model_fields}
     preset = initial.preset if initial.preset in PRESETS else None
     model = {"preset": preset, "pretrained": initial.pretrained, **sizes}
-    return {**PRESETS.get(preset or "", {}), "model": model}
+    return {**(TUNING if initial.pretrained is not None else PRESETS.get(preset or "", {})), "model": model}
 
 
 def with_tokenizer(config: "Config", proto: bytes) -> "Config":

@@ -301,6 +301,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "gpt-small": _preset(n_layers=12, d_model=768, n_heads=12, d_ff=2048, context=1024, batch_size=16),
     "gpt-medium": _preset(n_layers=24, d_model=1024, n_heads=16, d_ff=3072, context=1024, batch_size=16),
 }
+# The same layer where a pretrained model is tuned: Muon turns every matrix at once, too far from what it knows.
+TUNING: dict[str, dict[str, Any]] = {"training": {"optimizer": "adamw", "lr_scheduler": "cosine"}}
 PRESET_VOCAB_SIZES = {"gpt-tiny": 8192, "gpt-small": 8192, "gpt-medium": 16384}
 
 

@@ -110,10 +110,11 @@ def _chat(tokenizer: Any, source: Source, where: str) -> str:
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         return tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=prompt, return_dict=False)
 
-    for turns, ids in verify.chat_prompts(source.tokenizer):
+    prompts = verify.chat_prompts(source.tokenizer)
+    for turns, ids in prompts:
         verify.compare(theirs(turns, prompt=True), ids, where, "the ids of a chat prompt")
         if not isinstance(source.tokenizer, HFTokenizer):
             answered = (*turns, Turn("assistant", "Hello.\n"))
             ours = source.tokenizer.chat.render(answered, loss="all").ids
             verify.compare(theirs(answered, prompt=False), ours, where, "the ids of a conversation")
-    return "the same chat format"
+    return "the same chat format" if prompts else "a chat format that takes no conversation"

@@ -7,6 +7,7 @@ import torch
 
 from nima_cli.engine.checkpoint.file import Checkpoint, build_model
 from nima_cli.engine.data.document import Turn
+from nima_cli.engine.data.tokenizer.hf import HFTokenizer
 from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, SPACE_MARK
 from nima_cli.engine.model.shape import ModelShape
@@ -46,9 +47,10 @@ def encodings(tokenizer: Tokenizer) -> dict[str, list[int]]:
 
 
 def chat_prompts(tokenizer: Tokenizer) -> list[tuple[tuple[Turn, ...], list[int]]]:
-    """A conversation with and without its system turn, and the ids of its prompt, where the chat format takes it."""
+    """A conversation with and without its system turn, and the ids of its prompt, where the chat format has these."""
     found: list[tuple[tuple[Turn, ...], list[int]]] = []
-    for turns in (CONVERSATION, CONVERSATION[1:]):
+    takes_system = not isinstance(tokenizer, HFTokenizer) or tokenizer.chat.takes_system
+    for turns in (CONVERSATION, CONVERSATION[1:]) if takes_system else (CONVERSATION[1:],):
         with contextlib.suppress(InputError):
             found.append((turns, tokenizer.chat.prompt(turns)))
     return found

@@ -53,8 +53,8 @@ def trusted_kernels(
     """
     wanted, on_cpu = config.training.use_mixed_precision, device.device.type == "cpu"
     features = (cpu_features() if features is None else features) if on_cpu else {}
-    by_name, frozen = wanted == "int8", config.training.lora.enabled
-    if by_name and frozen:
+    by_name = wanted == "int8"
+    if by_name and config.training.lora.enabled:
         raise DeviceError(f"{_INT8_NEEDS} weights that are trained, not adapters beside them", hint="use `true`")
     if by_name and not multiplies_int8(features):
         raise DeviceError(f"{_INT8_NEEDS} a processor with AVX512-VNNI or AMX", hint="use `true`")
@@ -65,7 +65,10 @@ def trusted_kernels(
         return Trusted()
     try:
         found = _trusted(
-            compiled, device, loss, int8=by_name or (wanted is True and not frozen and gains_from_int8(features))
+            compiled,
+            device,
+            loss,
+            int8=by_name or (wanted is True and config.model.pretrained is None and gains_from_int8(features)),
         )
     except NoProgramError as error:
         if by_name:

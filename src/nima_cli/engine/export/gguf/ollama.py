@@ -22,7 +22,10 @@ from nima_cli.errors import NimaError
 _MOST_CONTEXT = 8192
 # Special tokens that are ordinary HTML, too; llama.cpp ends at the token itself.
 _MARKUP = ("<s>", "</s>")
-_NO_TEMPLATE = "without a template in it, Ollama looks for one that it knows in the GGUF file"
+_NO_TEMPLATE = (
+    "the Modelfile has no template: the chat format is not one text before each turn, which is all that is said there; "
+    "Ollama looks for one that it knows in the GGUF file"
+)
 
 
 def modelfile(file_name: str, source: Source, vocabulary: Mapping[str, Any]) -> tuple[str | None, list[str]]:
@@ -41,11 +44,15 @@ def modelfile(file_name: str, source: Source, vocabulary: Mapping[str, Any]) -> 
     else:
         frames = frames_of(_Chat(tokenizer, vocabulary))
         lines += [f'TEMPLATE """{go_template(frames)}"""'] if frames is not None else []
+<<<<<<< HEAD
         if frames is None:
             notes.append(
                 "the chat format of this model is not in the Modelfile, since it is not one text before each turn; "
                 f"{_NO_TEMPLATE}"
             )
+=======
+        notes += [] if frames is not None else [_NO_TEMPLATE]
+>>>>>>> h-export
     return "\n".join(lines) + "\n", notes
 
 

@@ -40,17 +40,23 @@ def rounded(tensor: torch.Tensor, kind: str) -> torch.Tensor:
     plain = {theirs: DTYPES[ours] for ours, theirs in _PLAIN.items()}
     if kind in plain:
         return tensor.to(plain[kind])
-    values = needed("gguf").quants.dequantize(packed(tensor, kind), needed("gguf").GGMLQuantizationType[kind])
+    with _beyond_allowed():
+        values = needed("gguf").quants.dequantize(packed(tensor, kind), needed("gguf").GGMLQuantizationType[kind])
     return torch.from_numpy(values)
 
 
 def packed(tensor: torch.Tensor, kind: str) -> np.ndarray:
     """The bytes of a tensor in a type; what `rounded` has given is packed without loss."""
-    with np.errstate(all="ignore"):  # what is beyond a type becomes infinite and is found afterwards
+    with _beyond_allowed():
         array: np.ndarray = needed("gguf").quants.quantize(
             tensor.float().numpy(), needed("gguf").GGMLQuantizationType[kind]
         )
     return array
+
+
+def _beyond_allowed() -> np.errstate:
+    """For a block in which what is beyond a type becomes infinite, or no number; it is found afterwards."""
+    return np.errstate(all="ignore")
 
 
 def left_in_float16(shape: ModelShape, dtype: str) -> list[str]:

@@ -1,6 +1,5 @@
 """The GGUF file as its own library reads it, and how heads are rotated, which that library does not check."""
 
-import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from nima_cli.engine.export.gguf_file import check_tokenizer, tensor_names
 
 from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.data.tokenizer.chat_format import CHAT_TEMPLATE
 from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, FIRST_NORMAL_ID
 from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
-from nima_cli.engine.export.source import read_source
+from nima_cli.engine.export.gguf.vocabulary import vocabulary_of
+from nima_cli.engine.model.layout import gguf_name
 from nima_cli.errors import CheckpointError, ResourceError
 from tests.engine.export.conftest import LAYOUTS, export
 
@@ -31,7 +30,7 @@ def fields(path: Path) -> dict[str, Any]:
 def test_sizes_and_vocabulary_are_those_of_the_checkpoint(layout: str, saved: Saved, tmp_path: Path) -> None:
     path, checkpoint = saved(layout)
     exported = export(path, tmp_path / "model.gguf", "gguf", licence="mit")
-    assert exported.files == (tmp_path / "model.gguf", tmp_path / "model.gguf.md")
+    assert [file.name for file in exported.files] == ["model.gguf", "model.gguf.Modelfile", "model.gguf.md"]
     found = fields(tmp_path / "model.gguf")
     shape, own = checkpoint.shape, SentencePieceTokenizer.from_bytes(checkpoint.tokenizer_proto, where="test")
     assert found["general.architecture"] == layout
@@ -56,7 +55,7 @@ def test_sizes_and_vocabulary_are_those_of_the_checkpoint(layout: str, saved: Sa
 def test_matrices_have_the_type_and_norms_stay_whole(dtype: str, saved: Saved, tmp_path: Path) -> None:
     path, checkpoint = saved()
     export(path, tmp_path / "model.gguf", "gguf", dtype=dtype)
-    names = {theirs: ours for ours, theirs in tensor_names(checkpoint.shape).items()}
+    names = {gguf_name(name): name for name in checkpoint.model}
     short = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}[dtype]
     for tensor in gguf.GGUFReader(tmp_path / "model.gguf").tensors:
         original = checkpoint.model[names.pop(tensor.name)]
@@ -74,7 +73,7 @@ def test_a_unigram_tokenizer_is_refused_by_name(saved: Saved, tmp_path: Path) ->
 
 
 def test_a_vocabulary_in_which_text_could_spell_a_symbol_is_refused(
-    saved: Saved, tokenizers: dict[str, SentencePieceTokenizer]
+    tokenizers: dict[str, SentencePieceTokenizer],
 ) -> None:
     own, proto = tokenizers["bpe"], tokenizers["bpe"].proto
     normal = [own.piece(token_id) for token_id in range(FIRST_NORMAL_ID, own.vocab_size)]
@@ -83,13 +82,18 @@ def test_a_vocabulary_in_which_text_could_spell_a_symbol_is_refused(
         field = bytes([0x0A, len(part)])  # piece number 1 of the message, then its length
         assert proto.count(field + taken.encode()) == 1
         proto = proto.replace(field + taken.encode(), field + part.encode())
+<<<<<<< HEAD:tests/engine/export/test_gguf_file.py
     source = read_source(
         saved()[0], name="x", dtype="float32", licence="mit", rounding=lambda name, tensor, shape: tensor
     )
     check_tokenizer(source, "out.gguf")
     crafted = dataclasses.replace(source, tokenizer=SentencePieceTokenizer.from_bytes(proto, where="crafted"))
+=======
+    assert vocabulary_of(own, own.vocab_size, "out.gguf")["tokenizer_model"] == "llama"
+    crafted = SentencePieceTokenizer.from_bytes(proto, where="crafted")
+>>>>>>> h-export:tests/engine/export/gguf/test_gguf_file.py
     with pytest.raises(CheckpointError, match=r"could spell the special symbol `<\|bos\|>`"):
-        check_tokenizer(crafted, "out.gguf")
+        vocabulary_of(crafted, crafted.vocab_size, "out.gguf")
 
 
 def test_without_the_package_it_names_it(saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
