@@ -82,16 +82,8 @@ def test_a_vocabulary_in_which_text_could_spell_a_symbol_is_refused(
         field = bytes([0x0A, len(part)])  # piece number 1 of the message, then its length
         assert proto.count(field + taken.encode()) == 1
         proto = proto.replace(field + taken.encode(), field + part.encode())
-<<<<<<< HEAD:tests/engine/export/test_gguf_file.py
-    source = read_source(
-        saved()[0], name="x", dtype="float32", licence="mit", rounding=lambda name, tensor, shape: tensor
-    )
-    check_tokenizer(source, "out.gguf")
-    crafted = dataclasses.replace(source, tokenizer=SentencePieceTokenizer.from_bytes(proto, where="crafted"))
-=======
     assert vocabulary_of(own, own.vocab_size, "out.gguf")["tokenizer_model"] == "llama"
     crafted = SentencePieceTokenizer.from_bytes(proto, where="crafted")
->>>>>>> h-export:tests/engine/export/gguf/test_gguf_file.py
     with pytest.raises(CheckpointError, match=r"could spell the special symbol `<\|bos\|>`"):
         vocabulary_of(crafted, crafted.vocab_size, "out.gguf")
 

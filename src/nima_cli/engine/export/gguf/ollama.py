@@ -44,15 +44,7 @@ def modelfile(file_name: str, source: Source, vocabulary: Mapping[str, Any]) -> 
     else:
         frames = frames_of(_Chat(tokenizer, vocabulary))
         lines += [f'TEMPLATE """{go_template(frames)}"""'] if frames is not None else []
-<<<<<<< HEAD
-        if frames is None:
-            notes.append(
-                "the chat format of this model is not in the Modelfile, since it is not one text before each turn; "
-                f"{_NO_TEMPLATE}"
-            )
-=======
         notes += [] if frames is not None else [_NO_TEMPLATE]
->>>>>>> h-export
     return "\n".join(lines) + "\n", notes
 
 
