@@ -110,6 +110,18 @@ def test_the_plan_and_the_proof_of_resuming_work_with_it(folder: Path, data: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_settings_of_another_shape_are_refused_before_anything_is_made(
+    folder: Path, data: Path, nima: Nima, tmp_path: Path
+) -> None:
+    words = ("train", "--init-from", folder, "--data", data, *FEW)
+    for more in (("--preset", "gpt-tiny"), ("--set", "model.n_layers=3")):
+        for program in ((), ("--dry-run",)):
+            ran = nima(*words, *more, *program, cwd=tmp_path)
+            assert f"{folder}: its model differs from this run's" in refused(ran, 2)
+            assert "leave the shape out" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_data_of_another_tokenizer_is_refused_with_the_command_that_makes_it_right(
     folder: Path, tiny_corpus: Path, nima: Nima, tmp_path: Path
 ) -> None:

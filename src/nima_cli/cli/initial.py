@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nima_cli.cli.prepare_again import prepare_again
+from nima_cli.cli.datasets import prepare_again
 from nima_cli.cli.references import ModelRef, find_model
 from nima_cli.errors import DataError
 
@@ -66,6 +66,14 @@ def foundation(initial: InitialModel) -> dict[str, Any]:
     preset = initial.preset if initial.preset in PRESETS else None
     model = {"preset": preset, "pretrained": initial.pretrained, **sizes}
     return {**PRESETS.get(preset or "", {}), "model": model}
+
+
+def check_shape(config: "Config", initial: InitialModel) -> None:
+    """Refuse settings that ask for another shape than the model's."""
+    from nima_cli.engine.model.shape import resolve
+    from nima_cli.engine.training.session import check_initial_shape
+
+    check_initial_shape(initial.ref.text, initial.shape, resolve(config.model, initial.shape.vocab_size))
 
 
 def with_tokenizer(config: "Config", proto: bytes) -> "Config":

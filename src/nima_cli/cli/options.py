@@ -33,6 +33,11 @@ def path_option(default: Any, metavar: str, meaning: str, *flags: str, **more: A
     return option(default, metavar, meaning, *flags, parser=path_of, **more)
 
 
+def model_option(meaning: str, *flags: str) -> Any:
+    """An option that names a model; `nima_cli.cli.references` finds it."""
+    return option(None, "MODEL", meaning, *flags, parser=model_text, autocompletion=complete_model)
+
+
 def switch(flag: str, meaning: str) -> Any:
     """An option without a value."""
     return typer.Option(False, flag, help=meaning)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nima_cli.cli import options
+from nima_cli.cli.datasets import prepare_again
 from nima_cli.cli.options import option, path_option, require_choice, switch
-from nima_cli.cli.prepare_again import prepare_again
 from nima_cli.errors import CheckpointError, DataError, InputError, ResourceError
 
 if TYPE_CHECKING:
