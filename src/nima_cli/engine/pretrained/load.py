@@ -83,10 +83,10 @@ def load_pretrained(path: Path, *, name: str | None = None) -> Checkpoint:
         CheckpointError: it is no model that nima reads, is damaged or hostile, or its tokenizer does not fit.
         ResourceError: the system refused to read it, a package is missing, or it does not fit into memory.
     """
-    with _opened(path) as model:
+    with _opened(path) as (model, _):
         proto = bundle(model.tokenizer_files)
         check_memory(path, model.shape, model.tensors, free_memory())
-        tensors = {name: _weights(model, name) for name in model.tensors}
+        tensors = {key: _weights(model, key) for key in model.tensors}
         if model.tied_head is not None and not torch.equal(read(model.tied_head), tensors["embed_tokens.weight"]):
             raise CheckpointError(
                 f"{path}: `tie_word_embeddings` is true, but `{model.tied_head.name}` is not the embedding",
@@ -98,7 +98,7 @@ def load_pretrained(path: Path, *, name: str | None = None) -> Checkpoint:
 
 def inspect(path: Path) -> PretrainedFacts:
     """What a folder or file holds, from its headers alone; raises as `load_pretrained`."""
-    with _opened(path) as model:
+    with _opened(path) as (model, tokenizer):
         types: Counter[str] = Counter()
         for tensor in model.tensors.values():
             types[tensor.dtype] += tensor.numbers
@@ -109,7 +109,7 @@ def inspect(path: Path) -> PretrainedFacts:
             format=model.format,
             layout=model.layout,
             shape=model.shape,
-            tokenizer=_tokenizer_facts(model),
+            tokenizer=tokenizer,
             tokenizer_proto=bundle(model.tokenizer_files),
             stored_types=dict(types.most_common()),
             file_bytes=sum(sizes.values()),
@@ -119,14 +119,15 @@ def inspect(path: Path) -> PretrainedFacts:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[PretrainedModel]:
-    """A model whose tensors can be read within the block, and whose tokenizer fits."""
+def _opened(path: Path) -> Iterator[tuple[PretrainedModel, TokenizerFacts]]:
+    """A model whose tensors can be read within the block, and its tokenizer, which fits."""
     with explaining(path, "read"), contextlib.ExitStack() as files:
         model = open_folder(path, files) if path.is_dir() else open_gguf(path, files)
-        tokens, rows = _tokenizer_facts(model).size, model.shape.vocab_size
-        if tokens > rows:
-            raise CheckpointError(f"{path}: its tokenizer has {tokens:,} tokens, its embedding only {rows:,} rows")
-        yield model
+        tokenizer, rows = _tokenizer_facts(model), model.shape.vocab_size
+        if tokenizer.size > rows:
+            problem = f"its tokenizer has {tokenizer.size:,} tokens, its embedding only {rows:,} rows"
+            raise CheckpointError(f"{path}: {problem}")
+        yield model, tokenizer
 
 
 def _weights(model: PretrainedModel, name: str) -> torch.Tensor:
