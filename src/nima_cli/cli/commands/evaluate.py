@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nima_cli.cli import options
-from nima_cli.cli.datasets import prepare_again
 from nima_cli.cli.options import option, path_option, require_choice, switch
 from nima_cli.errors import CheckpointError, DataError, InputError, ResourceError
 
@@ -77,6 +76,8 @@ def evaluate_model(
     header = loaded.checkpoint.header
     dataset = open_dataset(data if data is not None else _dataset_of(loaded))
     if dataset.tokenizer.sha256 != loaded.tokenizer.sha256:
+        from nima_cli.cli.datasets import prepare_again
+
         again = prepare_again(dataset.folder, dataset.metadata, named)
         raise DataError(
             f"{dataset.folder}: its tokenizer is not the one that {named} was trained with",
