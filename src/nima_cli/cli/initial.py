@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nima_cli.cli.datasets import prepare_again
 from nima_cli.cli.references import ModelRef, find_model
 from nima_cli.errors import DataError
 
@@ -106,6 +105,7 @@ def tokenizer_path(named: str, *, quiet: bool) -> str:
 
 def check_tokenizer(data_dir: Path, initial: InitialModel) -> None:
     """Refuse a dataset of another tokenizer than the model's, with the command that prepares it again."""
+    from nima_cli.cli.datasets import prepare_again
     from nima_cli.engine.data.store.dataset_files import read_metadata
 
     metadata = read_metadata(data_dir)
