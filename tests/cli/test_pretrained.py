@@ -183,6 +183,15 @@ def test_a_damaged_model_is_one_line_wherever_it_is_named(
     assert "broken" in refused(nima(*words, broken, cwd=tmp_path), 3)
 
 
+def test_weights_where_a_checkpoint_belongs_get_the_way_in(folder: Path, gguf: Path, data: Path, nima: Nima) -> None:
+    ran = nima("train", "--data", data, "--resume", gguf)
+    assert "looks like a GGUF file" in refused(ran, 3)
+    assert f"`--init-from {gguf}`" in ran.stderr
+    ran = nima("generate", "--prompt", "x", "--checkpoint", folder / "model.safetensors")
+    assert "not a nima checkpoint" in refused(ran, 3)
+    assert "name the folder with its `config.json`" in ran.stderr
+
+
 def test_showing_a_model_reads_it_from_its_files(folder: Path, gguf: Path, nima: Nima) -> None:
     facts = nima("models", "show", folder, "--json").json()
     assert (facts["name"], facts["format"], facts["layout"]) == ("Tiny Llama", "hf", "llama")

@@ -95,7 +95,7 @@ def tokenizer_path(named: str, *, quiet: bool) -> str:
     from nima_cli.engine.checkpoint.files import checkpoint_files, find
     from nima_cli.engine.pretrained.load import inspect, is_pretrained
 
-    ref = find_model(named, quiet=quiet)
+    ref = find_model(named, quiet=quiet, what="file or folder")
     if is_pretrained(ref.path):
         return str(_kept(inspect(ref.path).tokenizer_proto))
     if checkpoint_files(ref.path) if ref.path.is_dir() else ref.path.suffix == ".pt":
