@@ -111,6 +111,15 @@ def test_completion_is_light(tmp_path: Path) -> None:
     assert heavy == set()
 
 
+def test_completing_and_refusing_the_name_of_a_model_is_light(tmp_path: Path) -> None:
+    words = {"COMP_WORDS": "nima chat smol", "COMP_CWORD": "2", "_TYPER_COMPLETE_ARGS": "nima chat smol"}
+    ((_, heavy),) = heavy_imports(tmp_path, [], _NIMA_COMPLETE="complete_bash", **words)
+    assert heavy <= {"nima_cli.engine"}
+    ((code, heavy),) = heavy_imports(tmp_path, ["models", "get", "nothing-of-that-name"])
+    assert code == 2
+    assert heavy <= {"nima_cli.engine"}
+
+
 def test_plotting_a_run_needs_only_what_draws(tmp_path: Path) -> None:
     logger = JsonlLogger(tmp_path / "metrics.jsonl", keep_until_step=None)
     for event in whole_run(tmp_path):

@@ -107,7 +107,7 @@ ROWS: dict[str, tuple[Callable[[Path, Checkpoint], Any], str]] = {
     "73 text": (raw(b"dear reader"), "not a nima checkpoint"),
     "73 a zip": (lambda path, _: zipfile.ZipFile(path, "w").writestr("a", "x"), "not a nima checkpoint"),
     "73 safetensors": (raw(b"\x08" + bytes(7) + b'{"a":1}   '), "not a nima checkpoint"),
-    "73 GGUF": (raw(b"GGUF\x03\0\0\0" + bytes(64)), "looks like a GGUF file"),
+    "73 GGUF": (raw(b"GGUF\x03\0\0\0" + bytes(64)), ""),  # read as a model of others, where one can be
     "73 a state dict": (saved(lambda _: {"w": torch.zeros(2)}), "not a nima checkpoint"),
     "74 truncated": (cut, "damaged"),
     "74 zero-filled": (zeroed, "damaged"),

@@ -1,6 +1,7 @@
 """Models that others trained, at the command line: shown, talked to, measured, and started from."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -18,6 +19,8 @@ from tests.conftest import RunCli
 from tests.engine.pretrained.hub_server import fill_cache, hub_environment
 from tests.engine.pretrained.others import random_model, save_folder, save_gguf
 
+_NAMED = os.environ.get("NIMA_TEST_SMOLLM2")
+SMOLLM2 = Path(_NAMED) if _NAMED else None
 FEW = ("--max-steps", "2", "--batch-size", "2", "--set", "evaluation.generation.enabled=false", "--device", "cpu")
 
 
@@ -110,6 +113,18 @@ def test_the_plan_and_the_proof_of_resuming_work_with_it(folder: Path, data: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_settings_of_another_shape_are_refused_before_anything_is_made(
+    folder: Path, data: Path, nima: Nima, tmp_path: Path
+) -> None:
+    words = ("train", "--init-from", folder, "--data", data, *FEW)
+    for more in (("--preset", "gpt-tiny"), ("--set", "model.n_layers=3")):
+        for program in ((), ("--dry-run",)):
+            ran = nima(*words, *more, *program, cwd=tmp_path)
+            assert f"{folder}: its model differs from this run's" in refused(ran, 2)
+            assert "leave the shape out" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_data_of_another_tokenizer_is_refused_with_the_command_that_makes_it_right(
     folder: Path, tiny_corpus: Path, nima: Nima, tmp_path: Path
 ) -> None:
@@ -168,6 +183,15 @@ def test_a_damaged_model_is_one_line_wherever_it_is_named(
     assert "broken" in refused(nima(*words, broken, cwd=tmp_path), 3)
 
 
+def test_weights_where_a_checkpoint_belongs_get_the_way_in(folder: Path, gguf: Path, data: Path, nima: Nima) -> None:
+    ran = nima("train", "--data", data, "--resume", gguf)
+    assert "looks like a GGUF file" in refused(ran, 3)
+    assert f"`--init-from {gguf}`" in ran.stderr
+    ran = nima("generate", "--prompt", "x", "--checkpoint", folder / "model.safetensors")
+    assert "not a nima checkpoint" in refused(ran, 3)
+    assert "name the folder with its `config.json`" in ran.stderr
+
+
 def test_showing_a_model_reads_it_from_its_files(folder: Path, gguf: Path, nima: Nima) -> None:
     facts = nima("models", "show", folder, "--json").json()
     assert (facts["name"], facts["format"], facts["layout"]) == ("Tiny Llama", "hf", "llama")
@@ -198,3 +222,21 @@ def test_a_model_in_the_hubs_cache_is_used_offline(folder: Path, run_cli: RunCli
     assert ran.code == 0, ran.stderr
     ran = run_cli("models", "get", "hf:tiny-org/Tiny", "--json", env=offline)
     assert ran.json()["was_here"] is True
+
+
+@pytest.mark.skipif(SMOLLM2 is None, reason="NIMA_TEST_SMOLLM2 names no GGUF file of SmolLM2-135M-Instruct in Q4_1")
+def test_the_model_that_a_package_index_has_is_known_and_answers(nima: Nima, home: Path) -> None:
+    assert SMOLLM2 is not None
+    place = home / "models" / "smollm2-135m"
+    place.mkdir(parents=True)
+    (place / "SmolLM2-135M-Instruct.Q4_1.gguf").symlink_to(SMOLLM2)
+    got = nima("models", "get", "smollm2-135m", "--json").json()
+    assert got == {"name": "smollm2-135m", "path": str(place / SMOLLM2.name), "was_here": True}
+    facts = nima("models", "show", "smollm2-135m", "--json").json()
+    assert (facts["parameters"], facts["layout"], facts["tokenizer"]["tokens"]) == (134_515_008, "llama", 49_152)
+    assert facts["shape"]["context_length"] == 8192
+    full, lora = (way["memory_bytes"] for way in facts["training"])
+    assert lora < 0.8 * full
+    said = nima("chat", "smollm2-135m", "--once", "What is the capital of France?", "--temperature", "0")
+    assert "Paris" in said.stdout
+    assert "<|im_end|>" not in said.stdout

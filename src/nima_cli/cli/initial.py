@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nima_cli.cli.home import home
-from nima_cli.cli.prepare_again import prepare_again
 from nima_cli.cli.references import ModelRef, find_model
 from nima_cli.errors import DataError
 
@@ -69,6 +68,14 @@ def foundation(initial: InitialModel) -> dict[str, Any]:
     return {**(TUNING if initial.pretrained is not None else PRESETS.get(preset or "", {})), "model": model}
 
 
+def check_shape(config: "Config", initial: InitialModel) -> None:
+    """Refuse settings that ask for another shape than the model's."""
+    from nima_cli.engine.model.shape import resolve
+    from nima_cli.engine.training.session import check_initial_shape
+
+    check_initial_shape(initial.ref.text, initial.shape, resolve(config.model, initial.shape.vocab_size))
+
+
 def with_tokenizer(config: "Config", proto: bytes) -> "Config":
     """The settings with this tokenizer for sources to prepare, unless they name another."""
     if not config.data.sources or config.data.tokenizer_from is not None:
@@ -89,7 +96,7 @@ def tokenizer_path(named: str, *, quiet: bool) -> str:
     from nima_cli.engine.checkpoint.files import checkpoint_files, find
     from nima_cli.engine.pretrained.load import inspect, is_pretrained
 
-    ref = find_model(named, quiet=quiet)
+    ref = find_model(named, quiet=quiet, what="file or folder")
     if is_pretrained(ref.path):
         return str(_kept(inspect(ref.path).tokenizer_proto))
     if checkpoint_files(ref.path) if ref.path.is_dir() else ref.path.suffix == ".pt":
@@ -99,6 +106,7 @@ def tokenizer_path(named: str, *, quiet: bool) -> str:
 
 def check_tokenizer(data_dir: Path, initial: InitialModel) -> None:
     """Refuse a dataset of another tokenizer than the model's, with the command that prepares it again."""
+    from nima_cli.cli.datasets import prepare_again
     from nima_cli.engine.data.store.dataset_files import read_metadata
 
     metadata = read_metadata(data_dir)

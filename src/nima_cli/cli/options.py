@@ -31,6 +31,11 @@ def option(default: Any, metavar: str, meaning: str, *flags: str, **more: Any) -
 path_option = partial(option, parser=path_of)  # the default `...` makes it required
 
 
+def model_option(meaning: str, *flags: str) -> Any:
+    """An option that names a model; `nima_cli.cli.references` finds it."""
+    return option(None, "MODEL", meaning, *flags, parser=model_text, autocompletion=complete_model)
+
+
 def switch(flag: str, meaning: str) -> Any:
     return typer.Option(False, flag, help=meaning)
 

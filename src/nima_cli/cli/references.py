@@ -57,11 +57,11 @@ def complete_model(incomplete: str) -> list[str]:
     return [known.name for known in KNOWN_MODELS if known.name.startswith(incomplete)]
 
 
-def local_model(text: str) -> "tuple[ModelRef | None, NamedModel | None]":
+def local_model(text: str, *, what: str = "checkpoint") -> "tuple[ModelRef | None, NamedModel | None]":
     """The model that `text` names, if it is here, and what it can be fetched as; what exists on disk comes first.
 
     Raises:
-        CheckpointError: there is nothing of that name.
+        CheckpointError: there is nothing of that name; says that `what` is not there.
     """
     path = Path(text)
     with explaining(path, "look for a model there"):
@@ -73,19 +73,19 @@ def local_model(text: str) -> "tuple[ModelRef | None, NamedModel | None]":
     if model is None:
         near = nearest_known(text)
         hint = f"did you mean `{near}`?" if near else f"give {WAYS}"
-        raise CheckpointError(f"{text}: no such checkpoint", hint=hint)
+        raise CheckpointError(f"{text}: no such {what}", hint=hint)
     found = find(model, models_dir())
     return (ModelRef(text, found, model.name) if found is not None else None), model
 
 
-def find_model(text: str, *, quiet: bool) -> ModelRef:
-    """The model that `text` names, fetched if it is not here.
+def find_model(text: str, *, quiet: bool, what: str = "checkpoint") -> ModelRef:
+    """The model that `text` names, fetched if it is not here; see `local_model`.
 
     Raises:
         CheckpointError: there is nothing of that name.
         NimaError: it cannot be fetched.
     """
-    ref, model = local_model(text)
+    ref, model = local_model(text, what=what)
     if ref is not None:
         return ref
     assert model is not None, "what is not here can be fetched"

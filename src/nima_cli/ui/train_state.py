@@ -95,7 +95,8 @@ def data_line(started: RunStarted) -> str:
 
 def run_facts(started: RunStarted) -> list[str]:
     """The headline facts of a run, each short enough to stay on one line."""
-    preset = json.loads(started.config_json).get("model", {}).get("preset") or "custom"
+    model = json.loads(started.config_json).get("model", {})
+    preset = model.get("preset") or model.get("pretrained") or "custom"
     return [
         f"{preset}, {formatting.count(started.parameters)} parameters",
         f"{formatting.count(started.train_tokens)} training tokens",

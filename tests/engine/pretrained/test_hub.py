@@ -1,12 +1,13 @@
 """Models of the hub: found in the client's cache without a word to the hub, fetched from a hub on this machine."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from nima_cli.engine.pretrained.hub import check_repo, fetch_snapshot, find_snapshot
-from nima_cli.errors import CheckpointError, InputError, NimaError
+from nima_cli.errors import CheckpointError, InputError, NimaError, ResourceError
 from nima_cli.events import Progress
 from tests.engine.pretrained.hub_server import FILES, Refusal, fill_cache, hub, hub_environment
 
@@ -133,6 +134,16 @@ def test_a_download_that_is_given_up_ends_the_client(tmp_path: Path) -> None:
         next(steps)
         steps.close()
     assert find_snapshot(REPO, cache=tmp_path / "hub") is None
+
+
+def test_without_the_client_nothing_is_here_and_its_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert find_snapshot(REPO, cache=tmp_path) is None
+    with pytest.raises(ResourceError, match="`huggingface_hub` is needed for models of the hub") as caught:
+        fetched(REPO, {}, tmp_path)
+    assert caught.value.hint == "pip install 'nima[pretrained]'"
 
 
 @pytest.mark.parametrize("name", ["", "tiny", "a/b/c", "../up", "a/..", "-x/y", "a/b c", "a--b/c", "ä/b"])

@@ -11,8 +11,18 @@ from nima_cli.cli.commands.data_flags import fields, in_field_flags, named_sourc
 from nima_cli.cli.event_handlers import dispatch, print_json
 from nima_cli.cli.flag_names import Command, notes_in_flags
 from nima_cli.cli.initial import tokenizer_path
-from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, option, path_of, path_option, switch
-from nima_cli.cli.references import complete_model, model_text
+from nima_cli.cli.options import (
+    Debug,
+    Json,
+    Quiet,
+    Verbose,
+    examples,
+    model_option,
+    option,
+    path_of,
+    path_option,
+    switch,
+)
 from nima_cli.errors import DataError, InputError
 from nima_cli.ui.console import command, out, safe_text, say
 from nima_cli.ui.formatting import many
@@ -29,9 +39,9 @@ app = typer.Typer(
 )
 
 
-def _setting(key: str, metavar: str, *flags: str, **more: Any) -> Any:
+def _setting(key: str, metavar: str, *flags: str) -> Any:
     """An option for one key of `data`, by default of the same name; `Command` fills in its help."""
-    return option(None, metavar, f"data.{key}", *flags, **more)
+    return option(None, metavar, f"data.{key}", *flags)
 
 
 def _files(what: str) -> Any:
@@ -82,7 +92,7 @@ def prepare(
     respect_gitignore: str | None = _setting("respect_gitignore", "true|false"),
     tokenizer: str | None = _setting("tokenizer", "bpe|unigram|char"),
     vocab_size: str | None = _setting("vocab_size", "N"),
-    tokenizer_from: str | None = _setting("tokenizer_from", "MODEL", parser=model_text, autocompletion=complete_model),
+    tokenizer_from: str | None = model_option("data.tokenizer_from"),
     max_length: str | None = _setting("max_length", "N"),
     min_length: str | None = _setting("min_length", "N"),
     train_ratio: str | None = _setting("train_ratio", "X"),

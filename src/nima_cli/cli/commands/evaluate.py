@@ -10,7 +10,6 @@ from nima_cli.cli.datasets import dataset_of_run
 from nima_cli.cli.event_handlers import print_json, run
 from nima_cli.cli.inference import LoadedModel, chosen_model, load_model
 from nima_cli.cli.options import option, path_option, require_choice, switch
-from nima_cli.cli.prepare_again import prepare_again
 from nima_cli.errors import CheckpointError, DataError, InputError, ResourceError
 from nima_cli.ui.console import command, out, say
 
@@ -74,6 +73,8 @@ def evaluate_model(
     header = loaded.checkpoint.header
     dataset = open_dataset(data if data is not None else _dataset_of(loaded))
     if dataset.tokenizer.sha256 != loaded.tokenizer.sha256:
+        from nima_cli.cli.datasets import prepare_again
+
         again = prepare_again(dataset.folder, dataset.metadata, named)
         raise DataError(
             f"{dataset.folder}: its tokenizer is not the one that {named} was trained with",

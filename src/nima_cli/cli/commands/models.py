@@ -22,7 +22,7 @@ app = typer.Typer(
 
 
 @app.command("list", cls=Command, epilog=examples("nima models list", "nima models list --json"))
-def list_models(debug: Debug = False, json: Json = False) -> None:
+def list_models(debug: Debug = False, quiet: Quiet = False, json: Json = False) -> None:
     """List small models that suit nima, whether they are here, and whether they were tested.
 
     Tested is what was run with nima: read, compared, tuned and exported. Other models of the layouts of Llama, Mistral,
@@ -36,9 +36,9 @@ def list_models(debug: Debug = False, json: Json = False) -> None:
     rows = [_row(known) for known in KNOWN_MODELS]
     if json:
         print_json({"models": rows})
-        return
-    out().print(known_table(rows))
-    say("`nima models get NAME` fetches one, `nima models show NAME` says what it takes to train it", "hint")
+    elif not quiet:
+        out().print(known_table(rows))
+        say("`nima models get NAME` fetches one, `nima models show NAME` says what it takes to train it", "hint")
 
 
 @app.command(cls=Command, epilog=examples("nima models get smollm2-135m", "nima models get hf:Qwen/Qwen3-0.6B-Base"))
@@ -69,9 +69,8 @@ def get(
     inspect(path)
     if json:
         print_json({"name": model.name, "path": str(path), "was_here": found is not None})
-        return
-    out().print(safe_text(f"{model.name} {'is here' if found else 'is fetched'}: {path}"), soft_wrap=True)
-    if not quiet:
+    elif not quiet:
+        out().print(safe_text(f"{model.name} {'is here' if found else 'is fetched'}: {path}"), soft_wrap=True)
         talk, look = command("nima", "chat", model.name), command("nima", "models", "show", model.name)
         say(f"{look} says what it takes to train it, {talk} talks to it", "hint")
 
@@ -84,6 +83,7 @@ def show(
         str, typer.Argument(metavar="MODEL", parser=model_text, autocompletion=complete_model, hidden=True)
     ],
     debug: Debug = False,
+    quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the chat template too.")] = False,
     json: Json = False,
 ) -> None:
@@ -99,12 +99,12 @@ def show(
     facts = _shown(model)
     if json:
         print_json(facts)
-    else:
+    elif not quiet:
         out().print(model_view(facts, verbose=verbose))
 
 
 def _shown(text: str) -> dict[str, Any]:
-    from nima_cli.cli.model_facts import checkpoint_facts, known_facts, pretrained_facts
+    from nima_cli.cli.commands.model_facts import checkpoint_facts, known_facts, pretrained_facts
     from nima_cli.engine.pretrained.load import is_pretrained
     from nima_cli.engine.pretrained.registry import KnownModel
     from nima_cli.ui.console import command

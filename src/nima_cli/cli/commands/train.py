@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 
 from nima_cli.cli import rundir, stop
-from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, option, path_option, switch
-from nima_cli.cli.references import WAYS, complete_model, model_text
+from nima_cli.cli.options import Debug, Json, Quiet, Verbose, examples, model_option, option, path_option, switch
+from nima_cli.cli.references import WAYS
 from nima_cli.cli.training import processes, programs
 from nima_cli.cli.training.start import Start, TrainOptions, start_training
 
@@ -37,13 +37,7 @@ def train(
     batch_size: int | None = option(None, "N", "Rows in one forward pass."),
     learning_rate: float | None = option(None, "X", "Peak learning rate."),
     resume: str | None = option(None, "auto|PATH", "`auto`, a checkpoint or a run directory to go on with."),
-    init_from: str | None = option(
-        None,
-        "MODEL",
-        f"Start a new run from the weights, shape and tokenizer of this model: {WAYS}.",
-        parser=model_text,
-        autocompletion=complete_model,
-    ),
+    init_from: str | None = model_option(f"Start from this model's weights, shape and tokenizer: {WAYS}."),
     allow_data_change: bool = switch("--allow-data-change", "Resume although the dataset is another one."),
     eval_only: bool = switch("--eval-only", "Do not train: evaluate the run on the test split."),
     device: str | None = option(None, "NAME", "auto, cpu, cuda or mps."),

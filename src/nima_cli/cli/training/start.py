@@ -10,6 +10,7 @@ from nima_cli.cli.event_handlers import dispatch
 from nima_cli.cli.home import compile_meanwhile, compiled
 from nima_cli.cli.initial import (
     InitialModel,
+    check_shape,
     check_tokenizer,
     foundation,
     read_initial,
@@ -115,6 +116,8 @@ def load_settings(options: TrainOptions, resume: "Checkpoint | None") -> "tuple[
     resolved = load_config(
         options.config, overrides=options.overrides, set_=options.set_, preset=options.preset, base=base
     )
+    if initial is not None:
+        check_shape(resolved.config, initial)
     settings = with_sources(resolved.config)
     if settings is not resolved.config and not options.quiet:
         _say_what_is_learnt()

@@ -29,7 +29,7 @@ class Archive:
         self._path = path
         head = stream.read(4)
         if head[:2] != b"PK":
-            raise CheckpointError(f"{path}: not a nima checkpoint: {_describe(head)}")
+            raise CheckpointError(f"{path}: not a nima checkpoint: {_describe(head)}", hint=_way_in(path, head))
         with self._reading():
             self._zip = zipfile.ZipFile(stream)
             entries = self._zip.infolist()
@@ -127,3 +127,10 @@ def _describe(head: bytes) -> str:
         return "it is empty"
     found = next((what for magic, what in _LOOKS_LIKE.items() if head.startswith(magic)), None)
     return f"it looks like {found}" if found else "it is not a torch archive"
+
+
+def _way_in(path: Path, head: bytes) -> str | None:
+    """How weights in another format are used instead."""
+    if head == b"GGUF":
+        return f"start a run from it with `init_from={path}`"
+    return "name the folder with its `config.json`, not the file" if path.suffix == ".safetensors" else None

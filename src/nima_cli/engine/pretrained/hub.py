@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def find_snapshot(repo: str, *, cache: Path | None = None) -> Path | None:
     Args:
         cache: by default the client's own.
     """
+    if find_spec("huggingface_hub") is None:
+        return None
     try:
         folder = Path(_client().snapshot_download(repo, local_files_only=True, **_what(_WANTED, cache)))
     except (OSError, ValueError):

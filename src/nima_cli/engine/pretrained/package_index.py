@@ -151,7 +151,7 @@ def _download(source: IndexSource, scratch: Path, environ: Mapping[str, str]) ->
     wheels = list(folder.glob("*.whl"))
     if code or len(wheels) != 1:
         raise why_pip_failed(source, log.read_text("utf-8", "replace"))
-    yield Progress("checking", 0, 0, "")
+    yield Progress("checking", source.wheel_bytes, source.wheel_bytes, "bytes")
     return wheels[0]
 
 

@@ -272,9 +272,15 @@ def _check_initial_weights(
             f"{session.data_dir}: its tokenizer is not the one of {path}",
             hint=f"prepare the data again with `tokenizer_from={path}`",
         )
-    if checkpoint.shape != shape:
-        old, new = checkpoint.shape.to_dict(), shape.to_dict()
+    check_initial_shape(str(path), checkpoint.shape, shape)
+
+
+def check_initial_shape(model: str, its: ModelShape, runs: ModelShape) -> None:
+    """Refuse to start from a model of another shape than the run's; `model` is what it is called."""
+    if its != runs:
+        old, new = its.to_dict(), runs.to_dict()
         changed = ", ".join(f"`{key}` {old[key]} and {new[key]}" for key in old if old[key] != new[key])
         raise ConfigError(
-            f"{path}: its model differs from this run's: {changed}", hint="leave the shape out: it is the checkpoint's"
+            f"{model}: its model differs from this run's: {changed}",
+            hint="leave the shape out, and `model.preset`: it is the model's own",
         )

@@ -79,11 +79,11 @@ def checkpoint_facts(path: Path) -> dict[str, Any]:
 def _chat_template(tokenizer: bytes) -> str | None:
     """The template in a bundle of tokenizer files: in one of its own, or among the settings, as one or as several."""
     files = json.loads(tokenizer)["files"]
-    found = files.get("chat_template.jinja") or json.loads(files.get("tokenizer_config.json", "{}")).get(
-        "chat_template"
-    )
+    settings = json.loads(files.get("tokenizer_config.json", "{}"))
+    found = files.get("chat_template.jinja") or (settings.get("chat_template") if isinstance(settings, dict) else None)
     if isinstance(found, list):
-        found = next((one.get("template") for one in found if one.get("name") == "default"), None)
+        named = {str(one.get("name")): one.get("template") for one in found if isinstance(one, dict)}
+        found = named.get("default")
     return found if isinstance(found, str) else None
 
 
