@@ -110,3 +110,14 @@ def test_epochs_or_steps_whichever_ends_first(
     events = list(make_trainer(config, dataset, tmp_path).run())
     assert [event.step for event in steps(events)] == list(range(1, wanted + 1))
     assert checkpoints.load(tmp_path / LAST).header["epoch"] == pytest.approx(wanted * 8 / 168)
+
+
+def test_layers_computed_twice_change_no_bit_and_a_run_may_change_its_mind(
+    dataset: PreparedDataset, whole: tuple[Path, list[Event]], tmp_path: Path
+) -> None:
+    """With dropout, an average of the weights, and a stop between two saves."""
+    on = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update={"recompute": "on"})})
+    events = run_until(on, dataset, tmp_path, 9)
+    events += run_until(CONFIG, dataset, tmp_path, STEPS + 1, resume=LAST)
+    assert losses(events) == losses(whole[1])
+    assert same_tensors(weights(tmp_path / LAST), weights(whole[0] / LAST))

@@ -73,6 +73,8 @@ def _memory_rows(fit: "Fit") -> list[tuple[str, str, str]]:
 
     there = f"{size(fit.available)} available" if fit.available is not None else "unknown how much is available"
     rows = [("memory", size(fit.needed.peak), f"estimated, the most in {fit.needed.peak_phase}; {there}")]
+    if fit.recompute:
+        rows.append(("", "layers twice", "computed once more for the backward pass: less memory, a third slower"))
     if fit.fits:
         return rows
     pieces = ("", "does not fit", "not even one row at a time")

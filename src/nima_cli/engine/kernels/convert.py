@@ -7,6 +7,7 @@ import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -16,7 +17,9 @@ from nima_cli.engine.kernels.blocked_attention import blocked_attention
 from nima_cli.engine.kernels.forward import NativeForward
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.cache import KVCache
+from nima_cli.engine.model.dropout import RowDropout
 from nima_cli.engine.model.gpt import GPT, Block
+from nima_cli.engine.model.recompute import recomputed
 from nima_cli.events import Note
 
 # Compiling takes about half a minute and gains about a fifth, so that a run must take some minutes. A recent GPU
@@ -42,6 +45,36 @@ def convert(model: GPT, how: Kernels | Literal["torch"] | None) -> str | None:
         _compile_blocks(model)
         return "torch"
     return None
+
+
+def recompute_layers(model: GPT) -> None:
+    """Let training keep the inputs of a converted model's layers only, and compute the layers twice, in place."""
+    hidden = model.__dict__.get("hidden")
+    if isinstance(hidden, NativeForward):
+        hidden.recompute = True
+        return
+    for block in map(_block, model.layers):
+        block.__dict__["forward"] = _recomputed_forward(block, model.drops)
+
+
+def _recomputed_forward(block: Block, drops: list[RowDropout]) -> Callable[..., torch.Tensor]:
+    """Replaces a block's `forward`, which may be compiled; it refers weakly to the block, which holds it."""
+    found, compiled = weakref.ref(block), block.__dict__.get("forward")
+
+    def forward(
+        x_BTC: torch.Tensor, cos_TE: torch.Tensor, sin_TE: torch.Tensor, cache: KVCache | None, layer: int
+    ) -> torch.Tensor:
+        block = found()
+        assert block is not None, "the caller holds it"
+        run: Callable[..., torch.Tensor] = compiled or partial(Block.forward, block)
+        if cache is not None or not torch.is_grad_enabled():
+            return run(x_BTC, cos_TE, sin_TE, cache, layer)
+        out_BTC: torch.Tensor = recomputed(
+            lambda x_BTC: run(x_BTC, cos_TE, sin_TE, None, layer), (x_BTC,), block.parameters(), drops
+        )
+        return out_BTC
+
+    return forward
 
 
 class BlockedAttention(nn.Module):

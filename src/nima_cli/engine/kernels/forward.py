@@ -7,6 +7,7 @@ P outputs of several projections, side by side
 """
 
 import weakref
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -27,6 +28,7 @@ from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.kernels.quantized import Int8WeightCache, QuantizedLinear, QuantizedMLP
 from nima_cli.engine.model.cache import KVCache
 from nima_cli.engine.model.gpt import GPT, MLP, Attention, Block, Linear
+from nima_cli.engine.model.recompute import recomputed
 
 
 class NativeForward:
@@ -37,21 +39,36 @@ class NativeForward:
         self._model = cast(GPT, weakref.proxy(model))
         self._kernels = kernels
         self._weights = Int8WeightCache(kernels)
+        self.recompute = False
 
     def __call__(self, ids_BT: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
         """As `GPT.hidden`, which evaluation and inference still run, so that no compiler changes their results."""
         if cache is not None or not torch.is_grad_enabled():
             return GPT.hidden(self._model, ids_BT, cache)
-        time, branch_BTC = ids_BT.shape[1], None
+        time = ids_BT.shape[1]
+        branch_BTC: torch.Tensor | None = None
         angles_TE = self._model.rotary.cos_TE[:time], self._model.rotary.sin_TE[:time]
         x_BTC = self._model.embed(ids_BT)
         for layer in self._model.layers:
-            block = cast(Block, layer)
-            x_BTC, normed_BTC = self._add_norm(x_BTC, branch_BTC, block.input_layernorm.weight)
-            branch_BTC = self._drop(self._attend(block.self_attn, normed_BTC, angles_TE))
-            x_BTC, normed_BTC = self._add_norm(x_BTC, branch_BTC, block.post_attention_layernorm.weight)
-            branch_BTC = self._drop(self._mlp(block.mlp, normed_BTC))
+            run = partial(self._layer, cast(Block, layer), angles_TE)
+            if self.recompute:
+                x_BTC, branch_BTC = recomputed(run, (x_BTC, branch_BTC), layer.parameters(), self._model.drops)
+            else:
+                x_BTC, branch_BTC = run(x_BTC, branch_BTC)
         return self._add_norm(x_BTC, branch_BTC, self._model.norm.weight)[1]
+
+    def _layer(
+        self,
+        block: Block,
+        angles_TE: tuple[torch.Tensor, torch.Tensor],
+        x_BTC: torch.Tensor,
+        branch_BTC: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """From the residual stream and what is to be added to it to the same after the layer."""
+        x_BTC, normed_BTC = self._add_norm(x_BTC, branch_BTC, block.input_layernorm.weight)
+        branch_BTC = self._drop(self._attend(block.self_attn, normed_BTC, angles_TE))
+        x_BTC, normed_BTC = self._add_norm(x_BTC, branch_BTC, block.post_attention_layernorm.weight)
+        return x_BTC, self._drop(self._mlp(block.mlp, normed_BTC))
 
     def _add_norm(
         self, x_BTC: torch.Tensor, branch_BTC: torch.Tensor | None, gain_C: torch.Tensor

@@ -24,6 +24,18 @@ class RowDropout(nn.Module):
         if self.share:
             self._generators = [torch.Generator(device).manual_seed(row_seed(seed, row)) for row in rows]
 
+    def states(self) -> list[torch.Tensor]:
+        """What `restore` needs to draw the next masks once more; empty where nothing is drawn."""
+        if not self.training or not self.share:
+            return []
+        assert self._generators, "the global generator cannot be taken back"
+        return [generator.get_state() for generator in self._generators]
+
+    def restore(self, states: list[torch.Tensor]) -> None:
+        """Go back to where `states` was asked for, with the same rows."""
+        for generator, state in zip(self._generators, states, strict=bool(states)):
+            generator.set_state(state)
+
     def forward(self, x_BTC: torch.Tensor) -> torch.Tensor:
         """Zero a share of the values and scale up the rest, in training mode only."""
         return self.apply_mask(x_BTC, self.mask(x_BTC))

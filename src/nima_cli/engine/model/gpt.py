@@ -218,6 +218,11 @@ class GPT(nn.Module):
             parameter.copy_(values)
 
     @property
+    def drops(self) -> list[RowDropout]:
+        """All that draws random numbers in training."""
+        return [drop for drop in (self.drop, self.lora_drop) if drop is not None]
+
+    @property
     def head_weight_VC(self) -> torch.Tensor:
         """The output matrix, which may be the embedding."""
         return self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight

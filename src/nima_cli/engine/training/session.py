@@ -26,6 +26,7 @@ from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
 from nima_cli.engine.training.loss import linear_cross_entropy
 from nima_cli.engine.training.planning.costs import checkpoint_bytes
 from nima_cli.engine.training.planning.fitting import (
+    Fit,
     check_fit,
     check_fit_unread,
     first_micro_batches,
@@ -152,7 +153,7 @@ def train(
     if device.device.type == "cpu":
         keep_freed_memory()
     with ranks.raise_together():
-        micro_batches, fit_told = _fit(opened, device, trusted.kernels, ranks)
+        found, fit_told = _fit(opened, device, trusted.kernels, ranks)
     notes: list[Note] = []
     with ExitStack() as held:
         with ranks.raise_together():
@@ -164,7 +165,8 @@ def train(
                 resume=opened.resume,
                 init_from=opened.init_from,
                 ranks=ranks,
-                micro_batches=micro_batches,
+                micro_batches=first_micro_batches(found, config),
+                recompute=found.recompute,
                 kernels=trusted.kernels,
                 should_stop=should_stop,
                 should_save=should_save,
@@ -213,15 +215,15 @@ def training_device(config: Config, ranks: Ranks, compiled: Path | None) -> tupl
     return found
 
 
-def _fit(opened: OpenSession, device: Device, kernels: Kernels | None, ranks: Ranks) -> tuple[int, list[Note]]:
-    """The micro-batches to begin with and notes on memory; refuses a run that cannot fit."""
+def _fit(opened: OpenSession, device: Device, kernels: Kernels | None, ranks: Ranks) -> tuple[Fit, list[Note]]:
+    """How the run fits into memory and notes on that; refuses one that cannot."""
     spec, config = opened.spec, opened.spec.config
     available = available_memory(device.device, processes=ranks.local_world_size)
     if available is not None and device.device.type == "cpu" and opened.init_from and config.training.max_rollbacks:
         available -= opened.init_from.nbytes()  # stays loaded, to begin again with
     found = fit(config, spec.sequence_shape, means_of(device, kernels, processes=ranks.world_size), available)
     check_fit(found, config)
-    return first_micro_batches(found, config), list(fit_notes(found, config, spec.plan, processes=ranks.world_size))
+    return found, list(fit_notes(found, config, spec.plan, processes=ranks.world_size))
 
 
 def check_room(run_dir: Path, one: int, config: Config) -> None:

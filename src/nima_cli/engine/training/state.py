@@ -41,6 +41,7 @@ class RunState:
         init_from: a checkpoint whose weights a new run starts with.
         rollbacks: of the run until now; None takes what the checkpoint says.
         micro_batches: the fewest to compute each batch in.
+        recompute: whether layers are computed twice.
 
     Attributes:
         compiled: `kernels`, `int8 kernels`, `torch` (it compiles the layers) or None.
@@ -57,6 +58,7 @@ class RunState:
         init_from: Checkpoint | None,
         rollbacks: int | None = None,
         micro_batches: int = 1,
+        recompute: bool = False,
         kernels: Kernels | None = None,
     ) -> None:
         self.config, self.shape, self.plan = spec.config, spec.shape, spec.plan
@@ -70,7 +72,13 @@ class RunState:
         self.compiled = convert(self.model, self._conversion(spec))
         micro_batches = max(micro_batches, int(header.get("parts", 1)))
         self.train_step = TrainStep(
-            self.model, training, device, kernels=kernels, ranks=ranks, micro_batches=micro_batches
+            self.model,
+            training,
+            device,
+            kernels=kernels,
+            ranks=ranks,
+            micro_batches=micro_batches,
+            recompute=recompute or training.recompute == "on",
         )
         self.optimizer = self.train_step.optimizer
         self.ema = Ema(self.model, training.ema_decay) if training.ema_decay is not None else None

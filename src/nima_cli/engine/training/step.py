@@ -8,6 +8,7 @@ import torch
 from nima_cli.config.schema import TrainingConfig
 from nima_cli.engine.data.store.dataset import Batch
 from nima_cli.engine.device import Device
+from nima_cli.engine.kernels.convert import recompute_layers
 from nima_cli.engine.kernels.kernels import Kernels
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.training.distributed.ranks import SINGLE, Ranks
@@ -71,11 +72,15 @@ class TrainStep:
         kernels: Kernels | None = None,
         ranks: Ranks = SINGLE,
         micro_batches: int = 1,
+        recompute: bool = False,
     ) -> None:
         self.model, self.device, self.kernels, self.ranks = model, device, kernels, ranks
         self.optimizer = Optimizer(model, training, kernels, ranks)
         self.seed, self.max_grad_norm = training.seed, training.max_grad_norm
         self.auto_batch, self.micro_batches = training.auto_batch, micro_batches
+        self.recompute, self._may_recompute = recompute, training.recompute == "auto"
+        if recompute:
+            recompute_layers(model)
         self.loss_scale = LossScale() if device.dtype is torch.float16 else None
 
     def __call__(
@@ -93,19 +98,29 @@ class TrainStep:
         return StepOutcome(loss_sum, tokens, grad_norm, skipped)
 
     def _backward(self, batches: Sequence[Batch], sequences: Sequence[Sequence[int]], factor: float) -> torch.Tensor:
-        """Leave the gradient in the parameters and return the loss sum; halve micro-batches until they fit."""
+        """Leave the gradient in the parameters and return the loss sum, with less memory until it suffices."""
         largest = max(len(batch.inputs_BT) for batch in batches)
         while True:
             try:
                 return self._accumulate(batches, sequences, factor)
             except (RuntimeError, MemoryError) as error:
-                if not (self.auto_batch and is_out_of_memory(error) and self.micro_batches < largest):
+                if not is_out_of_memory(error) or not self._take_less(largest):
                     raise
             # Outside of the handler, whose error would keep the failed pass's tensors alive.
-            self.micro_batches *= 2
             for parameter in self.optimizer.parameters:
                 parameter.grad = None
             release(self.device.device)
+
+    def _take_less(self, largest: int) -> bool:
+        """Halve micro-batches or, where they cannot be, compute layers twice from now on; returns whether it could."""
+        if self.auto_batch and self.micro_batches < largest:
+            self.micro_batches *= 2
+        elif self._may_recompute and not self.recompute:
+            self.recompute = True
+            recompute_layers(self.model)
+        else:
+            return False
+        return True
 
     def _accumulate(self, batches: Sequence[Batch], sequences: Sequence[Sequence[int]], factor: float) -> torch.Tensor:
         loss_sum = torch.zeros((), device=self.device.device)
@@ -113,7 +128,7 @@ class TrainStep:
             size = -(-len(numbers) // self.micro_batches)
             for start in range(0, len(numbers), size):
                 micro = slice(start, start + size)
-                for drop in filter(None, (self.model.drop, self.model.lora_drop)):
+                for drop in self.model.drops:
                     drop.seed(self.seed, numbers[micro], self.device.device)
                 h_BTC = self.model.hidden(batch.inputs_BT[micro].to(self.device.device, non_blocking=True))
                 targets_N = batch.targets_BT[micro].to(self.device.device, non_blocking=True).flatten()

@@ -37,6 +37,7 @@ class Trainer:
         resume: a checkpoint of this run to go on from.
         init_from: a checkpoint whose weights to start a new run with.
         micro_batches: the fewest to compute each batch in.
+        recompute: whether layers are computed twice.
         should_stop: polled at every step; a reason (`INT`, `TERM`) ends the run after a save.
         should_save: polled at every step.
     """
@@ -52,6 +53,7 @@ class Trainer:
         init_from: Checkpoint | None = None,
         ranks: Ranks = SINGLE,
         micro_batches: int = 1,
+        recompute: bool = False,
         kernels: Kernels | None = None,
         should_stop: Callable[[], str | None] = lambda: None,
         should_save: Callable[[], bool] = lambda: False,
@@ -60,7 +62,16 @@ class Trainer:
         self.dataset, self.run_dir, self.device, self.ranks = dataset, run_dir, device, ranks
         self._should_stop, self._should_save, self._stop = should_stop, should_save, False
         self._val_split = dataset.split("val")
-        self._make_state = partial(RunState, spec, dataset, device, ranks, micro_batches=micro_batches, kernels=kernels)
+        self._make_state = partial(
+            RunState,
+            spec,
+            dataset,
+            device,
+            ranks,
+            micro_batches=micro_batches,
+            recompute=recompute,
+            kernels=kernels,
+        )
         self.state = self._make_state(resume=resume, init_from=init_from)
         self._saver = Saver(run_dir, keep=self.config.training.save_total_limit, step=self.state.step)
         self._init_from = init_from if self.config.training.max_rollbacks else None
@@ -121,12 +132,15 @@ class Trainer:
 
     def _take_step(self) -> Iterator[Event]:
         """Take one optimizer step and report it; roll back or end when the run diverges."""
-        micro_batches = self.state.train_step.micro_batches
+        micro_batches, recompute = self.state.train_step.micro_batches, self.state.train_step.recompute
         self.dataset.verification.require()
         self.state.take_step()
         if self.state.train_step.micro_batches > micro_batches:
             smaller = describe_micro_batches(self.plan, self.ranks.world_size, self.state.train_step.micro_batches)
             yield Note("warning", f"step {self.step}: not enough memory: {smaller}")
+        if self.state.train_step.recompute and not recompute:
+            told = "the layers are computed twice from now on, a third slower"
+            yield Note("warning", f"step {self.step}: not enough memory: {told}")
         yield Progress("training", self.step, self.plan.total_steps, "steps")
         logged = self.step % self.plan.log_steps == 0
         if logged or self.step >= self.plan.total_steps:

@@ -87,7 +87,7 @@ def test_what_fits_is_left_alone() -> None:
 
 def test_smaller_micro_batches_come_first_and_keep_the_step() -> None:
     whole, one = needed().peak, needed(rows=1).peak
-    found, config = fitted((whole + one) // 2, training__auto_batch=False)
+    found, config = fitted((whole + one) // 2, training__auto_batch=False, training__recompute="off")
     assert not found.fits
     assert set(found.settings) == {"training.batch_size", "training.gradient_accumulation_steps"}
     batch, times = found.settings.values()
@@ -96,8 +96,55 @@ def test_smaller_micro_batches_come_first_and_keep_the_step() -> None:
     assert first_micro_batches(found, config) == 1, "it was not allowed"
 
 
+def test_layers_are_computed_twice_only_where_smaller_micro_batches_do_not_suffice() -> None:
+    """On a CPU: a micro-batch of one row of 1024 tokens costs less than a third more."""
+    whole, one, twice = needed().peak, needed(rows=1).peak, recomputed_peak(rows=1)
+    assert twice < one < whole
+    found, _ = fitted(one)
+    assert (found.micro_batches, found.recompute) == (16, False)
+    found, _ = fitted(one - 1)
+    assert (found.recompute, found.smallest) == (True, twice)
+    assert found.micro_batches is not None
+    assert recomputed_peak(rows=16 // found.micro_batches) < one
+    assert fitted(twice - 1)[0].micro_batches is None
+    assert fitted(one - 1, training__recompute="off")[0].micro_batches is None
+    assert fitted(200 * GB)[0].recompute is False
+    assert fitted(200 * GB, training__recompute="on")[0].needed.peak == recomputed_peak(rows=16)
+
+
+def test_of_short_rows_as_many_as_fit_are_computed_twice_before_a_few() -> None:
+    keys: dict[str, Any] = {"preset": "gpt-tiny", "model__context_length": 32, "training__batch_size": 512}
+    most = recomputed_peak(rows=512, **keys)
+    found, _ = fitted(most, **keys)
+    few = needed(rows=512 // 64, **keys).peak
+    assert few < most, "8 rows, 256 tokens at a time, would fit too"
+    assert found.micro_batches is not None
+    assert found.recompute or found.micro_batches < 64
+
+
+def test_without_micro_batches_computing_twice_may_do() -> None:
+    whole, twice = needed().peak, recomputed_peak(rows=16)
+    found, config = fitted((whole + twice) // 2, training__auto_batch=False)
+    assert (found.fits, found.recompute) == (True, True)
+    check_fit(found, config)
+
+
+def test_where_it_was_turned_off_that_is_told() -> None:
+    """The largest preset's shortest context, a row at a time: only computing twice is left."""
+    keys: dict[str, Any] = {"training__batch_size": 1, "model__context_length": 64, "model__d_ff": 3104}
+    available = needed(rows=1, **keys).peak - 1
+    assert recomputed_peak(rows=1, **keys) <= available
+    assert fitted(available, training__recompute="off", **keys)[0].settings == {"training.recompute": "auto"}
+
+
+def recomputed_peak(rows: int, **keys: Any) -> int:
+    config, shape = planned(**keys)
+    return memory(shape, config, TORCH, sequences=rows, recompute=True).peak
+
+
 def test_then_a_shorter_context_then_a_smaller_preset() -> None:
-    shorter, _ = fitted(needed(preset="gpt-tiny", rows=1).peak - 1, preset="gpt-tiny", training__batch_size=4)
+    least = recomputed_peak(rows=1, preset="gpt-tiny")
+    shorter, _ = fitted(least - 1, preset="gpt-tiny", training__batch_size=4)
     assert next(iter(shorter.settings)) == "model.context_length"
     context, batch, times = map(int, shorter.settings.values())
     assert context * batch * times == 4 * 512
@@ -160,7 +207,7 @@ def test_a_run_that_cannot_fit_is_refused_with_what_would() -> None:
 
 def test_without_pieces_the_whole_batch_has_to_fit() -> None:
     available = (needed().peak + needed(rows=1).peak) // 3
-    found, config = fitted(available, training__auto_batch=False)
+    found, config = fitted(available, training__auto_batch=False, training__recompute="off")
     with pytest.raises(ResourceError) as refused:
         check_fit(found, config)
     hint = refused.value.hint or ""
@@ -188,8 +235,10 @@ def test_a_run_says_what_it_needs_and_what_follows() -> None:
 
 
 def test_what_may_just_not_fit_is_tried_with_a_warning() -> None:
-    _, warning = notes_of(needed().peak - 1, training__auto_batch=False)
+    _, warning = notes_of(needed().peak - 1, training__auto_batch=False, training__recompute="off")
     assert warning.startswith("memory may run out; what fits and learns the same: `training.batch_size: 8`")
-    _, pieces, warning = notes_of(needed(rows=1).peak - 1)
+    _, twice, *_ = notes_of(needed(rows=1).peak - 1)
+    assert twice.startswith("not enough memory to keep what they compute: the layers are computed twice")
+    _, pieces, warning = notes_of(needed(rows=1).peak - 1, training__recompute="off")
     assert pieces.startswith("not enough memory: going on with 1 rows at once instead of 16")
     assert warning.startswith("memory may run out")

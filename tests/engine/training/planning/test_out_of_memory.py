@@ -61,6 +61,33 @@ def test_smaller_pieces_learn_the_same(rows: int, parts: int, tiny_dataset: Path
     assert checkpoints.load(tmp_path / "limited" / LAST).header["parts"] == parts
 
 
+@pytest.mark.parametrize("auto_batch", [True, False])
+def test_where_no_smaller_piece_helps_layers_are_computed_twice(
+    auto_batch: bool, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    config = make_config(auto_batch=auto_batch, **SMALL)
+    trainer = make_trainer(config, tiny_dataset, tmp_path / "limited")
+
+    def refuse(*_: object) -> None:
+        if trainer.model.training and not trainer.state.train_step.recompute:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    trainer.model.layers[1].register_forward_pre_hook(refuse)
+    events = list(trainer.run())
+    assert "step 1: not enough memory: the layers are computed twice from now on, a third slower" in notes(events)
+    assert trainer.state.train_step.micro_batches == (4 if auto_batch else 1)
+    plain = run_to_end(config, tiny_dataset, tmp_path / "plain")
+    for one, other in zip(steps(plain), steps(events), strict=True):
+        assert other.loss == pytest.approx(one.loss, rel=1e-5)
+
+
+def test_layers_are_not_computed_twice_where_that_is_off(tiny_dataset: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(make_config(recompute="off"), tiny_dataset, tmp_path)
+    with pytest.raises(ResourceError):
+        limited(trainer, 0)
+    assert not trainer.state.train_step.recompute
+
+
 def test_a_resumed_run_starts_with_the_pieces_that_fitted(tiny_dataset: Path, tmp_path: Path) -> None:
     config = make_config(auto_batch=True, **SMALL)
     whole = limited(make_trainer(config, tiny_dataset, tmp_path / "whole"), 2)

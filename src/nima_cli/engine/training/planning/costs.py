@@ -86,8 +86,8 @@ def checkpoint_bytes(shape: ModelShape, config: Config) -> int:
     return trained + (per_number * shape.parameters() if config.training.lora.enabled else 0)
 
 
-def memory(shape: ModelShape, config: Config, means: Means, *, sequences: int) -> Memory:
-    """Bytes for one process that computes so many sequences at once."""
+def memory(shape: ModelShape, config: Config, means: Means, *, sequences: int, recompute: bool = False) -> Memory:
+    """Bytes for one process that computes so many sequences at once; `recompute` computes layers twice."""
     held = checkpoint_bytes(shape, config)
     positions = sequences * shape.context_length
     return Memory(
@@ -95,14 +95,14 @@ def memory(shape: ModelShape, config: Config, means: Means, *, sequences: int) -
         state=held + (2 * _block_matrices(shape) if means.int8 else 0),  # int8 weights in the forms of both passes
         # A pass and an update follow each other, but what the one has freed is in pieces too small for the other.
         step=4 * trained_parameters(shape, config)
-        + _pass_bytes(shape, config, means, positions)
+        + _pass_bytes(shape, config, means, positions, recompute=recompute)
         + _update_bytes(shape, config, means),
         evaluation=_evaluation_bytes(shape, means),
         saving=held if means.on_cpu else 0,
     )
 
 
-def _pass_bytes(shape: ModelShape, config: Config, means: Means, positions: int) -> int:
+def _pass_bytes(shape: ModelShape, config: Config, means: Means, positions: int, *, recompute: bool) -> int:
     """The peak of both passes, reached as the forward ends or the backward begins."""
     layer = positions * _kept_bytes(shape, config, means)
     casts, frozen = 0, config.training.lora.enabled
@@ -114,7 +114,11 @@ def _pass_bytes(shape: ModelShape, config: Config, means: Means, positions: int)
     backward = int(layer * _BACKWARD_LAYERS["kernels" if means.kernels else "torch"])
     cast_head = 0 if frozen else 2 * means.bytes_per_number * table
     turning = max(_loss_bytes(shape, means, positions) + cast_head, backward + gradient)
-    return shape.n_layers * layer + casts + head + turning
+    kept = shape.n_layers * layer
+    if recompute:  # inputs of all layers, with kernels the residual stream and what is to be added to it, and one layer
+        inputs = (2 if means.kernels else 1) * positions * shape.d_model * means.bytes_per_number
+        kept, casts = min(kept, shape.n_layers * inputs + layer), casts // shape.n_layers
+    return kept + casts + head + turning
 
 
 def _kept_bytes(shape: ModelShape, config: Config, means: Means) -> int:

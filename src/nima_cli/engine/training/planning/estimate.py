@@ -75,6 +75,7 @@ class Estimate:
             "memory_available_bytes": self.fit.available,
             "fits": self.fit.fits,
             "pieces": self.fit.micro_batches or 0,
+            "recompute": self.fit.recompute,
             "fitting_settings": self.fit.settings,
             "disk_bytes": self.disk_bytes,
             "train_tokens": self.train_tokens or 0,
@@ -144,7 +145,7 @@ def _measure(found: Fit, spec: RunSpec, device: Device, kernels: Kernels | None,
     if device.device.type == "cpu":
         sequences = min(sequences, max(1, _CPU_TOKENS // spec.plan.context_length))
     try:
-        one, update = _seconds(spec, device, kernels, sequences)
+        one, update = _seconds(spec, device, kernels, sequences, recompute=found.recompute)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -155,12 +156,14 @@ def _measure(found: Fit, spec: RunSpec, device: Device, kernels: Kernels | None,
     return 0.0, _RAN_OUT
 
 
-def _seconds(spec: RunSpec, device: Device, kernels: Kernels | None, sequences: int) -> tuple[float, float]:
+def _seconds(
+    spec: RunSpec, device: Device, kernels: Kernels | None, sequences: int, *, recompute: bool
+) -> tuple[float, float]:
     """Seconds, once warm, of both passes on random tokens and of an update."""
     model = build_model(spec, device)
     model.init_weights(0)
     convert(model.to(device.device), kernels)
-    step = TrainStep(model, spec.config.training, device, kernels=kernels)
+    step = TrainStep(model, spec.config.training, device, kernels=kernels, recompute=recompute)
     step.auto_batch = False  # what is measured are so many sequences at once
     size = (sequences, spec.plan.context_length)
     ids_BT = torch.randint(0, spec.shape.vocab_size, size, generator=torch.Generator().manual_seed(0))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import torch
@@ -21,6 +22,11 @@ _CERTAIN = 1.3  # an estimate so far above what is available cannot be wrong eno
 _SHORTEST_CONTEXT = 64  # tokens; nobody who plans for a longer one wants less
 _BATCH, _ACCUMULATION = "training.batch_size", "training.gradient_accumulation_steps"
 _LORA, _LENGTH, _CONTEXT = "training.lora.enabled", "training.sequence_length", "model.context_length"
+_RECOMPUTE = "training.recompute"
+_KINDS = {"off": (False,), "on": (True,), "auto": (False, True)}  # whether layers are computed twice
+# How long a step takes if they are; and what each micro-batch costs besides, in the time of so many tokens. A GPU wants
+# larger ones.
+_TWICE, _CPU_TOKENS, _GPU_TOKENS = 4 / 3, 64, 1024
 
 Settings = dict[str, int | str]
 
@@ -31,6 +37,7 @@ class Fit:
 
     Attributes:
         needed: with a whole batch at once.
+        recompute: whether layers are computed twice.
         sequences: of a process in each batch.
         micro_batches: the fewest, by powers of two, that fit; None where not even one sequence at a time does.
         smallest: bytes needed with one sequence at a time.
@@ -43,6 +50,7 @@ class Fit:
     micro_batches: int | None
     smallest: int
     settings: Settings
+    recompute: bool = False
 
     @property
     def fits(self) -> bool:
@@ -59,26 +67,47 @@ def means_of(device: Device, kernels: Kernels | None, *, processes: int = 1) -> 
 def fit(config: Config, shape: ModelShape, means: Means, available: int | None) -> Fit:
     """Compare a run of a complete config with the bytes available to each process, with what it holds already."""
 
-    def fits(config: Config, shape: ModelShape, sequences: int) -> bool:
-        return available is None or memory(shape, config, means, sequences=sequences).peak <= available
+    def fits(config: Config, shape: ModelShape, sequences: int, recompute: bool) -> bool:
+        found = memory(shape, config, means, sequences=sequences, recompute=recompute)
+        return available is None or found.peak <= available
 
     def nearest() -> Settings:
-        for changed in _candidates(config, shape, means):
+        for recompute, changed in product((False, True), _candidates(config, shape, means)):
             other = _with(config, changed)
-            if fits(other, _sequence_shape(other, shape.vocab_size), _share(other, means)):
+            sizes = _sequence_shape(other, shape.vocab_size), _share(other, means)
+            if recompute in _KINDS[other.training.recompute] and fits(other, *sizes, recompute):
                 return changed
         return {}
 
-    sequences = _share(config, means)
-    micro_batches = next((n for n in _halvings(sequences) if fits(config, shape, -(-sequences // n))), None)
+    sequences, last = _share(config, means), _KINDS[config.training.recompute][-1]
+    ways = (
+        way for way in _ways(config, shape, means, sequences) if fits(config, shape, -(-sequences // way[0]), way[1])
+    )
+    micro_batches, recompute = next(ways, (None, last))
     return Fit(
-        needed=memory(shape, config, means, sequences=sequences),
+        needed=memory(shape, config, means, sequences=sequences, recompute=recompute),
         available=available,
         sequences=sequences,
         micro_batches=micro_batches,
-        smallest=memory(shape, config, means, sequences=1).peak,
+        smallest=memory(shape, config, means, sequences=1, recompute=last).peak,
         settings=nearest() if micro_batches != 1 else {},
+        recompute=recompute,
     )
+
+
+def _ways(config: Config, shape: ModelShape, means: Means, sequences: int) -> list[tuple[int, bool]]:
+    """Numbers of micro-batches and whether layers are computed twice, the fastest first, of those that are allowed.
+
+    Smaller micro-batches cost less than computing twice until they are very small.
+    """
+    kinds, overhead = _KINDS[config.training.recompute], _CPU_TOKENS if means.on_cpu else _GPU_TOKENS
+
+    def order(way: tuple[int, bool]) -> tuple[bool, float]:
+        micro_batches, recompute = way
+        time = (_TWICE if recompute else 1.0) * (1.0 + overhead * micro_batches / (sequences * shape.context_length))
+        return micro_batches > 1 and not config.training.auto_batch, time
+
+    return sorted(product(_halvings(sequences), kinds), key=order)
 
 
 def check_fit(found: Fit, config: Config) -> None:
@@ -118,6 +147,9 @@ def fit_notes(found: Fit, config: Config, plan: RunPlan, *, processes: int) -> I
         f"{plan.total_steps:,} steps of {plan.tokens_per_step:,} tokens; about {_gigabytes(found.needed.peak)} of "
         f"memory needed, {available}; how long it takes is known once some are done",
     )
+    if found.recompute:
+        why = "" if config.training.recompute == "on" else "not enough memory to keep what they compute: "
+        yield Note("info", f"{why}the layers are computed twice, which takes a third longer; the learning is the same")
     if found.fits:
         return
     micro_batches = first_micro_batches(found, config)
@@ -134,7 +166,7 @@ def setting_text(value: int | str) -> str:
 
 def _describe(settings: Settings) -> str:
     named = ", ".join(f"`{key}: {setting_text(value)}`" for key, value in settings.items())
-    same = " and learns the same" if set(settings) == {_BATCH, _ACCUMULATION} else ""
+    same = " and learns the same" if set(settings) <= {_BATCH, _ACCUMULATION, _RECOMPUTE} else ""
     return f"what fits{same}: {named}"
 
 
@@ -154,11 +186,13 @@ def _halvings(sequences: int) -> list[int]:
 
 
 def _candidates(config: Config, shape: ModelShape, means: Means) -> Iterator[Settings]:
-    """Other settings with as many tokens in a step: smaller batches, adapters, shorter sequences, smaller presets."""
+    """Other settings with as many tokens in a step: smaller batches, layers twice, adapters, shorter sequences."""
     training, preset, pretrained = config.training, config.model.preset, config.model.pretrained is not None
     assert training.batch_size is not None
     sequences = training.batch_size * training.gradient_accumulation_steps
     yield from _batches(sequences, training.batch_size - 1, means)
+    if training.recompute == "off":
+        yield {_RECOMPUTE: "auto"}
     if pretrained and not training.lora.enabled:
         for pair in _batches(sequences, training.batch_size, means):
             yield {_LORA: True, **pair}
