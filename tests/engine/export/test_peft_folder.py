@@ -32,7 +32,7 @@ def adapted(tuned: Tuned, tmp_path: Path) -> Callable[..., tuple[Path, Checkpoin
         adapters, ema = (
             {key: torch.randn(size, generator=generator) / 4 for key, size in sizes.items()} for _ in range(2)
         )
-        lora = {"rank": LORA.rank, "alpha": LORA.alpha, "targets": list(LORA.targets)}
+        lora = {"rank": LORA.rank, "alpha": LORA.alpha, "targets": list(LORA.targets), "dropout": 0.05}
         checkpoint.model = {
             key: tensor.bfloat16() if tensor.ndim > 1 else tensor for key, tensor in checkpoint.model.items()
         }
@@ -52,6 +52,7 @@ def test_the_files_are_those_of_peft(averaged: bool, adapted: Tuned, tmp_path: P
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text("utf-8"))
     assert config["base_model_name_or_path"] == "Maker/tiny-1"
     assert (config["r"], config["lora_alpha"], config["target_modules"]) == (3, 7.0, sorted(LORA.targets))
+    assert config["lora_dropout"] == 0.05
     found = safetensors.load_file(tmp_path / "out" / "adapter_model.safetensors")
     chosen = checkpoint.ema if averaged else checkpoint.adapters
     assert chosen is not None
