@@ -29,7 +29,8 @@ def test_it_says_what_it_wrote_and_verified(kind: str, tiny_run: TinyRun, nima: 
     assert lines[1].startswith("verified: read back by ")
     assert "logits" in lines[1]
     assert [line.split(":")[0] for line in lines[2:]] == (["not verified"] if kind == "gguf" else [])
-    assert re.fullmatch(r"hint: .* reads it: .*\n", ran.stderr)
+    ollama = r"hint: Ollama takes it: `ollama create '.*' -f '.*\.Modelfile'`\n" if kind == "gguf" else ""
+    assert re.fullmatch(rf"hint: .* reads it: .*\n{ollama}", ran.stderr)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -37,13 +38,22 @@ def test_json_is_one_object_with_every_file(kind: str, tiny_run: TinyRun, nima: 
     arguments = ("--format", kind, "--output", tmp_path / "out", "--dtype", "float16", "--json")
     found = nima("export", "--checkpoint", tiny_run.run_dir / "checkpoint_last.pt", *arguments).json()
     assert found.keys() == {
-        "output", "format", "dtype", "parameters", "files", "bytes", "verified", "unverified",
+        "output", "format", "dtype", "parameters", "files", "bytes", "verified", "unverified", "notes",
     }  # fmt: skip
     assert (found["output"], found["format"], found["dtype"]) == (str(tmp_path / "out"), kind, "float16")
     written = {str(tmp_path / name): len(data) for name, data in contents(tmp_path).items()}
     assert set(found["files"]) == set(written)
     assert found["bytes"] == sum(written.values())
     assert 2 * found["parameters"] < found["bytes"]
+
+
+def test_quantized_weights_are_for_gguf(tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
+    arguments = ("export", "--checkpoint", tiny_run.run_dir, "--format", "gguf", "--dtype", "q8_0")
+    ran = nima(*arguments, "--output", tmp_path / "small.gguf")
+    assert ran.code == 0, ran.stderr
+    assert re.search(r"; q8_0 moves the logits by \S+ on average, \S+ at most\n", ran.stdout)
+    assert nima(*arguments[:-1], "float32", "--output", tmp_path / "whole.gguf").code == 0
+    assert (tmp_path / "small.gguf").stat().st_size < (tmp_path / "whole.gguf").stat().st_size
 
 
 def test_the_checkpoint_alone_is_enough(tiny_run: TinyRun, run_cli: RunCli, tmp_path: Path) -> None:
@@ -72,6 +82,8 @@ def test_the_card_has_data_and_licence(tiny_run: TinyRun, nima: Nima, tmp_path: 
     [
         (("--format", "onnx"), 2, "--format onnx"),
         (("--dtype", "int8"), 2, "--dtype int8"),
+        (("--dtype", "q8_0"), 2, "--dtype q8_0"),
+        (("--format", "peft"), 3, "no adapters"),
         (("--license", "my own"), 2, "--license 'my own'"),
         (("--output", "/"), 2, "/"),
         (("--checkpoint", "nowhere"), 3, "nowhere"),

@@ -44,6 +44,35 @@ def test_a_dataset_that_is_not_named_is_not_made_up(saved: Saved, tmp_path: Path
     assert "does not say what it learned from" in (tmp_path / "m.safetensors.md").read_text("utf-8")
 
 
+def test_it_says_what_it_was_tuned_from(tuned: Saved, tmp_path: Path) -> None:
+    path, checkpoint = tuned("qwen2")
+    export(path, tmp_path / "m", "hf", licence="mit")
+    card = (tmp_path / "m" / "README.md").read_text("utf-8")
+    assert card.startswith("---\nlicense: mit\nlibrary_name: transformers\nbase_model: Maker/tiny-1\npipeline_tag")
+    assert "hf:Maker/tiny-1, tuned with nima" in card
+    assert "all of its weights were trained" in card
+    assert "tuned from is under `apache-2.0`" in card
+    assert "| layout | Qwen2 |" in card
+    assert "from scratch" not in card
+    checkpoint.header |= {"pretrained": "a [model](x)\n#", "licence": None}
+    save(tmp_path / "named.pt", checkpoint)
+    for kind in ("gguf", "safetensors"):
+        export(tmp_path / "named.pt", tmp_path / kind, kind)
+        card = (tmp_path / f"{kind}.md").read_text("utf-8")
+        assert r"a \[model\](x) \#, tuned with nima" in card
+        assert "base_model" not in card
+        assert "a licence that nima does not know" in card
+        assert "SentencePiece" not in card
+
+
+def test_a_model_that_was_not_trained_further_is_converted(tuned: Saved, tmp_path: Path) -> None:
+    _, checkpoint = tuned("qwen2")
+    checkpoint.header = {key: checkpoint.header[key] for key in ("pretrained", "layout", "licence")}
+    save(tmp_path / "as_it_is.pt", checkpoint)
+    export(tmp_path / "as_it_is.pt", tmp_path / "m", "hf")
+    assert "hf:Maker/tiny-1 as it is, converted with nima" in (tmp_path / "m" / "README.md").read_text("utf-8")
+
+
 def test_a_name_is_text_in_it(saved: Saved, tmp_path: Path) -> None:
     export(saved()[0], tmp_path / "a [b](c) <d> |e\n#f", "hf")
     card = (tmp_path / "a [b](c) <d> |e\n#f" / "README.md").read_text("utf-8")

@@ -45,6 +45,20 @@ def test_a_foreign_card_is_refused(kind: str, saved: Saved, tmp_path: Path) -> N
     assert contents(tmp_path) == {"out.md": b"my notes"}
 
 
+def test_a_foreign_modelfile_is_refused(saved: Saved, tmp_path: Path) -> None:
+    (tmp_path / "out.Modelfile").write_text("FROM ./mine.gguf")
+    with pytest.raises(InputError, match=r"out\.Modelfile"):
+        export(saved()[0], tmp_path / "out", "gguf")
+    assert contents(tmp_path) == {"out.Modelfile": b"FROM ./mine.gguf"}
+
+
+def test_a_folder_of_the_other_format_is_not_replaced(saved: Saved, tmp_path: Path) -> None:
+    path, _ = saved()
+    export(path, tmp_path / "out", "hf")
+    with pytest.raises(InputError, match="which is not from an export"):
+        export(path, tmp_path / "out", "peft")
+
+
 def test_a_folder_with_anything_else_in_it_is_refused(saved: Saved, tmp_path: Path) -> None:
     path, _ = saved()
     (tmp_path / "out").mkdir()

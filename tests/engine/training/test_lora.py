@@ -1,5 +1,6 @@
 """Runs that train adapters: exact resume, what a checkpoint holds, what they may not be."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,20 @@ def test_a_full_run_goes_on_from_merged_adapters(
     best = checkpoints.load(whole[0] / BEST)
     trainer = make_trainer(make_config(max_steps=1), tiny_dataset, tmp_path, init_from=best)
     assert same_tensors(dict(trainer.model.state_dict()), best.inference_weights)
+
+
+def test_what_the_model_was_made_from_stays_known(start: Checkpoint, tiny_dataset: Path, tmp_path: Path) -> None:
+    """Through the run, through a resume, and through a run that starts from its result."""
+    origin = {"pretrained": "a-model", "layout": "qwen3", "licence": "mit"}
+    known = replace(start, header={**start.header, **origin})
+    folder = tmp_path / "tuned"
+    list(make_trainer(lora_config(max_steps=2), tiny_dataset, folder, init_from=known).run())
+    list(make_trainer(lora_config(max_steps=3), tiny_dataset, folder, resume=LAST).run())
+    resumed = checkpoints.load(folder / LAST)
+    list(make_trainer(make_config(max_steps=1), tiny_dataset, tmp_path / "next", init_from=resumed).run())
+    for header in (resumed.header, checkpoints.load(tmp_path / "next" / LAST).header):
+        assert {key: header[key] for key in origin} == origin
+    assert not origin.keys() & start.header.keys()
 
 
 def test_frozen_matrices_take_the_type_of_computation(start: Checkpoint, tiny_dataset: Path, tmp_path: Path) -> None:

@@ -179,7 +179,10 @@ def load(path: Path, *, tensors: bool = True) -> Checkpoint:
 def _lora_of(header: dict[str, Any]) -> Lora | None:
     """What the header says about adapters; the settings of a run have been validated before they were saved."""
     found = header.get("lora")
-    return Lora(found["rank"], found["alpha"], tuple(found["targets"])) if found is not None else None
+    if found is None:
+        return None
+    dropout = found.get("dropout")
+    return Lora(found["rank"], found["alpha"], tuple(found["targets"]), dropout if isinstance(dropout, float) else 0.0)
 
 
 class _Reader:

@@ -63,8 +63,7 @@ class Frames:
         first: before the user's first turn, if there is no system turn.
         answer, again: between a question and its answer, and between that and the next question.
         ask: after the last question, up to where the assistant begins to speak.
-        system: before and after a system turn; None for a format without.
-        system_comes_last: whether it stands within the last question, after what is before each question.
+        system: before a system turn, which is the first, and between that and a question; None for a format without.
     """
 
     first: str
@@ -72,27 +71,19 @@ class Frames:
     again: str
     ask: str
     system: tuple[str, str] | None = None
-    system_comes_last: bool = False
 
     def render(self, turns: Sequence[Turn]) -> str:
         """A conversation that ends with a question."""
-        text, before = "", ""
-        for number, turn in enumerate(turns):
-            if turn.role == "system":
-                if self.system is None or self.system_comes_last:
-                    continue
-                text += self.system[0]
-            elif turn.role == "assistant":
-                text += self.answer
-            elif before == "system" and self.system is not None:
-                text += self.system[1]
-            else:
-                text += self.again if before else self.first
-                if self.system is not None and self.system_comes_last and number == len(turns) - 1:
-                    said = "".join(one.content for one in turns[:1] if one.role == "system")
-                    text += said and f"{self.system[0]}{said}{self.system[1]}"
-            text, before = text + turn.content, turn.role
-        return text + self.ask
+        before_system, after_system = self.system or ("", "")
+        texts = {
+            ("", "system"): before_system,
+            ("", "user"): self.first,
+            ("system", "user"): after_system,
+            ("user", "assistant"): self.answer,
+            ("assistant", "user"): self.again,
+        }
+        pairs = itertools.pairwise(["", *(turn.role for turn in turns)])
+        return "".join(texts[pair] + turn.content for pair, turn in zip(pairs, turns, strict=True)) + self.ask
 
 
 class _Chat:
@@ -134,16 +125,13 @@ def frames_of(chat: _Chat) -> Frames | None:
         tried = [(turns, chat.render(turns)) for turns in plain]
     except (NimaError, ValueError):
         return None
-    candidates = [Frames(first, answer, again, ask)]
+    system_frames = None
     with contextlib.suppress(NimaError, ValueError):  # of a format without system turns
         before, after, _ = _between(chat.render(system + plain[0]), system + plain[0])
         tried += [(system + turns, chat.render(system + turns)) for turns in plain]
-        inside = (before.removeprefix(first), after)
-        candidates = [
-            Frames(first, answer, again, ask, (before, after)),
-            Frames(first, answer, again, ask, inside, system_comes_last=True),
-        ]
-    return next((one for one in candidates if all(one.render(turns) == text for turns, text in tried)), None)
+        system_frames = (before, after)
+    frames = Frames(first, answer, again, ask, system_frames)
+    return frames if all(frames.render(turns) == text for turns, text in tried) else None
 
 
 def _between(text: str, turns: Sequence[Turn]) -> list[str]:
@@ -157,20 +145,15 @@ def _between(text: str, turns: Sequence[Turn]) -> list[str]:
 
 def go_template(frames: Frames) -> str:
     """The same as a template of Go, where all text is in actions, and `{{-` takes line ends away."""
-    before, after = frames.system or ("", "")
-    told = frames.system is not None and not frames.system_comes_last
-    lines = ['{{- $before := "" }}', "{{- range $i, $_ := .Messages }}", '{{- if eq .Role "assistant" }}']
+    lines = ['{{- $before := "" }}', "{{- range .Messages }}", '{{- if eq .Role "assistant" }}']
     lines[-1] += f"{_say(frames.answer)}{{{{ .Content }}}}{{{{ $before = .Role }}}}"
-    if told:
-        lines.append(f'{{{{- else if eq .Role "system" }}}}{_say(before)}{{{{ .Content }}}}{{{{ $before = .Role }}}}')
-    lines.append('{{- else if eq .Role "user" }}')
-    lines.append(f'{{{{- if eq $before "" }}}}{_say(frames.first)}')
-    if told:
-        lines.append(f'{{{{- else if eq $before "system" }}}}{_say(after)}')
+    if frames.system is not None:
+        said = f"{_say(frames.system[0])}{{{{ .Content }}}}{{{{ $before = .Role }}}}"
+        lines.append(f'{{{{- else if eq .Role "system" }}}}{said}')
+    lines += ['{{- else if eq .Role "user" }}', f'{{{{- if eq $before "" }}}}{_say(frames.first)}']
+    if frames.system is not None:
+        lines.append(f'{{{{- else if eq $before "system" }}}}{_say(frames.system[1])}')
     lines.append(f"{{{{- else }}}}{_say(frames.again)}{{{{ end }}}}")
-    if frames.system_comes_last:
-        is_last = "{{- if and $.System (eq (len (slice $.Messages $i)) 1) }}"
-        lines.append(f"{is_last}{_say(before)}{{{{ $.System }}}}{_say(after)}{{{{ end }}}}")
     lines += ["{{- .Content }}{{ $before = .Role }}", "{{- end }}", "{{- end }}"]
     return "\n".join([*lines, f'{{{{- if ne $before "assistant" }}}}{_say(frames.ask)}{{{{ end }}}}'])
 
