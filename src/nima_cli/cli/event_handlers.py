@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
+class Polling(EventHandler):
+    """Calls a function at each event."""
+
+    def __init__(self, poll: Callable[[], object]) -> None:
+        self._poll = poll
+
+    def __call__(self, event: Event, /) -> None:
+        self._poll()
+
+
 def dispatch(events: Iterable[Event], handlers: Sequence[EventHandler]) -> Event | None:
     """Give every event to every handler, close them, and return the last event."""
     event = None
