@@ -32,6 +32,7 @@ from nima_cli.engine.data.prepare import prepare
 from nima_cli.engine.data.tokenizer.load import load_tokenizer
 from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.errors import CheckpointError, ResourceError
+from tests.engine.data.hf_tokenizers import hf_tokenizer
 from tests.engine.small_models import random_model, small_checkpoint, small_shape
 
 
@@ -135,6 +136,16 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(tokenizer: SentencePieceTo
     save(tmp_path / "a.pt", small_checkpoint(tokenizer, vocab_size=tokenizer.vocab_size + 1))
     with pytest.raises(CheckpointError, match=r"its tokenizer has 512 tokens, its model 513"):
         load_for_inference(tmp_path / "a.pt")
+
+
+def test_the_embedding_of_a_pretrained_model_may_have_spare_rows(tmp_path: Path) -> None:
+    foreign = hf_tokenizer("smol")
+    save(tmp_path / "a.pt", small_checkpoint(foreign, vocab_size=foreign.vocab_size + 9))
+    _, found, _ = load_for_inference(tmp_path / "a.pt")
+    assert (found.proto, found.kind, found.vocab_size) == (foreign.proto, "hf", foreign.vocab_size)
+    save(tmp_path / "b.pt", small_checkpoint(foreign, vocab_size=foreign.vocab_size - 1))
+    with pytest.raises(CheckpointError, match="its tokenizer has 359 tokens, its model 358"):
+        load_for_inference(tmp_path / "b.pt")
 
 
 def test_a_corrupt_tokenizer_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -80,6 +80,34 @@ def test_texts_are_cut_into_stretches(name: str) -> None:
     assert len(parts) > 10
 
 
+CASED = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+@"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*@"
+    r"|\p{N}#| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+GPT_4O = CASED.replace("@", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?").replace("#", "{1,3}")
+TEKKEN = CASED.replace("@", "").replace("#", "")
+
+
+@pytest.mark.parametrize("pattern", [GPT_4O, TEKKEN], ids=["gpt-4o", "tekken"])
+def test_texts_are_cut_for_the_patterns_of_other_models_as_well(pattern: str) -> None:
+    files = changed("llama3", put("pre_tokenizer", "pretokenizers", 0, "pattern", "Regex", value=pattern))
+    encoder = CachingEncoder(HFTokenizer.from_bytes(bundle(files), where="x"))
+    theirs = tokenizers.Tokenizer.from_str(files["tokenizer.json"])
+    theirs.encode_special_tokens = True
+
+    @settings(max_examples=150)
+    @given(text=ANY_TEXT | MIXED)
+    def same(text: str) -> None:
+        assert encoder.encode(text) == theirs.encode(text, add_special_tokens=False).ids
+
+    assert isinstance(encoder.tokenizer, HFTokenizer)
+    assert encoder.tokenizer.stretches is not None
+    same()
+    for text in TEXTS:
+        assert encoder.encode(text) == theirs.encode(text, add_special_tokens=False).ids
+
+
 @pytest.mark.parametrize(
     "step",
     [
