@@ -17,7 +17,21 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
+<<<<<<< HEAD
 def dispatch(events: "Iterable[Event]", handlers: "Sequence[EventHandler]") -> "Event | None":
+=======
+class Polling(EventHandler):
+    """Calls a function at each event."""
+
+    def __init__(self, poll: Callable[[], object]) -> None:
+        self._poll = poll
+
+    def __call__(self, event: Event, /) -> None:
+        self._poll()
+
+
+def dispatch(events: Iterable[Event], handlers: Sequence[EventHandler]) -> Event | None:
+>>>>>>> h-models
     """Give every event to every handler, close them, and return the last event."""
     event = None
     with ExitStack() as closing:  # one that fails to close does not keep the others open

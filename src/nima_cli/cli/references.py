@@ -93,8 +93,8 @@ def find_model(text: str, *, quiet: bool, what: str = "checkpoint") -> ModelRef:
 
 
 def fetch_model(model: "NamedModel", *, quiet: bool) -> Path:
-    """Fetch a model, with its progress on a terminal; also SIGTERM and SIGHUP leave nothing behind."""
-    from nima_cli.cli.event_handlers import run
+    """Fetch a model, with its progress on a terminal; a signal that ends it leaves nothing behind."""
+    from nima_cli.cli.event_handlers import Polling, run
     from nima_cli.engine.pretrained.fetch import fetch
     from nima_cli.ui.console import say
     from nima_cli.ui.formatting import size
@@ -103,8 +103,10 @@ def fetch_model(model: "NamedModel", *, quiet: bool) -> Path:
     if not quiet:
         origin = "" if model.name == str(model.source) else f" from {model.source}"
         say(f"fetching {model.name}{origin}{f' ({size(model.bytes)})' if model.bytes else ''}")
-    with stop.unwinding(), closing(fetch(model, models_dir(), environ=os.environ)) as steps:
-        return run(steps, [DownloadView(quiet=quiet)])
+    with stop.installed(), closing(fetch(model, models_dir(), environ=os.environ)) as steps:
+        path = run(steps, [DownloadView(quiet=quiet), Polling(stop.leave_if_requested)])
+    stop.leave_if_requested()
+    return path
 
 
 def nearest_known(text: str) -> str | None:

@@ -42,21 +42,22 @@ def install_save() -> None:
 
 
 @contextmanager
-def unwinding() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: through everything that cleans up."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(EXIT_CODES[signal.Signals(number).name.removeprefix("SIG")])
-
-    numbers = [getattr(signal, f"SIG{name}") for name in EXIT_CODES if name != "INT" and hasattr(signal, f"SIG{name}")]
-    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, leave)
+def installed() -> Iterator[None]:
+    """`install` for a block, which polls `leave_if_requested`."""
+    names = (*EXIT_CODES, "USR1")
+    before = {number: signal.getsignal(number) for name in names if (number := getattr(signal, f"SIG{name}", None))}
+    install()
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave_if_requested() -> None:
+    """End the program if a signal has asked for it, through everything that cleans up."""
+    if _received is not None:
+        raise SystemExit(EXIT_CODES[_received])
 
 
 def requested() -> str | None:
