@@ -12,7 +12,10 @@ from tests.engine.crafted import contents
 
 FOLDER = Path(__file__).parent
 # Format: SHA-256 over the names and bytes of all tensors, in order of the names.
-RELEASED = {1: "a593f029abc8961bbb687c1497dff8ad902bafbf7d1af0a4893756ea65112a25"}
+RELEASED = {
+    1: "a593f029abc8961bbb687c1497dff8ad902bafbf7d1af0a4893756ea65112a25",
+    2: "2508abaea11df21be2aee5e8fb2592e2a0b65a394f9b84e3d5a3b11d4323e7ad",
+}
 
 
 def test_each_format_has_its_file_and_its_step_to_the_next() -> None:

@@ -7,19 +7,16 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from nima_cli.events import Event, EventHandler
 from nima_cli.ui.console import safe_json, say, write_out
 
 if TYPE_CHECKING:
     from nima_cli.config.schema import MonitoringConfig
-    from nima_cli.events import Event, EventHandler
     from nima_cli.loggers.jsonl import MetricsRow
 
 Result = TypeVar("Result")
 
 
-<<<<<<< HEAD
-def dispatch(events: "Iterable[Event]", handlers: "Sequence[EventHandler]") -> "Event | None":
-=======
 class Polling(EventHandler):
     """Calls a function at each event."""
 
@@ -31,7 +28,6 @@ class Polling(EventHandler):
 
 
 def dispatch(events: Iterable[Event], handlers: Sequence[EventHandler]) -> Event | None:
->>>>>>> h-models
     """Give every event to every handler, close them, and return the last event."""
     event = None
     with ExitStack() as closing:  # one that fails to close does not keep the others open
