@@ -66,7 +66,7 @@ def _block(tree: Sequence[Any], dot: Mapping[str, Any], names: dict[str, str]) -
             for turn in dot["Messages"]:
                 out += _block(step[0][1], {"Role": turn.role, "Content": turn.content}, names)
         else:
-            chosen = next((body for test, body in step if _holds(test, dot, names)), [])
+            chosen: Any = next((body for test, body in step if _holds(test, dot, names)), [])
             out += _block(chosen, dot, names)
     return out
 
