@@ -22,7 +22,8 @@ from nima_cli.engine.data.cleaning.markdown import blocks
 from nima_cli.engine.data.diagnostics import printable
 from nima_cli.engine.data.ingest.contents import MARKDOWN_SUFFIXES
 from nima_cli.engine.data.store.dataset_files import SPLITS, read_dataset
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.load import load_tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 
 
 def fences(text: str) -> Iterator[str]:
@@ -33,7 +34,7 @@ def fences(text: str) -> Iterator[str]:
             yield "\n".join(lines[block.start : block.end]).rstrip("\n")
 
 
-def samples(dataset: Path, split: str, tokenizer: Tokenizer) -> Iterator[list[str]]:
+def samples(dataset: Path, split: str, tokenizer: SentencePieceTokenizer) -> Iterator[list[str]]:
     """The decoded samples of each document of a split."""
     tokens = np.fromfile(dataset / f"{split}.bin", dtype=read_dataset(dataset).metadata["dtype"])
     index = np.load(dataset / f"{split}.index.npy")
@@ -64,7 +65,7 @@ def rebuilt(text: str, pieces: list[str]) -> bool:
 
 def decoded_prose(dataset: Path) -> Iterator[str]:
     """The text of every document of prose, after its ids were compared with it; exits if they differ."""
-    tokenizer = Tokenizer.load(dataset)
+    tokenizer = load_tokenizer(dataset)
     for split in SPLITS:
         view = read_view((dataset / f"{split}.txt").read_bytes().decode("utf-8"))
         for number, (entry, pieces) in enumerate(zip(view, samples(dataset, split, tokenizer), strict=True)):

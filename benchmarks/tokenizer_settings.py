@@ -27,7 +27,7 @@ from nima_cli import __version__
 from nima_cli.cli.compiled import compiled
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.config.schema import PRESETS, Config
-from nima_cli.engine import Tokenizer, Trainer, make_run_spec, open_dataset, pick_device, prepare
+from nima_cli.engine import SentencePieceTokenizer, Trainer, make_run_spec, open_dataset, pick_device, prepare
 from nima_cli.engine.data.store.dataset import PreparedDataset
 from nima_cli.engine.kernels.trust import trusted_kernels
 from nima_cli.engine.model.shape import resolve
@@ -105,7 +105,9 @@ def flops_per_token(vocab_size: int) -> int:
     return resolve(_config(1, 0).model, vocab_size).flops_per_token()
 
 
-def measure(name: str, tokenizer: Tokenizer, sources: Sequence[str], work: Path, *, flops: float, seed: int) -> Found:
+def measure(
+    name: str, tokenizer: SentencePieceTokenizer, sources: Sequence[str], work: Path, *, flops: float, seed: int
+) -> Found:
     """Prepare, train and evaluate with one tokenizer."""
     model = work / f"{name}.model"
     model.write_bytes(tokenizer.proto)
@@ -171,7 +173,7 @@ def compare(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     for name, setting in settings(arguments.vocab_size).items():
         if arguments.rows and name not in arguments.rows:
             continue
-        tokenizer = Tokenizer.train(
+        tokenizer = SentencePieceTokenizer.train(
             texts, kind=setting.kind, vocab_size=setting.vocab_size, exact=False, **setting.options
         )
         row = measure(name, tokenizer, arguments.sources, work, flops=flops, seed=arguments.seed)

@@ -48,11 +48,10 @@ CHECK = """
 import json, pathlib
 from nima_cli.engine import load_for_inference
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.tokenizer.chat_format import chat_prompt
 
 own = load_for_inference(pathlib.Path("run"))[1]
 messages = json.loads(pathlib.Path("messages.json").read_text())
-assert chat_ids(messages) == chat_prompt([Turn(**one) for one in messages], own)
+assert chat_ids(messages) == own.chat.prompt([Turn(**one) for one in messages])
 """
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nima_cli.engine.checkpoint.file import load
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.load import load_tokenizer
 from tests.cli.conftest import TinyRun
 from tests.cli.programs import Nima, refused, rows
 
@@ -32,7 +32,7 @@ def test_sources_are_prepared_with_the_tokenizer_of_the_checkpoint(
     config.write_text(f"data: {{dir: prepared, max_length: 64, sources: [{{path: '{tiny_corpus}'}}]}}\n", "utf-8")
     ran = nima("train", "-c", config, "--init-from", tiny_run.run_dir, "--output-dir", "run", *FEW, cwd=tmp_path)
     assert ran.code == 0, ran.stderr
-    assert Tokenizer.load(tmp_path / "prepared").sha256 == Tokenizer.load(tiny_run.data).sha256
+    assert load_tokenizer(tmp_path / "prepared").sha256 == load_tokenizer(tiny_run.data).sha256
 
 
 def test_data_can_be_prepared_for_a_run(tiny_run: TinyRun, tiny_corpus: Path, nima: Nima, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_data_can_be_prepared_for_a_run(tiny_run: TinyRun, tiny_corpus: Path, ni
         out = tmp_path / str(number)
         ran = nima("data", "prepare", "--text-files", tiny_corpus, "--output-dir", out, "--tokenizer-from", named)
         assert ran.code == 0, ran.stderr
-        assert Tokenizer.load(out).sha256 == Tokenizer.load(tiny_run.data).sha256
+        assert load_tokenizer(out).sha256 == load_tokenizer(tiny_run.data).sha256
 
 
 def test_data_of_another_tokenizer_is_refused_with_the_way_to_prepare_it(

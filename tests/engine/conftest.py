@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 
 from nima_cli.engine.checkpoint.file import Checkpoint
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.kernels.build import NoProgramError
 from nima_cli.engine.kernels.kernels import Kernels, load_kernels
-from tests.engine.small_models import small_checkpoint
+from tests.engine.small_models import own_tokenizer, small_checkpoint
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_dataset: Path) -> Tokenizer:
-    return Tokenizer.load(tiny_dataset)
+def tokenizer(tiny_dataset: Path) -> SentencePieceTokenizer:
+    return own_tokenizer(tiny_dataset)
 
 
 @pytest.fixture
-def checkpoint(tokenizer: Tokenizer) -> Checkpoint:
+def checkpoint(tokenizer: SentencePieceTokenizer) -> Checkpoint:
     return small_checkpoint(tokenizer)
 
 

@@ -1,11 +1,14 @@
 """Small models and checkpoints for the tests of the engine; every weight is random, so that nothing is the identity."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from nima_cli.engine.checkpoint.file import Checkpoint
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.load import load_tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 
@@ -32,6 +35,13 @@ def random_model(
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(1.0 + 0.2 * noise if "norm" in name else noise / parameter.shape[-1] ** 0.5)
     return model.eval()
+
+
+def own_tokenizer(dataset: Path) -> SentencePieceTokenizer:
+    """The tokenizer that was trained for a dataset."""
+    tokenizer = load_tokenizer(dataset)
+    assert isinstance(tokenizer, SentencePieceTokenizer)
+    return tokenizer
 
 
 def small_checkpoint(tokenizer: Tokenizer, *, seed: int = 0, **changes: Any) -> Checkpoint:

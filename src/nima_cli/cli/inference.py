@@ -12,7 +12,7 @@ from nima_cli.errors import InputError
 
 if TYPE_CHECKING:
     from nima_cli.engine.checkpoint.file import Checkpoint
-    from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+    from nima_cli.engine.data.tokenizer.protocol import Tokenizer
     from nima_cli.engine.inference.generator import DecodeBackend
     from nima_cli.engine.inference.sampling import SamplingParams
     from nima_cli.engine.inference.text import TextGenerator

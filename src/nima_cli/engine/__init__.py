@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from nima_cli.engine.data.data_source import DataSource
     from nima_cli.engine.data.prepare import prepare
     from nima_cli.engine.data.store.dataset import open_dataset
-    from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+    from nima_cli.engine.data.tokenizer.load import load_tokenizer
+    from nima_cli.engine.data.tokenizer.protocol import Tokenizer
+    from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
     from nima_cli.engine.device import pick_device
     from nima_cli.engine.export.run import export_checkpoint
     from nima_cli.engine.inference.sampling import SamplingParams
@@ -34,13 +36,15 @@ _HOMES = {
     "Optimizer": "training.optim:Optimizer",
     "SamplingParams": "inference.sampling:SamplingParams",
     "TextGenerator": "inference.text:TextGenerator",
-    "Tokenizer": "data.tokenizer.tokenizer:Tokenizer",
+    "SentencePieceTokenizer": "data.tokenizer.tokenizer:SentencePieceTokenizer",
+    "Tokenizer": "data.tokenizer.protocol:Tokenizer",
     "Trainer": "training.trainer:Trainer",
     "evaluate": "training.evaluator:evaluate",
     "export_checkpoint": "export.run:export_checkpoint",
     "linear_cross_entropy": "training.loss:linear_cross_entropy",
     "load_for_inference": "checkpoint.file:load_for_inference",
     "load_pretrained": "pretrained.load:load_pretrained",
+    "load_tokenizer": "data.tokenizer.load:load_tokenizer",
     "make_run_spec": "training.run_spec:make_run_spec",
     "open_dataset": "data.store.dataset:open_dataset",
     "pick_device": "device:pick_device",
@@ -54,6 +58,7 @@ __all__ = [
     "ModelShape",
     "Optimizer",
     "SamplingParams",
+    "SentencePieceTokenizer",
     "TextGenerator",
     "Tokenizer",
     "Trainer",
@@ -62,6 +67,7 @@ __all__ = [
     "linear_cross_entropy",
     "load_for_inference",
     "load_pretrained",
+    "load_tokenizer",
     "make_run_spec",
     "open_dataset",
     "pick_device",

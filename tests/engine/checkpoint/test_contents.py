@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from nima_cli.engine.checkpoint.file import Checkpoint, load, load_for_inference
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.errors import CheckpointError
 from tests.engine.crafted import Claim, Storage, contents, payload_of, refusal, write_archive, write_claims
 
@@ -271,7 +271,7 @@ def test_a_giant_claim_costs_nothing(checkpoint: Checkpoint, tmp_path: Path) -> 
 @pytest.mark.parametrize(("name", "in_order"), [("neg", False), ("conj", False), ("", True)])
 @pytest.mark.parametrize("key", ["tokenizer", "model"])
 def test_a_lazy_view_is_refused(
-    key: str, name: str, in_order: bool, checkpoint: Checkpoint, tokenizer: Tokenizer, tmp_path: Path
+    key: str, name: str, in_order: bool, checkpoint: Checkpoint, tokenizer: SentencePieceTokenizer, tmp_path: Path
 ) -> None:
     """Negated or conjugated when read; without that, the same file loads."""
     value = small_claims(payload_of(checkpoint))

@@ -28,7 +28,8 @@ from nima_cli.engine.checkpoint.file import (
 from nima_cli.engine.checkpoint.files import BEST, LAST, find
 from nima_cli.engine.checkpoint.pickle_reader import StoredTensor
 from nima_cli.engine.data.prepare import prepare
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.load import load_tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.errors import CheckpointError, ResourceError
 from tests.engine.small_models import random_model, small_checkpoint, small_shape
 
@@ -44,7 +45,7 @@ def same(first: dict[str, Any], second: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("changes", [{}, {"tie_embeddings": False}, {"qk_norm": False, "n_kv_heads": 2}], ids=str)
-def test_a_round_trip_is_exact(changes: dict[str, Any], tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_round_trip_is_exact(changes: dict[str, Any], tokenizer: SentencePieceTokenizer, tmp_path: Path) -> None:
     checkpoint = small_checkpoint(tokenizer, **changes)
     size = save(tmp_path / "a.pt", checkpoint)
     found = load(tmp_path / "a.pt")
@@ -100,7 +101,7 @@ def test_a_transposed_tensor_is_saved_like_any_other(checkpoint: Checkpoint, tmp
     assert same(load(tmp_path / "a.pt").model, checkpoint.model)
 
 
-def test_tied_weights_are_there_once(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_tied_weights_are_there_once(tokenizer: SentencePieceTokenizer, tmp_path: Path) -> None:
     tied, untied = small_checkpoint(tokenizer), small_checkpoint(tokenizer, tie_embeddings=False)
     tied.optimizer = untied.optimizer = None
     difference = save(tmp_path / "untied.pt", untied) - save(tmp_path / "tied.pt", tied)
@@ -109,7 +110,7 @@ def test_tied_weights_are_there_once(tokenizer: Tokenizer, tmp_path: Path) -> No
     assert table <= difference < table + 2000
 
 
-def test_the_file_alone_is_enough(checkpoint: Checkpoint, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_the_file_alone_is_enough(checkpoint: Checkpoint, tokenizer: SentencePieceTokenizer, tmp_path: Path) -> None:
     save(tmp_path / "a.pt", checkpoint)
     alone = tmp_path / "elsewhere"
     alone.mkdir()
@@ -122,12 +123,14 @@ def test_the_file_alone_is_enough(checkpoint: Checkpoint, tokenizer: Tokenizer, 
     assert loaded.header["step"] == 7
 
 
-def test_a_built_model_computes_in_the_type_that_was_asked_for(checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:
+def test_a_built_model_computes_in_the_type_that_was_asked_for(
+    checkpoint: Checkpoint, tokenizer: SentencePieceTokenizer
+) -> None:
     ids_BT = torch.tensor([tokenizer.encode("The scheduler")])
     assert build_model(checkpoint, compute_dtype=torch.bfloat16).hidden(ids_BT).dtype is torch.bfloat16
 
 
-def test_a_tokenizer_of_another_vocabulary_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_tokenizer_of_another_vocabulary_is_refused(tokenizer: SentencePieceTokenizer, tmp_path: Path) -> None:
     save(tmp_path / "a.pt", small_checkpoint(tokenizer, vocab_size=tokenizer.vocab_size + 1))
     with pytest.raises(CheckpointError, match=r"its tokenizer has 512 tokens, its model 513"):
         load_for_inference(tmp_path / "a.pt")
@@ -141,11 +144,11 @@ def test_a_corrupt_tokenizer_is_refused(checkpoint: Checkpoint, tmp_path: Path) 
 
 
 def test_the_tokenizer_of_another_run_is_refused_even_if_it_has_the_same_size(
-    checkpoint: Checkpoint, tokenizer: Tokenizer, tiny_corpus: Path, tmp_path: Path
+    checkpoint: Checkpoint, tokenizer: SentencePieceTokenizer, tiny_corpus: Path, tmp_path: Path
 ) -> None:
     options = {"sources": [SourceConfig(path=str(tiny_corpus / "qa.json"))], "vocab_size": tokenizer.vocab_size}
     list(prepare(DataConfig.model_validate(options), tmp_path / "data", overwrite=False, workers=1))
-    other = Tokenizer.load(tmp_path / "data")
+    other = load_tokenizer(tmp_path / "data")
     assert other.vocab_size == tokenizer.vocab_size
     checkpoint.header["tokenizer_sha256"] = tokenizer.sha256
     save(tmp_path / "a.pt", checkpoint)
@@ -348,7 +351,7 @@ print(steps, headers - start, decided - headers, read() - decided)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts bytes as Linux does")
-def test_a_resume_reads_the_tensors_of_one_checkpoint_once(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_resume_reads_the_tensors_of_one_checkpoint_once(tokenizer: SentencePieceTokenizer, tmp_path: Path) -> None:
     checkpoint = small_checkpoint(tokenizer, d_ff=4096)
     for step, name in {2: BEST, 3: "checkpoint_step_3.pt", 4: LAST}.items():
         checkpoint.header["step"] = step

@@ -12,8 +12,9 @@ from benchmarks.readable_view import ViewedDocument, read_view
 
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.prepare import prepare
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.load import load_tokenizer
 from nima_cli.errors import DataError
+from tests.engine.small_models import own_tokenizer
 
 SPLITS = ("train", "val", "test")
 FENCE = "```bash\n# A Comment In A Fence\n$ Kubectl  get PODS\n\n\tindented\n```"
@@ -31,7 +32,7 @@ def views(out: Path) -> dict[str, list[ViewedDocument]]:
 
 
 def decoded(out: Path, split: str) -> list[str]:
-    tokenizer, index = Tokenizer.load(out), np.load(out / f"{split}.index.npy")
+    tokenizer, index = load_tokenizer(out), np.load(out / f"{split}.index.npy")
     tokens = np.fromfile(out / f"{split}.bin", dtype="<u2")
     bounds = [*index["offset"].tolist(), len(tokens)]
     return [tokenizer.decode(tokens[a:b].tolist()) for a, b in itertools.pairwise(bounds)]
@@ -54,7 +55,7 @@ def pages(tmp_path: Path) -> Path:
 
 
 def test_1_the_vocabulary_has_its_size_and_pieces_of_many_characters(tiny_dataset: Path) -> None:
-    tokenizer = Tokenizer.load(tiny_dataset)
+    tokenizer = load_tokenizer(tiny_dataset)
     pieces = [tokenizer.piece(number) for number in range(tokenizer.vocab_size)]
     text = (tiny_dataset / "train.txt").read_text("utf-8")
     assert tokenizer.vocab_size == 512
@@ -102,7 +103,7 @@ def test_8_the_tokenizer_learns_from_the_train_split_only(tmp_path: Path) -> Non
     words = [chr(0x4E00 + number) for number in range(60)]
     source = write(tmp_path, "x.json", [f"{word * 9} is in one document only" for word in words])
     out = make(tmp_path / "out", [source])
-    tokenizer, found = Tokenizer.load(out), views(out)
+    tokenizer, found = load_tokenizer(out), views(out)
     pieces = "".join(tokenizer.piece(number) for number in range(tokenizer.vocab_size))
     held_out = [word for word in words if any(word in entry.text for s in ("val", "test") for entry in found[s])]
     assert len(held_out) == 12
@@ -158,7 +159,7 @@ def test_12_too_little_to_split_is_said_with_counts(tmp_path: Path) -> None:
 def test_13_boundaries_are_symbols_that_text_never_produces(tmp_path: Path) -> None:
     texts = [f"<|bos|> number {n} <|eos|> <|end|> and words" for n in range(10)]
     out = make(tmp_path / "out", [write(tmp_path, "x.json", texts)])
-    tokenizer = Tokenizer.load(out)
+    tokenizer = own_tokenizer(out)
     tokens = np.concatenate([np.fromfile(out / f"{split}.bin", dtype="<u2") for split in SPLITS])
     assert (tokens == tokenizer.bos_id).sum() == (tokens == tokenizer.eos_id).sum() == 10
     assert not (tokens == tokenizer.end_id).any()

@@ -18,8 +18,9 @@ from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.document import Document, Turn
 from nima_cli.engine.data.prepare import prepare
 from nima_cli.engine.data.staleness import staleness
+from nima_cli.engine.data.tokenizer.load import load_tokenizer
 from nima_cli.engine.data.tokenizer.samples import CachingEncoder, encode_document
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.errors import DataError, ResourceError
 from nima_cli.events import DatasetReady, Event, Note, Progress
 from tests.conftest import write_corpus
@@ -51,7 +52,7 @@ def entries(out: Path, split: str) -> list[ViewedDocument]:
 
 def decoded(out: Path, split: str) -> list[str]:
     """The text of every document of a split, from its ids."""
-    tokenizer = Tokenizer.load(out)
+    tokenizer = load_tokenizer(out)
     tokens = np.fromfile(out / f"{split}.bin", dtype="<u2")
     index = np.load(out / f"{split}.index.npy")
     texts: dict[int, str] = {}
@@ -91,7 +92,7 @@ def test_everything_read_is_in_exactly_one_split_and_decodes_exactly(tiny_corpus
 
 
 def test_samples_fit_and_hold_their_boundaries(tiny_dataset: Path) -> None:
-    tokenizer = Tokenizer.load(tiny_dataset)
+    tokenizer = load_tokenizer(tiny_dataset)
     for split in SPLITS:
         tokens = np.fromfile(tiny_dataset / f"{split}.bin", dtype="<u2")
         index = np.load(tiny_dataset / f"{split}.index.npy")
@@ -176,7 +177,7 @@ def test_the_tokenizer_sees_the_train_split_only(tmp_path: Path) -> None:
     words = [chr(0x4E00 + number) for number in range(60)]
     source = records(tmp_path, [f"{word * 9} belongs to one document only, number {word}" for word in words])
     run(config(source), tmp_path / "out")
-    tokenizer = Tokenizer.load(tmp_path / "out")
+    tokenizer = load_tokenizer(tmp_path / "out")
     pieces = "".join(tokenizer.piece(token_id) for token_id in range(tokenizer.vocab_size))
     texts = {split: "".join(entry.text for entry in entries(tmp_path / "out", split)) for split in SPLITS}
     held_out = [word for word in words if word in texts["val"] + texts["test"]]
@@ -240,19 +241,21 @@ def test_the_leak_report_names_what_train_and_test_share(tmp_path: Path) -> None
 
 def test_a_failure_while_encoding_names_file_and_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = records(tmp_path, [f"{sentence(number)} zebra{number}" for number in range(12)])
-    decode = Tokenizer.decode
+    decode = SentencePieceTokenizer.decode
 
-    def forgetful(self: Tokenizer, ids: list[int]) -> str:
+    def forgetful(self: SentencePieceTokenizer, ids: list[int]) -> str:
         return decode(self, ids).replace("zebra5", "horse")
 
-    monkeypatch.setattr(Tokenizer, "decode", forgetful)
+    monkeypatch.setattr(SentencePieceTokenizer, "decode", forgetful)
     with pytest.raises(DataError, match=rf"{source.name}:1 \(record 6\): the bpe tokenizer does not give"):
         run(config(source), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_sample_that_teaches_nothing_is_an_error() -> None:
-    encoder = CachingEncoder(Tokenizer.train(["some text to learn"], kind="char", vocab_size=300, exact=False))
+    encoder = CachingEncoder(
+        SentencePieceTokenizer.train(["some text to learn"], kind="char", vocab_size=300, exact=False)
+    )
     silent = Document("chat", 0, "chat.json:7", turns=(Turn("user", "is anybody there?"),))
     with pytest.raises(DataError, match=r"chat\.json:7: the assistant says nothing"):
         encode_document(silent, encoder, 64, heading_context=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nima_cli.engine.checkpoint.file import Checkpoint, save
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.export.run import export_checkpoint
 from nima_cli.events import Exported
 from tests.engine.small_models import small_checkpoint
@@ -26,15 +26,15 @@ Export = Callable[..., Exported]
 
 
 @pytest.fixture(scope="session")
-def tokenizers() -> dict[str, Tokenizer]:
+def tokenizers() -> dict[str, SentencePieceTokenizer]:
     """One of each kind."""
     kinds = ("bpe", "unigram", "char")
-    return {kind: Tokenizer.train(TEXTS, kind=kind, vocab_size=400, exact=False) for kind in kinds}
+    return {kind: SentencePieceTokenizer.train(TEXTS, kind=kind, vocab_size=400, exact=False) for kind in kinds}
 
 
 @pytest.fixture(scope="session")
 def saved(
-    tokenizers: dict[str, Tokenizer], tmp_path_factory: pytest.TempPathFactory
+    tokenizers: dict[str, SentencePieceTokenizer], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., tuple[Path, Checkpoint]]:
     """A saved checkpoint of a layout."""
 

@@ -12,7 +12,7 @@ import torch
 from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.data.tokenizer.chat_format import CHAT_TEMPLATE
 from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, FIRST_NORMAL_ID
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.export.gguf_file import check_tokenizer, tensor_names
 from nima_cli.engine.export.source import read_source
 from nima_cli.errors import CheckpointError, ResourceError
@@ -33,7 +33,7 @@ def test_sizes_and_vocabulary_are_those_of_the_checkpoint(layout: str, saved: Sa
     exported = export(path, tmp_path / "model.gguf", "gguf", licence="mit")
     assert exported.files == (tmp_path / "model.gguf", tmp_path / "model.gguf.md")
     found = fields(tmp_path / "model.gguf")
-    shape, own = checkpoint.shape, Tokenizer.from_bytes(checkpoint.tokenizer_proto, where="test")
+    shape, own = checkpoint.shape, SentencePieceTokenizer.from_bytes(checkpoint.tokenizer_proto, where="test")
     assert found["general.architecture"] == layout
     assert found["general.license"] == "mit"
     assert found[f"{layout}.block_count"] == shape.n_layers
@@ -74,7 +74,7 @@ def test_a_unigram_tokenizer_is_refused_by_name(saved: Saved, tmp_path: Path) ->
 
 
 def test_a_vocabulary_in_which_text_could_spell_a_symbol_is_refused(
-    saved: Saved, tokenizers: dict[str, Tokenizer]
+    saved: Saved, tokenizers: dict[str, SentencePieceTokenizer]
 ) -> None:
     own, proto = tokenizers["bpe"], tokenizers["bpe"].proto
     normal = [own.piece(token_id) for token_id in range(FIRST_NORMAL_ID, own.vocab_size)]
@@ -85,7 +85,7 @@ def test_a_vocabulary_in_which_text_could_spell_a_symbol_is_refused(
         proto = proto.replace(field + taken.encode(), field + part.encode())
     source = read_source(saved()[0], name="x", dtype="float32", licence="mit", matrices_only=True)
     check_tokenizer(source, "out.gguf")
-    crafted = dataclasses.replace(source, tokenizer=Tokenizer.from_bytes(proto, where="crafted"))
+    crafted = dataclasses.replace(source, tokenizer=SentencePieceTokenizer.from_bytes(proto, where="crafted"))
     with pytest.raises(CheckpointError, match=r"could spell the special symbol `<\|bos\|>`"):
         check_tokenizer(crafted, "out.gguf")
 

@@ -11,8 +11,7 @@ import torch
 
 from nima_cli.engine.checkpoint.file import Checkpoint, build_model
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.tokenizer.chat_format import chat_prompt, render_conversation
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.export.verify import SPELLED_MARK, SPELLED_SYMBOLS, TEXTS
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import CheckpointError
@@ -49,7 +48,7 @@ def test_logits_and_greedy_ids_are_those_of_the_checkpoint(layout: str, saved: S
     own = build_model(checkpoint)
     ids = torch.randint(20, checkpoint.shape.vocab_size, (2, 64), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(model(ids).logits, own(ids), rtol=0, atol=1e-4)
-    text = TextGenerator(own, Tokenizer.from_bytes(checkpoint.tokenizer_proto, where="test"))
+    text = TextGenerator(own, SentencePieceTokenizer.from_bytes(checkpoint.tokenizer_proto, where="test"))
     prompt = tokenizer("Run `kubectl", return_tensors="pt")
     ours = text.encode_prompt("Run `kubectl")
     assert prompt["input_ids"][0].tolist() == ours
@@ -64,14 +63,14 @@ def test_logits_and_greedy_ids_are_those_of_the_checkpoint(layout: str, saved: S
 
 @pytest.mark.parametrize("text", [*TEXTS, SPELLED_MARK])
 def test_plain_text_has_the_ids_of_a_prompt_to_nima(
-    text: str, tokenizer: Any, tokenizers: dict[str, Tokenizer]
+    text: str, tokenizer: Any, tokenizers: dict[str, SentencePieceTokenizer]
 ) -> None:
     ids = [tokenizers["bpe"].bos_id, *tokenizers["bpe"].encode(text)]
     assert tokenizer(text)["input_ids"] == ids
     assert tokenizer.decode(ids, skip_special_tokens=True) == text
 
 
-def test_spelled_symbols_stay_text_when_asked_to(tokenizer: Any, tokenizers: dict[str, Tokenizer]) -> None:
+def test_spelled_symbols_stay_text_when_asked_to(tokenizer: Any, tokenizers: dict[str, SentencePieceTokenizer]) -> None:
     found = tokenizer(SPELLED_SYMBOLS, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     assert found == tokenizers["bpe"].encode(SPELLED_SYMBOLS)
     assert tokenizer(SPELLED_SYMBOLS, add_special_tokens=False)["input_ids"] != found
@@ -79,13 +78,13 @@ def test_spelled_symbols_stay_text_when_asked_to(tokenizer: Any, tokenizers: dic
 
 @pytest.mark.parametrize("turns", [TURNS, TURNS[1:], TURNS[:2]])
 def test_the_chat_template_is_the_renderer(
-    turns: tuple[Turn, ...], tokenizer: Any, tokenizers: dict[str, Tokenizer]
+    turns: tuple[Turn, ...], tokenizer: Any, tokenizers: dict[str, SentencePieceTokenizer]
 ) -> None:
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
     options = {"tokenize": True, "return_dict": False}
     asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, **options)
-    assert asked == chat_prompt(turns, tokenizers["bpe"])
-    assert tokenizer.apply_chat_template(messages, **options) == render_conversation(turns, tokenizers["bpe"]).ids
+    assert asked == tokenizers["bpe"].chat.prompt(turns)
+    assert tokenizer.apply_chat_template(messages, **options) == tokenizers["bpe"].chat.render(turns, loss="all").ids
 
 
 def test_the_chat_template_refuses_a_role_that_the_model_has_not(tokenizer: Any) -> None:
@@ -93,7 +92,7 @@ def test_the_chat_template_refuses_a_role_that_the_model_has_not(tokenizer: Any)
         tokenizer.apply_chat_template([{"role": "tool", "content": "x"}], tokenize=False)
 
 
-def test_an_answer_ends_at_the_end_of_a_turn(folder: Path, tokenizers: dict[str, Tokenizer]) -> None:
+def test_an_answer_ends_at_the_end_of_a_turn(folder: Path, tokenizers: dict[str, SentencePieceTokenizer]) -> None:
     config = transformers.GenerationConfig.from_pretrained(folder)
     own = tokenizers["bpe"]
     assert {own.eos_id, own.end_id, *own.role_ids.values()} <= set(config.eos_token_id)
@@ -111,7 +110,9 @@ def test_the_type_of_the_weights(dtype: str, saved: Saved, tmp_path: Path) -> No
         assert torch.equal(tensor, checkpoint.model[name].to(wanted)), name
 
 
-def test_a_char_tokenizer_travels_too(saved: Saved, tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
+def test_a_char_tokenizer_travels_too(
+    saved: Saved, tokenizers: dict[str, SentencePieceTokenizer], tmp_path: Path
+) -> None:
     export(saved("qwen3", "char")[0], tmp_path / "out", "hf")
     found = transformers.AutoTokenizer.from_pretrained(tmp_path / "out", local_files_only=True)
     assert found("Größe: 東京", add_special_tokens=False)["input_ids"] == tokenizers["char"].encode("Größe: 東京")

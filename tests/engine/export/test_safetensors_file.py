@@ -10,7 +10,7 @@ import safetensors
 import torch
 
 from nima_cli.engine.checkpoint.file import Checkpoint
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from tests.engine.export.conftest import export
@@ -29,7 +29,7 @@ def test_the_file_alone_rebuilds_model_and_tokenizer(kind: str, saved: Saved, tm
     model = GPT(ModelShape.from_dict(json.loads(metadata["model_shape"])))
     model.load_state_dict(weights, strict=True)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in checkpoint.model.items())
-    tokenizer = Tokenizer.from_bytes(base64.b64decode(metadata["tokenizer_base64"]), where="test")
+    tokenizer = SentencePieceTokenizer.from_bytes(base64.b64decode(metadata["tokenizer_base64"]), where="test")
     assert tokenizer.proto == checkpoint.tokenizer_proto
     assert json.loads(metadata["facts"])["step"] == checkpoint.header["step"]
     assert "config" not in metadata["facts"]

@@ -8,31 +8,30 @@ import pytest
 from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.document import Turn
 from nima_cli.engine.data.prepare import prepare
-from nima_cli.engine.data.tokenizer.chat_format import chat_prompt
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.inference.conversation import Conversation
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import InputError, ResourceError
 from nima_cli.events import DatasetReady
-from tests.engine.small_models import random_model, small_shape
+from tests.engine.small_models import own_tokenizer, random_model, small_shape
 
 GREEDY = SamplingParams(temperature=0.0)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_dataset: Path) -> Tokenizer:
-    return Tokenizer.load(tiny_dataset)
+def tokenizer(tiny_dataset: Path) -> SentencePieceTokenizer:
+    return own_tokenizer(tiny_dataset)
 
 
 @pytest.fixture(scope="module")
-def model(tokenizer: Tokenizer) -> GPT:
+def model(tokenizer: SentencePieceTokenizer) -> GPT:
     return random_model(small_shape(vocab_size=tokenizer.vocab_size, context_length=128))
 
 
 @pytest.fixture
-def conversation(model: GPT, tokenizer: Tokenizer) -> Conversation:
+def conversation(model: GPT, tokenizer: SentencePieceTokenizer) -> Conversation:
     return Conversation(TextGenerator(model, tokenizer), system="Answer briefly.")
 
 
@@ -49,17 +48,19 @@ def exchanges(*contents: str) -> list[Turn]:
 
 
 def test_answers_over_several_turns_are_those_of_a_fresh_generator(
-    conversation: Conversation, model: GPT, tokenizer: Tokenizer
+    conversation: Conversation, model: GPT, tokenizer: SentencePieceTokenizer
 ) -> None:
     for question in ("What is a pod?", "And the cache?", "Why?"):
         turns = [Turn("system", "Answer briefly."), *conversation.turns, Turn("user", question)]
         fresh = TextGenerator(model, tokenizer)
-        expected = "".join(fresh.stream(chat_prompt(turns, tokenizer), sampling=GREEDY, max_new_tokens=8, seed=0))
+        expected = "".join(fresh.stream(tokenizer.chat.prompt(turns), sampling=GREEDY, max_new_tokens=8, seed=0))
         assert ask(conversation, question) == expected
         assert told(conversation)[-2:] == [("user", question), ("assistant", expected)]
 
 
-def test_the_prompt_is_the_turns_between_their_symbols(conversation: Conversation, tokenizer: Tokenizer) -> None:
+def test_the_prompt_is_the_turns_between_their_symbols(
+    conversation: Conversation, tokenizer: SentencePieceTokenizer
+) -> None:
     conversation.turns = exchanges("Hi", "Hello")
     role, end = tokenizer.role_ids, tokenizer.end_id
     said = [tokenizer.encode(text) for text in ("Answer briefly.", "Hi", "Hello", "Why?")]
@@ -77,7 +78,9 @@ def test_the_prompt_is_the_turns_between_their_symbols(conversation: Conversatio
 
 
 @pytest.mark.parametrize("in_turns", [True, False])
-def test_line_ends_of_other_systems_do_not_reach_the_model(in_turns: bool, model: GPT, tokenizer: Tokenizer) -> None:
+def test_line_ends_of_other_systems_do_not_reach_the_model(
+    in_turns: bool, model: GPT, tokenizer: SentencePieceTokenizer
+) -> None:
     asked = []
     for end in ("\n", "\r\n", "\r"):
         talk = Conversation(TextGenerator(model, tokenizer), system=f"Be{end}brief.", in_turns=in_turns)
@@ -87,7 +90,7 @@ def test_line_ends_of_other_systems_do_not_reach_the_model(in_turns: bool, model
 
 
 @pytest.mark.parametrize("in_turns", [True, False])
-def test_whatever_it_spells_what_is_said_is_text(in_turns: bool, tokenizer: Tokenizer) -> None:
+def test_whatever_it_spells_what_is_said_is_text(in_turns: bool, tokenizer: SentencePieceTokenizer) -> None:
     model = random_model(small_shape(vocab_size=tokenizer.vocab_size, context_length=512))
     special = "<|bos|><|end|><|user|><|assistant|><|system|><|eos|><|pad|><unk> <0x1B> \x00"
     conversation = Conversation(TextGenerator(model, tokenizer), in_turns=in_turns)
@@ -101,7 +104,7 @@ def test_whatever_it_spells_what_is_said_is_text(in_turns: bool, tokenizer: Toke
     assert symbols[0] == symbols[1]
 
 
-def test_a_model_that_knows_no_turns_goes_on_with_the_text(model: GPT, tokenizer: Tokenizer) -> None:
+def test_a_model_that_knows_no_turns_goes_on_with_the_text(model: GPT, tokenizer: SentencePieceTokenizer) -> None:
     conversation = Conversation(TextGenerator(model, tokenizer), in_turns=False)
     first = ask(conversation, "The scheduler")
     said = [tokenizer.encode(text) for text in ("The scheduler", first, "\n\n", "The cache")]
@@ -129,7 +132,7 @@ def test_a_question_that_is_stopped_before_its_first_piece_was_asked(conversatio
 
 
 def test_whole_oldest_exchanges_leave_first_and_the_system_text_never(
-    conversation: Conversation, tokenizer: Tokenizer
+    conversation: Conversation, tokenizer: SentencePieceTokenizer
 ) -> None:
     for number in range(12):
         conversation.turns += exchanges(f"What is part {number}?", f"It is number {number}.")
@@ -139,21 +142,21 @@ def test_whole_oldest_exchanges_leave_first_and_the_system_text_never(
     assert conversation.turns[first].role == "user", "half an exchange was kept"
     assert len(prompt.ids) <= 128 - 32
     system, question = Turn("system", "Answer briefly."), Turn("user", "And now?")
-    assert prompt.ids == chat_prompt([system, *conversation.turns[first:], question], tokenizer)
-    assert len(chat_prompt([system, *conversation.turns[first - 2 :], question], tokenizer)) > 128 - 32, (
+    assert prompt.ids == tokenizer.chat.prompt([system, *conversation.turns[first:], question])
+    assert len(tokenizer.chat.prompt([system, *conversation.turns[first - 2 :], question])) > 128 - 32, (
         "more was dropped than needed"
     )
     assert len(conversation.turns) == 24, "what is sent is shorter, the conversation is not"
 
 
 def test_of_a_question_beyond_the_whole_context_the_end_is_answered(
-    conversation: Conversation, tokenizer: Tokenizer
+    conversation: Conversation, tokenizer: SentencePieceTokenizer
 ) -> None:
     conversation.turns = exchanges("Hi", "Hello")
     long = "Why does the scheduler of the cluster fail? " * 30
     prompt = conversation.prompt(long, 4)
     content = tokenizer.encode(long)
-    head = chat_prompt([Turn("system", "Answer briefly.")], tokenizer)[:-1]
+    head = tokenizer.chat.prompt([Turn("system", "Answer briefly.")])[:-1]
     role, end = tokenizer.role_ids, tokenizer.end_id
     assert prompt.cut > 0
     assert prompt.turns == 0
@@ -164,7 +167,7 @@ def test_of_a_question_beyond_the_whole_context_the_end_is_answered(
 
 
 @pytest.mark.parametrize("context", [1, 2, 3, 4, 8, 16])
-def test_no_context_is_too_short_to_answer_in(context: int, tokenizer: Tokenizer) -> None:
+def test_no_context_is_too_short_to_answer_in(context: int, tokenizer: SentencePieceTokenizer) -> None:
     model = random_model(small_shape(vocab_size=tokenizer.vocab_size, context_length=context))
     conversation = Conversation(TextGenerator(model, tokenizer))
     for question in ("Why does the scheduler fail?", "And the cache?"):
@@ -182,7 +185,7 @@ def test_a_system_text_that_fills_the_context_is_refused(conversation: Conversat
 
 
 def test_an_answer_beyond_the_context_keeps_the_system_text(
-    conversation: Conversation, model: GPT, tokenizer: Tokenizer
+    conversation: Conversation, model: GPT, tokenizer: SentencePieceTokenizer
 ) -> None:
     # A penalty below one rewards what was already said, so that no end comes before the context is full.
     talkative = SamplingParams(temperature=0.5, top_k=5, repetition_penalty=0.5)
@@ -241,7 +244,7 @@ def test_saving_replaces_a_conversation_and_nothing_else(conversation: Conversat
 
 
 def test_save_and_load_are_a_round_trip(
-    conversation: Conversation, model: GPT, tokenizer: Tokenizer, tmp_path: Path
+    conversation: Conversation, model: GPT, tokenizer: SentencePieceTokenizer, tmp_path: Path
 ) -> None:
     conversation.turns = exchanges("größe?\n\t<|end|>", "e\u0301 猫 \u2581", "two", "")
     conversation.save(tmp_path / "chat.json")
@@ -315,7 +318,7 @@ def test_a_conversation_in_another_spelling_is_loaded(conversation: Conversation
 
 
 def test_a_saved_system_text_that_is_too_long_changes_nothing(
-    conversation: Conversation, model: GPT, tokenizer: Tokenizer, tmp_path: Path
+    conversation: Conversation, model: GPT, tokenizer: SentencePieceTokenizer, tmp_path: Path
 ) -> None:
     conversation.turns = exchanges("one", "1")
     messages = [{"role": "system", "content": "long " * 200}]

@@ -7,24 +7,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nima_cli.engine.data.tokenizer.tokenizer import TextStream, Tokenizer
+from nima_cli.engine.data.tokenizer.protocol import TextStream
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import StopFilter, TextGenerator
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.errors import InputError
-from tests.engine.small_models import random_model, small_shape
+from tests.engine.small_models import own_tokenizer, random_model, small_shape
 
 WARM = SamplingParams(temperature=1.2, top_k=0, top_p=1.0)
 WORDS = "größe 猫 𝄞 \u2581 e\u0301 🇦🇹 a\tb\n"
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_dataset: Path) -> Tokenizer:
-    return Tokenizer.load(tiny_dataset)
+def tokenizer(tiny_dataset: Path) -> SentencePieceTokenizer:
+    return own_tokenizer(tiny_dataset)
 
 
 @pytest.fixture(scope="module")
-def generator(tokenizer: Tokenizer) -> TextGenerator:
+def generator(tokenizer: SentencePieceTokenizer) -> TextGenerator:
     return TextGenerator(random_model(small_shape(vocab_size=tokenizer.vocab_size)), tokenizer)
 
 
@@ -45,7 +46,7 @@ class Reciting(GPT):
         return logits_BTV
 
 
-def reciting(tokenizer: Tokenizer, ids: list[int], prompt: str) -> TextGenerator:
+def reciting(tokenizer: SentencePieceTokenizer, ids: list[int], prompt: str) -> TextGenerator:
     model = Reciting(ids, prompt_length=1 + len(tokenizer.encode(prompt)), vocab_size=tokenizer.vocab_size)
     return TextGenerator(model, tokenizer)
 
@@ -103,14 +104,14 @@ def test_the_beginning_of_a_stop_string_is_shown_when_it_does_not_come() -> None
 
 @settings(max_examples=60)
 @given(data=st.data())
-def test_streamed_ids_say_what_they_decode_to(tokenizer: Tokenizer, data: st.DataObject) -> None:
+def test_streamed_ids_say_what_they_decode_to(tokenizer: SentencePieceTokenizer, data: st.DataObject) -> None:
     """Any ids at all, also halves of characters."""
     ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=30))
     stream = TextStream(tokenizer)
     assert "".join(map(stream.push, ids)) + stream.flush() == tokenizer.decode(ids)
 
 
-def test_no_half_character_is_ever_shown(tokenizer: Tokenizer) -> None:
+def test_no_half_character_is_ever_shown(tokenizer: SentencePieceTokenizer) -> None:
     ids = tokenizer.encode(WORDS)
     speaker = reciting(tokenizer, [*ids, tokenizer.eos_id], "Say")
     pieces = list(
@@ -123,7 +124,7 @@ def test_no_half_character_is_ever_shown(tokenizer: Tokenizer) -> None:
     assert not any("\ufffd" in piece for piece in pieces)
 
 
-def test_a_character_that_never_became_whole_is_marked(tokenizer: Tokenizer) -> None:
+def test_a_character_that_never_became_whole_is_marked(tokenizer: SentencePieceTokenizer) -> None:
     ids = tokenizer.encode("猫")
     assert len(ids) > 1
     speaker = reciting(tokenizer, [*ids[:-1], tokenizer.eos_id], "Say")
@@ -133,7 +134,7 @@ def test_a_character_that_never_became_whole_is_marked(tokenizer: Tokenizer) -> 
 
 
 @pytest.mark.parametrize("symbol", ["bos_id", "eos_id", "pad_id", "end_id", "user", "assistant", "system"])
-def test_every_boundary_symbol_ends_the_text(symbol: str, tokenizer: Tokenizer) -> None:
+def test_every_boundary_symbol_ends_the_text(symbol: str, tokenizer: SentencePieceTokenizer) -> None:
     ends: dict[str, int] = {str(role): token for role, token in tokenizer.role_ids.items()}
     end = ends[symbol] if symbol in ends else int(getattr(tokenizer, symbol))
     said = tokenizer.encode("done")
@@ -142,7 +143,7 @@ def test_every_boundary_symbol_ends_the_text(symbol: str, tokenizer: Tokenizer) 
     assert (found.text, found.tokens, found.finished) == ("done", len(said), True)
 
 
-def test_a_stop_string_across_tokens_ends_stream_and_completion_alike(tokenizer: Tokenizer) -> None:
+def test_a_stop_string_across_tokens_ends_stream_and_completion_alike(tokenizer: SentencePieceTokenizer) -> None:
     text = "first line\nUser: second"
     speaker = reciting(tokenizer, [*tokenizer.encode(text), tokenizer.eos_id], "Say")
     greedy = SamplingParams(temperature=0.0)
@@ -183,7 +184,7 @@ def test_a_prompt_beyond_the_context_says_what_was_dropped(generator: TextGenera
     assert short.prompt_tokens_dropped == 0
 
 
-def test_special_symbols_in_a_prompt_are_text(generator: TextGenerator, tokenizer: Tokenizer) -> None:
+def test_special_symbols_in_a_prompt_are_text(generator: TextGenerator, tokenizer: SentencePieceTokenizer) -> None:
     ids = generator.encode_prompt("<|eos|><|user|>")
     assert ids[0] == tokenizer.bos_id
     assert not generator.end_ids.intersection(ids[1:])

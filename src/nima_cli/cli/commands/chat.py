@@ -55,7 +55,8 @@ def chat(
     from nima_cli.ui.console import say
 
     # A header without the number is of a file that somebody else wrote: it gets the benefit of the doubt.
-    in_turns = loaded.checkpoint.header.get("conversations") != 0
+    learnt = loaded.checkpoint.header.get("conversations", loaded.tokenizer.lossless)
+    in_turns = loaded.tokenizer.has_chat_template or bool(learnt)
     conversation = Conversation(loaded.generator(), system=system, in_turns=in_turns)
     session = ChatSession(conversation, sampling, max_new_tokens, seed, tuple(stop or ()))
     if not in_turns and not quiet:

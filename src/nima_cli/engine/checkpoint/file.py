@@ -13,7 +13,8 @@ from nima_cli.engine.checkpoint.archive import Archive, check_archive, open_arch
 from nima_cli.engine.checkpoint.files import checkpoint_files, find, step_files
 from nima_cli.engine.checkpoint.header import FORMAT, read_header, with_header
 from nima_cli.engine.checkpoint.pickle_reader import Storage, StoredTensor
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.load import tokenizer_from_bytes
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.lora import Lora, merged
 from nima_cli.engine.model.shape import ModelShape
@@ -32,7 +33,7 @@ class Checkpoint:
 
     Attributes:
         model: tensors by parameter name, tied weights once.
-        tokenizer_proto: the SentencePiece model.
+        tokenizer_proto: the `proto` of its tokenizer.
         header: config, step, best value, seed, dataset hash and so on, as strict JSON.
         optimizer: its state by parameter name; None if the file is only for inference.
         ema: moving averages of what is trained by parameter name; None if the run keeps none.
@@ -211,7 +212,7 @@ class _Reader:
         return tensors
 
     def tokenizer(self, stored: Any, sha256: str | None) -> bytes:
-        """The SentencePiece model, compared with its hash in the header."""
+        """The tokenizer's bytes, compared with their hash in the header."""
         if not isinstance(stored, StoredTensor) or stored.storage.dtype != "uint8" or len(stored.size) != 1:
             raise CheckpointError(f"{self._path}: holds no tokenizer")
         proto: bytes = self._read(stored).numpy().tobytes()
@@ -290,8 +291,9 @@ def load_for_inference(
         CheckpointError: see `load`; or the tokenizer is unusable or does not fit the model.
     """
     checkpoint = checkpoint or load(find(path))
-    tokenizer = Tokenizer.from_bytes(checkpoint.tokenizer_proto, where=str(path))
-    found, expected = tokenizer.vocab_size, checkpoint.shape.vocab_size
-    if found > expected or (found < expected and tokenizer.kind != "hf"):  # others' embeddings may have spare rows
-        raise CheckpointError(f"{path}: its tokenizer has {found} tokens, its model {expected}")
+    tokenizer = tokenizer_from_bytes(checkpoint.tokenizer_proto, where=str(path))
+    found, rows = tokenizer.vocab_size, checkpoint.shape.vocab_size
+    # The embedding of a pretrained model may have more rows than there are tokens.
+    if found > rows or (found != rows and tokenizer.kind != "hf"):
+        raise CheckpointError(f"{path}: its tokenizer has {found} tokens, its model {rows}")
     return build_model(checkpoint, compute_dtype=compute_dtype), tokenizer, checkpoint

@@ -17,6 +17,7 @@ from nima_cli.config.data_schema import DataConfig, SourceConfig
 from nima_cli.engine.data.corpus import Corpus, Numbers
 from nima_cli.engine.data.dedup.contamination import EncodedSplit, contamination_report, contamination_warning
 from nima_cli.engine.data.dedup.dedup import remove_duplicates, require_enough
+from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.ingest.sources import Source
 from nima_cli.engine.data.input_report import count_inputs, left_out_events, walk_notes
 from nima_cli.engine.data.parallel import Mapper, process_mapper
@@ -28,7 +29,9 @@ from nima_cli.engine.data.store.dataset_files import FORMAT, METADATA, read_meta
 from nima_cli.engine.data.store.dataset_writer import DatasetWriter, locked_folder, refuse_foreign_files, staged
 from nima_cli.engine.data.store.document_store import DocumentStore
 from nima_cli.engine.data.store.encode_shard import EncodedShard, EncodeTask, encode_shard
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.load import load_tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.errors import DataError
 from nima_cli.events import DatasetReady, Event, Note, Progress
 
@@ -64,7 +67,7 @@ def prepare(
 
     Raises:
         DataError: sources or options that cannot be used, or another dataset in the way; nothing has been written.
-        CheckpointError: `tokenizer_from` is not a tokenizer of nima.
+        CheckpointError: `tokenizer_from` is not a tokenizer that nima can use.
         ResourceError: the machine or the cluster refused; an old dataset is then still there, or none.
     """
     if not isinstance(config, DataConfig):
@@ -126,12 +129,13 @@ def _make(
             raise
         splits = split(corpus.table["order"], corpus.clusters, corpus.numbers(), config, corpus.assigned)
         tokenizer = yield from _tokenizer(config, corpus, splits["train"])
+        notes = writer.write_tokenizer(tokenizer)
+        encoded, described, overlong = yield from _encode(config, corpus, splits, tokenizer, writer, run)
         metadata = {**_metadata(config, wanted, corpus, tokenizer), "contiguous": cut}
         inputs = count_inputs(sources, corpus.reports)
         # What a preparation wrote must not change what the same one writes the next time.
         metadata["inputs"] = [asdict(row) for row in inputs if row.reason not in ("output", "report")]
-        metadata["notes"] = writer.write_tokenizer(tokenizer)
-        encoded, metadata["splits"], overlong = yield from _encode(config, corpus, splits, tokenizer, writer, run)
+        metadata["notes"], metadata["splits"] = notes, described
         yield Progress("leaks", 0, 2, "splits compared")
         metadata["leaks"] = contamination_report(encoded, corpus, tokenizer)
         yield Progress("leaks", 2, 2, "splits compared")
@@ -147,9 +151,10 @@ def _make(
 
 def _tokenizer(config: DataConfig, corpus: Corpus, train: Numbers) -> Generator[Event, None, Tokenizer]:
     """Reuse or train the tokenizer, on the train split only."""
+    tokenizer: Tokenizer
     yield Progress("tokenizer", 0, 1, "tokenizer")
     if config.tokenizer_from:
-        tokenizer = Tokenizer.load(Path(config.tokenizer_from))
+        tokenizer = load_tokenizer(Path(config.tokenizer_from))
         if config.vocab_size not in (None, tokenizer.vocab_size):
             raise DataError(
                 f"`vocab_size` {config.vocab_size} contradicts `tokenizer_from`, which has {tokenizer.vocab_size}",
@@ -163,7 +168,8 @@ def _tokenizer(config: DataConfig, corpus: Corpus, train: Numbers) -> Generator[
             size = min(max(characters // CHARACTERS_PER_TOKEN // 64 * 64, low), high)
             yield Note("info", f"vocabulary of {size:,} tokens for {characters:,} characters to train on")
         texts = _tokenizer_sample(corpus, train)
-        tokenizer = Tokenizer.train(texts, kind=config.tokenizer, vocab_size=size, exact=config.vocab_size is not None)
+        exact = config.vocab_size is not None
+        tokenizer = SentencePieceTokenizer.train(texts, kind=config.tokenizer, vocab_size=size, exact=exact)
     yield Progress("tokenizer", 1, 1, "tokenizer")
     return tokenizer
 
@@ -185,7 +191,9 @@ def _encode(
     config: DataConfig, corpus: Corpus, splits: Splits, tokenizer: Tokenizer, writer: DatasetWriter, run: Mapper
 ) -> Generator[Event, None, tuple[dict[str, EncodedSplit], Metadata, int]]:
     """Write the splits; returns them, their metadata, and how many samples are too long."""
-    masked = config.loss == "assistant" or bool(corpus.table["zero_weights"][corpus.kept].any())
+    zero_weights = bool(corpus.table["zero_weights"][corpus.kept].any())
+    # The chat format of a pretrained model may begin with any symbol, so that `bos_id` does not tell what has no loss.
+    masked = config.loss == "assistant" or zero_weights or tokenizer.kind == "hf"
     task = EncodeTask(
         store=corpus.store,
         tokenizer=(writer.staging / tokenizer_name(tokenizer.kind), tokenizer.sha256),
@@ -197,10 +205,12 @@ def _encode(
         places=(),
     )
     done, total, overlong = 0, sum(map(len, splits.values())), 0
+    dropped: list[tuple[int, Diagnostic]] = []
 
     def progress(shard: EncodedShard) -> Progress:
         nonlocal done, overlong
-        done += shard.counts.documents
+        dropped.extend((done + place, problem) for place, problem in shard.dropped)
+        done += shard.counts.documents + len(shard.dropped)
         overlong += shard.overlong
         return Progress("encode", done, total, "documents")
 
@@ -208,11 +218,25 @@ def _encode(
     encoded: dict[str, EncodedSplit] = {}
     described: Metadata = {}
     for name, numbers in splits.items():
+        first = done
         tasks = (replace(task, places=tuple(corpus.places(batch))) for batch in corpus.batches(numbers))
         counts, lengths = yield from writer.write_split(name, run(encode_shard, tasks), progress, masked=masked)
         described[name] = {**asdict(counts), "sha256": writer.hashes[f"{name}.bin"]}
-        encoded[name] = EncodedSplit(writer.staging / f"{name}.bin", dtype, numbers, lengths)
+        for place, problem in dropped:
+            yield corpus.drop(int(numbers[place - first]), problem)
+        if not counts.samples:
+            raise _nothing_left(name, dropped[0][1])
+        kept = np.delete(numbers, [place - first for place, _ in dropped])
+        encoded[name] = EncodedSplit(writer.staging / f"{name}.bin", dtype, kept, lengths)
+        dropped.clear()
     return encoded, described, overlong
+
+
+def _nothing_left(split: str, problem: Diagnostic) -> DataError:
+    return DataError(
+        f"every document of the {split} split was dropped; the first: {problem.what}",
+        hint="give more documents, or use another model's tokenizer",
+    )
 
 
 def _metadata(config: DataConfig, wanted: Mapping[str, Any], corpus: Corpus, tokenizer: Tokenizer) -> Metadata:

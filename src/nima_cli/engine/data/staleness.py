@@ -8,7 +8,7 @@ from nima_cli.config.data_schema import BUILTIN_SOURCE, DataConfig, SourceConfig
 from nima_cli.engine.data.ingest.sources import Source, fingerprint, open_sources
 from nima_cli.engine.data.ingest.walk.ignoring import WalkOptions
 from nima_cli.engine.data.store.dataset_files import METADATA, read_dataset
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.load import load_tokenizer
 from nima_cli.errors import NimaError
 
 # The fingerprint of the sources tells whether these options change what is read.
@@ -49,7 +49,7 @@ def opened_sources(config: DataConfig, output_dir: Path) -> list[Source]:
 
 def identity(config: DataConfig, sources: Sequence[Source]) -> dict[str, Any]:
     """What makes two datasets the same: options, fingerprint of the sources, and reused tokenizer."""
-    reused = Tokenizer.load(Path(config.tokenizer_from)).sha256 if config.tokenizer_from else None
+    reused = load_tokenizer(Path(config.tokenizer_from)).sha256 if config.tokenizer_from else None
     return {
         "options": config.model_dump(mode="json", exclude={"dir", "sources"}),
         "sources_sha256": fingerprint(sources),

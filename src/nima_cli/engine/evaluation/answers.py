@@ -3,15 +3,14 @@
 import re
 import string
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nima_cli.engine.data.document import KINDS, Turn
+from nima_cli.engine.data.document import KINDS
 from nima_cli.engine.data.store.dataset_files import SplitArrays
-from nima_cli.engine.data.tokenizer.chat_format import chat_prompt
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer, question_frame
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import DataError
@@ -53,48 +52,55 @@ def ask(generator: TextGenerator, held_out: SplitArrays, *, count: int) -> Gener
 
     The prompt is a conversation up to its first answer that carries loss. Raises DataError if the split has none.
     """
-    numbers = _answered(held_out, generator.tokenizer)
-    if not numbers:
+    tokenizer = generator.tokenizer
+    before, opening = question_frame(tokenizer.chat)
+    begins = _answers_with_loss(held_out, opening, tokenizer.stop_ids)
+    if not begins:
         raise DataError("`questions=`: this split holds no questions and answers")
-    wanted = min(count, len(numbers))
-    chosen = [numbers[place * len(numbers) // wanted] for place in range(wanted)]
+    wanted = min(count, len(begins))
+    chosen = [begins[place * len(begins) // wanted] for place in range(wanted)]
     room = min(_NEW_TOKENS, generator.generator.context_length // 2)
     asked = []
-    for done, number in enumerate(chosen):
+    for done, (start, begin, end) in enumerate(chosen):
         yield Progress("asking", done, len(chosen), "questions")
-        turns = list(_turns(held_out, number, generator.tokenizer))
-        at = next(place for place, turn in enumerate(turns) if turn.role == "assistant" and turn.weight)
-        prompt = chat_prompt(turns[:at], generator.tokenizer)
+        prompt = held_out.tokens[start:begin].tolist()
         answer = "".join(
             generator.stream(prompt, sampling=SamplingParams(temperature=0.0), max_new_tokens=room, seed=0)
         )
-        expected = turns[at].content
-        question = turns[at - 1].content if at else ""
+        expected = tokenizer.decode(held_out.tokens[begin:end].tolist())
+        question = _question(prompt[: len(prompt) - len(opening)], before, tokenizer)
         asked.append(Answer(question, expected, answer, token_f1(answer, expected), exact_match(answer, expected)))
-    return Answers(tuple(asked), len(numbers))
+    return Answers(tuple(asked), len(begins))
 
 
-def _answered(arrays: SplitArrays, tokenizer: Tokenizer) -> list[int]:
-    """The conversations in which an answer carries loss."""
-    numbers = [number for number, kind in enumerate(arrays.index["kind"].tolist()) if KINDS[kind] in ("qa", "chat")]
-    if arrays.mask is None:
-        return numbers
-    begins = np.flatnonzero(arrays.tokens == tokenizer.role_ids["assistant"])
-    learnt = begins[arrays.mask[begins + 1] != 0]
-    holding = set((np.searchsorted(arrays.index["offset"], learnt, side="right") - 1).tolist())
-    return [number for number in numbers if number in holding]
+def _answers_with_loss(
+    arrays: SplitArrays, opening: Sequence[int], stop_ids: frozenset[int]
+) -> list[tuple[int, int, int]]:
+    """Where each conversation and its first answer that carries loss begin, and where this answer ends."""
+    tokens, size = arrays.tokens, len(opening)
+    found = np.ones(max(0, len(tokens) - size), dtype=bool)
+    for place, token in enumerate(opening):
+        found &= tokens[place : len(found) + place] == token
+    begins = np.flatnonzero(found) + size
+    ends = np.flatnonzero(np.isin(tokens, sorted(stop_ids)))
+    ends_of = np.append(ends, len(tokens))[np.searchsorted(ends, begins)]
+    starts = arrays.index["offset"].astype(np.int64)
+    samples = np.searchsorted(starts, begins, side="right") - 1
+    kinds = [KINDS.index("qa"), KINDS.index("chat")]
+    inside = (ends_of < starts[samples] + arrays.lengths()[samples]) & np.isin(arrays.index["kind"][samples], kinds)
+    learnt = inside if arrays.mask is None else inside & (arrays.mask[np.minimum(ends_of, len(tokens) - 1)] != 0)
+    _, first = np.unique(samples[learnt], return_index=True)
+    rows = zip(starts[samples[learnt][first]], begins[learnt][first], ends_of[learnt][first], strict=True)
+    return [(int(start), int(begin), int(end)) for start, begin, end in rows]
 
 
-def _turns(arrays: SplitArrays, number: int, tokenizer: Tokenizer) -> Iterator[Turn]:
-    """The turns of the conversation in a sample."""
-    start = int(arrays.index["offset"][number])
-    ids = arrays.tokens[start : start + int(arrays.lengths()[number])].tolist()
-    roles = {token: role for role, token in tokenizer.role_ids.items()}
-    for place, token in enumerate(ids):
-        if token in roles:
-            end = ids.index(tokenizer.end_id, place)
-            weight = 1 if arrays.mask is None else int(arrays.mask[start + end])
-            yield Turn(roles[token], tokenizer.decode(ids[place + 1 : end]), weight)
+def _question(asked: Sequence[int], before: Sequence[int], tokenizer: Tokenizer) -> str:
+    """What the user said last, in the ids up to its end."""
+    special = [place for place, token in enumerate(before) if token in tokenizer.special_ids]
+    opening = list(before[special[-1] if special else 0 :])  # of a user's turn
+    places = range(len(asked) - len(opening), -1, -1)
+    at = next((place for place in places if list(asked[place : place + len(opening)]) == opening), None)
+    return "" if at is None else tokenizer.decode(asked[at + len(opening) :])
 
 
 def normalised(text: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli.engine.data.store.dataset_files import SplitArrays
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.engine.evaluation.groups import DIMENSIONS, Groups, MetricSums, document_bounds
 from nima_cli.engine.evaluation.ngrams import NgramModel, unigram_losses
 from nima_cli.events import Progress
@@ -72,7 +72,7 @@ def measure_baselines(
     yield Progress("baselines: unigram", 0, 4, "")
     seen_N, places_N, note = _training_tokens(train)
     size = tokenizer.vocab_size
-    loss_P = unigram_losses(seen_N, tokens_P, vocab_size=size, boundary=tokenizer.bos_id)
+    loss_P = unigram_losses(seen_N[places_N > 0], tokens_P, vocab_size=size)
     found = [token_baseline("unigram", note, loss_P)]
     yield Progress("baselines: 5-gram", 1, 4, "")
     loss_P = NgramModel(seen_N, places_N, vocab_size=size, order=_ORDER).losses(tokens_P, _count_up(arrays.lengths()))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nima_cli.engine.data.cleaning.markdown import blocks
 from nima_cli.engine.data.store.dataset_files import SplitArrays
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.engine.evaluation.code_validity import CodeBlock, code_blocks
 from nima_cli.engine.evaluation.groups import document_bounds
 from nima_cli.engine.evaluation.memorization import Memorized, memorized

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nima_cli.engine.data.document import KINDS, Kind
 from nima_cli.engine.data.store.dataset_files import SplitArrays
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.engine.evaluation.kinds import CHATS, PROSE, QUESTIONS, line_kinds
 from nima_cli.engine.training.evaluator import Metrics
 from nima_cli.events import Progress

@@ -32,7 +32,7 @@ class NgramModel:
     """Probabilities of tokens after up to `order` - 1 others of the same sample."""
 
     def __init__(self, tokens_N: npt.NDArray[Any], places_N: _Ints, *, vocab_size: int, order: int = 5) -> None:
-        """`places_N` are the training tokens' places in their samples; 0 is the boundary symbol. `order` is over 1."""
+        """`places_N` are the training tokens' places in their samples; 0 begins one. `order` is over 1."""
         self.vocab_size, self.order = vocab_size, order
         self._levels: list[_Level] = []
         ids_N = tokens_N.astype(np.int64)  # number of the n-gram that ends at each position
@@ -97,10 +97,12 @@ def _discounts(counts_U: npt.NDArray[Any]) -> tuple[float, float, float]:
     return found if inside else _FALLBACK
 
 
-def unigram_losses(train_N: npt.NDArray[Any], tokens_N: npt.NDArray[Any], *, vocab_size: int, boundary: int) -> _Floats:
-    """The loss of every token by its frequency (Witten and Bell, 1991, interpolated with equal shares)."""
+def unigram_losses(train_N: npt.NDArray[Any], tokens_N: npt.NDArray[Any], *, vocab_size: int) -> _Floats:
+    """The loss of every token by its frequency (Witten and Bell, 1991, interpolated with equal shares).
+
+    `train_N` are tokens that are predicted, without the symbols that begin samples.
+    """
     counts_V = np.bincount(train_N, minlength=vocab_size).astype(np.float64)
-    counts_V[boundary] = 0.0
     total, kinds = counts_V.sum(), int((counts_V > 0).sum())
     probability_V = (counts_V + kinds / vocab_size) / (total + kinds)
     loss_N: _Floats = -np.log(np.maximum(probability_V, np.finfo(np.float64).tiny))[tokens_N]

@@ -13,7 +13,7 @@ import torch
 
 from nima_cli import __version__
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.tokenizer.chat_format import CHAT_TEMPLATE, chat_prompt, render_conversation
+from nima_cli.engine.data.tokenizer.chat_format import CHAT_TEMPLATE
 from nima_cli.engine.data.tokenizer.sentencepiece_file import BOS, CONTROL_SYMBOLS, EOS, PAD, UNKNOWN
 from nima_cli.engine.export import places, safetensors_file, verify
 from nima_cli.engine.export.source import Source
@@ -192,9 +192,9 @@ def _chat(tokenizer: Any, source: Source, where: str) -> str:
         return tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=prompt, return_dict=False)
 
     for turns in (verify.CONVERSATION, verify.CONVERSATION[1:]):
-        ours = chat_prompt(turns, source.tokenizer)
+        ours = source.tokenizer.chat.prompt(turns)
         verify.compare(theirs(turns, prompt=True), ours, where, "the ids of a chat prompt")
         answered = (*turns, Turn("assistant", "Hello.\n"))
-        ours = render_conversation(answered, source.tokenizer).ids
+        ours = source.tokenizer.chat.render(answered, loss="all").ids
         verify.compare(theirs(answered, prompt=False), ours, where, "the ids of a conversation")
     return "the same chat format"

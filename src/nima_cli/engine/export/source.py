@@ -11,7 +11,7 @@ import torch
 
 from nima_cli import __version__
 from nima_cli.engine.checkpoint.file import load_for_inference
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import CheckpointError, ResourceError
 
@@ -35,7 +35,7 @@ class Source:
     shape: ModelShape
     tensors: dict[str, torch.Tensor]
     dtype: str
-    tokenizer: Tokenizer
+    tokenizer: SentencePieceTokenizer
     header: Mapping[str, Any]
     licence: str
 
@@ -47,6 +47,8 @@ class Source:
 def read_source(checkpoint: Path, *, name: str, dtype: str, licence: str, matrices_only: bool) -> Source:
     """Load a checkpoint and cast its weights to `dtype`; with `matrices_only` the norms stay in float32."""
     model, tokenizer, loaded = load_for_inference(checkpoint)
+    if not isinstance(tokenizer, SentencePieceTokenizer):
+        raise CheckpointError(f"{checkpoint}: its tokenizer is of a pretrained model, which cannot be exported")
     tensors = {}
     for key, tensor in model.state_dict().items():
         cast = tensor.to(torch.float32 if matrices_only and tensor.ndim == 1 else DTYPES[dtype]).contiguous()

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.tokenizer.chat_format import chat_prompt
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS, SPACE_MARK
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 from nima_cli.engine.model.gpt import GPT
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.errors import CheckpointError
@@ -38,7 +37,7 @@ CONVERSATION = (
 def sample_rows(tokenizer: Tokenizer, context_length: int) -> list[list[int]]:
     """Token ids of all texts and of a conversation, cut to the context."""
     rows = [[tokenizer.bos_id, *tokenizer.encode(text)] for text in TEXTS]
-    return [row[:context_length] for row in (*rows, chat_prompt(CONVERSATION, tokenizer))]
+    return [row[:context_length] for row in (*rows, tokenizer.chat.prompt(CONVERSATION))]
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from nima_cli.config.record_keys import MESSAGE_KEYS
 from nima_cli.engine.data.diagnostics import UnusableError
 from nima_cli.engine.data.document import Turn, with_line_feeds
 from nima_cli.engine.data.ingest.records.conversations import read_messages
-from nima_cli.engine.data.tokenizer.chat_format import turn_ids
+from nima_cli.engine.data.tokenizer.protocol import question_frame
 from nima_cli.engine.inference.sampling import SamplingParams
 from nima_cli.engine.inference.text import TextGenerator
 from nima_cli.errors import InputError, NimaError
@@ -21,8 +21,8 @@ class Prompt:
     """What the model is given for its next answer.
 
     Attributes:
-        ids: from the boundary symbol to where the assistant begins to speak.
-        n_keep: how many of the first ids, boundary and system text, stay if the answer overflows the context.
+        ids: from the beginning of the conversation to where the assistant begins to speak.
+        n_keep: how many of the first ids, with the system text, stay if the answer overflows the context.
         turns: how many earlier turns fit.
         cut: how many of the question's first tokens did not fit.
     """
@@ -58,18 +58,20 @@ class Conversation:
 
     def set_system(self, text: str) -> None:
         """Change the system text; if it is too long for the context, raise InputError and keep the old one."""
-        head = self._head(text)
+        before, after = self._framed(text)
+        n_keep = self._kept_of(before)
         most = 3 * self.context_length // 8
-        if text and len(head) > most:
+        if text and n_keep > most:
             raise InputError(
-                f"the system text takes {len(head)} of the {self.context_length} tokens of context",
+                f"the system text takes {n_keep} of the {self.context_length} tokens of context",
                 hint=f"shorten it to {most} tokens",
             )
-        self.system = text
+        self.system, self._before, self._after, self._n_keep = text, before, after, n_keep
 
     def prefill(self) -> None:
         """Compute what every prompt begins with, so that the first answer comes at once."""
-        self.generator.generator.prefill(self._head(self.system))
+        if 0 < self._n_keep <= self.context_length:
+            self.generator.generator.prefill(self._before[: self._n_keep])
 
     def ask(
         self, question: str, *, sampling: SamplingParams, max_new_tokens: int, seed: int, stop: tuple[str, ...] = ()
@@ -79,7 +81,8 @@ class Conversation:
         Both turns and `last` change at once. The answer is what was streamed until the stream ends or is closed.
 
         Raises:
-            InputError: the question is not valid Unicode; the conversation is then as before.
+            InputError: the question is not valid Unicode, or the chat format refuses the turns; the conversation is
+                then as before.
         """
         self.last = prompt = self.prompt(question, max_new_tokens)
         self.turns += [Turn("user", question), Turn("assistant", "")]
@@ -99,18 +102,25 @@ class Conversation:
 
         Of a question that is too long, the end is kept. InputError if it is not valid Unicode.
         """
-        head = self._head(self.system)
-        tail = [self.generator.tokenizer.role_ids["assistant"]] if self.in_turns else []
-        room = self.context_length - min(max_new_tokens, self.context_length // 2) - len(head) - len(tail)
-        body, cut = self._end_of(self._ids(Turn("user", question)), room)
-        used, kept = len(body), 0
-        for index in range(len(self.turns) - 2, -1, -2):
-            exchange = self._ids(self.turns[index]) + self._ids(self.turns[index + 1])
-            used += len(exchange)
-            if used > room:
-                break
-            body, kept = exchange + body, kept + 2
-        return Prompt(head + body + tail, len(head), kept, cut)
+        room = self.context_length - min(max_new_tokens, self.context_length // 2)
+        kept = self._exchanges_within(room, question)
+        ids = self._ids(kept, question)
+        start = len(self._before)
+        content = len(ids) - start - len(self._after)
+        cut = max(0, min(len(ids) - room, content - 1))
+        return Prompt(ids[:start] + ids[start + cut :], self._n_keep, 2 * kept, cut)
+
+    def _exchanges_within(self, room: int, question: str) -> int:
+        """How many of the newest exchanges fit before a question."""
+        most = len(self.turns) // 2
+        low, high = 0, 1  # `low` fit, and `high` may not
+        while high <= most and len(self._ids(high, question)) <= room:
+            low, high = high, 2 * high
+        high = min(high, most + 1)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if len(self._ids(middle, question)) <= room else (low, middle)
+        return low
 
     def undo(self) -> str | None:
         """Remove the last question and its answer; returns the question, or None at the beginning."""
@@ -156,32 +166,42 @@ class Conversation:
 
     def _recorded(self, pieces: Iterator[str]) -> Iterator[str]:
         """Pass the answer on; what was passed on is the last turn."""
-        answer = ""
+        # The template of a pretrained model may have white space of its own before an answer.
+        trimmed, answer = self.in_turns and not self.generator.tokenizer.lossless, ""
         try:
-            for piece in pieces:
+            for each in pieces:
+                piece = each if answer or not trimmed else each.lstrip()
                 answer += piece
-                yield piece
+                if piece:
+                    yield piece
         finally:
             self.turns[-1] = Turn("assistant", answer)
 
-    def _head(self, system: str) -> list[int]:
-        """The ids that every prompt begins with."""
-        return [self.generator.tokenizer.bos_id, *(self._ids(Turn("system", system)) if system else [])]
+    def _ids(self, exchanges: int, question: str) -> list[int]:
+        """The prompt for a question after so many of the newest exchanges."""
+        said = self.turns[len(self.turns) - 2 * exchanges :]
+        turns = [Turn(one.role, with_line_feeds(one.content)) for one in (*said, Turn("user", question))]
+        if not self.in_turns:
+            return [*self._before, *(token for turn in turns for token in self._as_text(turn))]
+        head = [Turn("system", with_line_feeds(self.system))] if self.system else []
+        return self.generator.tokenizer.chat.prompt([*head, *turns])
 
-    def _end_of(self, asked: list[int], room: int) -> tuple[list[int], int]:
-        """Shorten a question to `room` ids or one token of content; also returns how many tokens were cut."""
-        frame = 1 if self.in_turns else 0  # symbols before and after the content
-        content = asked[frame : len(asked) - frame]
-        cut = max(0, min(len(asked) - room, len(content) - 1))
-        return [*asked[:frame], *content[cut:], *asked[len(asked) - frame :]], cut
-
-    def _ids(self, turn: Turn) -> list[int]:
-        """One turn between its symbols, as in training, or a text whose answers end paragraphs."""
-        tokenizer = self.generator.tokenizer
-        text = with_line_feeds(turn.content)
+    def _framed(self, system: str) -> tuple[list[int], list[int]]:
+        """The ids before and after a first question."""
+        tokenizer, text = self.generator.tokenizer, with_line_feeds(system)
         if self.in_turns:
-            return turn_ids(Turn(turn.role, text), tokenizer)
-        return tokenizer.encode(text) + tokenizer.encode("" if turn.role == "user" else "\n\n")
+            return question_frame(tokenizer.chat, text)
+        return [tokenizer.bos_id, *(self._as_text(Turn("system", text)) if text else [])], []
+
+    def _kept_of(self, before: list[int]) -> int:
+        """How many of the ids before a question are no special symbol that opens the user's turn."""
+        opened = self.in_turns and bool(before) and before[-1] in self.generator.tokenizer.special_ids
+        return len(before) - opened
+
+    def _as_text(self, turn: Turn) -> list[int]:
+        """A turn for a model that continues texts, whose answers end paragraphs."""
+        encode = self.generator.tokenizer.encode
+        return encode(turn.content) + encode("" if turn.role == "user" else "\n\n")
 
 
 def _read(path: Path) -> list[Turn]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nima_cli.engine.data.document import with_line_feeds
-from nima_cli.engine.data.tokenizer.tokenizer import TextStream, Tokenizer
+from nima_cli.engine.data.tokenizer.protocol import TextStream, Tokenizer
 from nima_cli.engine.inference.generator import DecodeBackend, Generator, StoppingCriteria
 from nima_cli.engine.inference.sampling import SamplingParams, check_seed
 from nima_cli.engine.model.gpt import GPT
@@ -66,8 +66,7 @@ class TextGenerator:
     def __init__(self, model: GPT, tokenizer: Tokenizer, backend: DecodeBackend | None = None) -> None:
         self.tokenizer = tokenizer
         self.generator = Generator(model, backend)
-        symbols = tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tokenizer.end_id
-        self.end_ids = frozenset(symbols) | frozenset(tokenizer.role_ids.values())
+        self.end_ids = tokenizer.stop_ids
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """A prompt's ids, with LF line ends and after the boundary symbol that begins every document.

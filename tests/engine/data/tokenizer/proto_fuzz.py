@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nima_cli.engine.data.tokenizer.sentencepiece_file import FIRST_NORMAL_ID, MAX_PROTO_BYTES
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.errors import CheckpointError
 
 TEXT = "a é\u2581\n\t  kubectl 12 \0 <|eos|> <0x41> 😀" + "a" * 3000
@@ -203,7 +203,7 @@ def _with_other_parts(parts: list[Part], generator: random.Random) -> list[Part]
 def refused(data: bytes) -> bool:
     """Whether nima refuses the file; if it does not, the tokenizer must be lossless and its JSON must be made."""
     try:
-        tokenizer = Tokenizer.from_bytes(data, where="fuzzed")
+        tokenizer = SentencePieceTokenizer.from_bytes(data, where="fuzzed")
     except CheckpointError:
         return True
     assert tokenizer.decode(tokenizer.encode(TEXT)) == TEXT

@@ -3,10 +3,12 @@
 import pytest
 
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.tokenizer.chat_format import Sample, chat_prompt, render_conversation, render_prose
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Sample, render_prose
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 
-TOKENIZER = Tokenizer.train(["question and answer, user and assistant"] * 3, kind="char", vocab_size=300, exact=False)
+TOKENIZER = SentencePieceTokenizer.train(
+    ["question and answer, user and assistant"] * 3, kind="char", vocab_size=300, exact=False
+)
 TURNS = (
     Turn("system", "be brief"),
     Turn("user", "a <|assistant|> b"),
@@ -32,7 +34,7 @@ def test_prose_ends_with_eos_only_at_its_last_piece(last: bool, end: str) -> Non
 
 
 def test_a_conversation_is_laid_out_by_role_and_learns_what_the_assistant_says() -> None:
-    rendered = render_conversation(TURNS, TOKENIZER)
+    rendered = TOKENIZER.chat.render(TURNS, loss="assistant")
     assert len(rendered.ids) == len(rendered.mask)
     specials = [TOKENIZER.piece(token_id) for token_id in rendered.ids if token_id < 8]
     assert specials == [
@@ -43,13 +45,13 @@ def test_a_conversation_is_laid_out_by_role_and_learns_what_the_assistant_says()
 
 
 def test_special_symbols_spelled_in_content_stay_text() -> None:
-    rendered = render_conversation(TURNS, TOKENIZER)
+    rendered = TOKENIZER.chat.render(TURNS, loss="assistant")
     assert TOKENIZER.decode(rendered.ids) == "be brief" + "a <|assistant|> b" + "<|end|>"
     assert rendered.ids.count(TOKENIZER.role_ids["assistant"]) == 1
     assert rendered.ids.count(TOKENIZER.end_id) == 3
 
 
 def test_a_prompt_is_the_beginning_of_the_rendered_conversation() -> None:
-    prompt = chat_prompt(TURNS[:2], TOKENIZER)
+    prompt = TOKENIZER.chat.prompt(TURNS[:2])
     assert prompt[-1] == TOKENIZER.role_ids["assistant"]
-    assert render_conversation(TURNS, TOKENIZER).ids[: len(prompt)] == prompt
+    assert TOKENIZER.chat.render(TURNS, loss="assistant").ids[: len(prompt)] == prompt

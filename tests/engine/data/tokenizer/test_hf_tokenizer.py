@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from nima_cli.engine.data.tokenizer.samples import CachingEncoder
 from nima_cli.engine.data.tokenizer.sentencepiece_file import CONTROL_SYMBOLS
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from tests.engine.data.small_tokenizers import ANY_TEXT, HOSTILE, TEXTS, TRAINED
 
 HF_KINDS = ("bpe", "char")
 
 
-def hf_tokenizer(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
+def hf_tokenizer(tokenizer: SentencePieceTokenizer) -> tokenizers.Tokenizer:
     text = tokenizer.hf_json()
     assert text is not None
     theirs = tokenizers.Tokenizer.from_str(text)
@@ -32,7 +32,7 @@ def periodic() -> list[str]:
     return ["".join(generator.choices(words, k=20)) for _ in range(150)]
 
 
-PERIODIC = Tokenizer.train(periodic(), kind="bpe", vocab_size=560, exact=False)
+PERIODIC = SentencePieceTokenizer.train(periodic(), kind="bpe", vocab_size=560, exact=False)
 TOKENIZERS = {"periodic": PERIODIC, **{kind: TRAINED[kind] for kind in HF_KINDS}}
 HF_TOKENIZERS = {name: hf_tokenizer(tokenizer) for name, tokenizer in TOKENIZERS.items()}
 
@@ -76,7 +76,7 @@ def corpus_texts() -> list[str]:
 def test_it_agrees_on_the_whole_corpus(kind: str) -> None:
     texts = corpus_texts()
     sample = random.Random(0).sample(texts, len(texts) // 20)
-    tokenizer = Tokenizer.train(sample, kind=kind, vocab_size=8192, exact=False)
+    tokenizer = SentencePieceTokenizer.train(sample, kind=kind, vocab_size=8192, exact=False)
     theirs, encoder = hf_tokenizer(tokenizer), CachingEncoder(tokenizer)
     size = 2000
     for start in range(0, len(texts), size):

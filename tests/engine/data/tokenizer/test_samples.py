@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from nima_cli.engine.data.tokenizer import samples as module
 from nima_cli.engine.data.tokenizer.samples import CachingEncoder
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 
 TEXTS = [
     f"The scheduler  assigns pod {number}.\n\n```yaml\n# comment\nspec:\n\treplicas: {number}\n  name: x\n```\n"
     for number in range(60)
 ]
 ENCODERS = {
-    kind: CachingEncoder(Tokenizer.train(TEXTS, kind=kind, vocab_size=420, exact=False))
+    kind: CachingEncoder(SentencePieceTokenizer.train(TEXTS, kind=kind, vocab_size=420, exact=False))
     for kind in ("bpe", "unigram", "char")
 }
 PARTS = st.sampled_from(

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from nima_cli.engine.data.tokenizer.tokenizer import TextStream, Tokenizer
+from nima_cli.engine.data.tokenizer.load import load_tokenizer
+from nima_cli.engine.data.tokenizer.protocol import TextStream
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.errors import CheckpointError, DataError, InputError
 from tests.engine.data.small_tokenizers import ANY_TEXT, HOSTILE, KINDS, TEXTS, TRAINED
 
@@ -23,7 +25,7 @@ def test_decoding_gives_back_exactly_what_was_encoded_without_special_symbols(ki
 
 
 def test_the_vocabulary_has_the_asked_size_and_pieces_of_the_corpus() -> None:
-    tokenizer = Tokenizer.train(TEXTS, kind="bpe", vocab_size=400)
+    tokenizer = SentencePieceTokenizer.train(TEXTS, kind="bpe", vocab_size=400)
     assert tokenizer.vocab_size == 400
     pieces = [tokenizer.piece(token_id) for token_id in range(266, 400)]
     assert max(map(len, pieces)) > 4
@@ -32,7 +34,7 @@ def test_the_vocabulary_has_the_asked_size_and_pieces_of_the_corpus() -> None:
 
 
 def test_the_rules_for_pieces_are_followed() -> None:
-    tokenizer = Tokenizer.train(
+    tokenizer = SentencePieceTokenizer.train(
         TEXTS, kind="bpe", vocab_size=400, allow_whitespace_only_pieces=False, split_digits=False
     )
     pieces = [tokenizer.piece(token_id) for token_id in range(266, 400)]
@@ -43,47 +45,47 @@ def test_the_rules_for_pieces_are_followed() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("texts", [["東京特許許可局" * 20], ["東京特許許可局" * 6000, "a b"]], ids=["none", "rare"])
 def test_spaces_come_back_even_where_the_corpus_has_none(kind: str, texts: list[str]) -> None:
-    tokenizer = Tokenizer.train(texts, kind=kind, vocab_size=300, exact=False)
+    tokenizer = SentencePieceTokenizer.train(texts, kind=kind, vocab_size=300, exact=False)
     assert tokenizer.decode(tokenizer.encode(" a b  東京 ")) == " a b  東京 "
 
 
 def test_training_is_deterministic_and_silent(capfd: pytest.CaptureFixture[str]) -> None:
     for kind in KINDS:
-        assert Tokenizer.train(TEXTS, kind=kind, vocab_size=420, exact=False).proto == TRAINED[kind].proto
+        assert SentencePieceTokenizer.train(TEXTS, kind=kind, vocab_size=420, exact=False).proto == TRAINED[kind].proto
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_vocabulary_too_large_names_the_size_that_works(kind: str) -> None:
     with pytest.raises(DataError, match=r"60000 does not fit this text: at most \d+ ") as caught:
-        Tokenizer.train(TEXTS, kind=kind, vocab_size=60000)
+        SentencePieceTokenizer.train(TEXTS, kind=kind, vocab_size=60000)
     possible = int(caught.value.message.split("at most ")[1].split()[0])
-    assert Tokenizer.train(TEXTS, kind=kind, vocab_size=possible).vocab_size == possible
+    assert SentencePieceTokenizer.train(TEXTS, kind=kind, vocab_size=possible).vocab_size == possible
 
 
 def test_a_vocabulary_too_small_names_the_size_that_works() -> None:
     texts = ["".join(map(chr, range(0x4E00, 0x4E00 + 500)))] * 3
     with pytest.raises(DataError, match=r"300 does not fit this text: at least \d+ ") as caught:
-        Tokenizer.train(texts, kind="bpe", vocab_size=300)
+        SentencePieceTokenizer.train(texts, kind="bpe", vocab_size=300)
     possible = int(caught.value.message.split("at least ")[1].split()[0])
-    assert Tokenizer.train(texts, kind="bpe", vocab_size=possible).vocab_size == possible
-    assert Tokenizer.train(texts, kind="bpe", vocab_size=300, exact=False).vocab_size >= possible
+    assert SentencePieceTokenizer.train(texts, kind="bpe", vocab_size=possible).vocab_size == possible
+    assert SentencePieceTokenizer.train(texts, kind="bpe", vocab_size=300, exact=False).vocab_size >= possible
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_size_without_room_for_the_symbols_is_an_error(kind: str) -> None:
     with pytest.raises(DataError, match=f"^cannot train a {kind} tokenizer on this text: "):
-        Tokenizer.train(["abc def"], kind=kind, vocab_size=3)
+        SentencePieceTokenizer.train(["abc def"], kind=kind, vocab_size=3)
 
 
 def test_no_text_is_an_error() -> None:
     with pytest.raises(DataError, match="there is no text"):
-        Tokenizer.train([], kind="bpe", vocab_size=300)
+        SentencePieceTokenizer.train([], kind="bpe", vocab_size=300)
 
 
 def test_lines_that_the_trainer_would_skip_are_learned_from() -> None:
     texts = [f"reconcile\treconcile\x00reconcile\u2585reconcile {n}" for n in range(9)]
-    tokenizer = Tokenizer.train(texts, kind="bpe", vocab_size=290, exact=False)
+    tokenizer = SentencePieceTokenizer.train(texts, kind="bpe", vocab_size=290, exact=False)
     assert len(tokenizer.encode("reconcile")) < 4
 
 
@@ -137,10 +139,10 @@ def test_a_tokenizer_is_loaded_from_a_file_or_a_folder(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer_bpe.model"
     path.write_bytes(tokenizer.proto)
     for place in (path, tmp_path):
-        loaded = Tokenizer.load(place)
+        loaded = load_tokenizer(place)
         assert (loaded.kind, loaded.sha256, loaded.vocab_size) == ("bpe", tokenizer.sha256, 420)
     with pytest.raises(CheckpointError, match="no such file"):
-        Tokenizer.load(tmp_path / "missing.model")
+        load_tokenizer(tmp_path / "missing.model")
     (tmp_path / "tokenizer_char.model").write_bytes(TRAINED["char"].proto)
     with pytest.raises(CheckpointError, match="2 files match"):
-        Tokenizer.load(tmp_path)
+        load_tokenizer(tmp_path)

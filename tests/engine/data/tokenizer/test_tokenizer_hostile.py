@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nima_cli.engine.data.document import Turn
-from nima_cli.engine.data.tokenizer.chat_format import chat_prompt, render_conversation, render_prose
+from nima_cli.engine.data.tokenizer.protocol import render_prose
 from nima_cli.engine.data.tokenizer.samples import CachingEncoder
 from nima_cli.engine.data.tokenizer.sentencepiece_file import (
     CONTROL_SYMBOLS,
@@ -17,7 +17,7 @@ from nima_cli.engine.data.tokenizer.sentencepiece_file import (
     UNKNOWN,
     USER_SYMBOLS,
 )
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from tests.engine.data.small_tokenizers import KINDS, TEXTS, TRAINED
 from tests.engine.data.tokenizer.test_hf_tokenizer import hf_tokenizer
 from tests.growth import assert_near_linear
@@ -26,7 +26,8 @@ SPELLINGS = [*CONTROL_SYMBOLS, UNKNOWN, "<s>", "</s>", "<pad>", "<0x02>", "<0x0A
 # A corpus about chat templates: the trainer meets the symbols, too.
 ABOUT = [f"{word}{word} {word} the token {word}\n{word}" for word in SPELLINGS for _ in range(30)]
 TOKENIZERS = TRAINED | {
-    f"{kind} about tokens": Tokenizer.train(ABOUT + TEXTS, kind=kind, vocab_size=420, exact=False) for kind in KINDS
+    f"{kind} about tokens": SentencePieceTokenizer.train(ABOUT + TEXTS, kind=kind, vocab_size=420, exact=False)
+    for kind in KINDS
 }
 HF_TOKENIZERS = {name: hf_tokenizer(one) for name, one in TOKENIZERS.items() if one.kind != "unigram"}
 FIRST_OF_TEXT = FIRST_BYTE_ID - len(USER_SYMBOLS)
@@ -65,12 +66,12 @@ def check(name: str, text: str) -> None:
     if name in HF_TOKENIZERS:
         assert HF_TOKENIZERS[name].encode(text, add_special_tokens=False).ids == ids
     turns = [Turn("system", text), Turn("user", text), Turn("assistant", text)]
-    whole = render_conversation(turns, tokenizer).ids
+    whole = tokenizer.chat.render(turns, loss="assistant").ids
     roles = [tokenizer.role_ids[turn.role] for turn in turns]
     assert [one for one in whole if one < FIRST_OF_TEXT] == [
         tokenizer.bos_id, *(one for role in roles for one in (role, tokenizer.end_id)), tokenizer.eos_id,
     ]  # fmt: skip
-    prompt = [one for one in chat_prompt(turns[:1], tokenizer) if one < FIRST_OF_TEXT]
+    prompt = [one for one in tokenizer.chat.prompt(turns[:1]) if one < FIRST_OF_TEXT]
     assert prompt == [tokenizer.bos_id, roles[0], tokenizer.end_id, roles[2]]
     assert render_prose(ids, tokenizer, last=True).ids == [tokenizer.bos_id, *ids, tokenizer.eos_id]
 
@@ -94,7 +95,9 @@ def test_no_mixture_of_fragments_gives_a_special_symbol(name: str, text: str) ->
 
 # A vocabulary with pieces for every text below, so that there is something to merge.
 RUNS = ["a" * 64, "^" * 64, "=" * 64, "x" + " " * 64 + "x", "ab " * 30, "e" + "\u0301" * 40]
-RUN_TOKENIZERS = {kind: Tokenizer.train(TEXTS + RUNS * 9, kind=kind, vocab_size=420, exact=False) for kind in KINDS}
+RUN_TOKENIZERS = {
+    kind: SentencePieceTokenizer.train(TEXTS + RUNS * 9, kind=kind, vocab_size=420, exact=False) for kind in KINDS
+}
 UNITS = ["a", "7", " ", "\n", "\t", "^", "\u0301", "ab ", SPACE_MARK, f"{SPACE_MARK}a"]
 
 

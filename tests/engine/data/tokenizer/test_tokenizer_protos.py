@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.errors import CheckpointError
 from tests.engine.data.small_tokenizers import KINDS, TRAINED
 
@@ -56,5 +56,5 @@ def test_a_refusal_names_the_file_and_the_reason() -> None:
         with pytest.raises(
             CheckpointError, match=rf"^here\.model: this is not a tokenizer that nima can use: {reason}"
         ) as caught:
-            Tokenizer.from_bytes(data, where="here.model")
+            SentencePieceTokenizer.from_bytes(data, where="here.model")
         assert caught.value.hint is not None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.export import verify
 from nima_cli.engine.pretrained.gguf.header import read_header
 from nima_cli.engine.pretrained.gguf.tokenizer import read_tokenizer
@@ -82,7 +82,7 @@ def test_what_begins_and_ends_texts_is_said() -> None:
 
 @pytest.mark.parametrize("text", [*verify.TEXTS, "a_literal mark"])
 def test_sentencepiece_s_ids_come_out_of_an_export(
-    text: str, saved: Any, tokenizers: dict[str, Tokenizer], tmp_path: Path
+    text: str, saved: Any, tokenizers: dict[str, SentencePieceTokenizer], tmp_path: Path
 ) -> None:
     export(saved("llama")[0], tmp_path / "x.gguf", "gguf")
     with (tmp_path / "x.gguf").open("rb") as file:
@@ -95,7 +95,7 @@ def test_sentencepiece_s_ids_come_out_of_an_export(
 
 
 def test_a_space_before_a_text_is_put_and_taken_away_where_the_file_says_so(
-    saved: Any, tokenizers: dict[str, Tokenizer], tmp_path: Path
+    saved: Any, tokenizers: dict[str, SentencePieceTokenizer], tmp_path: Path
 ) -> None:
     export(saved("llama")[0], tmp_path / "x.gguf", "gguf")
     with (tmp_path / "x.gguf").open("rb") as file:

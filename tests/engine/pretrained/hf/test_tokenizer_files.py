@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
 from nima_cli.engine.pretrained.hf.tokenizer_files import read_tokenizer_files
 from nima_cli.errors import CheckpointError, ResourceError
 from tests.engine.pretrained.others import write_tokenizer
@@ -41,7 +41,7 @@ def test_a_file_that_is_no_text_or_too_large_is_refused(content: bytes, message:
 
 
 def test_a_sentencepiece_file_is_converted_by_transformers(
-    tmp_path: Path, tokenizers: dict[str, Tokenizer], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tokenizers: dict[str, SentencePieceTokenizer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = pytest.importorskip("tokenizers")
     pytest.importorskip("transformers")
@@ -57,6 +57,6 @@ def test_a_sentencepiece_file_is_converted_by_transformers(
         read_tokenizer_files(tmp_path, CONFIG)
     assert len(caught.value.message.splitlines()) == 1
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ResourceError, match=r"has only `tokenizer.model`, which transformers converts") as missing:
+    with pytest.raises(ResourceError, match=r"which is there only as `tokenizer.model`") as missing:
         read_tokenizer_files(tmp_path, CONFIG)
     assert missing.value.hint == "pip install 'nima[pretrained]'"

@@ -8,7 +8,7 @@ import pytest
 
 from nima_cli.engine.checkpoint.file import Checkpoint, load
 from nima_cli.engine.checkpoint.files import BEST, LAST, checkpoint_files, step_files
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.load import load_tokenizer
 from nima_cli.engine.training.resume.saver import Saver, supersede_later_checkpoints
 from nima_cli.errors import ResourceError
 from nima_cli.events import Note, Saved
@@ -17,7 +17,7 @@ from tests.engine.small_models import small_checkpoint
 
 @pytest.fixture
 def checkpoint(tiny_dataset: Path) -> Checkpoint:
-    return small_checkpoint(Tokenizer.load(tiny_dataset))
+    return small_checkpoint(load_tokenizer(tiny_dataset))
 
 
 def put(saver: Saver, name: str, checkpoint: Checkpoint, step: int) -> Saved | Note:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from nima_cli.engine.data.corpus import Corpus, Numbers
 from nima_cli.engine.data.dedup.rolling_hash import U64, scattered, window_hashes
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.files import explaining
 
 RUN_TOKENS = 50

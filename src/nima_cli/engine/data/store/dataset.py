@@ -20,7 +20,7 @@ import torch
 
 from nima_cli.engine.data.document import KINDS
 from nima_cli.engine.data.store.dataset_files import AGAIN, DatasetFiles, SplitArrays, Verification, read_dataset
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.errors import DataError
 
 IGNORED = -100  # the target that cross-entropy ignores

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nima_cli import __version__
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.load import load_tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.errors import DataError, NimaError, NotPreparedError
 from nima_cli.files import explain, sha256_file
 
@@ -32,7 +33,7 @@ def token_dtype(vocab_size: int) -> np.dtype[Any]:
 
 
 def tokenizer_name(kind: str) -> str:
-    """File name of the SentencePiece model."""
+    """File name of a tokenizer: the SentencePiece model, or the bundle of a pretrained model's files."""
     return f"tokenizer_{kind}.model"
 
 
@@ -88,7 +89,7 @@ class DatasetFiles:
             tokens = np.memmap(path, dtype=token_dtype(self.tokenizer.vocab_size), mode="r")
             index = np.load(self.folder / f"{split}.index.npy", mmap_mode="r", allow_pickle=False)
             # Older metadata has no count of messages without weight.
-            masked = self.metadata["loss"] == "assistant" or self.metadata.get("zero_weight_messages", 0) > 0
+            masked = f"{split}.mask" in self.metadata["files"]
             mask = np.memmap(self.folder / f"{split}.mask", dtype=np.uint8, mode="r") if masked else None
         except ValueError as error:
             raise DataError(f"{path}: unreadable: {error}", hint=AGAIN) from error
@@ -139,7 +140,7 @@ def read_dataset(folder: Path, *, large_later: bool = False, check: bool = True)
 
     Raises:
         DataError: not a prepared dataset, or a file is missing or altered; names the file.
-        CheckpointError: its tokenizer is not one of nima's.
+        CheckpointError: its tokenizer is not one that nima can use.
         ResourceError: a file cannot be read.
     """
     metadata = read_metadata(folder)
@@ -150,7 +151,7 @@ def read_dataset(folder: Path, *, large_later: bool = False, check: bool = True)
             later.append((path, expected))
         else:
             _check_file(path, expected)
-    tokenizer = Tokenizer.load(folder / tokenizer_name(metadata["tokenizer"]["type"]))
+    tokenizer = load_tokenizer(folder / tokenizer_name(metadata["tokenizer"]["type"]))
     return DatasetFiles(folder, metadata, tokenizer, sha256_file(folder / METADATA), tuple(later))
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from nima_cli.engine.data.ingest.walk import own_files
 from nima_cli.engine.data.store.dataset_files import METADATA, tokenizer_name
 from nima_cli.engine.data.store.encode_shard import EncodedShard, SplitCounts
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.errors import DataError
 from nima_cli.events import Event
 from nima_cli.files import explain, explaining, folder_lock, fsync_folder

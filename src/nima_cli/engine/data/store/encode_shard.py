@@ -3,19 +3,21 @@
 import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nima_cli.engine.data.diagnostics import Diagnostic
 from nima_cli.engine.data.document import KINDS, Document
 from nima_cli.engine.data.store.dataset_files import INDEX_DTYPE, token_dtype
 from nima_cli.engine.data.store.document_store import read_documents
-from nima_cli.engine.data.tokenizer.chat_format import Loss
+from nima_cli.engine.data.tokenizer.load import load_tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Loss, Sample, UnencodableError
 from nima_cli.engine.data.tokenizer.samples import CachingEncoder, encode_document
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
 
 _MARK = re.compile(r"^\\*<\|(?:document|system|user|assistant)\|>", re.MULTILINE)
 
@@ -25,7 +27,7 @@ class EncodeTask:
     """Stored documents and how to encode them.
 
     Attributes:
-        tokenizer: SentencePiece file and its hash.
+        tokenizer: its file in the dataset, and its hash.
         loss: what carries loss in conversations.
         masked: whether the split has a loss mask.
         names: of the sources, for the readable view.
@@ -68,6 +70,7 @@ class EncodedShard:
         ids, mask, view: contents of the files; `mask` is empty if the split has none.
         index: `INDEX_DTYPE`, a row for each sample; here `offset` is its length, and `document` counts from 0.
         overlong: samples longer than `max_length`.
+        dropped: (place in the task, why) of documents that the tokenizer cannot say.
     """
 
     ids: bytes
@@ -76,27 +79,34 @@ class EncodedShard:
     index: npt.NDArray[np.void]
     counts: SplitCounts
     overlong: int
+    dropped: tuple[tuple[int, Diagnostic], ...] = ()
 
 
 @functools.lru_cache(maxsize=1)
 def _encoder(path: Path, sha256: str) -> CachingEncoder:
     """One for each process; the hash tells tokenizers of several datasets in one folder apart."""
-    return CachingEncoder(Tokenizer.load(path))
+    return CachingEncoder(load_tokenizer(path))
 
 
 def encode_shard(task: EncodeTask) -> EncodedShard:
-    """Encode the documents of a task; raises `DataError` for one that does not decode to its text."""
+    """Encode the documents of a task; raises `DataError` for one that does not decode to its text.
+
+    Those that the tokenizer of a pretrained model cannot say are dropped.
+    """
     encoder = _encoder(*task.tokenizer)
-    documents = list(read_documents(task.store, task.places))
-    samples = [
-        (number, sample)
-        for number, document in enumerate(documents)
-        for sample in encode_document(
-            document, encoder, task.max_length, heading_context=task.heading_context, loss=task.loss
-        )
-    ]
-    ids = np.concatenate([np.asarray(sample.ids, dtype=np.uint32) for _, sample in samples])
-    mask = np.concatenate([np.asarray(sample.mask, dtype=np.uint8) for _, sample in samples])
+    documents, samples, dropped = list[Document](), list[tuple[int, Sample]](), list[tuple[int, Diagnostic]]()
+    for place, document in enumerate(read_documents(task.store, task.places)):
+        try:
+            found = encode_document(
+                document, encoder, task.max_length, heading_context=task.heading_context, loss=task.loss
+            )
+        except UnencodableError as error:
+            dropped.append((place, Diagnostic(document.where, error.message, error.reason)))
+            continue
+        samples += [(len(documents), sample) for sample in found]
+        documents.append(document)
+    ids = _joined([sample.ids for _, sample in samples], np.dtype(np.uint32))
+    mask = _joined([sample.mask for _, sample in samples], np.dtype(np.uint8))
     origins = [(document.source, KINDS.index(document.kind)) for document in documents]
     index = [(len(sample.ids), number, *origins[number]) for number, sample in samples]
     target = mask.astype(bool)
@@ -116,7 +126,12 @@ def encode_shard(task: EncodeTask) -> EncodedShard:
             target_bytes=int(byte_lengths[ids[target]].sum()),
         ),
         overlong=sum(len(sample.ids) > task.max_length for _, sample in samples),
+        dropped=tuple(dropped),
     )
+
+
+def _joined(parts: Iterable[Sequence[int]], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype), *(np.asarray(part, dtype) for part in parts)])
 
 
 def view_of(document: Document, names: Sequence[str]) -> str:

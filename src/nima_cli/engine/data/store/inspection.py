@@ -8,7 +8,7 @@ import numpy as np
 
 from nima_cli.engine.data.document import KINDS
 from nima_cli.engine.data.store.dataset_files import DatasetFiles
-from nima_cli.engine.data.tokenizer.tokenizer import Tokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 
 
 def length_histogram(files: DatasetFiles) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def view_samples(files: DatasetFiles, count: int, *, split: str = "train") -> It
 
 
 def _segments(ids: list[int], mask: list[bool], tokenizer: Tokenizer) -> Iterator[dict[str, Any]]:
-    specials = {tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tokenizer.end_id, *tokenizer.role_ids.values()}
+    specials = tokenizer.special_ids
     marked = zip(ids, mask, strict=True)
     for (special, loss), run in groupby(marked, key=lambda pair: (pair[0] in specials, pair[1])):
         tokens = [token for token, _ in run]

@@ -3,13 +3,11 @@
 Special symbols are CONTROL symbols, which text never produces, whatever it spells.
 """
 
-import codecs
 import functools
 import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +15,9 @@ import sentencepiece
 
 from nima_cli.engine.data.document import Role
 from nima_cli.engine.data.tokenizer import sentencepiece_file as layout
+from nima_cli.engine.data.tokenizer.chat_format import SymbolChat
 from nima_cli.engine.data.tokenizer.hf_tokenizer import hf_json
 from nima_cli.errors import CheckpointError, DataError, InputError
-from nima_cli.files import explain
 
 _TRAINING_THREADS = 4  # on which the result of unigram training depends
 # Chosen by measurement: benchmarks/tokenizer_settings.py, docs/decisions/0011-tokenizer-settings.md.
@@ -28,16 +26,17 @@ _MAX_SENTENCE_CHARACTERS = 4096
 _SENTENCE_BREAK = re.compile("[\n\t\0\u2581\u2585]+")
 
 
-class Tokenizer:
-    """A trained vocabulary, for which `decode(encode(text)) == text`; made by `train`, `load` or `from_bytes`.
+class SentencePieceTokenizer:
+    """A trained vocabulary, for which `decode(encode(text)) == text`; made by `train` or `from_bytes`.
 
-    Attributes:
-        kind: bpe, unigram or char.
+    It is a `protocol.Tokenizer`, with more attributes:
         pieces: see `piece`; id 0 is `<unk>`, which no text produces.
-        proto: the SentencePiece file.
-        sha256: hex digest of `proto`.
-        bos_id, eos_id, pad_id, end_id, role_ids: the special symbols.
+        end_id, role_ids: the symbols of its chat format.
     """
+
+    lossless = True
+    has_chat_template = False
+    longest_piece = layout.MAX_PIECE_CHARACTERS
 
     def __init__(self, proto: bytes, kind: str, pieces: tuple[str, ...]) -> None:
         self.kind, self.pieces, self.proto = kind, pieces, proto
@@ -47,6 +46,8 @@ class Tokenizer:
         self.bos_id, self.eos_id = ids[layout.BOS], ids[layout.EOS]
         self.pad_id, self.end_id = ids[layout.PAD], ids[layout.END]
         self.role_ids: dict[Role, int] = {role: ids[symbol] for role, symbol in layout.ROLE_SYMBOLS.items()}
+        self.special_ids = self.stop_ids = frozenset(ids.values())
+        self.chat = SymbolChat(self.bos_id, self.eos_id, self.end_id, self.role_ids, self.encode)
         symbols = [b""] * (1 + len(layout.CONTROL_SYMBOLS)) + [symbol.encode() for symbol in layout.USER_SYMBOLS]
         single = [bytes([value]) for value in range(256)]
         self._bytes = [*symbols, *single, *(piece.encode() for piece in pieces[layout.FIRST_NORMAL_ID :])]
@@ -56,7 +57,7 @@ class Tokenizer:
     @classmethod
     def train(
         cls, texts: Iterable[str], *, kind: str, vocab_size: int, exact: bool = True, **trainer_options: bool
-    ) -> "Tokenizer":
+    ) -> "SentencePieceTokenizer":
         """Learn a vocabulary from `texts`; the same texts in the same order give the same bytes on any machine.
 
         Args:
@@ -93,7 +94,7 @@ class Tokenizer:
         return tokenizer
 
     @classmethod
-    def from_bytes(cls, proto: bytes, *, where: str) -> "Tokenizer":
+    def from_bytes(cls, proto: bytes, *, where: str) -> "SentencePieceTokenizer":
         """Load a SentencePiece file from memory, checked in Python before native code sees it.
 
         Raises:
@@ -107,26 +108,6 @@ class Tokenizer:
         if tokenizer._native.vocab_size() != tokenizer.vocab_size:
             raise CheckpointError(f"{where}: SentencePiece counts {tokenizer._native.vocab_size()} pieces, not ours")
         return tokenizer
-
-    @classmethod
-    def load(cls, path: Path) -> "Tokenizer":
-        """Load a `.model` file, or the one in a prepared dataset folder.
-
-        Raises:
-            CheckpointError: no such file, or not a tokenizer of nima.
-            ResourceError: it cannot be read.
-        """
-        if path.is_dir():
-            found = sorted(path.glob("tokenizer_*.model"))
-            if len(found) != 1:
-                raise CheckpointError(f"{path}: {len(found)} files match `tokenizer_*.model`; expected one")
-            path = found[0]
-        try:
-            return cls.from_bytes(path.read_bytes(), where=str(path))
-        except FileNotFoundError:
-            raise CheckpointError(f"{path}: no such file or folder") from None
-        except OSError as error:
-            raise explain(error, path, "read this tokenizer") from error
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without special symbols; raises `InputError` for lone surrogates."""
@@ -155,8 +136,8 @@ class Tokenizer:
         return np.fromiter(map(len, self._bytes), dtype=np.int32, count=self.vocab_size)
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The UTF-8 bytes of one id."""
-        return self._bytes[token_id]
+        """The UTF-8 bytes of one id; none for special symbols and ids beyond the vocabulary."""
+        return self._bytes[token_id] if token_id < self.vocab_size else b""
 
     def scores(self) -> list[float]:
         """SentencePiece's score of each piece: the order of merges for bpe, a log probability for unigram."""
@@ -165,24 +146,6 @@ class Tokenizer:
     def hf_json(self) -> str | None:
         """A Hugging Face `tokenizer.json` with the same ids, or None if that format cannot promise them."""
         return hf_json(self.kind, self.pieces)
-
-
-class TextStream:
-    """`decode` token by token, in whole characters."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def push(self, token_id: int) -> str:
-        """The characters that this token completes."""
-        return self._decoder.decode(self._tokenizer.token_bytes(token_id))
-
-    def flush(self) -> str:
-        """U+FFFD for an incomplete character at the end."""
-        rest = self._decoder.decode(b"", final=True)
-        self._decoder.reset()
-        return rest
 
 
 def _sentences(texts: Iterable[str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from nima_cli.engine.data.ingest.contents import head_of
 from nima_cli.engine.data.store.dataset_files import METADATA, SPLITS
 
 _SPLIT_FILES = tuple(f"{split}{suffix}" for split in SPLITS for suffix in (".txt", ".bin", ".mask", ".index.npy"))
-_MODELS = ("bpe", "unigram", "char")
+_MODELS = ("bpe", "unigram", "char", "hf")
 _TOKENIZER_FILES = tuple(f"tokenizer_{model}{suffix}" for model in _MODELS for suffix in (".model", ".json"))
 DATASET_FILES = (*_SPLIT_FILES, *_TOKENIZER_FILES)
 
