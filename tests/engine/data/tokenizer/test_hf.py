@@ -317,6 +317,7 @@ HOSTILE = [
     (put("normalizer", value={"type": "Sequence", "normalizers": "NFC"}), "no list"),
     (put("normalizer", value={"type": "Prepend", "prepend": "x" * 300_000}), "too long"),
     (put("normalizer", value=nested(100)), "more than 64 steps"),
+    (put("normalizer", value={"type": "NFC", "more": json.loads("[" * 600 + "]" * 600)}), "."),
     (put("pre_tokenizer", value=split("(a+)+$")), "for ever"),
     (put("pre_tokenizer", value=split("(a|aa)+$")), "for ever"),
     (put("pre_tokenizer", value=split("(?:a*)*b")), "for ever"),

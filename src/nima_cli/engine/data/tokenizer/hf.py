@@ -23,7 +23,6 @@ import numpy as np
 from nima_cli.engine.data.tokenizer.chat_template import CHATML, PLAIN, TemplateChat
 from nima_cli.engine.data.tokenizer.hf_file import (
     MARK,
-    Json,
     Vocabulary,
     mark,
     read_bundle,
@@ -31,6 +30,7 @@ from nima_cli.engine.data.tokenizer.hf_file import (
     read_vocabulary,
     refused,
 )
+from nima_cli.engine.data.tokenizer.hf_steps import Json
 from nima_cli.engine.data.tokenizer.protocol import LOSSY, UnencodableError
 from nima_cli.engine.data.tokenizer.stretches import stretches
 from nima_cli.engine.packages import needed
@@ -171,6 +171,10 @@ class HFTokenizer:
             ids: list[int] = native.encode(text, add_special_tokens=False).ids
         except TypeError:
             raise InputError("the text is not valid Unicode: it holds a lone surrogate") from None
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # a panic in Rust is no Exception
+            raise UnencodableError(f"the tokenizer of this model fails on this text: {error}", LOSSY) from error
         if self._unknown_id is not None and self._unknown_id in ids:
             raise UnencodableError("the vocabulary of this model lacks a character of the text", LOSSY)
         return ids

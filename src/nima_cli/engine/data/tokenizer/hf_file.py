@@ -6,11 +6,18 @@ finds them only where a chat format has put them: `encode_special_tokens` alone 
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nima_cli.engine.data.tokenizer.hf_steps import (
+    Json,
+    RefusedError,
+    check_steps,
+    decoding_of,
+    first_token,
+    leading_space,
+)
 from nima_cli.errors import CheckpointError
 
 FILES = (
@@ -26,18 +33,6 @@ MARK, END_MARK, GUARD = "\ufdd0", "\ufdd1", "\ufdd2"
 
 _MAX_TOKENS, _MAX_ADDED, _MAX_MERGES = 2**20, 2**16, 2**22
 _MAX_PIECE_CHARACTERS = 4096
-_MAX_STEPS, _MAX_SECTION, _MAX_PATTERN = 64, 2**18, 2000
-_BYTE_PIECE = re.compile("<0x([0-9A-Fa-f]{2})>")
-# In patterns: escapes and classes of characters, which repeat nothing by themselves.
-_NO_REPETITION = re.compile(r"\\[pP]\{[^}]*\}|\\[^1-9gk]|\[(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]", re.DOTALL)
-# Groups without a choice or an unbounded repetition are as good as one character.
-_PLAIN_GROUP = re.compile(r"\((?:\?(?:[:>]|<?[=!]|[imsx]+:))?[^()|*+?{}]*(?:\{\d+\})?[^()|*+?{}]*\)")
-# A repeated group, or a reference to one, can take exponential time.
-_SLOW = re.compile(r"\)[*+{]|\\[1-9gk]")
-_UNBOUNDED = re.compile(r"[*+]|\{\d*,\}")
-_MAX_UNBOUNDED = 3
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +75,17 @@ def read_bundle(proto: bytes, where: str) -> dict[str, str]:
     """The files in a bundle; raises `CheckpointError` if it is none."""
     try:
         if len(proto) > MAX_BUNDLE_BYTES:
-            raise _RefusedError(f"it has {len(proto):,} bytes, more than {MAX_BUNDLE_BYTES:,}")
+            raise RefusedError(f"it has {len(proto):,} bytes, more than {MAX_BUNDLE_BYTES:,}")
         found = _json(proto, "the bundle")
         files = found.get("files")
         if found.get("nima_tokenizer") != "hf" or not isinstance(files, dict):
-            raise _RefusedError("it is not a bundle of tokenizer files")
+            raise RefusedError("it is not a bundle of tokenizer files")
         if strange := [name for name in files if name not in FILES or not isinstance(files[name], str)]:
-            raise _RefusedError(f"it holds {strange[0][:40]!a}, which is none of {', '.join(FILES)}")
+            raise RefusedError(f"it holds {strange[0][:40]!a}, which is none of {', '.join(FILES)}")
         if "tokenizer.json" not in files:
-            raise _RefusedError("it has no `tokenizer.json`")
+            raise RefusedError("it has no `tokenizer.json`")
         return files
-    except _RefusedError as reason:
+    except RefusedError as reason:
         raise refused(where, reason) from None
 
 
@@ -102,15 +97,11 @@ def refused(where: str, reason: object) -> CheckpointError:
     )
 
 
-class _RefusedError(Exception):
-    """Why a file is refused."""
-
-
 def read_settings(files: Mapping[str, str], where: str) -> tuple[Json, Json]:
     """`tokenizer_config.json` over `special_tokens_map.json`, and `generation_config.json`; empty where absent."""
     try:
         found = {name: _json(text, name) for name, text in files.items() if name != FILES[0] and name.endswith(".json")}
-    except _RefusedError as reason:
+    except RefusedError as reason:
         raise refused(where, reason) from None
     config = found.get("special_tokens_map.json", {}) | found.get("tokenizer_config.json", {})
     return config, found.get("generation_config.json", {})
@@ -127,17 +118,19 @@ def read_vocabulary(text: str, special: frozenset[str], where: str) -> Vocabular
     """
     try:
         return _read_checked(_json(text, FILES[0]), special)
-    except _RefusedError as reason:
+    except RefusedError as reason:
         raise refused(where, reason) from None
+    except RecursionError:
+        raise refused(where, f"{FILES[0]} is nested too deeply") from None
 
 
 def _json(text: str | bytes, name: str) -> Json:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _RefusedError(f"{name} is not JSON ({type(error).__name__})") from None
+        raise RefusedError(f"{name} is not JSON ({type(error).__name__})") from None
     if not isinstance(found, dict):
-        raise _RefusedError(f"{name} is not a JSON object")
+        raise RefusedError(f"{name} is not a JSON object")
     return found
 
 
@@ -145,20 +138,20 @@ def _read_checked(found: Json, named: frozenset[str]) -> Vocabulary:
     model = found.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
         kind = model.get("type") if isinstance(model, dict) else None
-        raise _RefusedError(f"its `model.type` is {ascii(kind)[:40]}, and only 'BPE' can be read")
+        raise RefusedError(f"its `model.type` is {ascii(kind)[:40]}, and only 'BPE' can be read")
     vocab, merges = _vocab(model), _merges(model)
     for key in ("continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(key):
-            raise _RefusedError(f"it uses `model.{key}`")
+            raise RefusedError(f"it uses `model.{key}`")
     added = _added(found.get("added_tokens"), vocab)
     for section in ("normalizer", "pre_tokenizer"):
-        _check_steps(found.get(section), section)
+        check_steps(found.get(section), section)
     special = {token["content"]: token["id"] for token in added if token["special"] or token["content"] in named}
     made = {left + right for left, right in merges}
     special |= {name: vocab[name] for name in named if name in vocab and name not in made and len(name) > 1}
     by_id = {token_id: piece for piece, token_id in vocab.items()} | {one["id"]: one["content"] for one in added}
     pieces = tuple(by_id.get(token_id, "") for token_id in range(max(by_id) + 1))
-    decoding = _decoding(found.get("decoder"))
+    decoding = decoding_of(found.get("decoder"))
     literal = {token["content"] for token in added}
     return Vocabulary(
         pieces,
@@ -167,8 +160,8 @@ def _read_checked(found: Json, named: frozenset[str]) -> Vocabulary:
             for piece in pieces
         ),
         special,
-        _first_token(found.get("post_processor")),
-        _leading_space(found),
+        first_token(found.get("post_processor")),
+        leading_space(found),
         _native(found, model, vocab, merges, added, special),
     )
 
@@ -176,28 +169,28 @@ def _read_checked(found: Json, named: frozenset[str]) -> Vocabulary:
 def _vocab(model: Json) -> dict[str, int]:
     vocab = model.get("vocab")
     if not isinstance(vocab, dict) or not 0 < len(vocab) <= _MAX_TOKENS:
-        raise _RefusedError("its `model.vocab` is no table of tokens")
+        raise RefusedError("its `model.vocab` is no table of tokens")
     _check_ids(vocab.values())
     if len(set(vocab.values())) != len(vocab):
-        raise _RefusedError("two tokens of `model.vocab` have the same id")
+        raise RefusedError("two tokens of `model.vocab` have the same id")
     if any(len(piece) > _MAX_PIECE_CHARACTERS or MARK in piece or GUARD in piece for piece in vocab):
-        raise _RefusedError("a token of `model.vocab` is too long, or holds a Unicode noncharacter")
+        raise RefusedError("a token of `model.vocab` is too long, or holds a Unicode noncharacter")
     return vocab
 
 
 def _check_ids(ids: Any) -> None:
     if not all(type(one) is int and 0 <= one < _MAX_TOKENS for one in ids):
-        raise _RefusedError(f"the id of a token is no whole number from 0 to {_MAX_TOKENS - 1}")
+        raise RefusedError(f"the id of a token is no whole number from 0 to {_MAX_TOKENS - 1}")
 
 
 def _merges(model: Json) -> list[Sequence[str]]:
     """The merges as pairs; older files write a pair as one string."""
     merges = model.get("merges")
     if not isinstance(merges, list) or len(merges) > _MAX_MERGES:
-        raise _RefusedError("its `model.merges` is no list of merges")
+        raise RefusedError("its `model.merges` is no list of merges")
     pairs = [one.split(" ") if isinstance(one, str) else one for one in merges]
     if not all(isinstance(pair, list) and len(pair) == 2 and {*map(type, pair)} == {str} for pair in pairs):
-        raise _RefusedError("one of `model.merges` is no pair of tokens")
+        raise RefusedError("one of `model.merges` is no pair of tokens")
     return pairs
 
 
@@ -205,17 +198,17 @@ def _added(found: Any, vocab: Mapping[str, int]) -> list[Json]:
     """The added tokens, with all their flags."""
     added = [] if found is None else found
     if not isinstance(added, list) or len(added) > _MAX_ADDED or not all(isinstance(one, dict) for one in added):
-        raise _RefusedError("its `added_tokens` are no list of tokens")
+        raise RefusedError("its `added_tokens` are no list of tokens")
     _check_ids(one.get("id") for one in added)
     flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
     for one in added:
         content = one.get("content")
         if not isinstance(content, str) or not 0 < len(content) <= _MAX_PIECE_CHARACTERS or _marked(content):
-            raise _RefusedError("an added token has no `content` that can be used")
+            raise RefusedError("an added token has no `content` that can be used")
         if vocab.get(content, one["id"]) != one["id"]:
-            raise _RefusedError(f"the added token {ascii(content)[:40]} has another id in `model.vocab`")
+            raise RefusedError(f"the added token {ascii(content)[:40]} has another id in `model.vocab`")
     if len({one["content"] for one in added}) != len(added) or len({one["id"] for one in added}) != len(added):
-        raise _RefusedError("two added tokens are the same, or have the same id")
+        raise RefusedError("two added tokens are the same, or have the same id")
     return [
         {"id": one["id"], "content": one["content"], **{key: one.get(key) is True for key in flags}} for one in added
     ]
@@ -223,119 +216,6 @@ def _added(found: Any, vocab: Mapping[str, int]) -> list[Json]:
 
 def _marked(content: str) -> bool:
     return not {MARK, END_MARK, GUARD}.isdisjoint(content)
-
-
-def _steps(found: Any) -> Iterator[Json]:
-    """The steps of a normalizer, pre-tokenizer, decoder or post-processor, out of their sequences."""
-    waiting, seen = [found], 0
-    while waiting:
-        step = waiting.pop()
-        seen += 1
-        if seen > _MAX_STEPS:
-            raise _RefusedError(f"it has more than {_MAX_STEPS} steps")
-        if step is None:
-            continue
-        if not isinstance(step, dict) or not isinstance(step.get("type"), str):
-            raise _RefusedError("a step has no `type`")
-        if step["type"] != "Sequence":
-            yield step
-            continue
-        inside = [step[key] for key in ("normalizers", "pretokenizers", "decoders", "processors") if key in step]
-        if len(inside) != 1 or not isinstance(inside[0], list):
-            raise _RefusedError("a sequence of steps is no list")
-        waiting += reversed(inside[0])
-
-
-def _check_steps(found: Any, section: str) -> None:
-    """Refuse tables that only native code can check, and patterns that some text makes slow."""
-    if len(json.dumps(found)) > _MAX_SECTION:
-        raise _RefusedError(f"its {section} is too long")
-    for step in _steps(found):
-        if step["type"] == "Precompiled":
-            raise _RefusedError(f"its {section} has a compiled table of characters")
-        pattern = step.get("pattern")
-        if isinstance(pattern, dict) and "Regex" in pattern:
-            _check_pattern(pattern["Regex"], section)
-
-
-def _check_pattern(pattern: Any, section: str) -> None:
-    if not isinstance(pattern, str) or len(pattern) > _MAX_PATTERN:
-        raise _RefusedError(f"a pattern of its {section} is too long, or no text")
-    skeleton, before = _NO_REPETITION.sub("x", pattern), ""
-    while skeleton != before:
-        skeleton, before = _PLAIN_GROUP.sub("x", skeleton), skeleton
-    if _SLOW.search(skeleton) or any(len(_UNBOUNDED.findall(one)) > _MAX_UNBOUNDED for one in skeleton.split("|")):
-        raise _RefusedError(f"a pattern of its {section} could take for ever: {pattern[:60]!a}")
-
-
-@dataclass(slots=True)
-class _Decoding:
-    """How tokens spell bytes."""
-
-    byte_level: bool = False
-    byte_pieces: bool = False
-    space: str = ""
-
-    def bytes_of(self, piece: str) -> bytes:
-        if self.byte_level:
-            try:
-                return bytes([_BYTE_OF[character] for character in piece])
-            except KeyError:
-                return piece.encode()
-        if self.byte_pieces and (byte := _BYTE_PIECE.fullmatch(piece)):
-            return bytes.fromhex(byte[1])
-        return (piece.replace(self.space, " ") if self.space else piece).encode()
-
-
-def _decoding(found: Any) -> _Decoding:
-    decoding, kinds = _Decoding(), set[str]()
-    for step in _steps(found):
-        kinds.add(step["type"])
-        if step["type"] == "ByteLevel":
-            decoding.byte_level = True
-        elif step["type"] == "ByteFallback":
-            decoding.byte_pieces = True
-        elif step["type"] == "Metaspace":
-            decoding.space = step.get("replacement", "\u2581")
-        elif step["type"] == "Replace" and step.get("content") == " " and isinstance(step.get("pattern"), dict):
-            decoding.space = step["pattern"].get("String", "")
-        elif step["type"] not in ("Fuse", "Strip"):  # `_leading_space` says what is to be stripped
-            raise _RefusedError(f"its decoder has a step {ascii(step['type'])[:40]} that nima does not know")
-    if not kinds or not isinstance(decoding.space, str):
-        raise _RefusedError("its decoder does not say how tokens are joined")
-    return decoding
-
-
-def _leading_space(found: Json) -> str:
-    for step in _steps(found.get("normalizer")):
-        if step["type"] == "Prepend":
-            return "always"
-    for step in _steps(found.get("pre_tokenizer")):
-        metaspace = step["type"] == "Metaspace" and step.get("prepend_scheme", "always") != "never"
-        if (metaspace or step["type"] == "ByteLevel") and step.get("add_prefix_space", True):
-            return "missing"
-    return ""
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """The byte that each character stands for in byte-level vocabularies (Radford et al., GPT-2, 2019)."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in set(plain)]
-    return {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(others)}
-
-
-_BYTE_OF = _byte_alphabet()
-
-
-def _first_token(found: Any) -> str | None:
-    """The special token that a post-processor puts before a text."""
-    for step in _steps(found):
-        single = step.get("single") if step["type"] == "TemplateProcessing" else None
-        first = single[0] if isinstance(single, list) and single else None
-        if isinstance(first, dict) and isinstance(token := first.get("SpecialToken"), dict):
-            name = token.get("id")
-            return name if isinstance(name, str) else None
-    return None
 
 
 def mark(token_id: int) -> str:

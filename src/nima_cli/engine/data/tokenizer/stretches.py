@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from nima_cli.engine.data.tokenizer.hf_file import Json
+from nima_cli.engine.data.tokenizer.hf_steps import Json
 
 
 def _cutting(at: str) -> re.Pattern[str]:
