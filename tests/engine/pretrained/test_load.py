@@ -212,7 +212,7 @@ def test_inspecting_tells_what_is_there(tmp_path: Path) -> None:
     assert facts.stored_types == {"BF16": facts.shape.parameters()}
     assert facts.file_bytes == (folder / "model.safetensors").stat().st_size
     assert facts.memory_bytes > 2 * facts.shape.parameters()
-    assert (facts.tokenizer.kind, facts.tokenizer.size, facts.tokenizer.chat_template) == ("BPE", len(tokens()), True)
+    assert (facts.tokenizer.kind, facts.tokenizer.size, facts.tokenizer.chat_template) == ("hf", len(tokens()), True)
     facts = inspect(save_gguf(model.float(), tmp_path / "theirs.gguf", matrices="Q8_0"))
     assert (facts.format, facts.layout, facts.licence) == ("gguf", "qwen2", "mit")
     assert list(facts.stored_types) == ["Q8_0", "F32"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nima_cli.engine.pretrained.weights import StoredTensor, check_memory, needed, read
+from nima_cli.engine.pretrained.weights import StoredTensor, check_memory, read
 from nima_cli.errors import CheckpointError, ResourceError
 from tests.engine.small_models import small_shape
 
@@ -39,9 +39,3 @@ def test_a_file_that_becomes_shorter_is_refused(dtype: str, nbytes: int, tmp_pat
         path.write_bytes(bytes(nbytes - 1))
         with pytest.raises(CheckpointError, match="became shorter while it was read"):
             read(stored)
-
-
-def test_a_package_that_is_missing_is_named() -> None:
-    with pytest.raises(ResourceError, match="`no_such_package` is needed") as caught:
-        needed("no_such_package")
-    assert caught.value.hint == "pip install 'nima[pretrained]'"

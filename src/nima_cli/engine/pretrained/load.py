@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from nima_cli.engine.checkpoint.archive import shown
 from nima_cli.engine.checkpoint.file import Checkpoint
 from nima_cli.engine.data.tokenizer.hf_file import bundle
+from nima_cli.engine.data.tokenizer.load import tokenizer_from_bytes
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.engine.machine_memory import free_memory
 from nima_cli.engine.model.layout import rope_layout
 from nima_cli.engine.model.shape import ModelShape
 from nima_cli.engine.pretrained.gguf.model import open_gguf
 from nima_cli.engine.pretrained.hf.folder import ADAPTER, CONFIG, INDEX, PICKLES, WEIGHTS, open_folder
-from nima_cli.engine.pretrained.strict import damaged, parse_json
 from nima_cli.engine.pretrained.weights import PretrainedModel, check_memory, loading_memory, read
 from nima_cli.errors import CheckpointError
 from nima_cli.files import explaining
@@ -27,7 +27,7 @@ _GGUF = b"GGUF"
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFacts:
-    """The kind of a tokenizer, as `tokenizer.json` calls it; `size` is its highest id and one."""
+    """The kind and the number of tokens of a tokenizer, and whether it says how to write a chat."""
 
     kind: str
     size: int
@@ -84,8 +84,7 @@ def load_pretrained(path: Path, *, name: str | None = None) -> Checkpoint:
         CheckpointError: it is no model that nima reads, is damaged or hostile, or its tokenizer does not fit.
         ResourceError: the system refused to read it, a package is missing, or it does not fit into memory.
     """
-    with _opened(path) as (model, _):
-        proto = bundle(model.tokenizer_files)
+    with _opened(path) as (model, tokenizer):
         check_memory(path, model.shape, model.tensors, free_memory())
         tensors = {key: _weights(model, key) for key in model.tensors}
         if model.tied_head is not None and not torch.equal(read(model.tied_head), tensors["embed_tokens.weight"]):
@@ -94,7 +93,7 @@ def load_pretrained(path: Path, *, name: str | None = None) -> Checkpoint:
                 hint=f"set it to false in `{CONFIG}`",
             )
         header = {"pretrained": name or _name(path), "layout": model.layout, "licence": model.licence}
-        return Checkpoint(shape=model.shape, model=tensors, tokenizer_proto=proto, header=header)
+        return Checkpoint(shape=model.shape, model=tensors, tokenizer_proto=tokenizer.proto, header=header)
 
 
 def inspect(path: Path) -> PretrainedFacts:
@@ -110,8 +109,8 @@ def inspect(path: Path) -> PretrainedFacts:
             format=model.format,
             layout=model.layout,
             shape=model.shape,
-            tokenizer=tokenizer,
-            tokenizer_proto=bundle(model.tokenizer_files),
+            tokenizer=TokenizerFacts(tokenizer.kind, tokenizer.vocab_size, _has_template(model.tokenizer_files)),
+            tokenizer_proto=tokenizer.proto,
             stored_types=dict(types.most_common()),
             file_bytes=sum(sizes.values()),
             memory_bytes=loading_memory(model.shape, model.tensors),
@@ -120,13 +119,13 @@ def inspect(path: Path) -> PretrainedFacts:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[PretrainedModel, TokenizerFacts]]:
+def _opened(path: Path) -> Iterator[tuple[PretrainedModel, Tokenizer]]:
     """A model whose tensors can be read within the block, and its tokenizer, which fits."""
     with explaining(path, "read"), contextlib.ExitStack() as files:
         model = open_folder(path, files) if path.is_dir() else open_gguf(path, files)
-        tokenizer, rows = _tokenizer_facts(model), model.shape.vocab_size
-        if tokenizer.size > rows:
-            problem = f"its tokenizer has {tokenizer.size:,} tokens, its embedding only {rows:,} rows"
+        tokenizer, rows = tokenizer_from_bytes(bundle(model.tokenizer_files), where=str(path)), model.shape.vocab_size
+        if tokenizer.vocab_size > rows:
+            problem = f"its tokenizer has {tokenizer.vocab_size:,} tokens, its embedding only {rows:,} rows"
             raise CheckpointError(f"{path}: {problem}")
         yield model, tokenizer
 
@@ -142,22 +141,8 @@ def _name(path: Path) -> str:
     return "".join(character if character.isprintable() else "_" for character in name) or "pretrained"
 
 
-def _tokenizer_facts(model: PretrainedModel) -> TokenizerFacts:
-    where = model.path / "tokenizer.json" if model.format == "hf" else model.path
-    content = parse_json(model.tokenizer_files["tokenizer.json"].encode(), where)
-    try:
-        kind, vocabulary = content["model"].get("type", "BPE"), content["model"]["vocab"]
-        ids = [*(vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary)))]
-        ids += [added["id"] for added in content.get("added_tokens") or []]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise damaged(where, "it has no vocabulary") from error
-    if not ids or any(type(token_id) is not int for token_id in ids):
-        raise damaged(where, "it has no tokens, or one with an id that is no whole number")
-    return TokenizerFacts(shown(kind), max(ids) + 1, _has_template(model.tokenizer_files))
-
-
 def _has_template(files: Mapping[str, str]) -> bool:
     if "chat_template.jinja" in files:
         return True
-    config: Any = parse_json(files.get("tokenizer_config.json", "{}").encode(), "tokenizer_config.json")
-    return isinstance(config, dict) and bool(config.get("chat_template"))
+    config: Any = json.loads(files.get("tokenizer_config.json", "{}"))
+    return bool(config.get("chat_template"))

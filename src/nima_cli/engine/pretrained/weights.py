@@ -3,9 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import IO
 
 import numpy as np
@@ -13,9 +11,11 @@ import torch
 
 from nima_cli.engine.checkpoint.archive import shown
 from nima_cli.engine.model.shape import ModelShape
+from nima_cli.engine.packages import needed
 from nima_cli.errors import CheckpointError, ResourceError
 
 _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+GGUF_FILES = "GGUF files"  # what wants the package
 _CHUNK = 1 << 20  # bytes of quantised numbers that are undone at once
 
 
@@ -67,15 +67,6 @@ class PretrainedModel:
     tokenizer_files: Mapping[str, str]
     licence: str | None = None
     tied_head: StoredTensor | None = None
-
-
-def needed(package: str) -> ModuleType:
-    """Import a package of the extra `pretrained`."""
-    try:
-        return import_module(package)
-    except ImportError as error:
-        problem = f"the package `{package}` is needed for models that others trained"
-        raise ResourceError(problem, hint="pip install 'nima[pretrained]'") from error
 
 
 def check_fit(
@@ -150,7 +141,8 @@ def _plain(stored: StoredTensor) -> torch.Tensor:
 
 def _dequantized(stored: StoredTensor) -> torch.Tensor:
     """Undo the quantisation of some rows at a time."""
-    quants, types = needed("gguf").quants, needed("gguf").GGMLQuantizationType
+    gguf = needed("gguf", extra="pretrained", what=GGUF_FILES)
+    quants, types = gguf.quants, gguf.GGMLQuantizationType
     values = torch.empty(stored.shape)
     rows = values.view(-1, stored.shape[-1])
     row_bytes = stored.nbytes // len(rows)

@@ -57,6 +57,6 @@ def test_a_sentencepiece_file_is_converted_by_transformers(
         read_tokenizer_files(tmp_path, CONFIG)
     assert len(caught.value.message.splitlines()) == 1
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ResourceError, match=r"has only `tokenizer.model`, which transformers converts") as missing:
+    with pytest.raises(ResourceError, match=r"which is there only as `tokenizer.model`") as missing:
         read_tokenizer_files(tmp_path, CONFIG)
     assert missing.value.hint == "pip install 'nima[pretrained]'"

@@ -13,8 +13,9 @@ from typing import IO, Any
 import numpy as np
 
 from nima_cli.engine.checkpoint.archive import shown
+from nima_cli.engine.packages import needed
 from nima_cli.engine.pretrained.strict import damaged
-from nima_cli.engine.pretrained.weights import StoredTensor, needed
+from nima_cli.engine.pretrained.weights import GGUF_FILES, StoredTensor
 from nima_cli.errors import CheckpointError
 
 _VERSIONS = (2, 3)
@@ -135,7 +136,7 @@ def _entry(cursor: _Cursor) -> tuple[str, tuple[int, ...], int, int]:
 @cache
 def _type(kind: int) -> tuple[str, int, int] | None:
     """Name, numbers in a block and bytes of a block of a type; None if the package cannot undo it."""
-    gguf = needed("gguf")
+    gguf = needed("gguf", extra="pretrained", what=GGUF_FILES)
     try:
         dtype = gguf.GGMLQuantizationType(kind)
         block, block_bytes = gguf.GGML_QUANT_SIZES[dtype]
@@ -150,7 +151,10 @@ def _tensor(file: IO[bytes], entry: tuple[str, tuple[int, ...], int, int], start
     name, shape, kind, offset = entry
     found = _type(kind)
     if found is None:
-        called = {dtype.value: dtype.name for dtype in needed("gguf").GGMLQuantizationType}.get(kind, f"number {kind}")
+        called = {
+            dtype.value: dtype.name
+            for dtype in needed("gguf", extra="pretrained", what=GGUF_FILES).GGMLQuantizationType
+        }.get(kind, f"number {kind}")
         problem = f"`{shown(name)}` is of the type {called}, which the package `gguf` cannot undo"
         raise CheckpointError(f"{file.name}: {problem}", hint="take the model in another quantisation")
     dtype, block, block_bytes = found

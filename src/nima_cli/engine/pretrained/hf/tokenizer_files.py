@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nima_cli.engine.checkpoint.archive import shown
-from nima_cli.engine.pretrained.strict import damaged, member, read_member
-from nima_cli.engine.pretrained.weights import needed
-from nima_cli.errors import CheckpointError, ResourceError
+from nima_cli.engine.packages import needed
+from nima_cli.engine.pretrained.strict import damaged, member, read_member, refuse_bomb
+from nima_cli.errors import CheckpointError
 from nima_cli.files import explaining
 
 TOKENIZER, GENERATION, SENTENCEPIECE = "tokenizer.json", "generation_config.json", "tokenizer.model"
@@ -43,28 +43,32 @@ def read_tokenizer_files(folder: Path, config: Mapping[str, Any]) -> dict[str, s
 
 
 def _text(folder: Path, name: str) -> str:
+    content = read_member(folder, name, _LARGEST.get(name))
+    refuse_bomb(content, folder / name)
     try:
-        return read_member(folder, name, _LARGEST.get(name)).decode("utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise damaged(folder / name, "it is not UTF-8") from error
 
 
 def _converted(folder: Path) -> str:
     """`tokenizer.json` as transformers makes it from a SentencePiece file, in a folder with nothing else in it."""
-    try:
-        transformers = needed("transformers")
-    except ResourceError as error:
-        problem = f"{folder}: has only `{SENTENCEPIECE}`, which transformers converts, and that is not installed"
-        raise ResourceError(problem, hint=error.hint) from error
+    what = f"the tokenizer in {folder}, which is there only as `{SENTENCEPIECE}`"
+    transformers = needed("transformers", extra="pretrained", what=what)
+    log = transformers.utils.logging
+    level = log.get_verbosity()
     with explaining(folder, "convert its tokenizer"), tempfile.TemporaryDirectory() as copies:
         for name in filter(lambda name: (folder / name).exists(), _FOR_CONVERSION):
             shutil.copyfile(member(folder, name), Path(copies) / name)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                log.set_verbosity_error()
                 tokenizer = transformers.AutoTokenizer.from_pretrained(copies, local_files_only=True)
                 text: str = tokenizer.backend_tokenizer.to_str()
         except Exception as error:  # of any kind: the file is a stranger's
             problem = shown(str(error).split("\n")[0], 200)
             raise CheckpointError(f"{folder / SENTENCEPIECE}: transformers cannot convert it: {problem}") from error
+        finally:
+            log.set_verbosity(level)
     return text
