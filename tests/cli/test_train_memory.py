@@ -50,7 +50,7 @@ def test_a_dry_run_of_what_cannot_fit_is_a_plan_with_a_verdict(tiny_run: TinyRun
     plan = limited(home, 2_000_000, *arguments, "--json").json()
     assert (plan["fits"], plan["pieces"], plan["seconds"]) == (False, 0, 0.0)
     assert plan["not_measured"] == "it does not fit into memory"
-    assert plan["memory_bytes"] > 20e9
+    assert (plan["memory_bytes"] > 8e9, plan["recompute"]) == (True, True), "counted with layers computed twice"
     assert 0 < plan["memory_available_bytes"] < 2_000_000 * 1024
     assert plan["total_steps"] > 0
 
