@@ -1,6 +1,7 @@
 """Reads models that others trained into checkpoints in memory."""
 
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
