@@ -85,7 +85,9 @@ def test_a_run_that_diverged_goes_on_or_begins_again(tiny_run: TinyRun, nima: Ni
 def test_an_export_says_who_reads_it(kind: str, tiny_run: TinyRun, nima: Nima, tmp_path: Path) -> None:
     ran = nima("export", tiny_run.run_dir, "--format", kind, "--output", "out/my model", cwd=tmp_path)
     assert ran.code == 0, ran.stderr
-    assert "'out/my model'" in ran.stderr.splitlines()[-1]
+    hints = [line for line in ran.stderr.splitlines() if line.startswith("hint: ")]
+    assert "'out/my model'" in hints[0]
+    assert len(hints) == 1 + (kind == "gguf"), "Ollama reads a GGUF file too"
 
 
 def test_without_data_it_says_what_is_learnt_and_how_to_bring_ones_own(nima: Nima, tmp_path: Path) -> None:

@@ -7,27 +7,17 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from nima_cli.events import Event, EventHandler
 from nima_cli.ui.console import safe_json, say, write_out
 
 if TYPE_CHECKING:
     from nima_cli.config.schema import MonitoringConfig
+    from nima_cli.events import Event, EventHandler
     from nima_cli.loggers.jsonl import MetricsRow
 
 Result = TypeVar("Result")
 
 
-class Polling(EventHandler):
-    """Calls a function at each event."""
-
-    def __init__(self, poll: Callable[[], object]) -> None:
-        self._poll = poll
-
-    def __call__(self, event: Event, /) -> None:
-        self._poll()
-
-
-def dispatch(events: Iterable[Event], handlers: Sequence[EventHandler]) -> Event | None:
+def dispatch(events: "Iterable[Event]", handlers: "Sequence[EventHandler]") -> "Event | None":
     """Give every event to every handler, close them, and return the last event."""
     event = None
     with ExitStack() as closing:  # one that fails to close does not keep the others open

@@ -92,9 +92,19 @@ def find_model(text: str, *, quiet: bool, what: str = "checkpoint") -> ModelRef:
     return ModelRef(text, fetch_model(model, quiet=quiet), model.name)
 
 
+class _Polling:
+    """An event handler that leaves when a signal has asked for it."""
+
+    def __call__(self, event: object, /) -> None:
+        stop.leave_if_requested()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def fetch_model(model: "NamedModel", *, quiet: bool) -> Path:
     """Fetch a model, with its progress on a terminal; a signal that ends it leaves nothing behind."""
-    from nima_cli.cli.event_handlers import Polling, run
+    from nima_cli.cli.event_handlers import run
     from nima_cli.engine.pretrained.fetch import fetch
     from nima_cli.ui.console import say
     from nima_cli.ui.formatting import size
@@ -104,7 +114,7 @@ def fetch_model(model: "NamedModel", *, quiet: bool) -> Path:
         origin = "" if model.name == str(model.source) else f" from {model.source}"
         say(f"fetching {model.name}{origin}{f' ({size(model.bytes)})' if model.bytes else ''}")
     with stop.installed(), closing(fetch(model, models_dir(), environ=os.environ)) as steps:
-        path = run(steps, [DownloadView(quiet=quiet), Polling(stop.leave_if_requested)])
+        path = run(steps, [DownloadView(quiet=quiet), _Polling()])
     stop.leave_if_requested()
     return path
 

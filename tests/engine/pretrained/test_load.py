@@ -73,7 +73,7 @@ def test_a_folder_computes_what_it_computes_in_transformers(variant: str, tmp_pa
     model = random_model(layout, **config)
     found = load_pretrained(save_folder(model, tmp_path / "theirs"))
     assert_same_logits(found, model)
-    assert found.header == {"pretrained": "theirs", "layout": layout}
+    assert found.header == {"pretrained": "theirs", "layout": layout, "licence": None}
     assert found.shape.tie_embeddings == model.config.tie_word_embeddings
     assert found.optimizer is None
 
@@ -129,7 +129,7 @@ def test_a_gguf_file_computes_what_its_model_computes_in_transformers(variant: s
         scaling = {}
     found = load_pretrained(save_gguf(model, tmp_path / "theirs.gguf", more=scaling), name="mine")
     assert_same_logits(found, model)
-    assert found.header == {"pretrained": "mine", "layout": arch}
+    assert found.header == {"pretrained": "mine", "layout": arch, "licence": "mit"}
 
 
 def test_llama_3_s_scaling_is_found_again_in_what_a_gguf_file_divides_by(tmp_path: Path) -> None:
