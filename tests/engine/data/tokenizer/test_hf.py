@@ -89,9 +89,13 @@ GPT_4O = CASED.replace("@", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?").replace("#", "{1,3
 TEKKEN = CASED.replace("@", "").replace("#", "")
 
 
-@pytest.mark.parametrize("pattern", [GPT_4O, TEKKEN], ids=["gpt-4o", "tekken"])
-def test_texts_are_cut_for_the_patterns_of_other_models_as_well(pattern: str) -> None:
-    files = changed("llama3", put("pre_tokenizer", "pretokenizers", 0, "pattern", "Regex", value=pattern))
+GPT_2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+
+
+@pytest.mark.parametrize("patterns", [[GPT_4O], [TEKKEN], [r"\p{N}", GPT_2], [GPT_2]], ids=len)
+def test_texts_are_cut_for_the_patterns_of_other_models_as_well(patterns: list[str]) -> None:
+    files = changed("llama3", put("pre_tokenizer", "pretokenizers", value=[*map(split, patterns), BYTES]))
     encoder = CachingEncoder(HFTokenizer.from_bytes(bundle(files), where="x"))
     theirs = tokenizers.Tokenizer.from_str(files["tokenizer.json"])
     theirs.encode_special_tokens = True

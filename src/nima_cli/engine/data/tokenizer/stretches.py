@@ -39,6 +39,8 @@ _PATTERNS = {
 }
 
 
+# Splits that are done before these, as is the step `Digits`.
+_DIGITS = (r"\p{N}", r"\p{N}{1,3}", r"\d", "[0-9]")
 _SPANNING = re.compile("[^\u2581]\u2581")
 # As SentencePiece: a space before the text, and a mark for every space.
 _SPACES_MARKED = [
@@ -56,7 +58,7 @@ def stretches(file: Json) -> re.Pattern[str] | None:
     if any(_crossing(token) for token in file["added_tokens"]):
         return None
     normal, steps = _parts(file.get("normalizer"), "normalizers"), _parts(file.get("pre_tokenizer"), "pretokenizers")
-    if normal == _SPACES_MARKED and not steps:
+    if normal in (_SPACES_MARKED, _SPACES_MARKED[1:]) and not steps:
         return _of_pieces(file["model"])
     if normal not in ([], [{"type": "NFC"}]):
         return None
@@ -75,9 +77,10 @@ def _of_steps(steps: list[Json]) -> re.Pattern[str] | None:
     """Cuts for pre-tokenizers: digits may be split off first, then one pattern, then bytes."""
     found: re.Pattern[str] | None = None
     for step in steps:
-        if step["type"] == "Split" and found is None and step.get("behavior") == "Isolated" and not step.get("invert"):
-            found = _PATTERNS.get((step.get("pattern") or {}).get("Regex", ""))
-            if found is None:
+        pattern = _isolated(step)
+        if pattern is not None and found is None:
+            found = _PATTERNS.get(pattern)
+            if found is None and pattern not in _DIGITS:
                 return None
         elif step["type"] == "ByteLevel" and step is steps[-1] and not step.get("add_prefix_space", True):
             if step.get("use_regex", True):
@@ -86,6 +89,12 @@ def _of_steps(steps: list[Json]) -> re.Pattern[str] | None:
         elif step["type"] != "Digits" or found is not None:
             return None
     return None
+
+
+def _isolated(step: Json) -> str | None:
+    """The pattern that a step splits off from what is around it."""
+    isolates = step["type"] == "Split" and step.get("behavior") == "Isolated" and not step.get("invert")
+    return (step.get("pattern") or {}).get("Regex") if isolates else None
 
 
 def _parts(found: Any, key: str) -> list[Json]:
