@@ -25,7 +25,7 @@ from rich.table import Table
 
 from nima_cli.cli.home import home
 from nima_cli.engine.checkpoint.file import load_for_inference
-from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 from nima_cli.engine.export.run import export_checkpoint
 from nima_cli.engine.inference.generator import StoppingCriteria
 from nima_cli.engine.inference.sampling import SamplingParams
@@ -72,7 +72,7 @@ def split_texts(data: Path, split: str) -> list[str]:
     return [text for entry in entries for text in (entry.text, *(turn.content for turn in entry.turns)) if text]
 
 
-def ask(model: GPT, tokenizer: SentencePieceTokenizer, texts: list[str], *, prompts: int, tokens: int) -> Questions:
+def ask(model: GPT, tokenizer: Tokenizer, texts: list[str], *, prompts: int, tokens: int) -> Questions:
     """Questions about all texts, and about the beginnings of some of their lines, evenly spread."""
     lines = [line for text in texts for line in text.split("\n") if line.strip()]
     chosen = [lines[index * len(lines) // prompts] for index in range(prompts)]
@@ -83,7 +83,7 @@ def ask(model: GPT, tokenizer: SentencePieceTokenizer, texts: list[str], *, prom
     return Questions(texts, beginnings, min(tokens, context // 2, context - longest), ends, context)
 
 
-def with_nima(model: GPT, tokenizer: SentencePieceTokenizer) -> Program:
+def with_nima(model: GPT, tokenizer: Tokenizer) -> Program:
     """nima itself."""
 
     def answer(questions: Questions) -> Answers:

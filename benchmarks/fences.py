@@ -23,7 +23,7 @@ from nima_cli.engine.data.diagnostics import printable
 from nima_cli.engine.data.ingest.contents import MARKDOWN_SUFFIXES
 from nima_cli.engine.data.store.dataset_files import SPLITS, read_dataset
 from nima_cli.engine.data.tokenizer.load import load_tokenizer
-from nima_cli.engine.data.tokenizer.tokenizer import SentencePieceTokenizer
+from nima_cli.engine.data.tokenizer.protocol import Tokenizer
 
 
 def fences(text: str) -> Iterator[str]:
@@ -34,7 +34,7 @@ def fences(text: str) -> Iterator[str]:
             yield "\n".join(lines[block.start : block.end]).rstrip("\n")
 
 
-def samples(dataset: Path, split: str, tokenizer: SentencePieceTokenizer) -> Iterator[list[str]]:
+def samples(dataset: Path, split: str, tokenizer: Tokenizer) -> Iterator[list[str]]:
     """The decoded samples of each document of a split."""
     tokens = np.fromfile(dataset / f"{split}.bin", dtype=read_dataset(dataset).metadata["dtype"])
     index = np.load(dataset / f"{split}.index.npy")
